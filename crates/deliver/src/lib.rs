@@ -1,0 +1,1 @@
+//! When and where a message goes next: schedule, routes, MX, connections, Maildir, bounces.

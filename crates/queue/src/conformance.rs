@@ -1,0 +1,1 @@
+//! One suite that any store must pass.

@@ -1,0 +1,30 @@
+//! The queue: messages, their recipients and the recipients' states, kept durably.
+//!
+//! * [`message`] is the model: a message is one body and one row per recipient.
+//! * [`store`] is the contract that every store fulfils, with its promises.
+//! * [`sqlite`] is the store inside the process.
+//! * [`spool`] holds a body while it is received, in memory or in a file.
+//! * [`queue`] is the counter where reception hands messages in and delivery takes
+//!   them out; the two rooms meet only here.
+//!
+//! The promise: when [`queue::Queue::submit`] returns `Ok`, the message and its envelope are
+//! on stable storage. Nothing unreadable is deleted: it is quarantined.
+
+pub mod id;
+pub mod message;
+pub mod queue;
+pub mod spool;
+pub mod sqlite;
+pub mod store;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use id::QueueId;
+pub use message::{MailOptions,
+    Attempt, Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Outcome, Recipient, RecipientResult,
+    State,
+};
+pub use queue::{Handoff, Queue};
+pub use spool::{BodyWriter, Spool};
+pub use store::{ClaimRequest, Filter, MessageDetail, MessageSummary, Stats, Store, StoreError};

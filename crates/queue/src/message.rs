@@ -1,0 +1,251 @@
+//! The model: one message, one body, one row per recipient.
+//!
+//! ```text
+//!            ┌────────── retry / release ──────────┐
+//!            ▼                                     │
+//!  new ──▶ queued ──claim──▶ leased ──result──▶ deferred    held (by an operator)
+//!                              │
+//!                              ├──▶ delivered │ bounced │ expired      (ends)
+//!                              └──▶ quarantined                        (cannot be read)
+//! ```
+
+use crate::id::QueueId;
+use bytes::Bytes;
+use jiff::Timestamp;
+use smtp::{Address, BodyType, Notify, Orcpt, Ret};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where one recipient of one message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum State {
+    /// Never tried, or asked to be tried now.
+    Queued = 0,
+    /// Claimed by a worker until its lease ends.
+    Leased = 1,
+    /// Tried; to be tried again when it is due.
+    Deferred = 2,
+    /// Kept back by an operator.
+    Held = 3,
+    /// The next hop or the mailbox has it.
+    Delivered = 4,
+    /// Refused for good; its sender was told if it wanted to be.
+    Bounced = 5,
+    /// Given up after `delivery.expire_after`; its sender was told likewise.
+    Expired = 6,
+    /// Could not be read; kept for an operator, never deleted by us.
+    Quarantined = 7,
+}
+
+impl State {
+    /// Every state, in order.
+    pub const ALL: [State; 8] = [
+        State::Queued,
+        State::Leased,
+        State::Deferred,
+        State::Held,
+        State::Delivered,
+        State::Bounced,
+        State::Expired,
+        State::Quarantined,
+    ];
+    /// The word used in metrics, API and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Leased => "leased",
+            State::Deferred => "deferred",
+            State::Held => "held",
+            State::Delivered => "delivered",
+            State::Bounced => "bounced",
+            State::Expired => "expired",
+            State::Quarantined => "quarantined",
+        }
+    }
+    /// Whether the recipient is done: delivered, bounced or expired.
+    pub fn is_final(self) -> bool {
+        matches!(self, State::Delivered | State::Bounced | State::Expired)
+    }
+}
+
+/// A message that is to be stored.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// Its id, already in its `Received:` field.
+    pub id: QueueId,
+    /// When reception began.
+    pub received_at: Timestamp,
+    /// Reverse path; `None` is `<>`.
+    pub sender: Option<Address>,
+    /// Parameters of MAIL that delivery needs.
+    pub options: MailOptions,
+    /// Its recipients, at least one.
+    pub recipients: Vec<NewRecipient>,
+    /// Its content.
+    pub body: Body,
+}
+
+/// What MAIL said, and what was seen of the content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailOptions {
+    /// Declared body type.
+    pub body_type: BodyType,
+    /// SMTPUTF8 was asked for.
+    pub smtputf8: bool,
+    /// Octets above 127 in the content.
+    pub has_8bit: bool,
+    /// Octets above 127 in the header.
+    pub header_8bit: bool,
+    /// RET.
+    pub ret: Option<Ret>,
+    /// ENVID, as xtext.
+    pub envid: Option<String>,
+    /// Where it came from, for people: `client [192.0.2.1]`, `bounce of 01J…`.
+    pub origin: String,
+}
+
+/// A recipient of a message that is to be stored.
+#[derive(Clone, Debug)]
+pub struct NewRecipient {
+    /// Forward path.
+    pub address: Address,
+    /// NOTIFY.
+    pub notify: Option<Notify>,
+    /// ORCPT.
+    pub orcpt: Option<Orcpt>,
+}
+
+/// A message's content: canonical, lines ending in CRLF, `Received:` included.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Small: held in memory and stored in the database.
+    Memory(Bytes),
+    /// Large: a file of the spool, complete and synced.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Its octets.
+        size: u64,
+    },
+}
+
+impl Body {
+    /// Its octets.
+    pub fn size(&self) -> u64 {
+        match self {
+            Body::Memory(bytes) => bytes.len() as u64,
+            Body::File { size, .. } => *size,
+        }
+    }
+}
+
+/// A message as it is stored, without its recipients and its content.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The store's own key; means nothing outside of it.
+    pub key: i64,
+    /// Its id.
+    pub id: QueueId,
+    /// When reception began.
+    pub received_at: Timestamp,
+    /// Reverse path; `None` is `<>`.
+    pub sender: Option<Address>,
+    /// Parameters of MAIL, and what was seen of the content.
+    pub options: MailOptions,
+    /// Octets of content.
+    pub size: u64,
+}
+
+/// A recipient as it is stored.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// Its place in the message, from 0.
+    pub index: u32,
+    /// Forward path.
+    pub address: Address,
+    /// NOTIFY.
+    pub notify: Option<Notify>,
+    /// ORCPT.
+    pub orcpt: Option<Orcpt>,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts that ended.
+    pub attempts: u32,
+    /// When it is due; for [`State::Leased`] when the lease ends.
+    pub due: Timestamp,
+    /// Whether its sender was told that it is late.
+    pub delay_notified: bool,
+    /// What the last attempt ended with: `relay`, code and text.
+    pub last_result: Option<String>,
+}
+
+/// A claim on some recipients of one message: who holds it may deliver them and
+/// report results until the lease ends. Each recipient's epoch fences late results.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The claimed recipients.
+    pub recipients: Vec<ClaimedRecipient>,
+    /// Its content, when it is still at hand from reception.
+    pub body: Option<Body>,
+    /// When the lease ends, unless renewed.
+    pub until: Timestamp,
+}
+
+/// One recipient of a claim.
+#[derive(Clone, Debug)]
+pub struct ClaimedRecipient {
+    /// The recipient; its state is [`State::Leased`].
+    pub recipient: Recipient,
+    /// Fencing epoch: it grows with every claim of this recipient.
+    pub epoch: i64,
+}
+
+/// Names a lease on one recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// [`Message::key`].
+    pub message: i64,
+    /// [`Recipient::index`].
+    pub recipient: u32,
+    /// [`ClaimedRecipient::epoch`].
+    pub epoch: i64,
+}
+
+/// What became of one leased recipient.
+#[derive(Clone, Debug)]
+pub struct RecipientResult {
+    /// Whose.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What is kept as [`Recipient::last_result`].
+    pub text: String,
+}
+
+/// How an attempt ended for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Delivered,
+    /// Failed for good.
+    Bounced,
+    /// Given up.
+    Expired,
+    /// To be tried again.
+    Deferred {
+        /// When.
+        due: Timestamp,
+        /// Its sender is told now that it is late.
+        delay_notified: bool,
+    },
+    /// Given back as it was: no attempt is counted.
+    Released {
+        /// When it is due again.
+        due: Timestamp,
+    },
+    /// It could not be read.
+    Quarantined,
+}
