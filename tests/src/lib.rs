@@ -1,1 +1,30 @@
-//! Black-box tests: the real binary against real peers.
+//! What the black-box tests are made of: the real binary on ports and folders
+//! of its own ([`server`]), the peers it talks to ([`sink`], [`postfix`], [`dns`],
+//! [`tools`]), and ways to speak SMTP to it by hand ([`wire`], [`dialog`]).
+//!
+//! Everything here panics when something is missing or does not happen in time: a
+//! peer that is not installed fails the test.
+
+pub mod dialog;
+pub mod dns;
+pub mod postfix;
+pub mod server;
+pub mod sink;
+pub mod tools;
+pub mod wire;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `what` holds, at most 30 seconds.
+pub fn wait_for(name: &str, mut what: impl FnMut() -> bool) {
+    wait_for_secs(name, 30, &mut what);
+}
+
+/// Waits until `what` holds, at most `seconds`.
+pub fn wait_for_secs(name: &str, seconds: u64, mut what: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while !what() {
+        assert!(Instant::now() < end, "waited {seconds} s in vain for: {name}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,1 +1,57 @@
-fn main() {}
+//! The project's chores, run as `cargo xtask <chore>`.
+//!
+//! * `test` installs the peers that are missing, then runs everything: format,
+//!   lints, unit tests, black-box tests. Ends with `N passed, N failed`.
+//! * `bench` measures speed and memory beside Postfix in one run.
+//! * `docs` writes the generated pages of `docs/reference`; with `--check` it says
+//!   whether they are stale.
+//! * `fuzz` runs every fuzz target for a time.
+
+mod bench;
+mod fuzz;
+mod peers;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask <chore>
+
+  test [FILTER]...         install missing peers, then run everything; a filter
+                           runs only the tests whose names contain it
+  bench [NAME]... [--seconds N]
+                           measure beside Postfix; NAME is one of
+                           accept, relay, idle, large, backlog, durable
+  fuzz [--seconds N] [TARGET]...
+                           run the fuzz targets, 600 s each unless told
+  peers                    only install the peers that tests and benchmarks need
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let chore = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let result = match chore.as_str() {
+        "test" => test::run(&rest),
+        "bench" => bench::run(&rest),
+        "fuzz" => fuzz::run(&rest),
+        "peers" => peers::install(),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

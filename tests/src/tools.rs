@@ -1,0 +1,43 @@
+//! Real clients, run as programs.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A program that must be installed.
+pub fn program(path: &str) -> Command {
+    assert!(
+        Path::new(path).exists(),
+        "{path} is missing: `cargo xtask peers` installs it"
+    );
+    let mut command = Command::new("/usr/bin/timeout");
+    command.arg("60").arg(path);
+    command
+}
+
+/// Runs to the end; panics with what it said when it fails.
+pub fn run(command: &mut Command) -> Output {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// The files of a Maildir's `new`, in the order of their names, as they are.
+pub fn maildir(folder: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(folder.join("new")) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).expect("a message"))
+        .collect()
+}

@@ -1,0 +1,4 @@
+//! x
+pub(crate) fn run(_: &[String]) -> Result<bool, String> {
+    Ok(true)
+}

@@ -1,0 +1,67 @@
+//! The programs that tests and benchmarks talk to: Debian packages, installed
+//! when missing. Their services are not started; tests start their own.
+
+use crate::run::{quietly, succeeds};
+use std::process::Command;
+
+/// A Debian package and a file that it brings.
+const PEERS: [(&str, &str); 9] = [
+    ("postfix", "/usr/sbin/smtp-sink"),
+    ("swaks", "/usr/bin/swaks"),
+    ("curl", "/usr/bin/curl"),
+    ("msmtp", "/usr/bin/msmtp"),
+    ("python3", "/usr/bin/python3"),
+    ("nodejs", "/usr/bin/node"),
+    ("node-nodemailer", "/usr/share/nodejs/nodemailer/package.json"),
+    ("strace", "/usr/bin/strace"),
+    ("prometheus", "/usr/bin/promtool"),
+];
+
+/// Installs what is missing; needs root, or sudo without a password.
+pub(crate) fn install() -> Result<bool, String> {
+    let missing: Vec<&str> = missing();
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    eprintln!("installing {}", missing.join(" "));
+    let root = quietly("test", &["-w", "/usr/sbin"]);
+    if !root && !quietly("sudo", &["-n", "true"]) {
+        return Err(format!(
+            "these Debian packages are missing, and only root can install them: {}",
+            missing.join(" ")
+        ));
+    }
+    // No package may start a service: Postfix would take port 25.
+    let script = format!(
+        "set -e; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1\n\
+         echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections\n\
+         policy=/usr/sbin/policy-rc.d; made=\n\
+         if [ ! -e $policy ]; then printf '#!/bin/sh\\nexit 101\\n' > $policy; chmod 755 $policy; made=1; fi\n\
+         trap '[ -z \"$made\" ] || rm -f $policy' EXIT\n\
+         apt-get update -q\n\
+         apt-get install -q -y --no-install-recommends {}",
+        missing.join(" ")
+    );
+    let mut command = if root { Command::new("sh") } else { sudo_sh() };
+    succeeds(command.arg("-c").arg(script))?;
+    let left = self::missing();
+    if left.is_empty() {
+        Ok(true)
+    } else {
+        Err(format!("could not be installed: {}", left.join(" ")))
+    }
+}
+
+fn sudo_sh() -> Command {
+    let mut command = Command::new("sudo");
+    command.args(["-n", "sh"]);
+    command
+}
+
+fn missing() -> Vec<&'static str> {
+    PEERS
+        .iter()
+        .filter(|(_, file)| !std::path::Path::new(file).exists())
+        .map(|(package, _)| *package)
+        .collect()
+}
