@@ -388,3 +388,20 @@ pub fn http(address: SocketAddr, request: &str) -> (u16, String) {
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
+
+/// Files under a folder, at any depth; 0 when it is not there.
+pub fn files(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|e| {
+            if e.file_type().is_ok_and(|t| t.is_dir()) {
+                files(&e.path())
+            } else {
+                1
+            }
+        })
+        .sum()
+}

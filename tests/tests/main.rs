@@ -1,1 +1,15 @@
 //! The black-box tests, one binary. Each module is one subject.
+
+mod clients;
+mod configuration;
+mod crash;
+mod dialogs;
+mod disk;
+mod http;
+mod lifecycle;
+mod limits;
+mod next_hop;
+mod postfix;
+mod queue_commands;
+mod reports;
+mod resolving;

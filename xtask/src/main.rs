@@ -20,7 +20,7 @@ cargo xtask <chore>
 
   test [FILTER]...         install missing peers, then run everything; a filter
                            runs only the tests whose names contain it
-  bench [NAME]... [--seconds N]
+  bench [NAME]... [--rounds N]
                            measure beside Postfix; NAME is one of
                            accept, relay, idle, large, backlog, durable
   fuzz [--seconds N] [TARGET]...

@@ -5,7 +5,7 @@ use crate::run::{quietly, succeeds};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 9] = [
+const PEERS: [(&str, &str); 11] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("swaks", "/usr/bin/swaks"),
     ("curl", "/usr/bin/curl"),
@@ -14,6 +14,8 @@ const PEERS: [(&str, &str); 9] = [
     ("nodejs", "/usr/bin/node"),
     ("node-nodemailer", "/usr/share/nodejs/nodemailer/package.json"),
     ("strace", "/usr/bin/strace"),
+    ("bindfs", "/usr/bin/bindfs"),
+    ("openssl", "/usr/bin/openssl"),
     ("prometheus", "/usr/bin/promtool"),
 ];
 

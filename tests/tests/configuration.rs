@@ -1,0 +1,169 @@
+//! `check`, `config show`, and what the server refuses to start with.
+
+use blackbox::server::{Setup, binary, refusal};
+use std::process::Command;
+
+fn command(args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(binary())
+        .args(args)
+        .env_clear()
+        .envs(env.iter().copied())
+        .current_dir(folder.path())
+        .output()
+        .expect("run");
+    let text = |octets: Vec<u8>| String::from_utf8(octets).expect("UTF-8");
+    (
+        output.status.code().unwrap_or(-1),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("file");
+    std::fs::write(file.path(), text).expect("write");
+    file
+}
+
+#[test]
+fn check_names_file_key_and_reason_of_everything_wrong() {
+    let config = file(
+        "[server]\nport = 70000\nhostnam = \"x\"\n[limits]\nmax_recipients = \"many\"\n[nonsense]\na = 1\n",
+    );
+    let path = config.path().to_str().expect("path");
+    let (code, out, err) = command(&["check", "--config", path], &[]);
+    assert_eq!(code, 78);
+    let said = format!("{out}{err}");
+    for part in [
+        path,
+        "server.port",
+        "server.hostnam",
+        "hostname",
+        "limits.max_recipients",
+        "nonsense",
+    ] {
+        assert!(said.contains(part), "no {part} in: {said}");
+    }
+    let good = file("[server]\nhostname = \"mx.test\"\n");
+    let (code, out, err) = command(&["check", "--config", good.path().to_str().expect("path")], &[]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn the_guides_configmap_section_by_section() {
+    // All sections of the guide's ConfigMap but [tls], which a later version brings.
+    let config = file(
+        "[server]\nhostname = \"mail.example.com\"\nbanner = \"ESMTP Server Ready\"\nmax_connections = 10000\nconnection_timeout = 300\n\
+         [limits]\nmax_message_size = 26214400\nmax_recipients = 100\nmax_line_length = 998\n\
+         [rate_limiting]\nenabled = true\nrequests_per_minute = 100\nburst_size = 20\n\
+         [logging]\nlevel = \"info\"\nformat = \"json\"\n[metrics]\nenabled = true\nport = 8080\npath = \"/metrics\"\n",
+    );
+    let (code, out, err) = command(&["check", "--config", config.path().to_str().expect("path")], &[]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn later_sources_win_and_show_says_which_did() {
+    let config = file("[limits]\nmax_recipients = 7\nmax_hops = 9\n");
+    let path = config.path().to_str().expect("path");
+    let secret = file("a long enough password\n");
+    let env = [
+        ("SMTP_LIMITS__MAX_HOPS", "11"),
+        ("SMTP_PORT", "2526"),
+        ("SMTP_ADMIN_PASSWORD_FILE", secret.path().to_str().expect("path")),
+    ];
+    let (code, out, err) = command(&["config", "show", "--config", path, "--output", "json"], &env);
+    assert_eq!(code, 0, "{err}");
+    let lines: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let value = |key: &str| {
+        lines
+            .iter()
+            .find(|line| line["key"] == key)
+            .unwrap_or_else(|| panic!("no {key} in {out}"))
+    };
+    assert_eq!(value("limits.max_recipients")["value"], 7);
+    assert!(
+        value("limits.max_recipients")["origin"]
+            .as_str()
+            .expect("origin")
+            .contains(path),
+        "{out}"
+    );
+    assert_eq!(value("limits.max_hops")["value"], 11);
+    assert!(
+        value("limits.max_hops")["origin"]
+            .as_str()
+            .expect("origin")
+            .contains("SMTP_LIMITS__MAX_HOPS"),
+        "{out}"
+    );
+    assert_eq!(value("server.port")["value"], 2526);
+    assert_eq!(value("limits.max_line_length")["origin"], "default");
+    assert!(!out.contains("a long enough password"), "secrets are masked");
+}
+
+#[test]
+fn kubernetes_service_variables_are_ignored_with_a_warning() {
+    let env = [
+        ("SMTP_PORT", "tcp://10.0.0.1:25"),
+        ("SMTP_SERVICE_HOST", "10.0.0.1"),
+        ("SMTP_SERVICE_PORT_SMTP", "25"),
+        ("SMTP_PORT_25_TCP_ADDR", "10.0.0.1"),
+        ("SMTP_SERVER_PORT", "tcp://10.0.0.1:25"),
+    ];
+    let (code, out, err) = command(&["check"], &env);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(format!("{out}{err}").contains("SMTP_PORT"), "{out}{err}");
+    let (code, out, err) = command(&["check"], &[("SMTP_LIMITS__MAX_RECIPIENT", "5")]);
+    assert_eq!(code, 78, "{out}{err}");
+    assert!(format!("{out}{err}").contains("SMTP_LIMITS__MAX_RECIPIENT"));
+}
+
+#[test]
+fn production_refuses_to_start_without_what_it_needs() {
+    let setup = Setup::new("")
+        .without("SMTP_ADMIN_PASSWORD")
+        .without("SMTP_HOSTNAME")
+        .without("SMTP_PORT")
+        .without("SMTP_HTTP_PORT")
+        .env("SMTP_PROFILE", "production");
+    let (code, text) = refusal(&setup);
+    assert_eq!(code, 78, "{text}");
+    for part in ["server.hostname", "SMTP_ADMIN_PASSWORD"] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[test]
+fn an_open_relay_cannot_be_configured() {
+    for network in ["0.0.0.0/0", "::/0"] {
+        let config = file(&format!("[relay]\nnetworks = [\"{network}\"]\n"));
+        let (code, out, err) = command(&["check", "--config", config.path().to_str().expect("path")], &[]);
+        assert_eq!(code, 78, "{network}: {out}{err}");
+        assert!(format!("{out}{err}").contains("relay.networks"), "{out}{err}");
+    }
+}
+
+#[test]
+fn help_and_usage() {
+    for args in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["config", "show", "--help"],
+        &["queue", "list", "--help"],
+    ] {
+        let (code, out, _) = command(args, &[]);
+        assert_eq!(code, 0, "{args:?}");
+        assert!(out.contains("Usage:"), "{out}");
+    }
+    assert_eq!(command(&["--nonsense"], &[]).0, 64);
+    assert_eq!(command(&["queue"], &[]).0, 64);
+    let (code, out, _) = command(&["--version"], &[]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("smtp-server "), "{out}");
+}

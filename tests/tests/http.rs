@@ -1,0 +1,163 @@
+//! Health, metrics, and who may use the admin API.
+
+use blackbox::server::{PASSWORD, Server, Setup, http};
+use blackbox::sink::Sink;
+use blackbox::tools::{program, run};
+use blackbox::wire::Wire;
+use std::process::Command;
+
+#[test]
+fn health_answers_without_credentials() {
+    let server = Server::with("");
+    let (status, body) = server.get("/health/live");
+    assert_eq!(status, 200, "{body}");
+    let (status, body) = server.get("/health/ready");
+    assert_eq!(status, 200, "{body}");
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(body["status"], "ok");
+    assert!(
+        body["checks"].as_object().is_some_and(|checks| checks.len() >= 2),
+        "{body}"
+    );
+    assert_eq!(server.get("/nothing").0, 404);
+}
+
+#[test]
+fn metrics_satisfy_prometheus_and_count() {
+    let sink = Sink::start();
+    let server = Server::with(&sink.relay_config());
+    for series in ["smtp_active_connections", "smtp_queue_depth", "smtp_draining"] {
+        assert_eq!(server.metric(series), 0.0);
+    }
+    for status in ["sent", "deferred", "bounced", "expired"] {
+        assert_eq!(
+            server.metric(&format!("smtp_deliveries_total{{status=\"{status}\"}}")),
+            0.0
+        );
+    }
+    let mut wire = Wire::hello(server.smtp);
+    wire.mail("a@x.test", &["b@y.test", "c@y.test"], "text\r\n");
+    wire.expect("NONSENSE", 500);
+    sink.wait(1);
+    server.wait_empty();
+    assert_eq!(
+        server.metric("smtp_messages_received_total{listener=\"smtp\"}"),
+        1.0
+    );
+    assert_eq!(server.metric("smtp_deliveries_total{status=\"sent\"}"), 2.0);
+    assert_eq!(server.metric("smtp_active_connections"), 1.0);
+    assert_eq!(
+        server.metric("smtp_commands_total{listener=\"smtp\",verb=\"RCPT\",class=\"2xx\"}"),
+        2.0
+    );
+    assert!(server.metric("process_resident_memory_bytes") > 1e6);
+    let (_, text) = server.get("/metrics");
+    assert!(text.contains("smtp_errors_total"), "{text}");
+    let file = tempfile::NamedTempFile::new().expect("file");
+    // promtool reads the older text format, which has no end mark.
+    std::fs::write(file.path(), text.replace("# EOF\n", "")).expect("write");
+    let mut promtool = program("/usr/bin/promtool");
+    promtool
+        .args(["check", "metrics"])
+        .stdin(std::fs::File::open(file.path()).expect("open"));
+    run(&mut promtool);
+}
+
+#[test]
+fn the_admin_api_wants_credentials() {
+    let server = Server::with("");
+    let api = |method: &str, path: &str, credentials: &str, body: &str| {
+        http(
+            server.http,
+            &format!(
+                "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{credentials}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+    };
+    let bearer = format!("Authorization: Bearer {PASSWORD}\r\n");
+    for (method, path, body) in [
+        ("GET", "/api/v1/queue", ""),
+        ("GET", "/api/v1/queue/stats", ""),
+        ("GET", "/api/v1/config", ""),
+        ("POST", "/api/v1/queue/delete", "{\"all\":true}"),
+        ("POST", "/api/v1/queue/retry", "{\"all\":true}"),
+        ("POST", "/api/v1/reload", "{}"),
+    ] {
+        assert_eq!(api(method, path, "", body).0, 401, "{path}");
+        let (status, answer) = api(method, path, &bearer, body);
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    assert_eq!(
+        api("GET", "/api/v1/queue", "Authorization: Bearer wrong\r\n", "").0,
+        401
+    );
+    // `admin` and the password, as curl sends them.
+    let mut curl = program("/usr/bin/curl");
+    curl.args([
+        "-sf",
+        "-u",
+        &format!("admin:{PASSWORD}"),
+        &format!("http://{}/api/v1/queue/stats", server.http),
+    ]);
+    let stats: serde_json::Value = serde_json::from_slice(&run(&mut curl).stdout).expect("JSON");
+    assert_eq!(stats["messages"], 0);
+    // The password is nowhere.
+    let (_, config) = api("GET", "/api/v1/config", &bearer, "");
+    assert!(!config.contains(PASSWORD), "{config}");
+    assert!(
+        !server
+            .log()
+            .iter()
+            .any(|line| line.to_string().contains(PASSWORD))
+    );
+    // An empty filter means nothing, not everything; garbage is refused.
+    assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "{}").0, 400);
+    assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "garbage").0, 400);
+    assert_eq!(api("GET", "/api/v1/queue/not-an-id", &bearer, "").0, 404);
+    // Guessing is slowed down; probes and metrics are not.
+    let codes: Vec<u16> = (0..30)
+        .map(|_| api("GET", "/api/v1/queue", "Authorization: Bearer guess\r\n", "").0)
+        .collect();
+    assert!(codes.contains(&429), "{codes:?}");
+    assert_eq!(server.get("/health/live").0, 200);
+    assert_eq!(server.get("/metrics").0, 200);
+}
+
+#[test]
+fn metrics_on_a_port_of_their_own() {
+    let port = blackbox::postfix::free_port();
+    let server = Setup::new(format!("[metrics]\nport = {}\npath = \"/m\"\n", port.port())).start();
+    let (status, text) = http(port, "GET /m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(server.get("/m").0, 404);
+    assert_eq!(
+        http(
+            port,
+            "GET /api/v1/queue HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .0,
+        404
+    );
+}
+
+#[test]
+fn garbage_does_not_hurt_the_http_listener() {
+    let server = Server::with("");
+    for garbage in [
+        "\r\n\r\n",
+        "EHLO x\r\n\r\n",
+        "GET /\0 HTTP/9.9\r\n\r\n",
+        "POST /api/v1/queue/delete HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",
+    ] {
+        let _ = http(server.http, garbage);
+    }
+    let mut curl = Command::new("/usr/bin/curl");
+    curl.args([
+        "-sf",
+        "--max-time",
+        "10",
+        &format!("http://{}/health/live", server.http),
+    ]);
+    run(&mut curl);
+}

@@ -1,0 +1,457 @@
+//! Next hops that misbehave: each recipient's fate is right, and nobody else waits.
+
+use blackbox::server::{Server, Setup};
+use blackbox::sink::{Act, Moment, Sink};
+use blackbox::wire::Wire;
+use blackbox::{postfix, wait_for};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const FAST: &str = "[delivery]\nretry_initial = 1\nretry_max = 2\nfinal_timeout = 2\nidle_timeout = 1\n";
+
+fn relay_to(sink: &Sink) -> Server {
+    Setup::new(format!("{}{FAST}", sink.relay_config())).start()
+}
+
+fn send(server: &Server, to: &[&str]) {
+    let reply = Wire::hello(server.smtp).mail("a@x.test", to, "Subject: test\r\n\r\ntext\r\n");
+    assert_eq!(reply.code, 250, "{reply:?}");
+}
+
+fn command(moment: &Moment, verb: &str) -> bool {
+    matches!(moment, Moment::Command(line) if line.to_ascii_uppercase().starts_with(verb))
+}
+
+/// The first attempt meets `act`, later ones an honest server: deferred once, then delivered.
+fn deferred_then_sent(when: &'static str, act: Act, said: &str) {
+    let spoilt = Arc::new(AtomicBool::new(false));
+    let sink = Sink::scripted(move |_, moment| {
+        let here = match when {
+            "greeting" => *moment == Moment::Greeting,
+            "end of data" => matches!(moment, Moment::EndOfData(_)),
+            verb => command(moment, verb),
+        };
+        if here && !spoilt.swap(true, Ordering::SeqCst) {
+            act.clone()
+        } else {
+            Act::Default
+        }
+    });
+    let server = relay_to(&sink);
+    send(&server, &["b@y.test"]);
+    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
+    let text = deferred["text"].as_str().expect("text");
+    assert!(text.contains(said), "{when}: {text}");
+    assert!(text.len() < 1500, "a line of the log is short: {}", text.len());
+    server.wait_event("delivery", |line| line["status"] == "sent");
+    server.wait_empty();
+    assert!(sink.count() >= 1);
+}
+
+#[test]
+fn closes_before_the_greeting() {
+    deferred_then_sent("greeting", Act::Close, "greeting");
+}
+#[test]
+fn turns_us_away_with_421() {
+    deferred_then_sent(
+        "greeting",
+        Act::RawClose(b"421 4.3.2 too busy\r\n".to_vec()),
+        "too busy",
+    );
+}
+#[test]
+fn closes_in_the_middle_of_a_reply() {
+    deferred_then_sent("MAIL", Act::RawClose(b"250-2.1.0 half a rep".to_vec()), "MAIL");
+}
+#[test]
+fn closes_at_the_reply_to_the_final_dot() {
+    deferred_then_sent("end of data", Act::RawClose(b"250 2.0.0 tak".to_vec()), "may");
+}
+#[test]
+fn hangs_after_the_final_dot() {
+    deferred_then_sent("end of data", Act::Hang, "end of data");
+}
+#[test]
+fn loses_its_reply_after_keeping_the_message() {
+    deferred_then_sent("end of data", Act::KeepAndClose, "may");
+}
+#[test]
+fn answers_ten_megabytes_in_one_line() {
+    deferred_then_sent(
+        "MAIL",
+        Act::RawClose([b"250 ".to_vec(), vec![b'x'; 10 << 20]].concat()),
+        "too long",
+    );
+}
+#[test]
+fn answers_without_end() {
+    deferred_then_sent("EHLO", Act::RawClose(b"250-more\r\n".repeat(100_000)), "too long");
+}
+#[test]
+fn answers_something_else_than_a_reply() {
+    deferred_then_sent(
+        "MAIL",
+        Act::RawClose(b"<html>not SMTP</html>\r\n".to_vec()),
+        "not",
+    );
+}
+#[test]
+fn answers_354_to_mail() {
+    deferred_then_sent("MAIL", Act::RawClose(b"354 go ahead\r\n".to_vec()), "354");
+}
+#[test]
+fn says_451_to_the_message() {
+    deferred_then_sent(
+        "end of data",
+        Act::Say("451 4.3.0 try again".into()),
+        "451 4.3.0 try again",
+    );
+}
+
+#[test]
+fn a_vanished_next_hop_comes_back() {
+    let address = postfix::free_port();
+    let server = Setup::new(format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{address}\"\n{FAST}"
+    ))
+    .start();
+    send(&server, &["b@y.test"]);
+    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
+    assert!(
+        deferred["text"]
+            .as_str()
+            .expect("text")
+            .to_lowercase()
+            .contains("refused"),
+        "{deferred}"
+    );
+    assert_eq!(server.metric("smtp_queue_depth"), 1.0);
+    let sink = Sink::on(&address.to_string(), &["PIPELINING"], |_, _| Act::Default);
+    // An operator does not wait for the back-off.
+    let output = server.command(&["queue", "retry", "--all"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    sink.wait(1);
+    server.wait_empty();
+}
+
+#[test]
+fn every_recipient_has_its_own_outcome() {
+    let sink = Sink::scripted(|_, moment| match moment {
+        Moment::Command(line) if line.contains("later@") => Act::Say("450 4.2.1 busy mailbox".into()),
+        Moment::Command(line) if line.contains("never@") => Act::Say("550 5.1.1 no such user".into()),
+        _ => Act::Default,
+    });
+    let server = relay_to(&sink);
+    Wire::hello(server.smtp).mail(
+        "",
+        &["good@y.test", "later@y.test", "never@y.test", "also@y.test"],
+        "text\r\n",
+    );
+    let status = |to: &str| {
+        let line = server.wait_event("delivery", |line| line["to"] == to);
+        (
+            line["status"].as_str().expect("status").to_string(),
+            line["dsn"].as_str().expect("dsn").to_string(),
+        )
+    };
+    assert_eq!(status("good@y.test"), ("sent".into(), "2.0.0".into()));
+    assert_eq!(status("also@y.test"), ("sent".into(), "2.0.0".into()));
+    assert_eq!(status("later@y.test"), ("deferred".into(), "4.2.1".into()));
+    assert_eq!(status("never@y.test"), ("bounced".into(), "5.1.1".into()));
+    let first = &sink.wait(1)[0];
+    assert_eq!(first.to, ["<good@y.test>", "<also@y.test>"]);
+    let listed = server.queue(&["list"]);
+    assert_eq!(listed.len(), 1);
+    let shown = server.queue(&["show", listed[0]["id"].as_str().expect("id")]);
+    let states: Vec<_> = shown[0]["recipients"]
+        .as_array()
+        .expect("recipients")
+        .iter()
+        .map(|r| r["state"].clone())
+        .collect();
+    assert_eq!(states[0], "delivered");
+    assert_eq!(states[2], "bounced");
+    assert!(states[1] == "deferred" || states[1] == "leased", "{states:?}");
+}
+
+#[test]
+fn connections_are_reused_and_closed_when_idle() {
+    let sink = Sink::start();
+    let server = relay_to(&sink);
+    let mut wire = Wire::hello(server.smtp);
+    for _ in 0..30 {
+        assert_eq!(wire.mail("a@x.test", &["b@y.test"], "text\r\n").code, 250);
+    }
+    sink.wait(30);
+    assert!(
+        sink.connections() < 15,
+        "{} connections for 30 messages",
+        sink.connections()
+    );
+    wait_for("idle connections to be closed", || sink.open() == 0);
+}
+
+#[test]
+fn a_next_hop_without_pipelining_or_ehlo() {
+    let sink = Sink::scripted(|_, moment| match moment {
+        moment if command(moment, "EHLO") => Act::Say("502 what?".into()),
+        _ => Act::Default,
+    });
+    let server = relay_to(&sink);
+    send(&server, &["b@y.test", "c@y.test"]);
+    let message = &sink.wait(1)[0];
+    assert_eq!(message.from, "<a@x.test>");
+    assert_eq!(message.to.len(), 2);
+}
+
+#[test]
+fn what_the_next_hop_cannot_take_is_bounced() {
+    let sink = Sink::offering(&["PIPELINING", "SIZE 20000"]);
+    let server = relay_to(&sink);
+    let mut wire = Wire::hello(server.smtp);
+    let bounced = |dsn: &str| {
+        let line = server.wait_event("delivery", |line| {
+            line["status"] == "bounced" && line["dsn"] == dsn
+        });
+        assert_eq!(line["to"], "b@y.test");
+    };
+    wire.expect("MAIL FROM:<> BODY=8BITMIME", 250);
+    wire.expect("RCPT TO:<b@y.test>", 250);
+    wire.expect("DATA", 354);
+    wire.send("Subject: eight bits\r\n\r\n\u{fc}\r\n");
+    wire.expect(".", 250);
+    bounced("5.6.3");
+    wire.mail(
+        "",
+        &["b@y.test"],
+        &"0123456789012345678901234567890123456789\r\n".repeat(1000),
+    );
+    bounced("5.3.4");
+    wire.expect("MAIL FROM:<> SMTPUTF8", 250);
+    wire.expect("RCPT TO:<j\u{f6}rg@y.test>", 250);
+    wire.expect("DATA", 354);
+    wire.send("Subject: ascii\r\n\r\n");
+    wire.expect(".", 250);
+    server.wait_event("delivery", |line| {
+        line["status"] == "bounced" && line["dsn"] == "5.6.7"
+    });
+    server.wait_empty();
+    assert_eq!(sink.count(), 0);
+}
+
+#[test]
+fn parameters_are_passed_on() {
+    let sink = Sink::start();
+    let server = relay_to(&sink);
+    let mut wire = Wire::hello(server.smtp);
+    wire.expect("MAIL FROM:<a@x.test> BODY=8BITMIME RET=HDRS ENVID=QQ314159", 250);
+    wire.expect(
+        "RCPT TO:<b@y.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+2Bx@y.test",
+        250,
+    );
+    wire.expect("DATA", 354);
+    wire.send("Subject: \u{fc}\r\n\r\n");
+    wire.expect(".", 250);
+    let message = &sink.wait(1)[0];
+    for part in [
+        "<a@x.test>",
+        " BODY=8BITMIME",
+        " RET=HDRS",
+        " ENVID=QQ314159",
+        " SIZE=",
+    ] {
+        assert!(message.from.contains(part), "{part}: {}", message.from);
+    }
+    assert_eq!(
+        message.to[0],
+        "<b@y.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+2Bx@y.test"
+    );
+}
+
+#[test]
+fn a_dead_destination_holds_up_nobody() {
+    let hanging = Sink::scripted(|_, _| Act::Hang);
+    let good = Sink::start();
+    let dead = postfix::free_port();
+    let server = Setup::new(format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n{FAST}\
+         [[routes]]\nmatch = \"good.test\"\nto = \"{}\"\n\
+         [[routes]]\nmatch = \"hanging.test\"\nto = \"{}\"\n\
+         [[routes]]\nmatch = \"*\"\nto = \"smtp://{dead}\"\n",
+        good.url(),
+        hanging.url()
+    ))
+    .start();
+    let mut wire = Wire::hello(server.smtp);
+    for number in 0..300 {
+        let (dead, hanging) = (format!("b@dead{number}.test"), "b@hanging.test".to_string());
+        assert_eq!(wire.mail("a@x.test", &[&dead], "text\r\n").code, 250);
+        assert_eq!(wire.mail("a@x.test", &[&hanging], "text\r\n").code, 250);
+    }
+    for _ in 0..20 {
+        assert_eq!(wire.mail("a@x.test", &["b@good.test"], "text\r\n").code, 250);
+    }
+    good.wait(20);
+    assert!(
+        hanging.connections() < 25,
+        "{} connections to a hop that hangs",
+        hanging.connections()
+    );
+}
+
+#[test]
+fn starttls_is_used_where_it_is_offered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tls = certificate(folder.path());
+    let postfix = postfix::Postfix::start(&format!(
+        "smtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1\nsmtpd_tls_received_header = yes\n{tls}\
+         virtual_mailbox_domains = y.test\nvirtual_mailbox_base = {{folder}}/mail\nvirtual_mailbox_maps = static:b/\n\
+         virtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\nvirtual_gid_maps = static:65534\n"
+    ));
+    let relay = |tls: &str, more: &str| {
+        let config = format!(
+            "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://localhost:{}\"\ntls = \"{tls}\"\n{FAST}{more}",
+            postfix.address.port()
+        );
+        Setup::new(config).start()
+    };
+    let ca = format!("ca_file = \"{}\"\n", folder.path().join("ca.pem").display());
+    for (policy, more) in [("opportunistic", ""), ("required", ""), ("verified", ca.as_str())] {
+        let server = relay(policy, more);
+        send(&server, &["b@y.test"]);
+        let sent = server.wait_event("delivery", |line| line["status"] == "sent");
+        assert!(
+            sent["tls"].as_str().is_some_and(|tls| tls.contains("TLS")),
+            "{policy}: {sent}"
+        );
+    }
+    // A certificate that nobody vouches for is no proof.
+    let server = relay("verified", "");
+    send(&server, &["b@y.test"]);
+    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
+    assert!(
+        deferred["text"].as_str().expect("text").contains("ertificate"),
+        "{deferred}"
+    );
+    let server = relay("none", "");
+    send(&server, &["b@y.test"]);
+    let sent = server.wait_event("delivery", |line| line["status"] == "sent");
+    assert!(sent["tls"].is_null(), "{sent}");
+    assert_eq!(
+        postfix.log().matches("TLS connection established from").count(),
+        3,
+        "{}",
+        postfix.log()
+    );
+}
+
+/// A CA and a certificate for `localhost`, as Postfix's settings.
+fn certificate(folder: &std::path::Path) -> String {
+    let script = "set -e; cd \"$0\"; export MSYS_NO_PATHCONV=1\n\
+        openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=test-ca -keyout ca.key -out ca.pem\n\
+        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out csr.pem\n\
+        printf 'subjectAltName=DNS:localhost\\n' > ext\n\
+        openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out cert.pem";
+    let mut command = std::process::Command::new("sh");
+    blackbox::tools::run(command.arg("-c").arg(script).arg(folder));
+    format!(
+        "smtpd_tls_cert_file = {0}/cert.pem\nsmtpd_tls_key_file = {0}/key.pem\n",
+        folder.display()
+    )
+}
+
+#[test]
+fn a_broken_starttls_falls_back_only_when_it_may() {
+    let offers = |_: usize, moment: &Moment| match moment {
+        moment if command(moment, "STARTTLS") => {
+            Act::RawClose(b"220 go ahead\r\nthis is no handshake".to_vec())
+        }
+        _ => Act::Default,
+    };
+    let sink = Sink::on("127.0.0.1:0", &["PIPELINING", "STARTTLS"], offers);
+    let server = relay_to(&sink);
+    send(&server, &["b@y.test"]);
+    sink.wait(1);
+    server.wait_event("tls_fallback", |_| true);
+    sink.clear();
+    let server = Setup::new(format!("{}tls = \"required\"\n{FAST}", sink.relay_config())).start();
+    send(&server, &["b@y.test"]);
+    server.wait_event("delivery", |line| line["status"] == "deferred");
+    let plain = Sink::start();
+    let server = Setup::new(format!("{}tls = \"required\"\n{FAST}", plain.relay_config())).start();
+    send(&server, &["b@y.test"]);
+    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
+    assert!(
+        deferred["text"].as_str().expect("text").contains("STARTTLS"),
+        "{deferred}"
+    );
+    assert_eq!(plain.count(), 0);
+    assert_eq!(sink.count(), 0);
+}
+
+#[test]
+fn replies_injected_before_tls_are_not_read() {
+    // In clear, behind the 220, a man in the middle puts replies for after the handshake.
+    let injects = |_: usize, moment: &Moment| match moment {
+        moment if command(moment, "STARTTLS") => {
+            Act::Raw(b"220 go ahead\r\n250-sink.test\r\n250 8BITMIME\r\n250 2.1.0 ok\r\n".to_vec())
+        }
+        _ => Act::Default,
+    };
+    let sink = Sink::on("127.0.0.1:0", &["STARTTLS"], injects);
+    let server = Setup::new(format!("{}tls = \"required\"\n{FAST}", sink.relay_config())).start();
+    send(&server, &["b@y.test"]);
+    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
+    assert!(
+        deferred["text"].as_str().expect("text").contains("STARTTLS"),
+        "{deferred}"
+    );
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(sink.count(), 0);
+}
+
+#[test]
+fn a_retried_message_waits_longer_each_time_and_expires() {
+    let sink = Sink::scripted(|_, moment| match moment {
+        Moment::Command(line) if line.contains("RCPT TO:<b@y.test>") => Act::Say("450 4.2.0 later".into()),
+        _ => Act::Default,
+    });
+    let server = Setup::new(format!(
+        "{}[delivery]\nretry_initial = 1\nretry_max = 2\nexpire_after = 6\ndelay_notice_after = 2\n",
+        sink.relay_config()
+    ))
+    .start();
+    send(&server, &["b@y.test"]);
+    // The sender is told that it is late, then that it failed.
+    let messages = sink.wait(2);
+    let delayed = &messages[0];
+    assert_eq!(delayed.from, "<>", "{delayed:?}");
+    assert!(delayed.to[0].starts_with("<a@x.test>"));
+    assert!(
+        delayed.text().contains("Action: delayed\r\n"),
+        "{}",
+        delayed.text()
+    );
+    assert!(
+        delayed.text().contains("Will-Retry-Until: "),
+        "{}",
+        delayed.text()
+    );
+    let failed = &messages[1];
+    assert!(failed.text().contains("Action: failed\r\n"), "{}", failed.text());
+    server.wait_event("delivery", |line| line["status"] == "expired");
+    server.wait_empty();
+    let attempts = server
+        .events("delivery")
+        .iter()
+        .filter(|l| l["to"] == "b@y.test" && l["status"] == "deferred")
+        .count();
+    assert!((2..=7).contains(&attempts), "{attempts} attempts in 6 seconds");
+    assert_eq!(sink.count(), 2, "one notice of each kind");
+}

@@ -1,4 +1,0 @@
-//! x
-pub(crate) fn run(_: &[String]) -> Result<bool, String> {
-    Ok(true)
-}

@@ -1,0 +1,279 @@
+//! The servers that are measured: ours, Postfix, and `smtp-sink`, which keeps nothing.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// An address that nobody listens on now.
+pub(crate) fn free_address() -> Result<SocketAddr, String> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| error.to_string())
+}
+
+fn wait_listening(address: SocketAddr, who: &str) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(address).is_err() {
+        if Instant::now() > end {
+            return Err(format!("{who} does not listen on {address}"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Our server. Dropped, it is killed.
+pub(crate) struct Ours {
+    pub(crate) child: Child,
+    pub(crate) smtp: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
+impl Ours {
+    /// Starts one on a folder; it relays everything to `smarthost`. `under` is a program to run it under.
+    pub(crate) fn start(
+        server: &Path,
+        folder: &Path,
+        smarthost: SocketAddr,
+        under: &[&str],
+    ) -> Result<(Ours, Duration), String> {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let config = folder.join("config.toml");
+        let text = format!(
+            "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{smarthost}\"\n\
+             [server]\nmax_connections = 12000\n"
+        );
+        std::fs::write(&config, text).map_err(|error| error.to_string())?;
+        let (smtp, http) = (free_address()?, free_address()?);
+        let mut command = match under.split_first() {
+            None => Command::new(server),
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(server);
+                command
+            }
+        };
+        let log = std::fs::File::create(folder.join("log")).map_err(|error| error.to_string())?;
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log);
+        command
+            .env("SMTP_PROFILE", "testing")
+            .env("SMTP_HOSTNAME", "bench.test")
+            .env("SMTP_LOG_FORMAT", "json");
+        command
+            .env("SMTP_PORT", smtp.port().to_string())
+            .env("SMTP_HTTP_PORT", http.port().to_string());
+        command.env("SMTP_DB_PATH", folder.join("smtp.db"));
+        let start = Instant::now();
+        let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        let ours = Ours { child, smtp, http };
+        ours.wait_ready()?;
+        Ok((ours, start.elapsed()))
+    }
+    fn wait_ready(&self) -> Result<(), String> {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.get("/health/ready").starts_with("HTTP/1.1 200") {
+            if Instant::now() > end {
+                return Err("our server does not become ready".into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+    /// A GET's whole answer; empty when there is none.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut answer = String::new();
+        if let Ok(mut stream) = TcpStream::connect(self.http) {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.read_to_string(&mut answer);
+        }
+        answer
+    }
+    /// A metric's value; 0 when it is not there.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.get("/metrics");
+        let line = text.lines().find(|line| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        });
+        line.and_then(|line| line.rsplit(' ').next())
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0.0)
+    }
+    /// A figure in KiB from `/proc/PID/status`.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(field))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0)
+    }
+    /// Starts the peak figure (VmHWM) anew.
+    pub(crate) fn reset_peak(&self) {
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
+    }
+    /// Processor time used so far, in seconds.
+    pub(crate) fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |n: usize| fields.get(n).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
+        (ticks(11) + ticks(12)) / 100.0
+    }
+    /// SIGTERM, and the end.
+    pub(crate) fn stop(mut self) -> Result<(), String> {
+        let pid =
+            nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).map_err(|error| error.to_string())?);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).map_err(|error| error.to_string())?;
+        let end = Instant::now() + Duration::from_secs(120);
+        while self
+            .child
+            .try_wait()
+            .map_err(|error| error.to_string())?
+            .is_none()
+        {
+            if Instant::now() > end {
+                return Err("our server does not stop".into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `smtp-sink`, which takes everything and keeps nothing.
+pub(crate) struct Sink {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Sink {
+    pub(crate) fn start() -> Result<Sink, String> {
+        let address = free_address()?;
+        let mut command = Command::new("/usr/sbin/smtp-sink");
+        command
+            .arg(format!("{address}"))
+            .arg("1000")
+            .stdout(Stdio::null());
+        let child = command.spawn().map_err(|error| format!("smtp-sink: {error}"))?;
+        let sink = Sink { child, address };
+        wait_listening(address, "smtp-sink")?;
+        Ok(sink)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A Postfix of our own.
+pub(crate) struct Postfix {
+    folder: PathBuf,
+    pub(crate) address: SocketAddr,
+}
+
+impl Postfix {
+    /// Starts one that relays to `relayhost`, or with `None` keeps everything queued.
+    pub(crate) fn start(folder: &Path, relayhost: Option<SocketAddr>) -> Result<Postfix, String> {
+        let address = free_address()?;
+        let fail = |error: std::io::Error| format!("{}: {error}", folder.display());
+        for part in ["etc", "queue", "data"] {
+            std::fs::create_dir_all(folder.join(part)).map_err(fail)?;
+        }
+        let more = match relayhost {
+            Some(hop) => format!("relayhost = [{}]:{}\n", hop.ip(), hop.port()),
+            None => "defer_transports = smtp\n".into(),
+        };
+        let main_cf = format!(
+            "compatibility_level = 3.6\nconfig_directory = {0}/etc\nqueue_directory = {0}/queue\n\
+             data_directory = {0}/data\nmaillog_file = {0}/log\nmaillog_file_prefixes = {0}\n\
+             myhostname = postfix.test\nmydestination =\nmynetworks = 127.0.0.0/8\n\
+             inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nalias_maps =\nalias_database =\n\
+             local_recipient_maps =\nsmtp_dns_support_level = disabled\ndisable_dns_lookups = yes\n\
+             smtpd_peername_lookup = no\n{1}",
+            folder.display(),
+            more
+        );
+        std::fs::write(folder.join("etc/main.cf"), main_cf).map_err(fail)?;
+        let master_cf = include_str!("postfix-master.cf").replace("{listen}", &address.to_string());
+        std::fs::write(folder.join("etc/master.cf"), master_cf).map_err(fail)?;
+        let _ = Command::new("chown")
+            .arg("postfix")
+            .arg(folder.join("data"))
+            .status();
+        let _ = Command::new("chmod").arg("755").arg(folder).status();
+        let postfix = Postfix {
+            folder: folder.into(),
+            address,
+        };
+        postfix.control("start");
+        wait_listening(address, "Postfix")?;
+        Ok(postfix)
+    }
+    /// Messages in its queue.
+    pub(crate) fn queued(&self) -> usize {
+        ["maildrop", "incoming", "active", "deferred"]
+            .iter()
+            .map(|name| files(&self.folder.join("queue").join(name)))
+            .sum()
+    }
+    fn control(&self, what: &str) {
+        let mut command = Command::new("/usr/sbin/postfix");
+        command.arg("-c").arg(self.folder.join("etc")).arg(what);
+        let _ = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        self.control("stop");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Files under a folder, at any depth.
+fn files(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|e| {
+            if e.file_type().is_ok_and(|t| t.is_dir()) {
+                files(&e.path())
+            } else {
+                1
+            }
+        })
+        .sum()
+}
