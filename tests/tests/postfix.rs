@@ -127,7 +127,7 @@ fn awkward_mail_reaches_a_maildir_octet_for_octet() {
     send_all(&server, "Bob+tag@local.test");
     server.wait_empty();
     // A Maildir holds lines that end in LF.
-    let mailbox = folder.path().join("local.test/Bob");
+    let mailbox = folder.path().join("local.test/bob");
     let copies: Vec<Vec<u8>> = maildir(&mailbox)
         .iter()
         .map(|message| with_crlf(message))
