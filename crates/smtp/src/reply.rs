@@ -3,8 +3,13 @@
 //! Promises: a written reply is whole lines of at most 512 octets, whatever its text holds;
 //! [`ReplyReader`] takes a peer's replies within [`crate::limits`] and without quadratic work.
 
+mod reader;
+
+pub use reader::{ReplyError, ReplyReader};
+
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
+use std::io::Write as _;
 
 /// Longest reply line we write, in octets with its CRLF (RFC 5321 4.5.3.1.5).
 const WRITTEN_LINE: usize = 512;
@@ -95,32 +100,35 @@ impl Display for Reply {
 /// What stands before the text of every line: `250-2.1.5 `.
 struct Prefix {
     code: [u8; 3],
-    enhanced: Vec<u8>,
+    enhanced: Option<Enhanced>,
 }
 
 impl Prefix {
     fn new(reply: &Reply) -> Self {
         let code = reply.code.clamp(200, 599);
-        // Only these classes have enhanced codes (RFC 2034 4).
-        let enhanced = match reply.enhanced {
-            Some(enhanced) if !(300..400).contains(&code) => enhanced.to_string().into_bytes(),
-            _ => Vec::new(),
-        };
         let digit = |n: u16| b'0' + (n % 10) as u8;
-        Prefix { code: [digit(code / 100), digit(code / 10), digit(code)], enhanced }
+        Prefix {
+            code: [digit(code / 100), digit(code / 10), digit(code)],
+            // 3yz has no class (RFC 2034 4).
+            enhanced: reply.enhanced.filter(|_| !(300..400).contains(&code)),
+        }
     }
 
-    /// Octets before the text.
+    /// Octets before the text, at most.
     fn len(&self) -> usize {
-        4 + self.enhanced.len() + 1
+        const LONGEST: usize = "255.65535.65535 ".len();
+        4 + if self.enhanced.is_some() { LONGEST } else { 0 }
     }
 
     fn write(&self, last: bool, has_text: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.code);
         out.push(if last { b' ' } else { b'-' });
-        out.extend_from_slice(&self.enhanced);
-        if has_text && !self.enhanced.is_empty() {
-            out.push(b' ');
+        if let Some(enhanced) = self.enhanced {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "{enhanced}");
+            if has_text {
+                out.push(b' ');
+            }
         }
     }
 }
