@@ -208,7 +208,10 @@ impl Client {
             && !self.early_input
             && self.transaction.is_none()
             && self.due.is_empty()
-            && self.capabilities.mail_max.is_none_or(|most| self.transactions < most)
+            && self
+                .capabilities
+                .mail_max
+                .is_none_or(|most| self.transactions < most)
     }
 
     /// Whether content and its end were sent and not every reply to it came: the server may have the
@@ -264,7 +267,9 @@ impl Client {
 
     /// The content was written, its end included.
     pub fn content_sent(&mut self) {
-        let Some(transaction) = self.transaction.as_ref().filter(|_| self.in_content) else { return };
+        let Some(transaction) = self.transaction.as_ref().filter(|_| self.in_content) else {
+            return;
+        };
         self.in_content = false;
         self.after_final_dot = true;
         if self.lmtp {
@@ -305,7 +310,9 @@ impl Client {
     /// Writes the transaction's commands as far as the server lets us go ahead.
     fn write_commands(&mut self) {
         let window = if self.capabilities.pipelining { WINDOW } else { 1 };
-        let Some(transaction) = &mut self.transaction else { return };
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
         while self.due.len() < window
             && let Some(due) = transaction.write_next(&self.capabilities, &mut self.output)
         {
