@@ -160,19 +160,25 @@ impl Client {
     /// middle: it then answers [`ClientStep::Finished`], and the rest must not be sent.
     pub fn step(&mut self, input: &mut BytesMut) -> Result<ClientStep, ClientError> {
         while !self.ended {
-            let reply = match self.reader.read(input) {
-                Ok(Some(reply)) => reply,
-                Ok(None) => return Ok(ClientStep::Read),
+            match self.read_reply(input) {
+                Ok(Some(step)) => return Ok(step),
+                Ok(None) => {}
                 Err(error) => {
                     self.ended = true;
-                    return Err(error.into());
+                    self.output.clear();
+                    return Err(error);
                 }
-            };
-            if let Some(step) = self.take_reply(reply, !input.is_empty())? {
-                return Ok(step);
             }
         }
         Ok(ClientStep::Closed)
+    }
+
+    /// Takes one reply, if it is there.
+    fn read_reply(&mut self, input: &mut BytesMut) -> Result<Option<ClientStep>, ClientError> {
+        match self.reader.read(input)? {
+            Some(reply) => self.take_reply(reply, !input.is_empty()),
+            None => Ok(Some(ClientStep::Read)),
+        }
     }
 
     /// Commands to be written. The caller empties it.

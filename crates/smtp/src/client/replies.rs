@@ -19,7 +19,6 @@ impl Client {
             return Ok(Some(self.hung_up(reply)));
         }
         if self.is_out_of_turn(due, &reply, more) {
-            self.ended = true;
             return Err(ClientError::Unexpected(reply));
         }
         self.due.pop_front();

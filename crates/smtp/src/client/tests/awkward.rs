@@ -127,10 +127,7 @@ fn content_refused_halfway() {
 
 #[test]
 fn replies_nobody_asked_for() {
-    play(
-        false,
-        "S: 220 hi\nS: 250 hi\nC: EHLO me.test\n= Unexpected 250 hi\n= Closed",
-    );
+    play(false, "S: 220 hi\nS: 250 hi\n= Unexpected 250 hi\n= Closed");
     play(
         false,
         &after_ehlo("", "S: 250 ok\n= Unexpected 250 ok\n! usable false"),
