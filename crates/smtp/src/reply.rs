@@ -164,13 +164,18 @@ fn next_line(text: &str, room: usize) -> (&str, Option<&str>) {
 
 /// Appends `line` with a space for each control character, so that no text can end a line.
 fn push_clean(line: &str, out: &mut Vec<u8>) {
-    if line.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    if is_plain(line.as_bytes()) {
         out.extend_from_slice(line.as_bytes());
         return;
     }
     for c in line.chars() {
         out.extend_from_slice(clean(c).encode_utf8(&mut [0; 4]).as_bytes());
     }
+}
+
+/// Printable ASCII: most lines are, and go as they are.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|octet| (b' '..=b'~').contains(octet))
 }
 
 /// A tab is a legal character of a reply (RFC 5321 4.2); other controls are not.

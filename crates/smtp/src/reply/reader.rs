@@ -4,7 +4,7 @@
 //! are asked for, and at most [`KEPT_TEXT`] octets of text are kept; an endless reply ends in
 //! [`ReplyError::TooLong`]. The text that comes out is UTF-8 without control characters.
 
-use super::{Enhanced, Reply, clean};
+use super::{Enhanced, Reply, clean, is_plain};
 use crate::limits;
 use bytes::{Buf, BytesMut};
 use std::borrow::Cow;
@@ -118,7 +118,12 @@ impl Partial {
             self.text.push('\n');
         }
         self.lines += 1;
+        let plain = is_plain(text) && self.text.len() + text.len() <= KEPT_TEXT;
         let text = String::from_utf8_lossy(text);
+        if plain {
+            self.text.push_str(&text);
+            return;
+        }
         for c in text.chars().map(clean) {
             if self.text.len() + c.len_utf8() > KEPT_TEXT {
                 return;
