@@ -19,6 +19,8 @@ macro_rules! labels {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         $vis enum $name { $( $(#[$vmeta])* $variant, )+ }
 
+        // Not every set is asked for its names or its values by hand.
+        #[allow(dead_code)]
         impl $name {
             /// Every value, in order.
             $vis const ALL: &'static [$name] = &[ $( $name::$variant, )+ ];

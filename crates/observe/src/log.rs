@@ -10,6 +10,8 @@ mod text;
 mod writer;
 
 pub(crate) use writer::Log;
+#[cfg(test)]
+pub(crate) use writer::MAX_BUFFER;
 
 use crate::event::Event;
 use crate::labels::Level;
