@@ -105,10 +105,9 @@ fn standing<'a>(
     results: &[&'a RecipientResult],
 ) -> rusqlite::Result<Standing<'a>> {
     let mut standing = Standing::default();
-    let mut wanted = results.len();
-    let by_index: BTreeMap<u32, &'a RecipientResult> = results
+    let by_lease: BTreeMap<(u32, i64), &'a RecipientResult> = results
         .iter()
-        .map(|result| (result.attempt.recipient, *result))
+        .map(|result| ((result.attempt.recipient, result.attempt.epoch), *result))
         .collect();
     let mut statement = change
         .db
@@ -117,21 +116,15 @@ fn standing<'a>(
     while let Some(row) = rows.next()? {
         // A state that means nothing is not final: it keeps the message.
         let state = row::state(row, 2).unwrap_or(State::Quarantined);
-        match by_index.get(&row.get(0)?) {
-            Some(result) => {
-                wanted = wanted.saturating_sub(1);
-                if state == State::Leased && result.attempt.epoch == row.get::<_, i64>(1)? {
-                    standing.valid.push(result);
-                } else if state.is_final() {
-                    standing.others_final.push(state);
-                } else {
-                    standing.others_open = true;
-                }
-            }
+        let held = by_lease
+            .get(&(row.get(0)?, row.get(1)?))
+            .filter(|_| state == State::Leased);
+        match held {
+            Some(result) => standing.valid.push(result),
             None if state.is_final() => standing.others_final.push(state),
             None => standing.others_open = true,
         }
-        if wanted == 0 && standing.others_open {
+        if standing.others_open && standing.valid.len() == by_lease.len() {
             break;
         }
     }
