@@ -34,6 +34,8 @@ pub struct Descriptor {
     pub doc: &'static str,
     /// What kind of value it takes, in words.
     pub kind: &'static str,
+    /// What the members of a list are; empty when it is none.
+    pub members: &'static str,
     /// The unit of a number; empty when it has none.
     pub unit: &'static str,
     /// Least and greatest number.
@@ -66,6 +68,7 @@ impl Descriptor {
         section: "",
         doc: "",
         kind: "",
+        members: "",
         unit: "",
         range: ANY,
         env: "",
@@ -157,6 +160,7 @@ macro_rules! settings {
             section: stringify!($section),
             doc: concat!($( $doc, "\n" ),+),
             kind: <$type as Value>::KIND,
+            members: <$type as Value>::MEMBERS,
             reload: Reload::$reload,
             set: |config, raw| {
                 config.$section.$key = <$type as Value>::read(raw)?;

@@ -9,7 +9,7 @@ use crate::tree::{Config, SECTIONS, SETTINGS};
 use std::fmt::Write as _;
 
 const HEAD: &str = "\
-<!-- Made by `cargo xtask reference` from crates/config/src/tree.rs; change it there. -->
+<!-- Made by `smtp-server config reference` from crates/config/src/tree.rs; change it there. -->
 # Configuration
 
 Order, later wins: built-in defaults < profile < file < environment < flags. The file is `--config`, else `SMTP_CONFIG`,
@@ -66,6 +66,11 @@ fn row(setting: &Descriptor) -> String {
     } else {
         format!(", {}", setting.unit)
     };
+    let members = if setting.members.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", setting.members)
+    };
     let range = match setting.range {
         ANY => String::new(),
         (least, most) => format!(", {least} to {most}"),
@@ -79,7 +84,7 @@ fn row(setting: &Descriptor) -> String {
         notes.push("Never shown.".into());
     }
     format!(
-        "| `{}` | {}{unit}{range} | {} | {} |\n",
+        "| `{}` | {}{members}{unit}{range} | {} | {} |\n",
         setting.key(),
         setting.kind,
         default(setting),

@@ -445,7 +445,7 @@ fn named_files_are_looked_at() {
     let pem = case.write("ca.pem", "no certificate");
     case = case
         .env("SMTP_DELIVERY__CA_FILE", pem.to_str().unwrap())
-        .env("SMTP_DB_PATH", "/proc/nothing/q.db");
+        .env("SMTP_DB_PATH", "/dev/null/q.db");
     case.load();
     case.sources.resolve_files = true;
     let errors = case.errors();
@@ -546,7 +546,7 @@ fn the_printed_reference_is_current() {
     let printed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         printed == reference_markdown(),
-        "docs/reference/configuration.md is old: write it with REFERENCE"
+        "docs/reference/configuration.md is old: write it again with `smtp-server config reference`"
     );
 }
 

@@ -48,6 +48,8 @@ pub(crate) fn expected(kind: &str, raw: &Raw) -> String {
 pub(crate) trait Value: Sized {
     /// What it is, in words.
     const KIND: &'static str;
+    /// What the members of a list are; empty when it is none.
+    const MEMBERS: &'static str = "";
     fn read(raw: &Raw) -> Result<Self, String>;
     /// As in the file; secrets masked.
     fn show(&self) -> Json;
@@ -171,6 +173,7 @@ addresses! {
 /// A list: in the file a list, in a variable its members with commas between.
 impl<T: Value> Value for Vec<T> {
     const KIND: &'static str = "list";
+    const MEMBERS: &'static str = T::KIND;
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw {
             Raw::List(members) => members.iter().map(T::read).collect(),
@@ -192,6 +195,7 @@ impl<T: Value> Value for Vec<T> {
 /// A value that may be missing: in a variable, the empty text.
 impl<T: Value> Value for Option<T> {
     const KIND: &'static str = T::KIND;
+    const MEMBERS: &'static str = T::MEMBERS;
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw {
             Raw::Text(text) if text.is_empty() => Ok(None),
