@@ -110,12 +110,16 @@ impl Visit {
     /// A command was answered. Some refusals are the session's own.
     pub(crate) fn answered(&self, verb: &'static str, code: u16) {
         self.shared.observer.emit(Event::Command { listener: Listener::Smtp, verb, code });
-        let (text, reason) = match (verb, code) {
-            ("RCPT", 452) => ("Too many recipients", RejectReason::TooManyRecipients),
-            ("MAIL", 552) => ("Declared size over the limit", RejectReason::TooLarge),
+        let (reply, reason) = match (verb, code) {
+            ("RCPT", 452) => {
+                (Reply::new(452, Enhanced(4, 5, 3), "Too many recipients"), RejectReason::TooManyRecipients)
+            }
+            ("MAIL", 552) => {
+                (Reply::new(552, Enhanced(5, 3, 4), "Declared size over the limit"), RejectReason::TooLarge)
+            }
             _ => return,
         };
-        self.rejected(&Refusal { verb, id: None, from: None, to: None, code, text, reason });
+        self.rejected(&Refusal::new(verb, &reply, reason));
     }
 
     /// The content came too slowly, and the session ends for it.

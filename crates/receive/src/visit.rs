@@ -3,9 +3,10 @@
 //! Promises: whatever ends the session, a panic included, its end is reported and its slot given back.
 
 use crate::policy::Policy;
+use crate::received::protocol;
 use crate::shared::{Shared, Slot};
 use crate::transaction::Client;
-use smtp::Reply;
+use smtp::{Enhanced, Reply};
 use smtp_observe::{Event, Listener, RejectReason, Violation};
 use smtp_queue::QueueId;
 use std::net::SocketAddr;
@@ -35,14 +36,13 @@ pub(crate) struct Refusal<'a> {
     pub(crate) id: Option<QueueId>,
     pub(crate) from: Option<&'a str>,
     pub(crate) to: Option<&'a str>,
-    pub(crate) code: u16,
-    pub(crate) text: &'a str,
+    pub(crate) reply: &'a Reply,
     pub(crate) reason: RejectReason,
 }
 
 impl<'a> Refusal<'a> {
     pub(crate) fn new(verb: &'static str, reply: &'a Reply, reason: RejectReason) -> Self {
-        Refusal { verb, id: None, from: None, to: None, code: reply.code, text: &reply.text, reason }
+        Refusal { verb, id: None, from: None, to: None, reply, reason }
     }
 }
 
@@ -90,16 +90,25 @@ impl Visit {
 
     pub(crate) fn rejected(&self, refusal: &Refusal<'_>) {
         let id = refusal.id.map(|id| id.to_string());
+        let reply = refusal.reply;
+        let text = match reply.enhanced {
+            Some(Enhanced(class, subject, detail)) => format!("{class}.{subject}.{detail} {}", reply.text),
+            None => reply.text.to_string(),
+        };
         self.shared.observer.emit(Event::Rejected {
             listener: Listener::Smtp,
             id: id.as_deref(),
             peer: self.peer,
             helo: &self.helo,
+            protocol: match (self.helo.is_empty(), self.extended) {
+                (true, _) => "",
+                (false, extended) => protocol(extended, false),
+            },
             verb: refusal.verb,
             from: refusal.from,
             to: refusal.to,
-            code: refusal.code,
-            text: refusal.text,
+            code: reply.code,
+            text: &text,
             reason: refusal.reason,
         });
     }

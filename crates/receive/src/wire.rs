@@ -73,7 +73,8 @@ impl Wire {
         self.shrink_input();
         let mut until = None;
         poll_fn(|context| {
-            if self.stream.poll_read_ready(context).is_ready() {
+            // A client that never pauses sees a change of phase too.
+            if self.shared.phase() == self.phase && self.stream.poll_read_ready(context).is_ready() {
                 return Poll::Ready(Wake::Readable);
             }
             self.poll_others(context, *until.get_or_insert_with(|| Instant::now() + limit))
