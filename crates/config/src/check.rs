@@ -55,13 +55,10 @@ fn names_and_texts(config: &Config, found: &mut Findings) {
             "it must be at most 400 printable ASCII characters".into(),
         ));
     }
-    for (name, hosts) in [
-        ("server.host", &config.server.host),
-        ("http.host", &config.http.host),
-    ] {
-        if hosts.is_empty() {
-            found.push((name, "it must name at least one address".into()));
-        }
+    if config.server.host.is_empty() {
+        found.push(("server.host", "it must name at least one address".into()));
+    } else if config.http.host.is_empty() {
+        found.push(("http.host", "it must name at least one address".into()));
     }
     let path = &config.metrics.path;
     let plain = path

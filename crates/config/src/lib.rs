@@ -36,5 +36,5 @@ pub use lists::{Domain, LISTS, ListDescriptor, ListKey, Route};
 pub use load::{DEFAULT_FILE, Flag, Loaded, Origin, Sources};
 pub use reference::reference_markdown;
 pub use schema::json_schema;
-pub use show::{show_json, show_table};
+pub use show::{show_json, show_table, show_values};
 pub use tree::*;

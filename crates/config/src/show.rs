@@ -46,15 +46,18 @@ pub fn show_table(loaded: &Loaded) -> String {
     rows.iter().map(line).collect()
 }
 
-/// A JSON object a setting, one a line: `key`, `value`, `origin`.
+/// A JSON object a setting: `key`, `value`, `origin`.
+pub fn show_values(loaded: &Loaded) -> Vec<Json> {
+    let object = |row: Row| json!({"key": row.key, "value": row.value, "origin": row.origin});
+    rows(loaded).into_iter().map(object).collect()
+}
+
+/// The same, one a line.
 pub fn show_json(loaded: &Loaded) -> String {
-    let line = |row: Row| {
-        format!(
-            "{}\n",
-            json!({"key": row.key, "value": row.value, "origin": row.origin})
-        )
-    };
-    rows(loaded).into_iter().map(line).collect()
+    show_values(loaded)
+        .iter()
+        .map(|object| format!("{object}\n"))
+        .collect()
 }
 
 /// A value as in the file; `-` when there is none.
