@@ -26,7 +26,7 @@ const BEAT: Duration = Duration::from_secs(5);
 /// Age of a heartbeat that means the loop stands still.
 const STILL: Duration = Duration::from_secs(30);
 /// Rest after an error that the next accept would meet again.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Binds every host. An IPv6 wildcard is dual-stack, and becomes IPv4's on a system without IPv6.
 pub(crate) fn bind(server: &Server) -> io::Result<Vec<TcpListener>> {
@@ -120,7 +120,11 @@ pub(crate) async fn accept_loop(
             Some(Ok((stream, peer))) => enter(&shared, stream, canonical(peer)),
             Some(Err(error)) if concerns_one_connection(&error) => {}
             // Out of descriptors or memory: sessions that end give some back.
-            Some(Err(_)) => sleep(PAUSE).await,
+            Some(Err(error)) => {
+                let error = error.to_string();
+                shared.observer.emit(Event::AcceptFailed { listener: Listener::Smtp, error: &error });
+                sleep(PAUSE).await;
+            }
             None => {}
         }
     }
