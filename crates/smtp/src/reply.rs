@@ -38,16 +38,28 @@ pub struct Reply {
 impl Reply {
     /// A reply with an enhanced code and a fixed text.
     pub const fn new(code: u16, enhanced: Enhanced, text: &'static str) -> Self {
-        Reply { code, enhanced: Some(enhanced), text: Cow::Borrowed(text) }
+        Reply {
+            code,
+            enhanced: Some(enhanced),
+            text: Cow::Borrowed(text),
+        }
     }
     /// A reply with an enhanced code and a text made at run time. Control
     /// characters other than `\n` are written as spaces.
     pub fn with(code: u16, enhanced: Enhanced, text: impl Into<String>) -> Self {
-        Reply { code, enhanced: Some(enhanced), text: Cow::Owned(text.into()) }
+        Reply {
+            code,
+            enhanced: Some(enhanced),
+            text: Cow::Owned(text.into()),
+        }
     }
     /// A reply with a fixed text and no enhanced code: the greeting, 354, replies to HELO (RFC 2034 4).
     pub const fn plain(code: u16, text: &'static str) -> Self {
-        Reply { code, enhanced: None, text: Cow::Borrowed(text) }
+        Reply {
+            code,
+            enhanced: None,
+            text: Cow::Borrowed(text),
+        }
     }
     /// 2yz.
     pub fn is_positive(&self) -> bool {
@@ -152,13 +164,18 @@ fn next_line(text: &str, room: usize) -> (&str, Option<&str>) {
 
 /// Appends `line` with a space for each control character, so that no text can end a line.
 fn push_clean(line: &str, out: &mut Vec<u8>) {
-    if line.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    if is_plain(line.as_bytes()) {
         out.extend_from_slice(line.as_bytes());
         return;
     }
     for c in line.chars() {
         out.extend_from_slice(clean(c).encode_utf8(&mut [0; 4]).as_bytes());
     }
+}
+
+/// Printable ASCII: most lines are, and go as they are.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|octet| (b' '..=b'~').contains(octet))
 }
 
 /// A tab is a legal character of a reply (RFC 5321 4.2); other controls are not.
@@ -188,7 +205,10 @@ mod tests {
         assert_eq!(wire(&Reply::new(250, Enhanced(2, 0, 0), "")), "250 2.0.0\r\n");
         assert_eq!(wire(&Reply::plain(354, "Go on")), "354 Go on\r\n");
         assert_eq!(wire(&Reply::plain(250, "")), "250 \r\n");
-        assert_eq!(wire(&Reply::new(354, Enhanced(3, 0, 0), "Go on")), "354 Go on\r\n");
+        assert_eq!(
+            wire(&Reply::new(354, Enhanced(3, 0, 0), "Go on")),
+            "354 Go on\r\n"
+        );
     }
 
     #[test]
@@ -202,7 +222,10 @@ mod tests {
         for text in ["word ".repeat(400), "ä".repeat(1000), "x".repeat(1502)] {
             let wire = wire(&Reply::with(450, Enhanced(4, 999, 999), text.clone()));
             assert!(wire.lines().count() > 3);
-            assert!(wire.split_inclusive("\r\n").all(|line| line.len() <= 512 && line.ends_with("\r\n")));
+            assert!(
+                wire.split_inclusive("\r\n")
+                    .all(|line| line.len() <= 512 && line.ends_with("\r\n"))
+            );
             let letters = |s: &str| s.chars().filter(|c| c.is_alphabetic()).count();
             assert_eq!(letters(&wire), letters(&text));
         }

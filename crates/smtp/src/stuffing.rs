@@ -46,7 +46,9 @@ impl DotStuffer {
         out.reserve(chunk.len() + chunk.len() / 64 + 4);
         // Octet by octet until no line end reaches over from the chunk before.
         while self.place != Place::InLine {
-            let Some((&octet, rest)) = chunk.split_first() else { return };
+            let Some((&octet, rest)) = chunk.split_first() else {
+                return;
+            };
             if octet == b'.' && self.place == Place::LineStart {
                 out.push(b'.');
             }
@@ -106,7 +108,10 @@ mod tests {
 
     #[test]
     fn dots_at_line_starts_only() {
-        assert_eq!(stuffed(&[b".a\r\n..\r\nb.c\r\n.\r\n"]), b"..a\r\n...\r\nb.c\r\n..\r\n.\r\n");
+        assert_eq!(
+            stuffed(&[b".a\r\n..\r\nb.c\r\n.\r\n"]),
+            b"..a\r\n...\r\nb.c\r\n..\r\n.\r\n"
+        );
         assert_eq!(stuffed(&[b"\n.\n\r.\r\n"]), b"\n.\n\r.\r\n.\r\n");
     }
 

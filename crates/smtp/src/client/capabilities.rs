@@ -33,7 +33,10 @@ impl Capabilities {
     /// Reads them from a positive reply to EHLO. The first line is the server's name; keywords have no
     /// case; what is unknown is passed over, and a limit that cannot be read is no limit.
     pub fn from_ehlo(reply: &Reply) -> Self {
-        let mut capabilities = Capabilities { extended: true, ..Self::default() };
+        let mut capabilities = Capabilities {
+            extended: true,
+            ..Self::default()
+        };
         for line in reply.text.split('\n').skip(1) {
             let mut words = line.split_ascii_whitespace();
             if let Some(keyword) = words.next() {
@@ -60,7 +63,9 @@ impl Capabilities {
 
     /// `RCPTMAX=100`. A limit of nothing would make the server useless, and is none.
     fn add_limit(&mut self, word: &str) {
-        let Some((name, value)) = word.split_once('=') else { return };
+        let Some((name, value)) = word.split_once('=') else {
+            return;
+        };
         let limit = value.parse().ok().filter(|&n: &usize| n > 0);
         if name.eq_ignore_ascii_case("RCPTMAX") {
             self.rcpt_max = limit;
@@ -80,8 +85,10 @@ mod tests {
 
     #[test]
     fn everything_we_know() {
-        let all = of("mx.test greets\nPIPELINING\nSIZE 1000\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nDSN\n\
-                      STARTTLS\nLIMITS RCPTMAX=7 MAILMAX=3 OTHER=1\nAUTH PLAIN\nENHANCEDSTATUSCODES");
+        let all = of(
+            "mx.test greets\nPIPELINING\nSIZE 1000\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nDSN\n\
+                      STARTTLS\nLIMITS RCPTMAX=7 MAILMAX=3 OTHER=1\nAUTH PLAIN\nENHANCEDSTATUSCODES",
+        );
         let expected = Capabilities {
             extended: true,
             pipelining: true,
@@ -100,11 +107,19 @@ mod tests {
 
     #[test]
     fn sloppy_lines() {
-        let none = Capabilities { extended: true, ..Capabilities::default() };
+        let none = Capabilities {
+            extended: true,
+            ..Capabilities::default()
+        };
         assert_eq!(of("PIPELINING"), none, "the first line is a name");
         assert_eq!(of("mx\n\n \nX-PIPELINING\nPIPELINING-X"), none);
         assert!(of("mx\n  pipelining ").pipelining);
-        for size in ["mx\nSIZE", "mx\nsize x", "mx\nSIZE -1", "mx\nSIZE 99999999999999999999"] {
+        for size in [
+            "mx\nSIZE",
+            "mx\nsize x",
+            "mx\nSIZE -1",
+            "mx\nSIZE 99999999999999999999",
+        ] {
             assert_eq!(of(size).size, Some(0));
         }
         let limits = of("mx\nlimits rcptmax=5 MAILMAX=0 RCPTMAX");

@@ -9,12 +9,21 @@ use std::io::Write as _;
 
 /// Whether a server with these capabilities can take the message; `Err` is why not, for every recipient.
 pub(super) fn check(message: &Outgoing, server: &Capabilities) -> Result<(), Reply> {
-    const TOO_BIG: Reply =
-        Reply::new(552, Enhanced(5, 3, 4), "Message is larger than the next server says it takes (SIZE)");
-    const NO_BINARY: Reply =
-        Reply::new(554, Enhanced(5, 6, 1), "Message is BINARYMIME, which the next server does not take");
-    const NO_8BIT: Reply =
-        Reply::new(554, Enhanced(5, 6, 3), "Message has 8-bit content; the next server does not take 8BITMIME");
+    const TOO_BIG: Reply = Reply::new(
+        552,
+        Enhanced(5, 3, 4),
+        "Message is larger than the next server says it takes (SIZE)",
+    );
+    const NO_BINARY: Reply = Reply::new(
+        554,
+        Enhanced(5, 6, 1),
+        "Message is BINARYMIME, which the next server does not take",
+    );
+    const NO_8BIT: Reply = Reply::new(
+        554,
+        Enhanced(5, 6, 3),
+        "Message has 8-bit content; the next server does not take 8BITMIME",
+    );
     const NO_UTF8: Reply = Reply::new(
         550,
         Enhanced(5, 6, 7),
@@ -83,7 +92,12 @@ fn write_mail_dsn(message: &Outgoing, out: &mut Vec<u8>) {
         None => {}
     }
     // It is xtext when it comes from MAIL; whatever else it is, it must not end the command.
-    if let Some(envid) = message.params.envid.as_deref().filter(|id| id.bytes().all(|b| b.is_ascii_graphic())) {
+    if let Some(envid) = message
+        .params
+        .envid
+        .as_deref()
+        .filter(|id| id.bytes().all(|b| b.is_ascii_graphic()))
+    {
         push(out, " ENVID=");
         push(out, envid);
     }
@@ -91,7 +105,9 @@ fn write_mail_dsn(message: &Outgoing, out: &mut Vec<u8>) {
 
 /// Appends the RCPT command of recipient number `index`, if there is one.
 pub(super) fn write_rcpt(message: &Outgoing, index: usize, server: &Capabilities, out: &mut Vec<u8>) {
-    let Some((address, params)) = message.recipients.get(index) else { return };
+    let Some((address, params)) = message.recipients.get(index) else {
+        return;
+    };
     push(out, "RCPT TO:<");
     push(out, address.as_str());
     push(out, ">");
@@ -113,7 +129,11 @@ fn write_rcpt_dsn(params: &RcptParams, smtputf8: bool, out: &mut Vec<u8>) {
 }
 
 fn write_notify(notify: Notify, out: &mut Vec<u8>) {
-    let names = [(Notify::SUCCESS, "SUCCESS"), (Notify::FAILURE, "FAILURE"), (Notify::DELAY, "DELAY")];
+    let names = [
+        (Notify::SUCCESS, "SUCCESS"),
+        (Notify::FAILURE, "FAILURE"),
+        (Notify::DELAY, "DELAY"),
+    ];
     let mut separator = "";
     for (_, name) in names.iter().filter(|(event, _)| notify.contains(*event)) {
         push(out, separator);

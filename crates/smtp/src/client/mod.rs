@@ -160,19 +160,25 @@ impl Client {
     /// middle: it then answers [`ClientStep::Finished`], and the rest must not be sent.
     pub fn step(&mut self, input: &mut BytesMut) -> Result<ClientStep, ClientError> {
         while !self.ended {
-            let reply = match self.reader.read(input) {
-                Ok(Some(reply)) => reply,
-                Ok(None) => return Ok(ClientStep::Read),
+            match self.read_reply(input) {
+                Ok(Some(step)) => return Ok(step),
+                Ok(None) => {}
                 Err(error) => {
                     self.ended = true;
-                    return Err(error.into());
+                    self.output.clear();
+                    return Err(error);
                 }
-            };
-            if let Some(step) = self.take_reply(reply, !input.is_empty())? {
-                return Ok(step);
             }
         }
         Ok(ClientStep::Closed)
+    }
+
+    /// Takes one reply, if it is there.
+    fn read_reply(&mut self, input: &mut BytesMut) -> Result<Option<ClientStep>, ClientError> {
+        match self.reader.read(input)? {
+            Some(reply) => self.take_reply(reply, !input.is_empty()),
+            None => Ok(Some(ClientStep::Read)),
+        }
     }
 
     /// Commands to be written. The caller empties it.
@@ -208,7 +214,10 @@ impl Client {
             && !self.early_input
             && self.transaction.is_none()
             && self.due.is_empty()
-            && self.capabilities.mail_max.is_none_or(|most| self.transactions < most)
+            && self
+                .capabilities
+                .mail_max
+                .is_none_or(|most| self.transactions < most)
     }
 
     /// Whether content and its end were sent and not every reply to it came: the server may have the
@@ -264,7 +273,9 @@ impl Client {
 
     /// The content was written, its end included.
     pub fn content_sent(&mut self) {
-        let Some(transaction) = self.transaction.as_ref().filter(|_| self.in_content) else { return };
+        let Some(transaction) = self.transaction.as_ref().filter(|_| self.in_content) else {
+            return;
+        };
         self.in_content = false;
         self.after_final_dot = true;
         if self.lmtp {
@@ -305,7 +316,9 @@ impl Client {
     /// Writes the transaction's commands as far as the server lets us go ahead.
     fn write_commands(&mut self) {
         let window = if self.capabilities.pipelining { WINDOW } else { 1 };
-        let Some(transaction) = &mut self.transaction else { return };
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
         while self.due.len() < window
             && let Some(due) = transaction.write_next(&self.capabilities, &mut self.output)
         {

@@ -19,7 +19,6 @@ impl Client {
             return Ok(Some(self.hung_up(reply)));
         }
         if self.is_out_of_turn(due, &reply, more) {
-            self.ended = true;
             return Err(ClientError::Unexpected(reply));
         }
         self.due.pop_front();
@@ -42,7 +41,9 @@ impl Client {
     /// to take it for the answer to something else.
     fn is_out_of_turn(&self, due: Option<Due>, reply: &Reply, more: bool) -> bool {
         let refuses = reply.is_transient() || reply.is_permanent();
-        let Some(due) = due else { return !(self.in_content && refuses) };
+        let Some(due) = due else {
+            return !(self.in_content && refuses);
+        };
         // A server may refuse content before it has all of it; it cannot accept it then.
         let is_early = self.early_input && !(due.phase() == Phase::Final && refuses);
         let is_nonsense = match due {
@@ -75,7 +76,10 @@ impl Client {
             return None;
         }
         self.ended = true;
-        Some(ClientStep::Refused { phase: Phase::Greeting, reply })
+        Some(ClientStep::Refused {
+            phase: Phase::Greeting,
+            reply,
+        })
     }
 
     fn on_hello(&mut self, due: Due, reply: Reply) -> Option<ClientStep> {
@@ -91,7 +95,10 @@ impl Client {
             return None;
         }
         self.ended = true;
-        Some(ClientStep::Refused { phase: Phase::Hello, reply })
+        Some(ClientStep::Refused {
+            phase: Phase::Hello,
+            reply,
+        })
     }
 
     fn on_transaction_reply(&mut self, due: Due, reply: Reply) -> Option<ClientStep> {

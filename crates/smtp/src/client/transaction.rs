@@ -33,7 +33,14 @@ impl Transaction {
     pub(super) fn new(message: Outgoing) -> Self {
         let decided = vec![None; message.recipients.len()];
         let undecided = decided.len();
-        Transaction { message, decided, undecided, next: Next::Mail, open: false, accepted_rcpt: false }
+        Transaction {
+            message,
+            decided,
+            undecided,
+            next: Next::Mail,
+            open: false,
+            accepted_rcpt: false,
+        }
     }
 
     /// Appends the next command; `None` when none is left that makes sense, or BDAT is next.
@@ -50,7 +57,11 @@ impl Transaction {
             Next::Rcpt(index) => {
                 envelope::write_rcpt(&self.message, index, server, out);
                 let following = index + 1;
-                self.next = if following < self.decided.len() { Next::Rcpt(following) } else { Next::Data };
+                self.next = if following < self.decided.len() {
+                    Next::Rcpt(following)
+                } else {
+                    Next::Data
+                };
                 Some(Due::Rcpt(index))
             }
             Next::Data if self.is_chunked() => None,
@@ -116,12 +127,18 @@ impl Transaction {
 
     /// The numbers of the recipients that are not settled.
     pub(super) fn undecided(&self) -> impl Iterator<Item = usize> {
-        self.decided.iter().enumerate().filter(|(_, decided)| decided.is_none()).map(|(index, _)| index)
+        self.decided
+            .iter()
+            .enumerate()
+            .filter(|(_, decided)| decided.is_none())
+            .map(|(index, _)| index)
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
         const UNDECIDED: Reply = Reply::new(451, Enhanced(4, 5, 0), "The next server gave no answer");
         let settled = |decided: Option<_>| decided.unwrap_or((Phase::Final, UNDECIDED));
-        Outcome { recipients: self.decided.into_iter().map(settled).collect() }
+        Outcome {
+            recipients: self.decided.into_iter().map(settled).collect(),
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! are asked for, and at most [`KEPT_TEXT`] octets of text are kept; an endless reply ends in
 //! [`ReplyError::TooLong`]. The text that comes out is UTF-8 without control characters.
 
-use super::{Enhanced, Reply, clean};
+use super::{Enhanced, Reply, clean, is_plain};
 use crate::limits;
 use bytes::{Buf, BytesMut};
 use std::borrow::Cow;
@@ -83,7 +83,12 @@ impl ReplyReader {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let parsed = Line::parse(line).ok_or_else(|| malformed(line))?;
         let mut reply = match self.partial.take() {
-            None => Partial { code: parsed.code, enhanced: None, text: String::new(), lines: 0 },
+            None => Partial {
+                code: parsed.code,
+                enhanced: None,
+                text: String::new(),
+                lines: 0,
+            },
             Some(partial) if partial.code != parsed.code => return Err(malformed(line)),
             Some(partial) if partial.lines == limits::REPLY_LINES => return Err(ReplyError::TooLong),
             Some(partial) => partial,
@@ -113,7 +118,12 @@ impl Partial {
             self.text.push('\n');
         }
         self.lines += 1;
+        let plain = is_plain(text) && self.text.len() + text.len() <= KEPT_TEXT;
         let text = String::from_utf8_lossy(text);
+        if plain {
+            self.text.push_str(&text);
+            return;
+        }
         for c in text.chars().map(clean) {
             if self.text.len() + c.len_utf8() > KEPT_TEXT {
                 return;
@@ -127,8 +137,12 @@ impl<'a> Line<'a> {
     /// `250-text`, `250 text` or `250`.
     fn parse(line: &'a [u8]) -> Option<Self> {
         let (code, rest) = line.split_first_chunk::<3>()?;
-        let [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] = code else { return None };
-        let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+        let [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] = code else {
+            return None;
+        };
+        let code = code
+            .iter()
+            .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
         let (last, text) = match rest.split_first() {
             None => (true, rest),
             Some((b' ', text)) => (true, text),
@@ -150,7 +164,10 @@ fn enhanced_prefix(text: &[u8], code: u16) -> Option<(Enhanced, &[u8])> {
     if numbers.next().is_some() || class != code / 100 || class == 3 {
         return None;
     }
-    Some((Enhanced(class as u8, subject, detail), rest.strip_prefix(b" ").unwrap_or(rest)))
+    Some((
+        Enhanced(class as u8, subject, detail),
+        rest.strip_prefix(b" ").unwrap_or(rest),
+    ))
 }
 
 /// A number of one to `most` digits.
@@ -162,7 +179,13 @@ fn number(digits: &[u8], most: usize) -> Option<u16> {
 }
 
 fn malformed(line: &[u8]) -> ReplyError {
-    ReplyError::Malformed(String::from_utf8_lossy(line).chars().take(SHOWN).map(clean).collect())
+    ReplyError::Malformed(
+        String::from_utf8_lossy(line)
+            .chars()
+            .take(SHOWN)
+            .map(clean)
+            .collect(),
+    )
 }
 
 #[cfg(test)]

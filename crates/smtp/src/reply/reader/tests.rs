@@ -27,7 +27,10 @@ fn one(wire: &[u8]) -> Reply {
 fn lines_become_one_reply() {
     let reply = one(b"550-5.1.1 No such\r\n550 5.1.1 mailbox\r\n");
     assert_eq!(reply, Reply::new(550, Enhanced(5, 1, 1), "No such\nmailbox"));
-    assert_eq!(read_all(b"250 a\r\n250-b\r\n250 c\r\n250-d\r\n").unwrap().len(), 2);
+    assert_eq!(
+        read_all(b"250 a\r\n250-b\r\n250 c\r\n250-d\r\n").unwrap().len(),
+        2
+    );
 }
 
 #[test]
@@ -43,19 +46,44 @@ fn sloppy_servers_are_understood() {
 #[test]
 fn enhanced_codes_must_agree_with_the_code() {
     assert_eq!(one(b"250 5.1.1 a\r\n"), Reply::plain(250, "5.1.1 a"));
-    for text in ["4.0 a", "4.0.0.0 a", "4.0.x a", "4..0 a", "4.1000.0 a", "44.0.0 a", "+4.0.0 a"] {
+    for text in [
+        "4.0 a",
+        "4.0.0.0 a",
+        "4.0.x a",
+        "4..0 a",
+        "4.1000.0 a",
+        "44.0.0 a",
+        "+4.0.0 a",
+    ] {
         assert_eq!(one(format!("450 {text}\r\n").as_bytes()).enhanced, None, "{text}");
     }
     let mixed = one(b"550-no\r\n550-5.7.1 reason\r\n550 5.1.1 other\r\n");
-    assert_eq!(mixed, Reply::new(550, Enhanced(5, 7, 1), "no\nreason\n5.1.1 other"));
+    assert_eq!(
+        mixed,
+        Reply::new(550, Enhanced(5, 7, 1), "no\nreason\n5.1.1 other")
+    );
 }
 
 #[test]
 fn what_is_not_a_reply_is_malformed() {
-    for wire in ["HTTP/1.1 400 Bad\r\n", "\r\n", "25\r\n", "250OK\r\n", "150 a\r\n", "600 a\r\n", "2x0 a\r\n"] {
-        assert!(matches!(read_all(wire.as_bytes()), Err(ReplyError::Malformed(_))), "{wire}");
+    for wire in [
+        "HTTP/1.1 400 Bad\r\n",
+        "\r\n",
+        "25\r\n",
+        "250OK\r\n",
+        "150 a\r\n",
+        "600 a\r\n",
+        "2x0 a\r\n",
+    ] {
+        assert!(
+            matches!(read_all(wire.as_bytes()), Err(ReplyError::Malformed(_))),
+            "{wire}"
+        );
     }
-    assert_eq!(read_all(b"250-a\r\n550 b\r\n"), Err(ReplyError::Malformed("550 b".into())));
+    assert_eq!(
+        read_all(b"250-a\r\n550 b\r\n"),
+        Err(ReplyError::Malformed("550 b".into()))
+    );
 }
 
 #[test]
@@ -99,7 +127,9 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn enhanced(class: u8) -> impl Strategy<Value = Option<Enhanced>> {
-    prop::option::of((0u16..1000, 0u16..1000).prop_map(move |(subject, detail)| Enhanced(class, subject, detail)))
+    prop::option::of(
+        (0u16..1000, 0u16..1000).prop_map(move |(subject, detail)| Enhanced(class, subject, detail)),
+    )
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
