@@ -4,3 +4,6 @@ pub mod dsn;
 pub mod local;
 pub mod resolve;
 pub mod route;
+
+#[cfg(test)]
+mod testing;
