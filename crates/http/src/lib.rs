@@ -1,1 +1,15 @@
 //! Health, metrics and the admin API.
+//!
+//! * `/health/live`, `/health/ready` and the metrics: no password, no limiter.
+//! * `/api/v1/…`: the operator's queue work, status, configuration and reload; with the
+//!   admin password, counted failures, and an event for each change.
+//!
+//! Promises: a garbled, slow or huge request costs its own connection only; connections,
+//! request bodies and what is remembered about clients are bounded. This room knows no
+//! database and no socket but its own: it asks the [`Rooms`].
+
+mod rooms;
+mod server;
+
+pub use rooms::{Check, Reloaded, Rooms};
+pub use server::{BindError, MetricsSettings, Server, Settings, bind};
