@@ -92,7 +92,11 @@ pub fn report(
     let (octets, header_8bit) = draft.write();
     let has_8bit = !octets.is_ascii();
     let options = MailOptions {
-        body_type: if has_8bit { BodyType::EightBitMime } else { BodyType::SevenBit },
+        body_type: if has_8bit {
+            BodyType::EightBitMime
+        } else {
+            BodyType::SevenBit
+        },
         smtputf8: draft.international,
         has_8bit,
         header_8bit,
@@ -106,7 +110,11 @@ pub fn report(
         sender: None,
         options,
         // RFC 3461 6.1: no report about a report.
-        recipients: vec![NewRecipient { address: sender.clone(), notify: Some(Notify::NEVER), orcpt: None }],
+        recipients: vec![NewRecipient {
+            address: sender.clone(),
+            notify: Some(Notify::NEVER),
+            orcpt: None,
+        }],
         body: Body::Memory(Bytes::from(octets)),
     })
 }
@@ -114,7 +122,9 @@ pub fn report(
 /// Whether the report has to be in the forms of RFC 6533. Only a sender that used SMTPUTF8 can read them.
 fn needs_utf8(message: &Message, recipients: &[Reported<'_>], content: &Returned) -> bool {
     let ascii_envelope = message.sender.as_ref().is_none_or(smtp::Address::is_ascii)
-        && recipients.iter().all(|reported| reported.recipient.address.is_ascii());
+        && recipients
+            .iter()
+            .all(|reported| reported.recipient.address.is_ascii());
     let ascii_header = !message.options.header_8bit || content.octets().is_ascii();
     message.options.smtputf8 && !(ascii_envelope && ascii_header)
 }
@@ -157,11 +167,27 @@ impl Draft<'_> {
         let plain = format!("text/plain; charset={charset}");
         part(&mut head, &boundary, &plain, "Notification", !words.is_ascii());
         head.push_str(&words);
-        let status_type = if self.international { "message/global-delivery-status" } else { "message/delivery-status" };
-        part(&mut head, &boundary, status_type, "Delivery report", !status.is_ascii());
+        let status_type = if self.international {
+            "message/global-delivery-status"
+        } else {
+            "message/delivery-status"
+        };
+        part(
+            &mut head,
+            &boundary,
+            status_type,
+            "Delivery report",
+            !status.is_ascii(),
+        );
         head.push_str(&status);
         let (returned_type, description) = self.returned_type();
-        part(&mut head, &boundary, returned_type, description, !self.content.octets().is_ascii());
+        part(
+            &mut head,
+            &boundary,
+            returned_type,
+            description,
+            !self.content.octets().is_ascii(),
+        );
 
         let mut octets = head.into_bytes();
         octets.extend_from_slice(self.content.octets());
@@ -174,7 +200,11 @@ impl Draft<'_> {
         let date = date(self.now);
         field(out, "Received", &format!("by {hostname} id {id}; {date}"));
         field(out, "Date", &date);
-        field(out, "From", &format!("Mail Delivery System <MAILER-DAEMON@{hostname}>"));
+        field(
+            out,
+            "From",
+            &format!("Mail Delivery System <MAILER-DAEMON@{hostname}>"),
+        );
         field(out, "To", &format!("<{}>", self.sender));
         let subject = match self.kind {
             DsnKind::Failure => "Undelivered Mail Returned to Sender",
@@ -185,7 +215,11 @@ impl Draft<'_> {
         field(out, "Message-ID", &format!("<{id}@{hostname}>"));
         field(out, "Auto-Submitted", "auto-replied");
         field(out, "MIME-Version", "1.0");
-        field(out, "Content-Type", &format!("multipart/report; report-type=delivery-status; boundary=\"{boundary}\""));
+        field(
+            out,
+            "Content-Type",
+            &format!("multipart/report; report-type=delivery-status; boundary=\"{boundary}\""),
+        );
         if eight_bit {
             field(out, "Content-Transfer-Encoding", "8bit");
         }
@@ -204,7 +238,10 @@ impl Draft<'_> {
     fn boundary(&self, parts: &[&[u8]]) -> String {
         loop {
             let boundary = format!("={:016x}/{}", rand::random::<u64>(), self.id);
-            if parts.iter().all(|part| memmem::find(part, boundary.as_bytes()).is_none()) {
+            if parts
+                .iter()
+                .all(|part| memmem::find(part, boundary.as_bytes()).is_none())
+            {
                 return boundary;
             }
         }

@@ -34,7 +34,9 @@ pub async fn deliver_maildir(
 ) -> Result<String, Reply> {
     let folder = folder::expand(template, separator, recipient);
     let relay = format!("maildir:{}", folder.display());
-    deliver(folder, TraceStyle::Maildir, message, recipient, body, hostname).await.map(|()| relay)
+    deliver(folder, TraceStyle::Maildir, message, recipient, body, hostname)
+        .await
+        .map(|()| relay)
 }
 
 /// Delivers into the capture folder, a Maildir that keeps each message once per recipient.
@@ -46,12 +48,26 @@ pub async fn deliver_capture(
     hostname: &str,
 ) -> Result<String, Reply> {
     let relay = "capture".to_owned();
-    deliver(folder.to_owned(), TraceStyle::Capture, message, recipient, body, hostname).await.map(|()| relay)
+    deliver(
+        folder.to_owned(),
+        TraceStyle::Capture,
+        message,
+        recipient,
+        body,
+        hostname,
+    )
+    .await
+    .map(|()| relay)
 }
 
 /// The capture folder: `capture` beside the database.
 pub fn capture_folder(config: &smtp_config::Config) -> PathBuf {
-    config.storage.path.parent().unwrap_or(Path::new("")).join("capture")
+    config
+        .storage
+        .path
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join("capture")
 }
 
 async fn deliver(
@@ -80,11 +96,13 @@ async fn deliver(
 fn failed(action: &str, path: &Path, error: &io::Error) -> Reply {
     let path = path.display();
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Reply::with(
-            452,
-            Enhanced(4, 2, 2),
-            format!("cannot {action} {path}: {error}; free space on its disk or raise its quota"),
-        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Reply::with(
+                452,
+                Enhanced(4, 2, 2),
+                format!("cannot {action} {path}: {error}; free space on its disk or raise its quota"),
+            )
+        }
         io::ErrorKind::PermissionDenied => Reply::with(
             451,
             Enhanced(4, 3, 0),

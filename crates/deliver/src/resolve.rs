@@ -5,6 +5,8 @@
 //! DNS clearly says that the domain takes no mail; everything doubtful is transient. What an operator
 //! configured (a smarthost, a route) is never a reason to bounce: its failures are transient.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod lookup;
 mod mx;
 #[cfg(test)]
@@ -57,11 +59,18 @@ impl Own {
         if addresses.iter().any(IpAddr::is_unspecified) {
             addresses.extend(interface_addresses());
         }
-        Own { hostname: config.server.hostname.clone(), addresses, port: config.server.port }
+        Own {
+            hostname: config.server.hostname.clone(),
+            addresses,
+            port: config.server.port,
+        }
     }
 
     fn is_name(&self, name: &str) -> bool {
-        self.hostname.strip_suffix('.').unwrap_or(&self.hostname).eq_ignore_ascii_case(name)
+        self.hostname
+            .strip_suffix('.')
+            .unwrap_or(&self.hostname)
+            .eq_ignore_ascii_case(name)
     }
 
     fn is_address(&self, ip: IpAddr, port: u16) -> bool {
@@ -70,12 +79,16 @@ impl Own {
 }
 
 fn interface_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
     let address = |storage: nix::sys::socket::SockaddrStorage| {
         let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
         v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
     };
-    interfaces.filter_map(|interface| address(interface.address?)).collect()
+    interfaces
+        .filter_map(|interface| address(interface.address?))
+        .collect()
 }
 
 /// Finds servers by DNS. Its cache is shared by everyone who uses it.
@@ -88,12 +101,19 @@ impl Resolver {
     /// A resolver that asks `dns.servers`, or the system's. Needs no runtime and asks nothing yet.
     /// The error says what is wrong with the settings.
     pub fn new(config: &Config) -> Result<Self, String> {
-        Ok(Resolver { dns: Dns::new(&config.dns.servers)? })
+        Ok(Resolver {
+            dns: Dns::new(&config.dns.servers)?,
+        })
     }
 
     /// The servers of a next hop in the order to try them, at least one; `default_port` is that of
     /// an MX. Else why there is none: a transient or permanent reply. Takes at most 30 s.
-    pub async fn endpoints(&self, kind: &HopKind, default_port: u16, own: &Own) -> Result<Vec<Endpoint>, Reply> {
+    pub async fn endpoints(
+        &self,
+        kind: &HopKind,
+        default_port: u16,
+        own: &Own,
+    ) -> Result<Vec<Endpoint>, Reply> {
         let deadline = Instant::now() + DEADLINE;
         match kind {
             HopKind::Mx(domain) => self.of_domain(domain, default_port, own, deadline).await,
@@ -109,15 +129,28 @@ impl Resolver {
         deadline: Instant,
     ) -> Result<Vec<Endpoint>, Reply> {
         let name = lookup::absolute(domain).ok_or_else(|| {
-            Reply::with(550, Enhanced(5, 1, 2), format!("{domain} is not a domain name that DNS can hold"))
+            Reply::with(
+                550,
+                Enhanced(5, 1, 2),
+                format!("{domain} is not a domain name that DNS can hold"),
+            )
         })?;
-        let records = timeout_at(deadline, self.dns.mx(name)).await.unwrap_or(Err(Nothing::late()));
+        let records = timeout_at(deadline, self.dns.mx(name))
+            .await
+            .unwrap_or(Err(Nothing::late()));
         let exchanges = match records {
             Ok(records) => mx::exchanges(domain, records)?,
             // RFC 5321 5.1: without MX records the domain is its own mail exchanger.
-            Err(Nothing::NoRecords) => vec![Exchange { preference: 0, name: domain.to_owned() }],
+            Err(Nothing::NoRecords) => vec![Exchange {
+                preference: 0,
+                name: domain.to_owned(),
+            }],
             Err(Nothing::NoDomain) => {
-                return Err(Reply::with(550, Enhanced(5, 1, 2), format!("domain {domain} does not exist")));
+                return Err(Reply::with(
+                    550,
+                    Enhanced(5, 1, 2),
+                    format!("domain {domain} does not exist"),
+                ));
             }
             Err(Nothing::Transient(reason)) => return Err(lookup_failed(domain, &reason)),
         };
@@ -127,7 +160,11 @@ impl Resolver {
     }
 
     /// The addresses of each host, in their order; what is not known in time is a transient failure.
-    async fn addresses_of(&self, hosts: &[Exchange], mut deadline: Instant) -> Vec<Result<Vec<IpAddr>, Nothing>> {
+    async fn addresses_of(
+        &self,
+        hosts: &[Exchange],
+        mut deadline: Instant,
+    ) -> Vec<Result<Vec<IpAddr>, Nothing>> {
         let mut found: Vec<_> = hosts.iter().map(|_| Err(Nothing::late())).collect();
         let mut waiting = hosts.iter().enumerate();
         let mut tasks = JoinSet::new();
@@ -154,7 +191,11 @@ impl Resolver {
     }
 
     async fn of_host(&self, hop: &NextHop, own: &Own, deadline: Instant) -> Result<Vec<Endpoint>, Reply> {
-        let text = hop.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&hop.host);
+        let text = hop
+            .host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(&hop.host);
         let (name, addresses) = match text.parse::<IpAddr>() {
             Ok(ip) => (text.to_owned(), Ok(vec![ip])),
             Err(_) => {
@@ -171,7 +212,10 @@ impl Resolver {
         let endpoints: Vec<Endpoint> = addresses
             .into_iter()
             .filter(|ip| !own.is_address(*ip, hop.port))
-            .map(|ip| Endpoint { name: name.clone(), address: SocketAddr::new(ip, hop.port) })
+            .map(|ip| Endpoint {
+                name: name.clone(),
+                address: SocketAddr::new(ip, hop.port),
+            })
             .collect();
         if endpoints.is_empty() {
             return Err(Reply::with(
@@ -205,12 +249,22 @@ fn arrange(
         }
     }
     let is_own = |addresses: &[IpAddr]| addresses.iter().any(|ip| own.is_address(*ip, port));
-    let ours = hosts.iter().filter(|(_, addresses)| is_own(addresses)).map(|(host, _)| host.preference).min();
+    let ours = hosts
+        .iter()
+        .filter(|(_, addresses)| is_own(addresses))
+        .map(|(host, _)| host.preference)
+        .min();
     let mut endpoints = Vec::new();
-    for (host, addresses) in hosts.into_iter().filter(|(host, _)| ours.is_none_or(|ours| host.preference < ours)) {
+    for (host, addresses) in hosts
+        .into_iter()
+        .filter(|(host, _)| ours.is_none_or(|ours| host.preference < ours))
+    {
         for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, port)) {
             if !endpoints.iter().any(|known: &Endpoint| known.address == address) {
-                endpoints.push(Endpoint { name: host.name.clone(), address });
+                endpoints.push(Endpoint {
+                    name: host.name.clone(),
+                    address,
+                });
             }
         }
     }
@@ -221,13 +275,19 @@ fn arrange(
         (true, None, None) => Err(Reply::with(
             550,
             Enhanced(5, 4, 4),
-            format!("no host for mail to {domain}: neither its MX records nor its name have a usable address"),
+            format!(
+                "no host for mail to {domain}: neither its MX records nor its name have a usable address"
+            ),
         )),
     }
 }
 
 fn lookup_failed(name: &str, reason: &str) -> Reply {
-    Reply::with(451, Enhanced(4, 4, 3), format!("DNS lookup of {name} failed: {reason}"))
+    Reply::with(
+        451,
+        Enhanced(4, 4, 3),
+        format!("DNS lookup of {name} failed: {reason}"),
+    )
 }
 
 /// The addresses that can be connected to, bounded; both families by turns, IPv4 first, because hosts

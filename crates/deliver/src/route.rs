@@ -114,12 +114,19 @@ impl Router {
             };
             (key_of(&domain.name), target)
         });
-        let routes = config.routes.iter().map(|route| (Pattern::parse(&route.pattern), host(&route.to, route.tls)));
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| (Pattern::parse(&route.pattern), host(&route.to, route.tls)));
         Router {
             capture: config.delivery.capture,
             local: local.collect(),
             routes: routes.collect(),
-            smarthost: config.relay.smarthost.as_ref().map(|to| host(to, tls)),
+            smarthost: config
+                .relay
+                .smarthost
+                .as_ref()
+                .map(|to| host(to, config.relay.tls)),
             port: config.delivery.port,
             tls,
         }
@@ -139,7 +146,10 @@ impl Router {
             return Ok(Target::Hop(hop.clone()));
         }
         let kind = match address.literal() {
-            Some(ip) => HopKind::Host(NextHop { host: ip.to_string(), port: self.port }),
+            Some(ip) => HopKind::Host(NextHop {
+                host: ip.to_string(),
+                port: self.port,
+            }),
             None if domain.starts_with('[') => return Err(bad_domain(address.domain())),
             None => HopKind::Mx(domain),
         };
@@ -148,11 +158,18 @@ impl Router {
 }
 
 fn host(to: &NextHop, tls: TlsPolicy) -> Arc<Hop> {
-    Arc::new(Hop { kind: HopKind::Host(to.clone()), tls })
+    Arc::new(Hop {
+        kind: HopKind::Host(to.clone()),
+        tls,
+    })
 }
 
 fn bad_domain(domain: &str) -> Reply {
-    Reply::with(550, Enhanced(5, 1, 2), format!("{domain} is not a domain name that mail can be sent to"))
+    Reply::with(
+        550,
+        Enhanced(5, 1, 2),
+        format!("{domain} is not a domain name that mail can be sent to"),
+    )
 }
 
 /// What domains are compared by: lower-case ASCII, A-labels, no final dot. Address literals stay as they
@@ -179,11 +196,18 @@ mod tests {
     use smtp_config::{Domain, Route};
 
     fn route(pattern: &str, to: &str, tls: TlsPolicy) -> Route {
-        Route { pattern: pattern.into(), to: hop(to, 25), tls }
+        Route {
+            pattern: pattern.into(),
+            to: hop(to, 25),
+            tls,
+        }
     }
 
     fn domain(name: &str, deliver: LocalDelivery) -> Domain {
-        Domain { name: name.into(), deliver }
+        Domain {
+            name: name.into(),
+            deliver,
+        }
     }
 
     /// The target as a line: `capture`, `maildir TEMPLATE`, `mx DOMAIN POLICY`, `host HOST:PORT POLICY`.
@@ -203,9 +227,18 @@ mod tests {
     fn without_settings_mail_goes_by_mx() {
         let config = config();
         assert_eq!(target(&config, "a@Example.COM"), "mx example.com Opportunistic");
-        assert_eq!(target(&config, "a@b\u{fc}cher.example"), "mx xn--bcher-kva.example Opportunistic");
-        assert_eq!(target(&config, "a@[192.0.2.7]"), "host 192.0.2.7:25 Opportunistic");
-        assert_eq!(target(&config, "a@[IPv6:2001:db8::7]"), "host [2001:db8::7]:25 Opportunistic");
+        assert_eq!(
+            target(&config, "a@b\u{fc}cher.example"),
+            "mx xn--bcher-kva.example Opportunistic"
+        );
+        assert_eq!(
+            target(&config, "a@[192.0.2.7]"),
+            "host 192.0.2.7:25 Opportunistic"
+        );
+        assert_eq!(
+            target(&config, "a@[IPv6:2001:db8::7]"),
+            "host [2001:db8::7]:25 Opportunistic"
+        );
     }
 
     #[test]
@@ -219,7 +252,10 @@ mod tests {
         ];
         assert_eq!(target(&config, "a@EXAMPLE.com"), "maildir /m/{local}");
         assert_eq!(target(&config, "a@B\u{dc}CHER.example"), "capture");
-        assert_eq!(target(&config, "a@lists.example"), "host 10.0.0.9:2424 Opportunistic");
+        assert_eq!(
+            target(&config, "a@lists.example"),
+            "host 10.0.0.9:2424 Opportunistic"
+        );
         assert_eq!(target(&config, "a@sub.example.com"), "host relay.test:25 None");
         assert_eq!(target(&config, "a@notexample.com"), "host relay.test:25 None");
     }
@@ -234,11 +270,23 @@ mod tests {
             route("deep.internal.example", "never.test", TlsPolicy::None),
         ];
         config.relay.smarthost = Some(hop("hub", 587));
-        assert_eq!(target(&config, "a@deep.internal.example"), "host in.test:25 Required");
-        assert_eq!(target(&config, "a@a.b.internal.example"), "host in.test:25 Required");
+        assert_eq!(
+            target(&config, "a@deep.internal.example"),
+            "host in.test:25 Required"
+        );
+        assert_eq!(
+            target(&config, "a@a.b.internal.example"),
+            "host in.test:25 Required"
+        );
         assert_eq!(target(&config, "a@internal.example"), "host top.test:25 Verified");
-        assert_eq!(target(&config, "a@xn--bcher-kva.example"), "host idn.test:25 None");
-        assert_eq!(target(&config, "a@xinternal.example"), "host hub:587 Opportunistic");
+        assert_eq!(
+            target(&config, "a@xn--bcher-kva.example"),
+            "host idn.test:25 None"
+        );
+        assert_eq!(
+            target(&config, "a@xinternal.example"),
+            "host hub:587 Opportunistic"
+        );
         assert_eq!(target(&config, "a@[192.0.2.7]"), "host hub:587 Opportunistic");
     }
 

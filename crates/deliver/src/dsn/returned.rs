@@ -40,13 +40,23 @@ pub async fn returned_content(message: &Message, kind: DsnKind, body: &Body) -> 
     let whole = returns_whole(message, kind, body.size());
     let limit = if whole { body.size() } else { HEADER };
     let octets = match body {
-        Body::Memory(octets) => octets.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).copied().collect(),
+        Body::Memory(octets) => octets
+            .iter()
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .copied()
+            .collect(),
         Body::File { path, .. } => {
             let path = path.clone();
-            tokio::task::spawn_blocking(move || read_up_to(&path, limit)).await.map_err(io::Error::other)??
+            tokio::task::spawn_blocking(move || read_up_to(&path, limit))
+                .await
+                .map_err(io::Error::other)??
         }
     };
-    Ok(if whole { Returned::Whole(octets) } else { Returned::Headers(header_of(octets)) })
+    Ok(if whole {
+        Returned::Whole(octets)
+    } else {
+        Returned::Headers(header_of(octets))
+    })
 }
 
 /// Only failures return content (RFC 3461 4.3); what cannot stand in a report of text lines is not returned.

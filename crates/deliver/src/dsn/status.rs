@@ -12,7 +12,11 @@ impl Draft<'_> {
         let mut out = String::new();
         let envid = self.message.options.envid.as_deref().and_then(xtext_decode);
         if let Some(envid) = envid {
-            field(&mut out, "Original-Envelope-Id", &clean(&envid, self.international));
+            field(
+                &mut out,
+                "Original-Envelope-Id",
+                &clean(&envid, self.international),
+            );
         }
         field(&mut out, "Reporting-MTA", &format!("dns; {}", self.hostname));
         field(&mut out, "X-Queue-Id", &self.message.id.to_string());
@@ -29,16 +33,32 @@ impl Draft<'_> {
             let address = self.address(&clean(orcpt.address_type(), false), &orcpt.address());
             field(out, "Original-Recipient", &address);
         }
-        field(out, "Final-Recipient", &self.address("rfc822", reported.recipient.address.as_str()));
+        field(
+            out,
+            "Final-Recipient",
+            &self.address("rfc822", reported.recipient.address.as_str()),
+        );
         field(out, "Action", action_name(reported.action));
         field(out, "Status", &dotted(reported.status));
         if let Some(remote) = reported.remote {
-            field(out, "Remote-MTA", &format!("dns; {}", clean(remote, self.international)));
+            field(
+                out,
+                "Remote-MTA",
+                &format!("dns; {}", clean(remote, self.international)),
+            );
         }
         if let Some(reply) = reported.diagnostic {
             // Only what another server said is an SMTP diagnostic; our own findings have their own type.
-            let kind = if reported.remote.is_some() { "smtp" } else { "X-smtp-server" };
-            field(out, "Diagnostic-Code", &format!("{kind}; {}", reply_line(reply, self.international)));
+            let kind = if reported.remote.is_some() {
+                "smtp"
+            } else {
+                "X-smtp-server"
+            };
+            field(
+                out,
+                "Diagnostic-Code",
+                &format!("{kind}; {}", reply_line(reply, self.international)),
+            );
         }
         field(out, "Last-Attempt-Date", &date(reported.last_attempt));
         if let (Action::Delayed, Some(until)) = (reported.action, reported.will_retry_until) {

@@ -6,7 +6,11 @@ use smtp::{Orcpt, Ret};
 use smtp_queue::State;
 
 fn own() -> Own {
-    Own { hostname: "mx.own.test".into(), addresses: vec![], port: 25 }
+    Own {
+        hostname: "mx.own.test".into(),
+        addresses: vec![],
+        port: 25,
+    }
 }
 
 fn recipient(to: &str, orcpt: Option<&str>) -> Recipient {
@@ -36,15 +40,26 @@ fn failed<'a>(recipient: &'a Recipient, reply: &'a Reply) -> Reported<'a> {
 }
 
 fn text(report: &NewMessage) -> String {
-    let Body::Memory(octets) = &report.body else { panic!("reports are small") };
+    let Body::Memory(octets) = &report.body else {
+        panic!("reports are small")
+    };
     String::from_utf8(octets.to_vec()).unwrap()
 }
 
 /// The report with everything that differs each time replaced.
 fn stable(report: &NewMessage) -> String {
     let text = text(report);
-    let boundary = text.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    text.replace(&boundary, "BOUNDARY").replace(&report.id.to_string(), "ID").replace(&date(report.received_at), "NOW")
+    let boundary = text
+        .split("boundary=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned();
+    text.replace(&boundary, "BOUNDARY")
+        .replace(&report.id.to_string(), "ID")
+        .replace(&date(report.received_at), "NOW")
 }
 
 #[test]
@@ -52,14 +67,28 @@ fn a_failure_report_is_this() {
     let mut message = message(Some("ann@home.test"));
     message.options.envid = Some("QQ+2B314".into());
     let bob = recipient("bob@far.test", Some("rfc822;robert+2Bx@far.test"));
-    let reply = Reply::with(550, Enhanced(5, 1, 1), "No such user here, and a text that is long enough\nto be folded");
+    let reply = Reply::with(
+        550,
+        Enhanced(5, 1, 1),
+        "No such user here, and a text that is long enough\nto be folded",
+    );
     let content = Returned::Whole(b"Subject: hello\r\n\r\nHi Bob\r\n".to_vec());
-    let report = report(DsnKind::Failure, &message, &[failed(&bob, &reply)], &content, &own()).unwrap();
+    let report = report(
+        DsnKind::Failure,
+        &message,
+        &[failed(&bob, &reply)],
+        &content,
+        &own(),
+    )
+    .unwrap();
 
     assert_eq!(report.sender, None);
     assert_eq!(report.recipients.len(), 1);
     assert_eq!(report.recipients[0].address, address("ann@home.test"));
-    assert_eq!(report.options.origin, "failure report of 01JABCDEFGHJKMNPQRSTVWXYZ0");
+    assert_eq!(
+        report.options.origin,
+        "failure report of 01JABCDEFGHJKMNPQRSTVWXYZ0"
+    );
     assert!(!report.options.has_8bit && !report.options.header_8bit && !report.options.smtputf8);
     assert_eq!(report.options.body_type, BodyType::SevenBit);
     assert_eq!(stable(&report).replace("\r\n", "\n"), include_str!("golden.eml"));
@@ -70,8 +99,26 @@ fn a_null_sender_and_no_recipients_get_no_report() {
     let bob = recipient("bob@far.test", None);
     let reply = Reply::new(550, Enhanced(5, 1, 1), "no");
     let content = Returned::Headers(Vec::new());
-    assert!(report(DsnKind::Failure, &message(None), &[failed(&bob, &reply)], &content, &own()).is_none());
-    assert!(report(DsnKind::Failure, &message(Some("a@b.test")), &[], &content, &own()).is_none());
+    assert!(
+        report(
+            DsnKind::Failure,
+            &message(None),
+            &[failed(&bob, &reply)],
+            &content,
+            &own()
+        )
+        .is_none()
+    );
+    assert!(
+        report(
+            DsnKind::Failure,
+            &message(Some("a@b.test")),
+            &[],
+            &content,
+            &own()
+        )
+        .is_none()
+    );
 }
 
 #[test]
@@ -85,13 +132,32 @@ fn a_delay_report_says_until_when() {
         ..failed(&bob, &reply)
     };
     let content = Returned::Headers(b"Subject: x\r\n".to_vec());
-    let report = report(DsnKind::Delay, &message(Some("a@b.test")), &[reported], &content, &own()).unwrap();
+    let report = report(
+        DsnKind::Delay,
+        &message(Some("a@b.test")),
+        &[reported],
+        &content,
+        &own(),
+    )
+    .unwrap();
     let text = text(&report);
-    assert!(text.contains("\r\nAction: delayed\r\nStatus: 4.4.1\r\n"), "{text}");
-    assert!(text.contains("\r\nDiagnostic-Code: X-smtp-server; 451 4.4.1 connection timed out\r\n"), "{text}");
-    assert!(text.contains("\r\nWill-Retry-Until: Fri, 6 Mar 2026 12:00:00 +0000\r\n"), "{text}");
+    assert!(
+        text.contains("\r\nAction: delayed\r\nStatus: 4.4.1\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\r\nDiagnostic-Code: X-smtp-server; 451 4.4.1 connection timed out\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\r\nWill-Retry-Until: Fri, 6 Mar 2026 12:00:00 +0000\r\n"),
+        "{text}"
+    );
     assert!(text.contains("YOU DO NOT NEED TO DO ANYTHING"), "{text}");
-    assert!(text.contains("Content-Type: text/rfc822-headers\r\n\r\nSubject: x\r\n"), "{text}");
+    assert!(
+        text.contains("Content-Type: text/rfc822-headers\r\n\r\nSubject: x\r\n"),
+        "{text}"
+    );
     assert!(!text.contains("Remote-MTA"), "{text}");
 }
 
@@ -101,9 +167,20 @@ fn what_peers_say_stays_text() {
     // CR LF and a field, as xtext.
     message.options.envid = Some("x+0D+0AEvil-Envid:+20yes".into());
     let bob = recipient("bob@far.test", Some("rfc822;b+0D+0A+0D+0AEvil-Orcpt:yes"));
-    let words = format!("{}\nEvil-Reply: yes\r\nEvil-CR: {}\u{fc}\0", "w ".repeat(3000), "l".repeat(3000));
-    let reply = Reply { code: 550, enhanced: None, text: words.into() };
-    let reported = Reported { remote: Some("mx\r\nEvil-Remote: yes"), ..failed(&bob, &reply) };
+    let words = format!(
+        "{}\nEvil-Reply: yes\r\nEvil-CR: {}\u{fc}\0",
+        "w ".repeat(3000),
+        "l".repeat(3000)
+    );
+    let reply = Reply {
+        code: 550,
+        enhanced: None,
+        text: words.into(),
+    };
+    let reported = Reported {
+        remote: Some("mx\r\nEvil-Remote: yes"),
+        ..failed(&bob, &reply)
+    };
     let content = Returned::Headers(Vec::new());
     let report = report(DsnKind::Failure, &message, &[reported], &content, &own()).unwrap();
     let text = text(&report);
@@ -118,11 +195,22 @@ fn what_peers_say_stays_text() {
 #[test]
 fn an_unbroken_diagnostic_is_broken() {
     let bob = recipient("bob@far.test", None);
-    let reply = Reply { code: 550, enhanced: None, text: "\u{e9}x".repeat(990).into() };
+    let reply = Reply {
+        code: 550,
+        enhanced: None,
+        text: "\u{e9}x".repeat(990).into(),
+    };
     let mut message = message(Some("\u{e4}nn@home.test"));
     message.options.smtputf8 = true;
     let content = Returned::Headers(Vec::new());
-    let report = report(DsnKind::Failure, &message, &[failed(&bob, &reply)], &content, &own()).unwrap();
+    let report = report(
+        DsnKind::Failure,
+        &message,
+        &[failed(&bob, &reply)],
+        &content,
+        &own(),
+    )
+    .unwrap();
     assert!(text(&report).split("\r\n").all(|line| line.len() <= 998));
 }
 
@@ -133,7 +221,14 @@ fn international_addresses_take_the_forms_of_rfc_6533() {
     let reply = Reply::new(550, Enhanced(5, 1, 1), "no");
     message.options.smtputf8 = true;
     let content = Returned::Headers(b"Subject: x\r\n".to_vec());
-    let report = report(DsnKind::Failure, &message, &[failed(&bob, &reply)], &content, &own()).unwrap();
+    let report = report(
+        DsnKind::Failure,
+        &message,
+        &[failed(&bob, &reply)],
+        &content,
+        &own(),
+    )
+    .unwrap();
     let text = text(&report);
     assert!(report.options.smtputf8 && report.options.has_8bit && !report.options.header_8bit);
     assert_eq!(report.options.body_type, BodyType::EightBitMime);
@@ -143,11 +238,21 @@ fn international_addresses_take_the_forms_of_rfc_6533() {
         "Final-Recipient: utf-8; b\u{f6}b@far.test",
         "Content-Transfer-Encoding: 8bit",
     ] {
-        assert!(text.contains(&format!("\r\n{line}\r\n")), "{line} is missing in {text}");
+        assert!(
+            text.contains(&format!("\r\n{line}\r\n")),
+            "{line} is missing in {text}"
+        );
     }
 
     message.sender = Some(address("\u{e4}nn@home.test"));
-    let report = super::report(DsnKind::Failure, &message, &[failed(&bob, &reply)], &content, &own()).unwrap();
+    let report = super::report(
+        DsnKind::Failure,
+        &message,
+        &[failed(&bob, &reply)],
+        &content,
+        &own(),
+    )
+    .unwrap();
     assert!(report.options.header_8bit);
 }
 
@@ -156,7 +261,13 @@ fn eight_bit_content_makes_an_eight_bit_report() {
     let bob = recipient("bob@far.test", None);
     let reply = Reply::new(550, Enhanced(5, 1, 1), "no");
     let content = Returned::Whole(b"Subject: x\r\n\r\n\xff\r\n".to_vec());
-    let report = report(DsnKind::Failure, &message(Some("a@b.test")), &[failed(&bob, &reply)], &content, &own());
+    let report = report(
+        DsnKind::Failure,
+        &message(Some("a@b.test")),
+        &[failed(&bob, &reply)],
+        &content,
+        &own(),
+    );
     let options = report.unwrap().options;
     assert!(options.has_8bit && !options.header_8bit && !options.smtputf8);
     assert_eq!(options.body_type, BodyType::EightBitMime);
@@ -186,7 +297,11 @@ async fn as_much_is_returned_as_was_asked_and_is_bounded() {
     ] {
         let mut message = message(Some("a@b.test"));
         message.options.ret = ret;
-        assert_eq!(returned_content(&message, kind, body).await.unwrap(), expected, "{ret:?} {kind:?}");
+        assert_eq!(
+            returned_content(&message, kind, body).await.unwrap(),
+            expected,
+            "{ret:?} {kind:?}"
+        );
     }
 }
 
@@ -204,8 +319,16 @@ async fn headers_end_where_they_end() {
         (&long, 64 * 1024 / 6 * 6),
     ] {
         std::fs::write(&path, content).unwrap();
-        let body = Body::File { path: path.clone(), size: content.len() as u64 };
-        let returned = returned_content(&message(Some("a@b.test")), DsnKind::Delay, &body).await.unwrap();
-        assert_eq!(returned, Returned::Headers(content.as_bytes()[..expected].to_vec()));
+        let body = Body::File {
+            path: path.clone(),
+            size: content.len() as u64,
+        };
+        let returned = returned_content(&message(Some("a@b.test")), DsnKind::Delay, &body)
+            .await
+            .unwrap();
+        assert_eq!(
+            returned,
+            Returned::Headers(content.as_bytes()[..expected].to_vec())
+        );
     }
 }

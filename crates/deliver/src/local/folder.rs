@@ -42,7 +42,10 @@ fn mailbox(local: &str, separator: &str) -> String {
         "" => None,
         separator => unquoted.find(separator).filter(|at| *at > 0),
     };
-    unquoted.get(..end.unwrap_or(unquoted.len())).unwrap_or(&unquoted).to_lowercase()
+    unquoted
+        .get(..end.unwrap_or(unquoted.len()))
+        .unwrap_or(&unquoted)
+        .to_lowercase()
 }
 
 fn without_escapes(quoted: &str) -> String {
@@ -87,7 +90,9 @@ fn encode(part: &str) -> String {
 
 /// FNV-1a, 64 bit: the same in every version and on every machine, as a folder's name has to be.
 fn fnv1a(octets: &[u8]) -> u64 {
-    octets.iter().fold(0xcbf2_9ce4_8422_2325, |hash, octet| (hash ^ u64::from(*octet)).wrapping_mul(0x100_0000_01b3))
+    octets.iter().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
+        (hash ^ u64::from(*octet)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +102,10 @@ mod tests {
     use std::path::Component;
 
     fn folder(to: &str) -> String {
-        expand("/mail/{domain}/{local}", "+", &address(to)).to_str().unwrap().to_owned()
+        expand("/mail/{domain}/{local}", "+", &address(to))
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
@@ -105,7 +113,10 @@ mod tests {
         assert_eq!(folder("Ann.Smith@Example.COM"), "/mail/example.com/ann.smith");
         assert_eq!(folder("ann+lists@example.com"), "/mail/example.com/ann");
         assert_eq!(folder("+ann@example.com"), "/mail/example.com/+ann");
-        assert_eq!(folder("\u{fc}nal@b\u{fc}cher.example"), "/mail/xn--bcher-kva.example/\u{fc}nal");
+        assert_eq!(
+            folder("\u{fc}nal@b\u{fc}cher.example"),
+            "/mail/xn--bcher-kva.example/\u{fc}nal"
+        );
         assert_eq!(folder("\"a b\"@example.com"), "/mail/example.com/a=20b");
         assert_eq!(folder("ann@[192.0.2.7]"), "/mail/=5B192.0.2.7=5D/ann");
     }
@@ -114,22 +125,48 @@ mod tests {
     fn templates_are_taken_literally_but_for_their_placeholders() {
         let ann = address("ann+x@example.com");
         assert_eq!(expand("/mail/shared", "+", &ann), PathBuf::from("/mail/shared"));
-        assert_eq!(expand("/m/{local}@{domain}/{x", "", &ann), PathBuf::from("/m/ann+x@example.com/{x"));
+        assert_eq!(
+            expand("/m/{local}@{domain}/{x", "", &ann),
+            PathBuf::from("/m/ann+x@example.com/{x")
+        );
     }
 
     #[test]
     fn no_local_part_leaves_its_folder() {
         let hostile = [
-            "../../etc/passwd", "a/b", ".", "..", "...", "/", "a\\\\..", "{domain}", "~root", "=2E=2E", ".hidden",
-            "new", "a'b", "$(id)", "%2e%2e%2f", "",
+            "../../etc/passwd",
+            "a/b",
+            ".",
+            "..",
+            "...",
+            "/",
+            "a\\\\..",
+            "{domain}",
+            "~root",
+            "=2E=2E",
+            ".hidden",
+            "new",
+            "a'b",
+            "$(id)",
+            "%2e%2e%2f",
+            "",
         ];
         let mut seen = std::collections::HashSet::new();
         for local in hostile {
-            let folder = expand("/mail/{domain}/{local}", "+", &address(&format!("\"{local}\"@example.com")));
+            let folder = expand(
+                "/mail/{domain}/{local}",
+                "+",
+                &address(&format!("\"{local}\"@example.com")),
+            );
             let parts: Vec<_> = folder.components().collect();
             assert_eq!(parts.len(), 4, "{local:?} became {folder:?}");
-            let Component::Normal(last) = parts[3] else { panic!("{local:?} became {folder:?}") };
-            assert!(!last.to_str().unwrap().starts_with('.'), "{local:?} became {folder:?}");
+            let Component::Normal(last) = parts[3] else {
+                panic!("{local:?} became {folder:?}")
+            };
+            assert!(
+                !last.to_str().unwrap().starts_with('.'),
+                "{local:?} became {folder:?}"
+            );
             assert!(seen.insert(folder), "{local:?} shares a folder");
         }
     }

@@ -67,7 +67,9 @@ impl Delivery {
         let name = unique_name(&self.hostname);
         let temporary = self.folder.join("tmp").join(&name);
         let file = self.create(&temporary)?;
-        let done = self.write(file, &temporary).and_then(|size| self.publish(&temporary, &name, size));
+        let done = self
+            .write(file, &temporary)
+            .and_then(|size| self.publish(&temporary, &name, size));
         if done.is_err() {
             // Nothing else can be done about it; readers clean `tmp/` too.
             let _ = fs::remove_file(&temporary);
@@ -87,7 +89,13 @@ impl Delivery {
 
     /// Writes, syncs and closes the file. Gives its size.
     fn write(&self, file: File, path: &Path) -> Result<u64, Reply> {
-        let mut out = Writer { file, keep_line_ends: self.keep_line_ends, after_cr: false, block: Vec::new(), size: 0 };
+        let mut out = Writer {
+            file,
+            keep_line_ends: self.keep_line_ends,
+            after_cr: false,
+            block: Vec::new(),
+            size: 0,
+        };
         let wrote = |result: io::Result<()>| result.map_err(|error| failed("write", path, &error));
         wrote(out.push(self.trace.as_bytes()))?;
         match &self.body {
@@ -156,7 +164,8 @@ impl Writer {
                 self.block.push(b'\r');
             }
             self.after_cr = line.ends_with(b"\r");
-            self.block.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            self.block
+                .extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
         }
     }
 
@@ -193,7 +202,11 @@ fn unique_name(hostname: &str) -> String {
 }
 
 fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn make_maildir(folder: &Path) -> Result<(), Reply> {
@@ -216,13 +229,19 @@ fn is_there(path: &Path) -> bool {
 
 fn make_folder(path: &Path) -> Result<(), Reply> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("create the folder", path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed("create the folder", path, &error))
+        }
         _ => Ok(()),
     }
 }
 
 fn sync_folder(path: &Path) -> Result<(), Reply> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     let synced = File::open(path).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed("sync the folder", path, &error))
 }

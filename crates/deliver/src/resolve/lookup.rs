@@ -1,7 +1,9 @@
 //! Questions to DNS, and what their answers mean: found, certainly nothing, or not known now.
 
 use super::mx::Exchange;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
@@ -83,7 +85,11 @@ impl Dns {
             servers => servers.iter().map(name_server).collect(),
         };
         let dns = Self::with(name_servers, timeout, options)?;
-        Ok(Dns { search: search.into(), ndots: system_options.ndots, ..dns })
+        Ok(Dns {
+            search: search.into(),
+            ndots: system_options.ndots,
+            ..dns
+        })
     }
 
     /// A resolver with these servers and this time-out, without search list.
@@ -101,20 +107,48 @@ impl Dns {
         let config = ResolverConfig::from_name_servers(servers);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
-        let resolver = builder.build().map_err(|error| format!("cannot use the DNS settings: {error}"))?;
+        let resolver = builder
+            .build()
+            .map_err(|error| format!("cannot use the DNS settings: {error}"))?;
         let hosts = Arc::new(Hosts::from_system().unwrap_or_default());
-        Ok(Dns { resolver, hosts, search: Arc::new([]), ndots: 1 })
+        Ok(Dns {
+            resolver,
+            hosts,
+            search: Arc::new([]),
+            ndots: 1,
+        })
+    }
+
+    /// With this search list.
+    #[cfg(test)]
+    pub(super) fn completed_by(self, search: &[&str], ndots: usize) -> Self {
+        let search = search
+            .iter()
+            .filter_map(|domain| Name::from_ascii(domain).ok())
+            .collect();
+        Dns {
+            search,
+            ndots,
+            ..self
+        }
     }
 
     /// The MX records of an absolute name; the root as target becomes an empty name. Aliases are followed.
     pub(super) async fn mx(&self, name: Name) -> Result<Vec<Exchange>, Nothing> {
         let answer = self.resolver.lookup(name, RecordType::MX).await?;
         let records = answer.answers().iter().filter_map(|record| match &record.data {
-            RData::MX(mx) => Some(Exchange { preference: mx.preference, name: plain(&mx.exchange) }),
+            RData::MX(mx) => Some(Exchange {
+                preference: mx.preference,
+                name: plain(&mx.exchange),
+            }),
             _ => None,
         });
         let records: Vec<Exchange> = records.collect();
-        if records.is_empty() { Err(Nothing::NoRecords) } else { Ok(records) }
+        if records.is_empty() {
+            Err(Nothing::NoRecords)
+        } else {
+            Ok(records)
+        }
     }
 
     /// The addresses of a mail exchanger.
@@ -139,23 +173,38 @@ impl Dns {
                 Err(Nothing::Transient(reason))
             }
             (Err(Nothing::NoDomain), _) | (_, Err(Nothing::NoDomain)) => Err(Nothing::NoDomain),
-            _ if self.is_endless(name).await => Err(Nothing::Transient("its aliases (CNAME) form a loop".into())),
+            _ if self.is_endless(name).await => {
+                Err(Nothing::Transient("its aliases (CNAME) form a loop".into()))
+            }
             _ => Err(Nothing::NoRecords),
         }
     }
 
     async fn family(&self, name: Name, family: RecordType) -> Result<Vec<IpAddr>, Nothing> {
         let answer = self.resolver.lookup(name, family).await?;
-        let mut found: Vec<IpAddr> = answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect();
+        let mut found: Vec<IpAddr> = answer
+            .answers()
+            .iter()
+            .filter_map(|record| record.data.ip_addr())
+            .collect();
         found.shuffle(&mut rand::rng());
-        if found.is_empty() { Err(Nothing::NoRecords) } else { Ok(found) }
+        if found.is_empty() {
+            Err(Nothing::NoRecords)
+        } else {
+            Ok(found)
+        }
     }
 
     /// Whether a name's aliases lead nowhere. The resolver reports such a loop as an empty answer, which must
     /// not be taken for a certain "nothing here".
     async fn is_endless(&self, mut name: Name) -> bool {
         for _ in 0..MOST_ALIASES {
-            let answer = match self.resolver.lookup(name, RecordType::CNAME).await.map_err(Nothing::from) {
+            let answer = match self
+                .resolver
+                .lookup(name, RecordType::CNAME)
+                .await
+                .map_err(Nothing::from)
+            {
                 Ok(answer) => answer,
                 Err(Nothing::Transient(_)) => return true,
                 Err(_) => return false,
@@ -175,8 +224,10 @@ impl Dns {
     /// The addresses of a host that an operator named: /etc/hosts first, then DNS with the search list, in
     /// the order that the system's own resolver has.
     pub(super) async fn host(&self, host: &str) -> Result<Vec<IpAddr>, Nothing> {
-        let Some(name) = absolute(host) else { return Err(Nothing::NoDomain) };
-        let known = self.from_hosts_file(&name);
+        let Some(name) = absolute(host) else {
+            return Err(Nothing::NoDomain);
+        };
+        let known = self.in_hosts_file(&name);
         if !known.is_empty() {
             return Ok(known);
         }
@@ -192,9 +243,10 @@ impl Dns {
         Err(worst)
     }
 
-    fn from_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
+    fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
         let families = [RecordType::A, RecordType::AAAA];
-        let answers = families.map(|family| self.hosts.lookup_static_host(&Query::query(name.clone(), family)));
+        let answers =
+            families.map(|family| self.hosts.lookup_static_host(&Query::query(name.clone(), family)));
         let records = answers.iter().flatten().flat_map(|answer| answer.answers());
         records.filter_map(|record| record.data.ip_addr()).collect()
     }
@@ -206,9 +258,16 @@ impl Dns {
         }
         let mut relative = name.clone();
         relative.set_fqdn(false);
-        let completed = self.search.iter().filter_map(|domain| relative.clone().append_domain(domain).ok());
+        let completed = self
+            .search
+            .iter()
+            .filter_map(|domain| relative.clone().append_domain(domain).ok());
         let mut candidates: Vec<Name> = completed.collect();
-        let place = if host.matches('.').count() >= self.ndots { 0 } else { candidates.len() };
+        let place = if host.matches('.').count() >= self.ndots {
+            0
+        } else {
+            candidates.len()
+        };
         candidates.insert(place, name);
         for candidate in &mut candidates {
             candidate.set_fqdn(true);

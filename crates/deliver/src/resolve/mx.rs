@@ -21,9 +21,16 @@ pub(super) fn exchanges(domain: &str, records: Vec<Exchange>) -> Result<Vec<Exch
     if let [only] = records.as_slice()
         && only.name.is_empty()
     {
-        return Err(Reply::with(556, Enhanced(5, 1, 10), format!("{domain} does not accept mail (null MX)")));
+        return Err(Reply::with(
+            556,
+            Enhanced(5, 1, 10),
+            format!("{domain} does not accept mail (null MX)"),
+        ));
     }
-    let mut usable: Vec<Exchange> = records.into_iter().filter(|record| is_host_name(&record.name)).collect();
+    let mut usable: Vec<Exchange> = records
+        .into_iter()
+        .filter(|record| is_host_name(&record.name))
+        .collect();
     if usable.is_empty() {
         return Err(Reply::with(
             550,
@@ -44,7 +51,10 @@ pub(super) fn before_ourselves(
     mut exchanges: Vec<Exchange>,
     own: &Own,
 ) -> Result<Vec<Exchange>, Reply> {
-    let ours = exchanges.iter().find(|exchange| own.is_name(&exchange.name)).map(|exchange| exchange.preference);
+    let ours = exchanges
+        .iter()
+        .find(|exchange| own.is_name(&exchange.name))
+        .map(|exchange| exchange.preference);
     if let Some(ours) = ours {
         exchanges.retain(|exchange| exchange.preference < ours);
     }
@@ -69,8 +79,14 @@ pub(super) fn loops_back(domain: &str) -> Reply {
 /// Whether a name can be a host: labels of letters, digits, `-` and `_`, and no IP address.
 fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
     };
-    let all_numeric = || name.split('.').all(|label| label.bytes().all(|octet| octet.is_ascii_digit()));
+    let all_numeric = || {
+        name.split('.')
+            .all(|label| label.bytes().all(|octet| octet.is_ascii_digit()))
+    };
     name.split('.').all(is_label) && !all_numeric()
 }
