@@ -18,6 +18,8 @@ pub mod local;
 pub mod resolve;
 pub mod route;
 pub mod schedule;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 
 use arc_swap::ArcSwap;

@@ -1,170 +1,139 @@
-//! The events, one variant each. A variant's doc comment is its manual.
+//! The events, one variant each. A variant's doc comment is its manual: the reference
+//! pages are made of it. Fields are written to the log in the order they have here.
 
+use crate::labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// Least severity written.
+/// Defines [`Event`] and everything that has to know all of its variants:
+/// name, level, the walk over the fields, and the table for the reference.
+macro_rules! events {
+    ($( $(#[doc = $doc:literal])+ $level:ident $name:literal $variant:ident {
+        $( $(#[doc = $field_doc:literal])* $field:ident: $type:ty ),+ $(,)?
+    } )+) => {
+        /// Something that happened. Durations become seconds in log and metrics.
+        #[derive(Clone, Debug)]
+        #[allow(missing_docs)]
+        pub enum Event<'a> {
+            $( $(#[doc = $doc])+ $variant { $( $(#[doc = $field_doc])* $field: $type, )+ }, )+
+        }
+
+        impl Event<'_> {
+            /// The event's name in the log.
+            pub fn name(&self) -> &'static str {
+                match self { $( Event::$variant { .. } => $name, )+ }
+            }
+            /// Its severity.
+            pub fn level(&self) -> Level {
+                match self { $( Event::$variant { .. } => Level::$level, )+ }
+            }
+            /// Shows every field to `visitor`, in order.
+            pub(crate) fn visit(&self, visitor: &mut impl Visitor) {
+                match self { $(
+                    Event::$variant { $( $field, )+ } => { $( $field.show(stringify!($field), visitor); )+ }
+                )+ }
+            }
+        }
+
+        /// Every event.
+        pub(crate) const EVENTS: &[EventInfo] = &[ $( EventInfo {
+            name: $name,
+            level: Level::$level,
+            fields: &[ $( stringify!($field), )+ ],
+            doc: concat!($( $doc, )+).trim_ascii(),
+        }, )+ ];
+    };
+}
+
+/// What the reference says about one event.
+#[derive(Clone, Copy, Debug)]
+pub struct EventInfo {
+    /// Its name in the log.
+    pub name: &'static str,
+    /// Its severity.
     pub level: Level,
-    /// JSON, a line an event, rather than text.
-    pub json: bool,
+    /// Its fields, in the order they are written.
+    pub fields: &'static [&'static str],
+    /// What it means.
+    pub doc: &'static str,
 }
 
-/// Severity of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Each command and connection.
-    Debug,
-    /// The life of each message.
-    Info,
-    /// Something an operator should look at when it repeats.
-    Warn,
-    /// Something an operator has to mend.
-    Error,
-}
+events! {
+    /// The process has read its configuration and starts.
+    Info "starting" Starting { version: &'a str, profile: &'a str, storage: &'a str }
 
-/// A kind of listener; the label of its metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Listener {
-    /// MX and in-cluster SMTP.
-    Smtp,
-}
+    /// A listener accepts connections.
+    Info "listening" Listening { listener: &'a str, address: SocketAddr }
 
-/// Why a connection was turned away with 421 or 554.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ConnectionRefusal {
-    /// `server.max_connections` are open.
-    TooMany,
-    /// The client's rate limit.
-    RateLimited,
-    /// The server is stopping.
-    Draining,
-    /// The client spoke before the greeting.
-    EarlyTalker,
-}
+    /// Recovered, listening: the server takes mail.
+    Info "ready" Ready { queued_messages: u64 }
 
-/// Why a command or message was refused; the label of `smtp_messages_rejected_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RejectReason {
-    /// Neither a local domain nor a client that may relay.
-    RelayDenied,
-    /// The client's rate limit.
-    RateLimited,
-    /// Over `limits.max_message_size`.
-    TooLarge,
-    /// A line over `limits.max_line_length`.
-    LineTooLong,
-    /// Over `limits.max_recipients`.
-    TooManyRecipients,
-    /// Over `limits.max_hops`: a mail loop.
-    Loop,
-    /// The spool's disk is nearly full.
-    StorageFull,
-    /// The spool could not take the message.
-    StorageError,
-    /// DATA came slower than `limits.min_data_rate`.
-    TooSlow,
-    /// The client broke the protocol.
-    Protocol,
-    /// The server is stopping.
-    Draining,
-}
+    /// SIGTERM or SIGINT: the drain starts.
+    Info "stopping" Stopping { reason: &'a str }
 
-/// What a client did wrong without being refused for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Violation {
-    /// Input where the client has to wait for a reply.
-    UnauthorizedPipelining,
-    /// Bare CR or LF in the content.
-    BareLineEnds,
-    /// A command line too long.
-    LongCommandLine,
-    /// HTTP or another protocol.
-    OtherProtocol,
-    /// More errors than a session may have.
-    TooManyErrors,
-}
+    /// The last line of the process.
+    Info "stopped" Stopped { received: u64, delivered: u64, deferred: u64, queued: u64, uptime: Duration }
 
-/// How an attempt ended for one recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DeliveryStatus {
-    /// The next hop, or the mailbox, has it.
-    Sent,
-    /// To be tried again.
-    Deferred,
-    /// Refused for good.
-    Bounced,
-    /// Tried for `delivery.expire_after`.
-    Expired,
-}
+    /// A new configuration is in force.
+    Info "config_reloaded" ConfigReloaded { changed: &'a [String], needs_restart: &'a [String] }
 
-/// What a delivery status notification reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DsnKind {
-    /// Recipients that failed for good.
-    Failure,
-    /// Recipients that wait longer than `delivery.delay_notice_after`.
-    Delay,
-    /// Recipients that were delivered, or relayed to a hop without DSN.
-    Success,
-}
+    /// A new configuration was refused whole; the old one stays.
+    Error "config_refused" ConfigRefused { error: &'a str }
 
-/// Something that happened. Durations become seconds in log and metrics.
-#[derive(Clone, Debug)]
-pub enum Event<'a> {
-    /// The process has read its configuration and starts. Info.
-    Starting { version: &'a str, profile: &'a str, storage: &'a str },
-    /// A listener accepts connections. Info.
-    Listening { listener: &'a str, address: SocketAddr },
-    /// Recovered, listening: the server takes mail. Info.
-    Ready { queued_messages: u64 },
-    /// SIGTERM or SIGINT: the drain starts. Info.
-    Stopping { reason: &'a str },
-    /// The last line of the process. Info.
-    Stopped { received: u64, delivered: u64, deferred: u64, queued: u64, uptime: Duration },
-    /// A new configuration is in force. Info.
-    ConfigReloaded { changed: &'a [String], needs_restart: &'a [String] },
-    /// A new configuration was refused whole; the old one stays. Error.
-    ConfigRefused { error: &'a str },
-    /// A setting or environment variable was ignored. Warn.
-    ConfigWarning { warning: &'a str },
+    /// A setting or environment variable was ignored.
+    Warn "config_warning" ConfigWarning { warning: &'a str }
 
-    /// A client connected. Debug.
-    ConnectionOpened { listener: Listener, peer: SocketAddr },
-    /// A client was turned away. Warn.
-    ConnectionRefused { listener: Listener, peer: SocketAddr, reason: ConnectionRefusal },
-    /// A session ended. `lost` when the client went away or timed out rather than saying QUIT. Debug.
-    ConnectionClosed {
+    /// A connection could not be accepted, for want of descriptors or memory; accepting pauses for a moment.
+    /// Mend: raise the limit of open files (`ulimit -n`) above `server.max_connections`.
+    Error "accept_failed" AcceptFailed { listener: Listener, error: &'a str }
+
+    /// A client connected.
+    Debug "connected" ConnectionOpened { listener: Listener, peer: SocketAddr }
+
+    /// A client was turned away.
+    Warn "connection_refused" ConnectionRefused {
+        listener: Listener,
+        peer: SocketAddr,
+        reason: ConnectionRefusal,
+    }
+
+    /// A session ended. `lost` when the client went away or timed out rather than saying QUIT.
+    Debug "disconnected" ConnectionClosed {
         listener: Listener,
         peer: SocketAddr,
         helo: &'a str,
         duration: Duration,
         messages: u32,
         lost: Option<&'a str>,
-    },
-    /// A command was answered. Metrics; debug line.
-    Command { listener: Listener, verb: &'static str, code: u16 },
-    /// A client broke the protocol. Info.
-    ProtocolViolation { listener: Listener, peer: SocketAddr, violation: Violation },
-    /// A command or a message was refused. Info; Postfix's `reject:` line.
-    Rejected {
-        listener: Listener,
+    }
+
+    /// A command was answered.
+    Debug "command" Command { listener: Listener, verb: &'static str, code: u16 }
+
+    /// A client broke the protocol.
+    Info "protocol_violation" ProtocolViolation { listener: Listener, peer: SocketAddr, violation: Violation }
+
+    /// A command or a message was refused; Postfix's `reject:` line.
+    Info "rejected" Rejected {
         id: Option<&'a str>,
+        listener: Listener,
         peer: SocketAddr,
         helo: &'a str,
+        /// `ESMTP`, `SMTP`; empty before EHLO or HELO.
+        protocol: &'a str,
         verb: &'static str,
         from: Option<&'a str>,
         to: Option<&'a str>,
         code: u16,
+        /// The reply without its code, enhanced status code first.
         text: &'a str,
         reason: RejectReason,
-    },
-    /// A message is durable and was acknowledged. `commit` is how long storing took. Info.
-    Received {
-        listener: Listener,
+    }
+
+    /// A message is durable and was acknowledged. `commit` is how long storing took.
+    Info "received" Received {
         id: &'a str,
+        listener: Listener,
         peer: SocketAddr,
         helo: &'a str,
         from: &'a str,
@@ -173,22 +142,27 @@ pub enum Event<'a> {
         protocol: &'a str,
         message_id: Option<&'a str>,
         commit: Duration,
-    },
+    }
 
-    /// The store committed a batch. Metrics only.
-    Committed { messages: usize, results: usize, duration: Duration },
-    /// A store operation failed. Error.
-    StoreFailed { operation: &'a str, error: &'a str },
-    /// Something in the store could not be read and was set aside. Error.
-    Quarantined { id: &'a str, reason: &'a str },
-    /// What recovery found at start. Info.
-    Recovered { messages: u64, leases_released: u64, orphan_bodies: u64, duration: Duration },
+    /// The store committed a batch of new messages and of results.
+    Debug "committed" Committed { messages: usize, results: usize, duration: Duration }
 
-    /// An attempt ended, for one recipient. Info; Postfix's line with `to=<>`, `relay=`, `delay=`, `dsn=`, `status=`.
-    Delivery {
+    /// A store operation failed.
+    Error "store_failed" StoreFailed { operation: &'a str, error: &'a str }
+
+    /// Something in the store could not be read and was set aside.
+    Error "quarantined" Quarantined { id: &'a str, reason: &'a str }
+
+    /// What recovery found at start.
+    Info "recovered" Recovered { messages: u64, leases_released: u64, orphan_bodies: u64, duration: Duration }
+
+    /// An attempt ended, for one recipient; Postfix's line with `to=<>`, `relay=`, `delay=`, `dsn=`, `status=`.
+    Info "delivery" Delivery {
         id: &'a str,
         to: &'a str,
+        /// The recipient as it was sent, when an alias changed it.
         orig_to: Option<&'a str>,
+        /// `host[address]:port`, `maildir`, `capture` or `none`.
         relay: &'a str,
         /// Since the message was received.
         delay: Duration,
@@ -201,24 +175,130 @@ pub enum Event<'a> {
         /// What the next hop said, or what went wrong.
         text: &'a str,
         tls: Option<&'a str>,
-    },
-    /// Every recipient is done; the message left the queue. Debug.
-    Removed { id: &'a str },
-    /// A notification was queued. Info.
-    DsnQueued { id: &'a str, about: &'a str, kind: DsnKind, to: &'a str },
-    /// A notification about a notification cannot be sent to anybody: the end of a double bounce. Warn.
-    DoubleBounce { id: &'a str, to: &'a str, text: &'a str },
-    /// A destination was given up for a while. Warn.
-    DestinationDown { destination: &'a str, retry_in: Duration, reason: &'a str },
-    /// A destination answers again. Info.
-    DestinationUp { destination: &'a str },
-    /// TLS was offered by a next hop but failed; the message goes in clear. Warn.
-    TlsFallback { destination: &'a str, reason: &'a str },
+    }
 
-    /// An administrator's change. Info.
-    AdminAction { who: &'a str, peer: &'a str, action: &'a str, target: &'a str, touched: u64 },
-    /// A request with wrong credentials. Warn.
-    AdminDenied { peer: &'a str, path: &'a str },
-    /// Log lines that were dropped because nobody read them. Warn.
-    LogDropped { lines: u64 },
+    /// Every recipient is done; the message left the queue.
+    Debug "removed" Removed { id: &'a str }
+
+    /// A notification was queued.
+    Info "dsn_queued" DsnQueued { id: &'a str, about: &'a str, kind: DsnKind, to: &'a str }
+
+    /// A notification about a notification cannot be sent to anybody: the end of a double bounce.
+    Warn "double_bounce" DoubleBounce { id: &'a str, to: &'a str, text: &'a str }
+
+    /// A destination was given up for a while.
+    Warn "destination_down" DestinationDown { destination: &'a str, retry_in: Duration, reason: &'a str }
+
+    /// A destination answers again.
+    Info "destination_up" DestinationUp { destination: &'a str }
+
+    /// TLS was offered by a next hop but failed; the message goes in clear.
+    Warn "tls_fallback" TlsFallback { destination: &'a str, reason: &'a str }
+
+    /// An administrator's change.
+    Info "admin_action" AdminAction {
+        who: &'a str,
+        peer: &'a str,
+        action: &'a str,
+        target: &'a str,
+        touched: u64,
+    }
+
+    /// A request with wrong credentials.
+    Warn "admin_denied" AdminDenied { peer: &'a str, path: &'a str }
+
+    /// Log lines that were dropped because nobody read them.
+    Warn "log_dropped" LogDropped { lines: u64 }
 }
+
+impl<'a> Event<'a> {
+    /// The queue id of the message it is about, if it is about one.
+    pub fn id(&self) -> Option<&'a str> {
+        match *self {
+            Event::Rejected { id, .. } => id,
+            Event::Received { id, .. }
+            | Event::Quarantined { id, .. }
+            | Event::Delivery { id, .. }
+            | Event::Removed { id }
+            | Event::DsnQueued { id, .. }
+            | Event::DoubleBounce { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// What is done with each field of an event.
+pub(crate) trait Visitor {
+    /// Text, perhaps a peer's.
+    fn text(&mut self, name: &'static str, value: &str);
+    /// A whole number.
+    fn number(&mut self, name: &'static str, value: u64);
+    /// A duration.
+    fn duration(&mut self, name: &'static str, value: Duration);
+    /// An address and port.
+    fn address(&mut self, name: &'static str, value: SocketAddr);
+    /// Several texts.
+    fn list(&mut self, name: &'static str, values: &[String]);
+}
+
+/// A type of field.
+trait Field {
+    fn show(&self, name: &'static str, visitor: &mut impl Visitor);
+}
+
+impl Field for &str {
+    fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+        visitor.text(name, self);
+    }
+}
+
+impl Field for &[String] {
+    fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+        visitor.list(name, self);
+    }
+}
+
+impl Field for Duration {
+    fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+        visitor.duration(name, *self);
+    }
+}
+
+impl Field for SocketAddr {
+    fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+        visitor.address(name, *self);
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+        if let Some(value) = self {
+            value.show(name, visitor);
+        }
+    }
+}
+
+macro_rules! number_fields {
+    ($($type:ty),+) => { $( impl Field for $type {
+        fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+            visitor.number(name, *self as u64);
+        }
+    } )+ };
+}
+number_fields!(u16, u32, u64, usize);
+
+macro_rules! word_fields {
+    ($($type:ty),+) => { $( impl Field for $type {
+        fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+            visitor.text(name, self.name());
+        }
+    } )+ };
+}
+word_fields!(
+    Listener,
+    ConnectionRefusal,
+    RejectReason,
+    Violation,
+    DeliveryStatus,
+    DsnKind
+);

@@ -9,14 +9,20 @@
 //! start; no label holds an address, a domain, an IP or an id.
 
 mod event;
+mod labels;
 mod log;
 mod metrics;
 
-pub use event::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, Event, Level, Listener, LogSettings, RejectReason, Violation,
-};
-pub use metrics::Gauges;
+pub use event::{Event, EventInfo};
+pub use labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
+pub use log::LogSettings;
+pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat};
 
+use log::Log;
+use metrics::Metrics;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Where events go. Cheap to clone.
@@ -26,40 +32,99 @@ pub struct Observer {
 }
 
 #[derive(Debug)]
-struct Inner {}
+struct Inner {
+    metrics: Arc<Metrics>,
+    log: Option<Log>,
+}
 
 impl Observer {
     /// An observer that writes its log to standard output.
     pub fn new(settings: LogSettings) -> Self {
-        let _ = settings;
-        todo!()
+        Self::with_sink(settings, standard_output())
     }
+
+    /// An observer that writes its log to `sink`, from a thread of its own.
+    pub fn with_sink(settings: LogSettings, sink: Box<dyn Write + Send>) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let log = Some(Log::start(settings, sink, metrics.log_dropped.clone()));
+        Observer {
+            inner: Arc::new(Inner { metrics, log }),
+        }
+    }
+
     /// An observer without a log, for tests.
     pub fn silent() -> Self {
-        todo!()
+        Observer {
+            inner: Arc::new(Inner {
+                metrics: Arc::new(Metrics::new()),
+                log: None,
+            }),
+        }
     }
-    /// Reports an event.
+
+    /// Reports an event: moves its metrics and writes its line. Never blocks on the log's reader.
     pub fn emit(&self, event: Event<'_>) {
-        let _ = (event, &self.inner);
-        todo!()
+        self.inner.metrics.record(&event);
+        if let Some(log) = &self.inner.log {
+            log.write(&event);
+        }
     }
+
     /// Changes level and format from now on.
     pub fn set_log(&self, settings: LogSettings) {
-        let _ = settings;
-        todo!()
+        if let Some(log) = &self.inner.log {
+            log.set(settings);
+        }
     }
+
     /// All metrics in the OpenMetrics text format. `gauges` are the figures that
     /// the rooms keep themselves, read now.
     pub fn metrics(&self, gauges: &Gauges) -> String {
-        let _ = gauges;
-        todo!()
+        self.metrics_as(gauges, MetricsFormat::OpenMetrics)
     }
+
+    /// All metrics in the format that the scraper asked for.
+    pub fn metrics_as(&self, gauges: &Gauges, format: MetricsFormat) -> String {
+        self.inner.metrics.expose(gauges, format)
+    }
+
     /// Sessions open now.
     pub fn active_connections(&self) -> u64 {
-        todo!()
+        self.inner.metrics.active_connections()
     }
+
     /// Writes out what is still buffered; for the end of the process. Waits at most 2 seconds.
     pub fn flush(&self) {
-        todo!()
+        if let Some(log) = &self.inner.log {
+            log.flush();
+        }
     }
 }
+
+/// Everything that can be seen from outside, for the reference pages.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    /// Every metric, in the order of a scrape.
+    pub metrics: Vec<MetricInfo>,
+    /// Every event.
+    pub events: &'static [EventInfo],
+}
+
+/// Every metric and every event, from the definitions that the server runs on.
+pub fn catalogue() -> Catalogue {
+    Catalogue {
+        metrics: Metrics::new().list(),
+        events: event::EVENTS,
+    }
+}
+
+/// Standard output without the line buffer of `std`: a batch is one write.
+fn standard_output() -> Box<dyn Write + Send> {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(fd) => Box::new(File::from(fd)),
+        Err(_) => Box::new(io::stdout()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,11 @@ pub struct Session<T> {
 impl<T> Session<T> {
     /// A session that has not greeted yet.
     pub fn new(settings: Arc<Settings>) -> Self {
-        Session { settings, output: Vec::new(), transaction: None }
+        Session {
+            settings,
+            output: Vec::new(),
+            transaction: None,
+        }
     }
 
     /// Writes the 220 greeting.

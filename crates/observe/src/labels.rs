@@ -1,0 +1,206 @@
+//! The words that events and metrics are sorted by: closed sets, so that no label is unbounded.
+
+/// A closed set of label values. Every value has a place, so that counters are plain arrays.
+pub(crate) trait Label: Copy + 'static {
+    /// The label's name in metrics.
+    const LABEL: &'static str;
+    /// The names of all values, in the order of [`Label::index`].
+    const NAMES: &'static [&'static str];
+    /// This value's place in [`Label::NAMES`].
+    fn index(self) -> usize;
+}
+
+/// Defines an enum together with its words: `label "kind"; Variant = "word"`.
+macro_rules! labels {
+    ($( $(#[$meta:meta])* $vis:vis enum $name:ident, $label:literal {
+        $( $(#[$vmeta:meta])* $variant:ident = $word:literal, )+
+    } )+) => { $(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        $vis enum $name { $( $(#[$vmeta])* $variant, )+ }
+
+        // Not every set is asked for its names or its values by hand.
+        #[allow(dead_code)]
+        impl $name {
+            /// Every value, in order.
+            $vis const ALL: &'static [$name] = &[ $( $name::$variant, )+ ];
+            /// The word used in log lines and as the label of metrics.
+            $vis fn name(self) -> &'static str {
+                match self { $( $name::$variant => $word, )+ }
+            }
+        }
+
+        impl Label for $name {
+            const LABEL: &'static str = $label;
+            const NAMES: &'static [&'static str] = &[ $( $word, )+ ];
+            fn index(self) -> usize { self as usize }
+        }
+    )+ };
+}
+
+labels! {
+    /// Severity of an event.
+    pub enum Level, "level" {
+        /// Each command and connection.
+        Debug = "debug",
+        /// The life of each message.
+        Info = "info",
+        /// Something an operator should look at when it repeats.
+        Warn = "warn",
+        /// Something an operator has to mend.
+        Error = "error",
+    }
+
+    /// A kind of listener; the label of its metrics.
+    pub enum Listener, "listener" {
+        /// MX and in-cluster SMTP.
+        Smtp = "smtp",
+    }
+
+    /// Why a connection was turned away with 421 or 554.
+    pub enum ConnectionRefusal, "reason" {
+        /// `server.max_connections` are open.
+        TooMany = "too_many",
+        /// The client's rate limit.
+        RateLimited = "rate_limited",
+        /// The server is stopping.
+        Draining = "draining",
+        /// The client spoke before the greeting.
+        EarlyTalker = "early_talker",
+    }
+
+    /// Why a command or message was refused; the label of `smtp_messages_rejected_total`.
+    pub enum RejectReason, "reason" {
+        /// Neither a local domain nor a client that may relay.
+        RelayDenied = "relay_denied",
+        /// The client's rate limit.
+        RateLimited = "rate_limited",
+        /// Over `limits.max_message_size`.
+        TooLarge = "too_large",
+        /// A line over `limits.max_line_length`.
+        LineTooLong = "line_too_long",
+        /// Over `limits.max_recipients`.
+        TooManyRecipients = "too_many_recipients",
+        /// Over `limits.max_hops`: a mail loop.
+        Loop = "loop",
+        /// The spool's disk is nearly full.
+        StorageFull = "storage_full",
+        /// The spool could not take the message.
+        StorageError = "storage_error",
+        /// DATA came slower than `limits.min_data_rate`.
+        TooSlow = "too_slow",
+        /// The client broke the protocol.
+        Protocol = "protocol",
+        /// The server is stopping.
+        Draining = "draining",
+    }
+
+    /// What a client did wrong without being refused for it.
+    pub enum Violation, "kind" {
+        /// Input where the client has to wait for a reply.
+        UnauthorizedPipelining = "unauthorized_pipelining",
+        /// Bare CR or LF in the content.
+        BareLineEnds = "bare_line_ends",
+        /// A command line too long.
+        LongCommandLine = "long_command_line",
+        /// HTTP or another protocol.
+        OtherProtocol = "other_protocol",
+        /// More errors than a session may have.
+        TooManyErrors = "too_many_errors",
+    }
+
+    /// How an attempt ended for one recipient.
+    pub enum DeliveryStatus, "status" {
+        /// The next hop, or the mailbox, has it.
+        Sent = "sent",
+        /// To be tried again.
+        Deferred = "deferred",
+        /// Refused for good.
+        Bounced = "bounced",
+        /// Tried for `delivery.expire_after`.
+        Expired = "expired",
+    }
+
+    /// What a delivery status notification reports.
+    pub enum DsnKind, "kind" {
+        /// Recipients that failed for good.
+        Failure = "failure",
+        /// Recipients that wait longer than `delivery.delay_notice_after`.
+        Delay = "delay",
+        /// Recipients that were delivered, or relayed to a hop without DSN.
+        Success = "success",
+    }
+
+    /// The class of an error in `smtp_errors_total`.
+    pub(crate) enum ErrorClass, "class" {
+        /// A client broke the protocol.
+        Protocol = "protocol",
+        /// A command or message was refused.
+        Reject = "reject",
+        /// A connection was turned away.
+        Connection = "connection",
+        /// The store failed, or something in it could not be read.
+        Store = "store",
+        /// An attempt did not deliver.
+        Delivery = "delivery",
+        /// A configuration was refused.
+        Config = "config",
+        /// A request to the admin API with wrong credentials.
+        Admin = "admin",
+    }
+
+    /// The verb of a command; whatever a client invents is `other`.
+    pub(crate) enum Verb, "verb" {
+        Helo = "helo",
+        Ehlo = "ehlo",
+        Mail = "mail",
+        Rcpt = "rcpt",
+        Data = "data",
+        Bdat = "bdat",
+        Rset = "rset",
+        Noop = "noop",
+        Vrfy = "vrfy",
+        Expn = "expn",
+        Help = "help",
+        Quit = "quit",
+        Starttls = "starttls",
+        Auth = "auth",
+        Other = "other",
+    }
+
+    /// The class of a reply, by its first digit.
+    pub(crate) enum ReplyClass, "class" {
+        Completion = "2xx",
+        Intermediate = "3xx",
+        Transient = "4xx",
+        Permanent = "5xx",
+    }
+
+    /// What became of a new configuration.
+    pub(crate) enum ReloadResult, "result" {
+        Taken = "taken",
+        Refused = "refused",
+    }
+}
+
+impl Verb {
+    /// The verb as the session names it, in either case.
+    pub(crate) fn of(verb: &str) -> Verb {
+        let known = Verb::ALL
+            .iter()
+            .find(|known| known.name().eq_ignore_ascii_case(verb));
+        known.copied().unwrap_or(Verb::Other)
+    }
+}
+
+impl ReplyClass {
+    /// The class of a reply code; what is no reply code counts as permanent.
+    pub(crate) fn of(code: u16) -> ReplyClass {
+        match code / 100 {
+            2 => ReplyClass::Completion,
+            3 => ReplyClass::Intermediate,
+            4 => ReplyClass::Transient,
+            _ => ReplyClass::Permanent,
+        }
+    }
+}

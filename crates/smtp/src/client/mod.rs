@@ -1,0 +1,328 @@
+//! The sending end of a conversation: SMTP, and LMTP with its reply per recipient.
+//!
+//! The caller connects, then feeds what the server says to [`Client::step`] and writes
+//! [`Client::output`] before it reads. One client carries many transactions,
+//! one after the other.
+//!
+//! Promises: every reply is matched with its command, in order, and one that nobody asked for ends
+//! the connection; every recipient of a transaction gets exactly one outcome; at most [`WINDOW`]
+//! commands are in flight, so that neither side can block the other.
+
+mod capabilities;
+mod envelope;
+mod phase;
+mod replies;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+pub use capabilities::Capabilities;
+pub use phase::Phase;
+
+use crate::address::Address;
+use crate::params::{MailParams, RcptParams};
+use crate::reply::{Enhanced, Reply, ReplyError, ReplyReader};
+use bytes::BytesMut;
+use phase::Due;
+use std::collections::VecDeque;
+use transaction::Transaction;
+
+/// Most commands sent ahead of their replies. With more, a server could block on writing replies
+/// that we do not read while we block on writing commands (RFC 2920 3.1).
+const WINDOW: usize = 100;
+
+/// One message to be sent to some recipients.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Reverse path.
+    pub sender: Option<Address>,
+    /// Parameters of MAIL; what the server does not offer is left out, if the content allows it.
+    pub params: MailParams,
+    /// The content holds octets above 127.
+    pub has_8bit: bool,
+    /// The header holds octets above 127.
+    pub header_8bit: bool,
+    /// Octets of canonical content.
+    pub size: u64,
+    /// At least one recipient, and at most [`Capabilities::rcpt_max`]: the caller splits.
+    pub recipients: Vec<(Address, RcptParams)>,
+}
+
+/// What became of a transaction, for each recipient in the order given.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// One for each recipient: the reply that decided, and at which phase.
+    pub recipients: Vec<(Phase, Reply)>,
+}
+
+/// What the caller has to do next.
+#[derive(Debug)]
+pub enum ClientStep {
+    /// Write the output, then read more; wait as long as [`Client::phase`] says.
+    Read,
+    /// The server answered EHLO (or HELO): [`Client::begin`] may be called, or
+    /// [`Client::start_tls`].
+    Ready,
+    /// The server agreed to STARTTLS: wrap the stream, then call [`Client::tls_started`].
+    StartTls,
+    /// The server refused STARTTLS: [`Client::begin`] may be called, to go on in clear.
+    TlsRefused(Reply),
+    /// Write the output, then the content (stuffed for DATA, as it is for BDAT), then call [`Client::content_sent`].
+    SendContent {
+        /// By BDAT: the chunk's command is in the output, the content follows unstuffed.
+        chunked: bool,
+    },
+    /// The transaction is over; [`Client::begin`] may be called again if [`Client::is_usable`].
+    Finished(Outcome),
+    /// The server refused us at the greeting or at EHLO, or said 421 outside of a transaction: close.
+    Refused {
+        /// Where.
+        phase: Phase,
+        /// What it said.
+        reply: Reply,
+    },
+    /// QUIT was answered, or the conversation had ended before: close.
+    Closed,
+}
+
+/// The server broke the protocol; the connection cannot be used any longer. What became of the
+/// recipients tells [`Client::abort`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// Not a reply.
+    Malformed(String),
+    /// A reply line over [`crate::limits::REPLY_LINE`], or a reply of more than [`crate::limits::REPLY_LINES`] lines.
+    TooLong,
+    /// A reply where none was due (before our command, or together with STARTTLS's), or one that
+    /// makes no sense there (354 to MAIL, 250 to DATA, RSET refused).
+    Unexpected(Reply),
+}
+
+impl From<ReplyError> for ClientError {
+    fn from(error: ReplyError) -> Self {
+        match error {
+            ReplyError::Malformed(line) => ClientError::Malformed(line),
+            ReplyError::TooLong => ClientError::TooLong,
+        }
+    }
+}
+
+/// One connection to a server.
+#[derive(Debug)]
+pub struct Client {
+    name: Box<str>,
+    lmtp: bool,
+    output: Vec<u8>,
+    reader: ReplyReader,
+    capabilities: Capabilities,
+    /// Replies the server owes us, in order.
+    due: VecDeque<Due>,
+    transaction: Option<Transaction>,
+    /// The caller is sending content.
+    in_content: bool,
+    after_final_dot: bool,
+    /// The server answered EHLO or HELO.
+    ready: bool,
+    /// A transaction failed halfway: RSET comes before the next.
+    reset_needed: bool,
+    /// The rest of the input was there before the command that it would answer.
+    early_input: bool,
+    /// Nothing may be said any longer.
+    ended: bool,
+    /// Transactions begun since EHLO.
+    transactions: usize,
+}
+
+impl Client {
+    /// A client that waits for the greeting. `name` is what EHLO says.
+    pub fn new(name: &str, lmtp: bool) -> Self {
+        Client {
+            name: name.chars().filter(char::is_ascii_graphic).collect(),
+            lmtp,
+            output: Vec::new(),
+            reader: ReplyReader::default(),
+            capabilities: Capabilities::default(),
+            due: VecDeque::from([Due::Greeting]),
+            transaction: None,
+            in_content: false,
+            after_final_dot: false,
+            ready: false,
+            reset_needed: false,
+            early_input: false,
+            ended: false,
+            transactions: 0,
+        }
+    }
+
+    /// Goes on with what is in `input`, taking from it what is used.
+    ///
+    /// While content is being sent it may be called too, to see whether the server refused in the
+    /// middle: it then answers [`ClientStep::Finished`], and the rest must not be sent.
+    pub fn step(&mut self, input: &mut BytesMut) -> Result<ClientStep, ClientError> {
+        while !self.ended {
+            match self.read_reply(input) {
+                Ok(Some(step)) => return Ok(step),
+                Ok(None) => {}
+                Err(error) => {
+                    self.ended = true;
+                    self.output.clear();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(ClientStep::Closed)
+    }
+
+    /// Takes one reply, if it is there.
+    fn read_reply(&mut self, input: &mut BytesMut) -> Result<Option<ClientStep>, ClientError> {
+        match self.reader.read(input)? {
+            Some(reply) => self.take_reply(reply, !input.is_empty()),
+            None => Ok(Some(ClientStep::Read)),
+        }
+    }
+
+    /// Commands to be written. The caller empties it.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// What the server can do, known from [`ClientStep::Ready`] on.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Whether RET, ENVID, NOTIFY and ORCPT are passed on. If not, it is for the caller to report a
+    /// success as `relayed` (RFC 3461 5.2.2).
+    pub fn passes_dsn(&self) -> bool {
+        self.capabilities.dsn
+    }
+
+    /// What the client waits for: the oldest reply that is due.
+    pub fn phase(&self) -> Phase {
+        match self.due.front() {
+            Some(due) => due.phase(),
+            None if self.in_content => Phase::Content,
+            None => Phase::Idle,
+        }
+    }
+
+    /// Whether [`Client::begin`] may be called now. After a transaction: no when the server said 421, broke the
+    /// protocol, or has had as many transactions as it takes (LIMITS MAILMAX).
+    pub fn is_usable(&self) -> bool {
+        self.ready
+            && !self.ended
+            && !self.early_input
+            && self.transaction.is_none()
+            && self.due.is_empty()
+            && self
+                .capabilities
+                .mail_max
+                .is_none_or(|most| self.transactions < most)
+    }
+
+    /// Whether content and its end were sent and not every reply to it came: the server may have the
+    /// message, and a lost connection now may lead to a duplicate.
+    pub fn after_final_dot(&self) -> bool {
+        self.after_final_dot
+    }
+
+    /// Asks for TLS. Only when ready and the server offers it; otherwise nothing happens.
+    pub fn start_tls(&mut self) {
+        if self.is_usable() {
+            self.say("STARTTLS\r\n", Due::StartTls);
+        }
+    }
+
+    /// TLS is up: everything learnt so far is forgotten and EHLO is sent again.
+    pub fn tls_started(&mut self) {
+        self.reader = ReplyReader::default();
+        self.capabilities = Capabilities::default();
+        self.output.clear();
+        self.due.clear();
+        self.ready = false;
+        self.reset_needed = false;
+        self.early_input = false;
+        self.transactions = 0;
+        self.say_hello();
+    }
+
+    /// Starts a transaction: `Err` with what every recipient gets when the server
+    /// cannot take this message at all (SIZE, 8BITMIME, SMTPUTF8, BINARYMIME), without a word to it;
+    /// or with a 421 when the client is not usable.
+    ///
+    /// One recipient with a non-ASCII address makes the whole message need SMTPUTF8: the caller
+    /// may split.
+    pub fn begin(&mut self, message: Outgoing) -> Result<(), Reply> {
+        const UNUSABLE: Reply = Reply::new(421, Enhanced(4, 4, 2), "The connection takes no more messages");
+        const NOBODY: Reply = Reply::new(554, Enhanced(5, 5, 1), "No recipients");
+        if !self.is_usable() {
+            return Err(UNUSABLE);
+        }
+        if message.recipients.is_empty() {
+            return Err(NOBODY);
+        }
+        envelope::check(&message, &self.capabilities)?;
+        self.transactions += 1;
+        self.transaction = Some(Transaction::new(message));
+        if std::mem::take(&mut self.reset_needed) {
+            self.say("RSET\r\n", Due::Reset);
+        }
+        self.write_commands();
+        Ok(())
+    }
+
+    /// The content was written, its end included.
+    pub fn content_sent(&mut self) {
+        let Some(transaction) = self.transaction.as_ref().filter(|_| self.in_content) else {
+            return;
+        };
+        self.in_content = false;
+        self.after_final_dot = true;
+        if self.lmtp {
+            self.due.extend(transaction.undecided().map(Due::FinalOf));
+        } else {
+            self.due.push_back(Due::Final);
+        }
+    }
+
+    /// The connection failed, timed out, or broke the protocol: what became of the transaction, if one
+    /// was in progress. Recipients that were already refused, or accepted (LMTP), keep that; the others get
+    /// `reply` at the current phase. The client cannot be used any longer.
+    pub fn abort(&mut self, reply: &Reply) -> Option<Outcome> {
+        self.ended = true;
+        let phase = self.phase();
+        let mut transaction = self.transaction.take()?;
+        transaction.decide_rest(phase, reply);
+        Some(transaction.into_outcome())
+    }
+
+    /// Says QUIT. Only between transactions; otherwise nothing happens.
+    pub fn quit(&mut self) {
+        if !self.ended && self.transaction.is_none() {
+            self.say("QUIT\r\n", Due::Quit);
+        }
+    }
+
+    fn say(&mut self, command: &str, due: Due) {
+        self.output.extend_from_slice(command.as_bytes());
+        self.due.push_back(due);
+    }
+
+    fn say_hello(&mut self) {
+        let verb = if self.lmtp { "LHLO" } else { "EHLO" };
+        self.say(&format!("{verb} {}\r\n", self.name), Due::Hello);
+    }
+
+    /// Writes the transaction's commands as far as the server lets us go ahead.
+    fn write_commands(&mut self) {
+        let window = if self.capabilities.pipelining { WINDOW } else { 1 };
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        while self.due.len() < window
+            && let Some(due) = transaction.write_next(&self.capabilities, &mut self.output)
+        {
+            self.due.push_back(due);
+        }
+    }
+}
