@@ -140,11 +140,12 @@ fn configure(db: &Connection) -> rusqlite::Result<()> {
 
 /// Runs the migrations that the database has not seen, each in a transaction with its number.
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let version: usize =
+    let stored: i64 =
         db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| named(path, &error))?;
+    let version = usize::try_from(stored).unwrap_or(usize::MAX);
     if version > MIGRATIONS.len() {
         return Err(StoreError::Damaged(format!(
-            "{} was written by a newer version (schema {version}, this one knows {}): run that version, or drain \
+            "{} was written by a newer version (schema {stored}, this one knows {}): run that version, or drain \
              the queue with it before going back",
             path.display(),
             MIGRATIONS.len()

@@ -141,7 +141,7 @@ impl Writer {
         let duration = start.elapsed();
         self.counters.lock().add(&effects.counters);
         self.logged += total.octets + batch.len() * OVERHEAD;
-        batch.drain(..).for_each(Work::succeed);
+        batch.drain(..).for_each(|work| work.succeed());
         self.follow_up(effects);
         if total.messages + total.results > 0 {
             let (messages, results) = (total.messages, total.results);
@@ -172,9 +172,9 @@ impl Writer {
         if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             self.observer.emit(Event::StoreFailed { operation: "checkpoint", error: &error.to_string() });
         }
-        let pages = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+        let pages = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         if let (Ok(free), Ok(size)) = (pages("freelist_count"), pages("page_size")) {
-            self.spool.set_reusable(free.saturating_mul(size));
+            self.spool.set_reusable(free.saturating_mul(size).unsigned_abs());
         }
     }
 
