@@ -1,9 +1,40 @@
 //! One tree of settings: for each its type, default, unit, documentation, and
 //! whether a reload applies it.
 //!
-//! Order, later wins: built-in defaults < profile < `config.toml` < environment < flags. Every value knows where it
-//! came from. This crate does not know what the settings do.
+//! * [`tree`](crate::SETTINGS) declares every setting once; field, key, variable, documentation and schema follow from it.
+//! * [`Config::load`] merges the sources: built-in defaults < profile < `config.toml` < environment < flags.
+//!   Every value knows where it came from, and all errors are reported together.
+//! * [`show_table`], [`show_json`], [`reference_markdown`] and [`json_schema`] are views of the same declarations.
+//!
+//! This crate does not know what the settings do, and reads no variable of the process by itself.
 
+mod check;
+mod descriptor;
+mod diff;
+mod environment;
+mod error;
+mod file;
+mod hint;
+mod kinds;
+mod later;
+mod lists;
+mod load;
+mod reference;
+mod schema;
+mod show;
 mod tree;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use descriptor::{Descriptor, Reload};
+pub use diff::Difference;
+pub use error::{ConfigError, ConfigErrors};
+pub use kinds::{LocalDelivery, LogFormat, LogLevel, NextHop, Profile, Secret, TlsPolicy};
+pub use lists::{Domain, LISTS, ListDescriptor, ListKey, Route};
+pub use load::{DEFAULT_FILE, Flag, Loaded, Origin, Sources};
+pub use reference::reference_markdown;
+pub use schema::json_schema;
+pub use show::{show_json, show_table, show_values};
 pub use tree::*;

@@ -1,246 +1,176 @@
-//! The settings themselves.
+//! The settings themselves: each is declared here, once.
+//!
+//! `key: Type = default, Live|Restart, options;` where `Live` settings take effect on reload. Options:
+//! `env` (short variable), `unit`, `range`, `secret`, `default_words`, and `follows` with `follow` for a
+//! setting that takes another's value when it is not set itself.
 
+use crate::descriptor::{Descriptor, Reload, settings};
+use crate::kinds::{LogFormat, LogLevel, Profile, Secret, TlsPolicy, loopback_addresses, loopback_networks};
+use crate::kinds::{system_hostname, wildcard_address};
+use crate::lists::{Domain, Route};
+use crate::value::Value;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the server is run for; decides defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// Loopback, every message captured, nothing leaves the machine.
-    #[default]
-    Development,
-    /// All interfaces; refuses to start without what production needs.
-    Production,
-    /// Loopback, routes as configured, no requirements: for automated tests.
-    Testing,
+const MIB: u64 = 1024 * 1024;
+/// The longest time that can be set: ten years.
+const LONGEST: u64 = 315_360_000;
+
+settings! { profile;
+
+/// The server's name, and where it takes mail.
+server: Server {
+    /// Name in the greeting, in EHLO to next hops and in `Received:` fields. Production needs it set, fully
+    /// qualified; it should resolve to the address that next hops see.
+    hostname: String = system_hostname(), Live, env: "SMTP_HOSTNAME", default_words: "the system's name";
+    /// Text of the greeting after the name.
+    banner: String = "ESMTP Server Ready".into(), Live;
+    /// Addresses to listen on. `::` takes IPv4 as well.
+    host: Vec<IpAddr> = match profile {
+        Profile::Production => wildcard_address(),
+        Profile::Development | Profile::Testing => loopback_addresses(),
+    }, Restart, env: "SMTP_HOST";
+    /// Port of the `smtp` listener; 0 takes any free port (not in production).
+    port: u16 = 2525, Restart, env: "SMTP_PORT";
+    /// Sessions at once; beyond it a connection is answered `421 4.3.2`.
+    max_connections: usize = 10_000, Live, range: (1, 1_000_000);
+    /// How long a session may be idle (RFC 5321 section 4.5.3.2).
+    connection_timeout: Duration = Duration::from_secs(300), Live, range: (1, 86_400);
 }
 
-/// The whole configuration.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub profile: Profile,
-    pub server: Server,
-    pub limits: Limits,
-    pub rate_limiting: RateLimiting,
-    pub logging: Logging,
-    pub metrics: Metrics,
-    pub http: Http,
-    pub admin: Admin,
-    pub storage: Storage,
-    pub relay: Relay,
-    pub delivery: Delivery,
-    pub dns: Dns,
-    pub routes: Vec<Route>,
-    pub domains: Vec<Domain>,
+/// What a client may send.
+limits: Limits {
+    /// Largest message; announced by SIZE, enforced at MAIL and while receiving.
+    max_message_size: u64 = 25 * MIB, Live, unit: "octets", range: (1024, 1 << 40);
+    /// Recipients of one message; the rest get `452 4.5.3`.
+    max_recipients: usize = 100, Live, range: (1, 100_000);
+    /// Longest text line without its CRLF; a message with a longer one is refused after its end.
+    max_line_length: usize = 998, Live, unit: "octets", range: (78, MIB);
+    /// `Received:` fields of a message; with more it is refused as a loop (RFC 5321 section 6.3).
+    max_hops: u32 = 50, Live, range: (1, 1000);
+    /// Least rate within DATA and BDAT, averaged over 30 seconds; a slower client is cut off. 0 turns it off.
+    min_data_rate: u64 = 500, Live, unit: "octets per second", range: (0, 1 << 30);
+    /// Whether input is refused with 554 where the client has to wait for a reply (RFC 2920 section 3.1).
+    refuse_unauthorized_pipelining: bool = true, Live;
 }
 
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// HELO name and greeting; default: the system's name.
-    pub hostname: String,
-    /// Default "ESMTP Server Ready".
-    pub banner: String,
-    /// Addresses to bind; SMTP_HOST. Default dual-stack: `["::"]` bound dual-stack in production (falls back to 0.0.0.0 without IPv6), `["127.0.0.1", "::1"]` else.
-    pub host: Vec<IpAddr>,
-    /// SMTP_PORT, 2525.
-    pub port: u16,
-    /// 10000
-    pub max_connections: usize,
-    /// 300 s
-    pub connection_timeout: Duration,
+/// A token bucket for each client address: a connection and a MAIL take one token each.
+rate_limiting: RateLimiting {
+    /// Whether clients are limited.
+    enabled: bool = true, Live;
+    /// Tokens a bucket gains in a minute.
+    requests_per_minute: u32 = 100, Live, range: (1, 10_000_000);
+    /// Tokens a bucket holds.
+    burst_size: u32 = 20, Live, range: (1, 10_000_000);
+    /// Networks that are not limited.
+    exempt: Vec<IpNet> = loopback_networks(), Live;
 }
 
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// 26214400 octets
-    pub max_message_size: u64,
-    /// 100
-    pub max_recipients: usize,
-    /// 998 octets
-    pub max_line_length: usize,
-    /// Received fields; 50
-    pub max_hops: u32,
-    /// octets per second within DATA, averaged over 30 s; 500; 0 = off
-    pub min_data_rate: u64,
-    /// true: 554 for input where the client must wait
-    pub refuse_unauthorized_pipelining: bool,
+/// The log, on standard output.
+logging: Logging {
+    /// Least severity that is written.
+    level: LogLevel = LogLevel::Info, Live, env: "SMTP_LOG_LEVEL";
+    /// One line an event, for machines or for people.
+    format: Option<LogFormat> = match profile {
+        Profile::Production => Some(LogFormat::Json),
+        Profile::Development | Profile::Testing => None,
+    }, Live, env: "SMTP_LOG_FORMAT", default_words: "`text` on a terminal, else `json`; production: `json`";
 }
 
-#[derive(Clone, Debug)]
-pub struct RateLimiting {
-    /// true
-    pub enabled: bool,
-    /// 100
-    pub requests_per_minute: u32,
-    /// 20
-    pub burst_size: u32,
-    /// 127.0.0.0/8, ::1/128
-    pub exempt: Vec<IpNet>,
+/// Prometheus metrics.
+metrics: Metrics {
+    /// Whether metrics can be read.
+    enabled: bool = true, Restart;
+    /// Port where they can be read; with another port than `http.port`, a listener of their own.
+    port: u16 = 8080, Restart, follows: "http.port", follow: |c| c.metrics.port = c.http.port;
+    /// Path where they can be read.
+    path: String = "/metrics".into(), Restart;
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    Debug,
-    Info,
-    Warn,
-    Error,
+/// Health, metrics and admin API.
+http: Http {
+    /// Addresses to listen on.
+    host: Vec<IpAddr> = match profile {
+        Profile::Production => wildcard_address(),
+        Profile::Development | Profile::Testing => loopback_addresses(),
+    }, Restart, follows: "server.host", follow: |c| c.http.host.clone_from(&c.server.host);
+    /// Port to listen on; 0 takes any free port (not in production).
+    port: u16 = 8080, Restart, env: "SMTP_HTTP_PORT";
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Text,
+/// Who may administer the server.
+admin: Admin {
+    /// Password of the user `admin`. Production needs one of at least 12 characters; in the other profiles
+    /// one is made at each start and printed.
+    password: Option<Secret> = None, Restart, env: "SMTP_ADMIN_PASSWORD", secret: true;
 }
 
-#[derive(Clone, Debug)]
-pub struct Logging {
-    pub level: LogLevel,
-    /// None: text on a terminal, else json.
-    pub format: Option<LogFormat>,
+/// Where the queue is kept.
+storage: Storage {
+    /// The database; large bodies, the quarantine and the lock live beside it. Needs a local file system.
+    path: PathBuf = "./data/smtp.db".into(), Restart, env: "SMTP_DB_PATH";
+    /// Space that stays free on the disk; with less, MAIL gets `452 4.3.1`.
+    min_free: u64 = 64 * MIB, Restart, unit: "octets", range: (0, 1 << 50);
+    /// Message bodies held in memory at once while they are received; beyond it they go to files.
+    memory_budget: usize = 32 * MIB as usize, Restart, unit: "octets", range: (0, 1 << 40);
 }
 
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    /// true
-    pub enabled: bool,
-    /// None: on the http listener (http.port). Set to another port: a listener of its own. 
-    pub port: u16,
-    /// "/metrics"
-    pub path: String,
+/// Who may send to other domains, and the way out. A client outside `relay.networks` reaches local domains only.
+relay: Relay {
+    /// Networks that may relay without authentication.
+    networks: Vec<IpNet> = Vec::new(), Live;
+    /// Next hop for everything that no route matches, `smtp://host[:port]`; without one mail goes to the MX.
+    smarthost: Option<crate::NextHop> = None, Live;
+    /// TLS towards the smarthost.
+    tls: TlsPolicy = TlsPolicy::Opportunistic, Live, follows: "delivery.tls",
+        follow: |c| c.relay.tls = c.delivery.tls;
 }
 
-#[derive(Clone, Debug)]
-pub struct Http {
-    /// like server.host
-    pub host: Vec<IpAddr>,
-    /// SMTP_HTTP_PORT, 8080
-    pub port: u16,
+/// How mail is sent on.
+delivery: Delivery {
+    /// Accept every recipient of every domain and keep the mail here: nothing leaves the machine. Not in production.
+    capture: bool = profile == Profile::Development, Live;
+    /// Wait after the first failed attempt; it doubles from attempt to attempt.
+    retry_initial: Duration = Duration::from_secs(300), Live, range: (1, LONGEST);
+    /// Longest wait between attempts.
+    retry_max: Duration = Duration::from_secs(3600), Live, range: (1, LONGEST);
+    /// Age at which a message is given up and its sender told.
+    expire_after: Duration = Duration::from_secs(432_000), Live, range: (1, LONGEST);
+    /// Age at which a sender is told that a message is late; 0 never tells.
+    delay_notice_after: Duration = Duration::from_secs(14_400), Live, range: (0, LONGEST);
+    /// Port of an MX.
+    port: u16 = 25, Live, range: (1, 65_535);
+    /// Connections to one destination at once.
+    max_connections_per_destination: usize = 20, Live, range: (1, 10_000);
+    /// Connections to next hops at once.
+    max_connections: usize = 500, Live, range: (1, 100_000);
+    /// Character between a mailbox and its subaddress (`ann+lists`); empty turns subaddresses off.
+    subaddress_separator: String = "+".into(), Live;
+    /// Address that gets a copy of what can neither be delivered nor returned.
+    double_bounce_to: Option<String> = None, Live;
+    /// TLS towards next hops for which neither a route nor `relay.tls` says otherwise.
+    tls: TlsPolicy = TlsPolicy::Opportunistic, Live;
+    /// File with PEM certificates that `verified` trusts instead of the built-in roots.
+    ca_file: Option<PathBuf> = None, Live;
+    /// How long a TCP connection may take.
+    connect_timeout: Duration = Duration::from_secs(30), Live, range: (1, 3600);
+    /// How long the reply after the final dot may take (RFC 5321 section 4.5.3.2.6).
+    final_timeout: Duration = Duration::from_secs(600), Live, range: (1, 86_400);
+    /// How long an idle connection is kept for the next message.
+    idle_timeout: Duration = Duration::from_secs(5), Live, range: (0, 300);
 }
 
-/// A value that is never shown: Debug prints `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
-    }
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
+/// Name resolution.
+dns: Dns {
+    /// Servers to ask, `address[:port]`.
+    servers: Vec<SocketAddr> = Vec::new(), Live, default_words: "the system's";
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// SMTP_ADMIN_PASSWORD. Without one the server makes one at start (development and testing) and prints it.
-    pub password: Option<Secret>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Storage {
-    /// SMTP_DB_PATH, ./data/smtp.db
-    pub path: PathBuf,
-    /// 64 MiB: octets that stay free
-    pub min_free: u64,
-    /// 32 MiB: octets of message bodies held in memory
-    pub memory_budget: usize,
-}
-
-#[derive(Clone, Debug)]
-pub struct Relay {
-    pub networks: Vec<IpNet>,
-    pub smarthost: Option<NextHop>,
-}
-
-/// `smtp://host[:port]`, host a name or address (IPv6 in brackets). Default port 25.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NextHop {
-    pub host: String,
-    pub port: u16,
-}
-
-/// TLS towards a next hop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TlsPolicy {
-    None,
-    /// STARTTLS when offered, any certificate; in clear when the handshake fails.
-    #[default]
-    Opportunistic,
-    /// STARTTLS or no delivery; any certificate.
-    Required,
-    /// STARTTLS with a certificate that chains to a root and names the host, or no delivery.
-    Verified,
-}
-
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// `match`: `example.com`, `*.example.com` (its subdomains), `*` ; first match wins; lower case
-    pub pattern: String,
-    pub to: NextHop,
-    pub tls: TlsPolicy,
-}
-
-#[derive(Clone, Debug)]
-pub struct Domain {
-    /// lower case
-    pub name: String,
-    pub deliver: LocalDelivery,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LocalDelivery {
-    /// `maildir:/data/mail/{domain}/{local}`
-    Maildir(String),
-    /// `capture`
-    Capture,
-    /// `smtp:host:port`
-    Smtp(NextHop),
-}
-
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// development: true. Every recipient of every domain is accepted and captured; nothing leaves the machine.
-    pub capture: bool,
-    /// 300 s
-    pub retry_initial: Duration,
-    /// 3600 s
-    pub retry_max: Duration,
-    /// 432000 s
-    pub expire_after: Duration,
-    /// 14400 s; 0 = never
-    pub delay_notice_after: Duration,
-    /// 25
-    pub port: u16,
-    /// Most connections to one destination; 20
-    pub max_connections_per_destination: usize,
-    /// Most connections in all; 500
-    pub max_connections: usize,
-    /// Character that separates a subaddress: "+"; "" = off
-    pub subaddress_separator: String,
-    /// Address that gets a copy of double bounces; none
-    pub double_bounce_to: Option<String>,
-    /// TLS when no route says otherwise
-    pub tls: TlsPolicy,
-    /// roots for `verified` instead of the built-in ones
-    pub ca_file: Option<PathBuf>,
-    /// seconds to wait for a TCP connection; 30
-    pub connect_timeout: Duration,
-    /// seconds to wait for the reply after the final dot; 600 (RFC 5321 4.5.3.2.6)
-    pub final_timeout: Duration,
-    /// seconds an idle connection is kept for reuse; 5
-    pub idle_timeout: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct Dns {
-    /// empty: the system's
-    pub servers: Vec<SocketAddr>,
+/// The setting of that name.
+pub fn setting(name: &str) -> Option<&'static Descriptor> {
+    SETTINGS.iter().find(|setting| setting.name == name)
 }

@@ -83,6 +83,10 @@ events! {
     /// A setting or environment variable was ignored.
     Warn "config_warning" ConfigWarning { warning: &'a str }
 
+    /// A connection could not be accepted, for want of descriptors or memory; accepting pauses for a moment.
+    /// Mend: raise the limit of open files (`ulimit -n`) above `server.max_connections`.
+    Error "accept_failed" AcceptFailed { listener: Listener, error: &'a str }
+
     /// A client connected.
     Debug "connected" ConnectionOpened { listener: Listener, peer: SocketAddr }
 

@@ -93,6 +93,17 @@ pub(crate) struct Snapshot {
     process: Process,
 }
 
+/// What the process has done since it started, for its last line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Messages received.
+    pub received: u64,
+    /// Recipients delivered.
+    pub delivered: u64,
+    /// Attempts that ended in another one later.
+    pub deferred: u64,
+}
+
 /// Every metric. Moved by [`Metrics::record`] only.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -248,6 +259,15 @@ impl Metrics {
             .iter()
             .map(|entry| entry.info.clone())
             .collect()
+    }
+
+    /// What the process has done since it started.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            received: self.received.get((Listener::Smtp,)),
+            delivered: self.deliveries.get((DeliveryStatus::Sent,)),
+            deferred: self.deliveries.get((DeliveryStatus::Deferred,)),
+        }
     }
 
     /// Sessions open now.

@@ -1,0 +1,247 @@
+//! What a configuration must fulfil beyond the type of each value.
+//!
+//! Everything that is wrong is said at once, as pairs of the setting's name and the reason.
+
+use crate::descriptor::ANY;
+use crate::kinds::{Profile, is_hostname};
+use crate::load::Origin;
+use crate::tree::{Config, SETTINGS};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+type Findings = Vec<(&'static str, String)>;
+
+/// Shortest admin password in production, in characters.
+const SHORTEST_PASSWORD: usize = 12;
+
+/// Checks the values by themselves and against each other.
+pub(crate) fn values(config: &Config, origins: &BTreeMap<&'static str, Origin>) -> Findings {
+    let mut found = Vec::new();
+    ranges(config, &mut found);
+    names_and_texts(config, &mut found);
+    ports(config, &mut found);
+    open_relay(config, &mut found);
+    delivery(config, &mut found);
+    if config.profile == Profile::Production {
+        production(config, origins, &mut found);
+    }
+    found
+}
+
+fn ranges(config: &Config, found: &mut Findings) {
+    for setting in SETTINGS.iter().filter(|setting| setting.range != ANY) {
+        let (least, most) = setting.range;
+        if (setting.get)(config)
+            .as_u64()
+            .is_some_and(|value| !(least..=most).contains(&value))
+        {
+            found.push((setting.name, format!("it must be from {least} to {most}")));
+        }
+    }
+}
+
+fn names_and_texts(config: &Config, found: &mut Findings) {
+    if !is_hostname(&config.server.hostname) {
+        found.push((
+            "server.hostname",
+            "it must be a host name of letters, digits, hyphens and dots".into(),
+        ));
+    }
+    let banner = &config.server.banner;
+    if banner.len() > 400 || !banner.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        found.push((
+            "server.banner",
+            "it must be at most 400 printable ASCII characters".into(),
+        ));
+    }
+    if config.server.host.is_empty() {
+        found.push(("server.host", "it must name at least one address".into()));
+    } else if config.http.host.is_empty() {
+        found.push(("http.host", "it must name at least one address".into()));
+    }
+    let path = &config.metrics.path;
+    let plain = path
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
+    if !path.starts_with('/') || !plain {
+        found.push((
+            "metrics.path",
+            "it must begin with / and hold letters, digits and /-_.~ only".into(),
+        ));
+    } else if path == "/" || path.starts_with("/health/") || path.starts_with("/api/") {
+        found.push(("metrics.path", "another page is there already".into()));
+    }
+}
+
+/// Port 0 means any free port and clashes with nothing.
+fn ports(config: &Config, found: &mut Findings) {
+    let smtp = config.server.port;
+    if config.http.port == smtp && smtp != 0 {
+        found.push(("http.port", format!("port {smtp} is taken by server.port")));
+    }
+    if config.metrics.enabled
+        && config.metrics.port == smtp
+        && smtp != 0
+        && config.metrics.port != config.http.port
+    {
+        found.push(("metrics.port", format!("port {smtp} is taken by server.port")));
+    }
+}
+
+/// Joined together, the networks must not be the whole Internet.
+fn open_relay(config: &Config, found: &mut Findings) {
+    let everyone = |network: &IpNet| match network {
+        IpNet::V4(network) => network.prefix_len() == 0,
+        // ::ffff:0:0/96 holds all IPv4 addresses.
+        IpNet::V6(network) => {
+            let mapped = std::net::Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+            network.prefix_len() == 0 || (network.prefix_len() <= 96 && network.contains(&mapped))
+        }
+    };
+    if IpNet::aggregate(&config.relay.networks).iter().any(everyone) {
+        let reason =
+            "it lets everybody send to everybody: an open relay. Name the networks of your own clients";
+        found.push(("relay.networks", reason.into()));
+    }
+}
+
+fn delivery(config: &Config, found: &mut Findings) {
+    let delivery = &config.delivery;
+    if delivery.retry_max < delivery.retry_initial {
+        found.push((
+            "delivery.retry_max",
+            "it must not be less than delivery.retry_initial".into(),
+        ));
+    }
+    if delivery.expire_after < delivery.retry_initial {
+        found.push((
+            "delivery.expire_after",
+            "it must not be less than delivery.retry_initial".into(),
+        ));
+    }
+    if delivery.max_connections < delivery.max_connections_per_destination {
+        let reason = "it must not be less than delivery.max_connections_per_destination";
+        found.push(("delivery.max_connections", reason.into()));
+    }
+    let separator = delivery.subaddress_separator.as_bytes();
+    if separator.len() > 1
+        || separator
+            .iter()
+            .any(|b| !b.is_ascii_punctuation() || b"@.\"<>/".contains(b))
+    {
+        found.push((
+            "delivery.subaddress_separator",
+            "it must be one character such as + or -, or empty".into(),
+        ));
+    }
+    if let Some(address) = &delivery.double_bounce_to {
+        let valid = address.rsplit_once('@').is_some_and(|(local, domain)| {
+            let plain = local
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"<>()[]\\,;:@\" ".contains(&b));
+            !local.is_empty() && local.len() <= 64 && plain && is_hostname(domain)
+        });
+        if !valid {
+            found.push((
+                "delivery.double_bounce_to",
+                "it must be an address such as postmaster@example.com".into(),
+            ));
+        }
+    }
+}
+
+/// What production needs.
+fn production(config: &Config, origins: &BTreeMap<&'static str, Origin>, found: &mut Findings) {
+    let hostname = config.server.hostname.as_str();
+    let unset = matches!(
+        origins.get("server.hostname"),
+        None | Some(Origin::Default | Origin::Profile(_))
+    );
+    let qualified = hostname.contains('.') && hostname.parse::<std::net::IpAddr>().is_err();
+    if unset {
+        let reason = "production needs it: set the fully qualified name of this server (SMTP_HOSTNAME)";
+        found.push(("server.hostname", reason.into()));
+    } else if !qualified {
+        let reason =
+            format!("production needs a fully qualified name such as mx.example.com, not {hostname:?}");
+        found.push(("server.hostname", reason));
+    }
+    let length = config
+        .admin
+        .password
+        .as_ref()
+        .map(|password| password.expose().chars().count());
+    match length {
+        None => found.push((
+            "admin.password",
+            format!(
+                "production needs one of at least {SHORTEST_PASSWORD} characters (SMTP_ADMIN_PASSWORD_FILE)"
+            ),
+        )),
+        Some(length) if length < SHORTEST_PASSWORD => {
+            found.push((
+                "admin.password",
+                format!("production needs at least {SHORTEST_PASSWORD} characters"),
+            ));
+        }
+        Some(_) => {}
+    }
+    if config.delivery.capture {
+        found.push((
+            "delivery.capture",
+            "production cannot capture all mail; capture single [[domains]]".into(),
+        ));
+    }
+    for (name, port) in [
+        ("server.port", config.server.port),
+        ("http.port", config.http.port),
+    ] {
+        if port == 0 {
+            found.push((name, "production needs a port of its own choice, not 0".into()));
+        }
+    }
+}
+
+/// Looks at every file and folder that the configuration names.
+pub(crate) fn files(config: &Config) -> Findings {
+    let mut found = Vec::new();
+    if let Some(path) = &config.delivery.ca_file {
+        match crate::file::read_text(path) {
+            Err(reason) => found.push(("delivery.ca_file", format!("{}: {reason}", path.display()))),
+            Ok(text) if !text.contains("-----BEGIN CERTIFICATE-----") => {
+                found.push((
+                    "delivery.ca_file",
+                    format!("{}: it holds no PEM certificate", path.display()),
+                ));
+            }
+            Ok(_) => {}
+        }
+    }
+    let path = &config.storage.path;
+    if path.is_dir() {
+        found.push((
+            "storage.path",
+            format!("{} is a folder; name a file in it", path.display()),
+        ));
+    } else if let Err(reason) = writable_folder(path.parent().unwrap_or(Path::new("/"))) {
+        found.push(("storage.path", reason));
+    }
+    found
+}
+
+/// The folder is writable, or can be made because the nearest one above it is.
+fn writable_folder(folder: &Path) -> Result<(), String> {
+    let here = Path::new(".");
+    let nearest = folder
+        .ancestors()
+        .map(|f| if f.as_os_str().is_empty() { here } else { f })
+        .find(|f| f.exists());
+    let nearest = nearest.unwrap_or(here);
+    if !nearest.is_dir() {
+        return Err(format!("{} is not a folder", nearest.display()));
+    }
+    let access = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+    nix::unistd::access(nearest, access)
+        .map_err(|e| format!("{} is not writable: {}", nearest.display(), e.desc()))
+}

@@ -1,0 +1,37 @@
+//! Names that the contract reserves and this version does not know yet. They are refused, never ignored:
+//! a server that silently leaves out TLS or a database is worse than one that does not start.
+
+/// Sections, or keys `section.key`.
+pub(crate) const KEYS: &[&str] = &[
+    "tls",
+    "accounts",
+    "aliases",
+    "cluster",
+    "filters",
+    "dkim",
+    "redis",
+    "listeners",
+    "submission",
+    "smtps",
+    "storage.url",
+    "server.proxy_protocol",
+    "relay.password_file",
+];
+
+/// Variables.
+pub(crate) const VARIABLES: &[&str] = &[
+    "SMTP_DATABASE_URL",
+    "SMTP_DKIM_PRIVATE_KEY",
+    "SMTP_SMTPS_PORT",
+    "SMTP_SUBMISSION_PORT",
+    "SMTP_REDIS_URL",
+];
+
+/// The reason given for all of them.
+pub(crate) const REASON: &str = "this version does not support it yet";
+
+/// Whether a key, or its section, is for a later version.
+pub(crate) fn is_later(key: &str) -> bool {
+    let section = key.split('.').next().unwrap_or(key);
+    KEYS.iter().any(|later| *later == key || *later == section)
+}

@@ -1,0 +1,69 @@
+//! `config show`: the effective configuration, with each value's origin; secrets masked.
+
+use crate::lists::{LISTS, shown};
+use crate::load::{Loaded, Origin};
+use crate::tree::SETTINGS;
+use serde_json::{Value as Json, json};
+
+/// One setting as it is shown.
+struct Row {
+    key: &'static str,
+    value: Json,
+    origin: String,
+}
+
+fn rows(loaded: &Loaded) -> Vec<Row> {
+    let origin = |key: &str| loaded.origins.get(key).unwrap_or(&Origin::Default).to_string();
+    let profile = Row {
+        key: "profile",
+        value: Json::from(loaded.config.profile.name()),
+        origin: origin("profile"),
+    };
+    let settings = SETTINGS.iter().map(|setting| Row {
+        key: setting.name,
+        value: setting.shown(&loaded.config),
+        origin: origin(setting.name),
+    });
+    let lists = LISTS.iter().map(|list| Row {
+        key: list.name,
+        value: shown(&loaded.config, list.name),
+        origin: origin(list.name),
+    });
+    std::iter::once(profile).chain(settings).chain(lists).collect()
+}
+
+/// A line a setting: key, value, origin.
+pub fn show_table(loaded: &Loaded) -> String {
+    let rows: Vec<(&str, String, String)> = rows(loaded)
+        .into_iter()
+        .map(|row| (row.key, cell(&row.value), row.origin))
+        .collect();
+    let width =
+        |column: fn(&(&str, String, String)) -> usize| rows.iter().map(column).max().unwrap_or(0).min(60);
+    let (keys, values) = (width(|row| row.0.len()), width(|row| row.1.chars().count()));
+    let line =
+        |(key, value, origin): &(&str, String, String)| format!("{key:keys$}  {value:values$}  {origin}\n");
+    rows.iter().map(line).collect()
+}
+
+/// A JSON object a setting: `key`, `value`, `origin`.
+pub fn show_values(loaded: &Loaded) -> Vec<Json> {
+    let object = |row: Row| json!({"key": row.key, "value": row.value, "origin": row.origin});
+    rows(loaded).into_iter().map(object).collect()
+}
+
+/// The same, one a line.
+pub fn show_json(loaded: &Loaded) -> String {
+    show_values(loaded)
+        .iter()
+        .map(|object| format!("{object}\n"))
+        .collect()
+}
+
+/// A value as in the file; `-` when there is none.
+pub(crate) fn cell(value: &Json) -> String {
+    match value {
+        Json::Null => "-".into(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,133 @@
+//! What all listeners and sessions share: the configuration in force, the count of sessions, and the
+//! phase of the server's life.
+
+use crate::policy::Policy;
+use crate::rate_limit::RateLimiter;
+use arc_swap::ArcSwap;
+use smtp_config::Config;
+use smtp_observe::Observer;
+use smtp_queue::Queue;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// Where the server is in its life. It only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Taking mail.
+    Serving = 0,
+    /// Mails in progress may finish; nothing new begins.
+    Draining = 1,
+    /// The drain's limit has passed: every session ends now.
+    Closing = 2,
+}
+
+/// Shared by all listeners and sessions.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) observer: Observer,
+    config: Arc<ArcSwap<Config>>,
+    policy: ArcSwap<Policy>,
+    limiter: RateLimiter,
+    started: Instant,
+    open: AtomicUsize,
+    emptied: Notify,
+    phase: AtomicU8,
+    phase_changed: Arc<Notify>,
+}
+
+/// One of `server.max_connections`; dropping it gives it back, also when the session panics.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> Self {
+        let policy = ArcSwap::from_pointee(Policy::new(config.load_full()));
+        Shared {
+            queue,
+            observer,
+            config,
+            policy,
+            limiter: RateLimiter::new(),
+            started: Instant::now(),
+            open: AtomicUsize::new(0),
+            emptied: Notify::new(),
+            phase: AtomicU8::new(Phase::Serving as u8),
+            phase_changed: Arc::new(Notify::new()),
+        }
+    }
+
+    /// The policy of the configuration in force, derived anew after a reload.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        let policy = self.policy.load_full();
+        let config = self.config.load();
+        if Arc::ptr_eq(&policy.config, &config) {
+            return policy;
+        }
+        let fresh = Arc::new(Policy::new(Arc::clone(&config)));
+        self.policy.store(fresh.clone());
+        fresh
+    }
+
+    /// Takes a token of the client's rate limit, or says how long to wait for one.
+    pub(crate) fn take_token(&self, policy: &Policy, client: IpAddr) -> Result<(), Duration> {
+        self.limiter.take(&policy.config.rate_limiting, client, self.started.elapsed())
+    }
+
+    /// A slot for a connection, unless `most` are taken.
+    pub(crate) fn take_slot(self: &Arc<Self>, most: usize) -> Option<Slot> {
+        let slot = Slot { shared: self.clone() };
+        let before = self.open.fetch_add(1, Ordering::AcqRel);
+        (before < most).then_some(slot)
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            // Before the count is read: a slot given back in between is then not missed.
+            let emptied = self.emptied.notified();
+            if self.open_connections() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Closing,
+        }
+    }
+
+    /// Goes on to `phase` and wakes every session that waits.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.phase_changed.notify_waiters();
+    }
+
+    /// Is ready after the next change of phase. Make it before the phase is read.
+    pub(crate) fn phase_changed(&self) -> OwnedNotified {
+        self.phase_changed.clone().notified_owned()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.shared.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.emptied.notify_waiters();
+        }
+    }
+}

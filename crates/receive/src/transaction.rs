@@ -1,0 +1,211 @@
+//! One mail while it is received: its envelope, and where its content goes.
+//!
+//! Promises: dropped at any moment before [`Transaction::store`] is called, it leaves nothing behind; a write
+//! that failed is remembered until the end of the content, and the message is then refused whole.
+
+use crate::policy::Policy;
+use crate::received::{Literal, MessageIdScan, Trace, protocol};
+use jiff::Timestamp;
+use smtp::body::BodyInfo;
+use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
+use smtp_observe::RejectReason;
+use smtp_queue::{BodyWriter, MailOptions, NewMessage, NewRecipient, Queue, QueueId, StoreError};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The client as a transaction knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client<'a> {
+    pub(crate) address: IpAddr,
+    pub(crate) helo: &'a str,
+    pub(crate) extended: bool,
+}
+
+/// One mail, from MAIL to the final reply.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    /// What was in force when the mail began; a reload does not change it under way.
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) sender: Option<Address>,
+    pub(crate) recipients: Vec<NewRecipient>,
+    params: MailParams,
+    received_at: Timestamp,
+    content: Option<Content>,
+}
+
+/// The content of a mail, from DATA on.
+#[derive(Debug)]
+struct Content {
+    id: QueueId,
+    /// Gone after a write that failed.
+    writer: Result<BodyWriter, io::Error>,
+    message_id: MessageIdScan,
+}
+
+/// A message that is on stable storage.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: QueueId,
+    pub(crate) size: u64,
+    pub(crate) message_id: Option<String>,
+}
+
+/// Why a message was not stored.
+#[derive(Debug)]
+pub(crate) struct NotStored {
+    pub(crate) reply: Reply,
+    pub(crate) reason: RejectReason,
+    /// What an operator should know and the client need not.
+    pub(crate) error: Option<String>,
+}
+
+impl Transaction {
+    pub(crate) fn new(policy: Arc<Policy>, sender: Option<Address>, params: MailParams) -> Self {
+        Transaction {
+            policy,
+            sender,
+            recipients: Vec::new(),
+            params,
+            received_at: Timestamp::now(),
+            content: None,
+        }
+    }
+
+    /// The reverse path as a log shows it; empty for the null path.
+    pub(crate) fn sender_text(&self) -> &str {
+        self.sender.as_ref().map_or("", Address::as_str)
+    }
+
+    /// The queue id, known from DATA on.
+    pub(crate) fn id(&self) -> Option<QueueId> {
+        self.content.as_ref().map(|content| content.id)
+    }
+
+    /// How the mail came, as `Received:` and the log name it.
+    pub(crate) fn protocol(&self, extended: bool) -> &'static str {
+        protocol(extended, self.params.smtputf8)
+    }
+
+    pub(crate) fn add_recipient(&mut self, address: Address, params: RcptParams) {
+        self.recipients.push(NewRecipient { address, notify: params.notify, orcpt: params.orcpt });
+    }
+
+    /// Opens the place for the content and writes our `Received:` field into it.
+    pub(crate) async fn open(&mut self, queue: &Queue, client: Client<'_>) {
+        let id = QueueId::generate();
+        let field = Trace {
+            helo: client.helo,
+            client: client.address,
+            hostname: &self.policy.config.server.hostname,
+            protocol: self.protocol(client.extended),
+            id,
+            recipient: match self.recipients.as_slice() {
+                [only] => Some(&only.address),
+                _ => None,
+            },
+            received_at: self.received_at,
+        }
+        .field();
+        let mut content = Content { id, writer: Ok(queue.spool().writer(id)), message_id: MessageIdScan::default() };
+        content.write(field.as_bytes()).await;
+        self.content = Some(content);
+    }
+
+    /// Takes a piece of the content. A failure shows at the end, in [`Transaction::store`].
+    pub(crate) async fn write(&mut self, chunk: &[u8]) {
+        if let Some(content) = &mut self.content {
+            content.message_id.push(chunk);
+            content.write(chunk).await;
+        }
+    }
+
+    /// Makes the message durable, or refuses it whole.
+    pub(crate) async fn store(
+        mut self,
+        queue: &Queue,
+        client: Client<'_>,
+        info: BodyInfo,
+    ) -> Result<Stored, NotStored> {
+        let Some(content) = self.content.take() else {
+            return Err(NotStored::of_io(&io::Error::other("content without DATA")));
+        };
+        if info.received_fields >= self.policy.config.limits.max_hops {
+            return Err(NotStored::looping(info.received_fields));
+        }
+        let body = match content.writer {
+            Ok(writer) => writer.finish().await,
+            Err(error) => Err(error),
+        };
+        let body = body.map_err(|error| NotStored::of_io(&error))?;
+        let stored = Stored {
+            id: content.id,
+            size: body.size(),
+            message_id: content.message_id.found().map(str::to_owned),
+        };
+        let message = NewMessage {
+            id: content.id,
+            received_at: self.received_at,
+            sender: self.sender,
+            options: options(self.params, info, client),
+            recipients: self.recipients,
+            body,
+        };
+        queue.submit(message).await.map_err(|error| NotStored::of_store(&error))?;
+        Ok(stored)
+    }
+}
+
+impl Content {
+    async fn write(&mut self, chunk: &[u8]) {
+        if let Ok(writer) = &mut self.writer
+            && let Err(error) = writer.write(chunk).await
+        {
+            // Dropping the writer gives its space back at once.
+            self.writer = Err(error);
+        }
+    }
+}
+
+fn options(params: MailParams, info: BodyInfo, client: Client<'_>) -> MailOptions {
+    MailOptions {
+        body_type: params.body,
+        smtputf8: params.smtputf8,
+        has_8bit: info.has_8bit,
+        header_8bit: info.header_8bit,
+        ret: params.ret,
+        envid: params.envid,
+        origin: format!("{} {}", client.helo, Literal(client.address)),
+    }
+}
+
+impl NotStored {
+    fn looping(hops: u32) -> Self {
+        let text = format!("too many hops ({hops}): this message is going round in a loop");
+        NotStored {
+            reply: Reply::with(554, Enhanced(5, 4, 6), text),
+            reason: RejectReason::Loop,
+            error: None,
+        }
+    }
+
+    fn of_io(error: &io::Error) -> Self {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        NotStored::later(full, Some(error.to_string()))
+    }
+
+    fn of_store(error: &StoreError) -> Self {
+        // The store reports its own failures.
+        NotStored::later(matches!(error, StoreError::Full(_)), None)
+    }
+
+    /// One code for every failure to store: whatever the reason, the client keeps the message and tries again.
+    fn later(full: bool, error: Option<String>) -> Self {
+        let (text, reason) = if full {
+            ("Insufficient system storage, message not accepted; try again later", RejectReason::StorageFull)
+        } else {
+            ("The message could not be stored; try again later", RejectReason::StorageError)
+        };
+        NotStored { reply: Reply::new(451, Enhanced(4, 3, 0), text), reason, error }
+    }
+}

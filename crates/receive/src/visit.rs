@@ -1,0 +1,129 @@
+//! One client's visit, for the log and the counters: who it is, and what came of it.
+//!
+//! Promises: whatever ends the session, a panic included, its end is reported and its slot given back.
+
+use crate::policy::Policy;
+use crate::received::protocol;
+use crate::shared::{Shared, Slot};
+use crate::transaction::Client;
+use smtp::{Enhanced, Reply};
+use smtp_observe::{Event, Listener, RejectReason, Violation};
+use smtp_queue::QueueId;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A client that was let in.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub(crate) shared: Arc<Shared>,
+    /// In force when the client came; mails take the one in force when they begin.
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) peer: SocketAddr,
+    /// How the client's going looks in the log, when it did not say QUIT.
+    pub(crate) lost: Option<&'static str>,
+    helo: Box<str>,
+    extended: bool,
+    opened: Instant,
+    messages: u32,
+    _slot: Slot,
+}
+
+/// A command or message that was refused.
+#[derive(Debug)]
+pub(crate) struct Refusal<'a> {
+    pub(crate) verb: &'static str,
+    pub(crate) id: Option<QueueId>,
+    pub(crate) from: Option<&'a str>,
+    pub(crate) to: Option<&'a str>,
+    pub(crate) reply: &'a Reply,
+    pub(crate) reason: RejectReason,
+}
+
+impl<'a> Refusal<'a> {
+    pub(crate) fn new(verb: &'static str, reply: &'a Reply, reason: RejectReason) -> Self {
+        Refusal { verb, id: None, from: None, to: None, reply, reason }
+    }
+}
+
+impl Visit {
+    pub(crate) fn new(shared: Arc<Shared>, policy: Arc<Policy>, slot: Slot, peer: SocketAddr) -> Self {
+        shared.observer.emit(Event::ConnectionOpened { listener: Listener::Smtp, peer });
+        Visit {
+            shared,
+            policy,
+            peer,
+            lost: None,
+            helo: Box::default(),
+            extended: false,
+            opened: Instant::now(),
+            messages: 0,
+            _slot: slot,
+        }
+    }
+
+    /// The client as its mails know it.
+    pub(crate) fn client(&self) -> Client<'_> {
+        Client { address: self.peer.ip(), helo: &self.helo, extended: self.extended }
+    }
+
+    /// How long the client may be silent. A day is as good as for ever, and cannot overflow.
+    pub(crate) fn patience(&self) -> Duration {
+        self.policy.config.server.connection_timeout.min(Duration::from_secs(86_400))
+    }
+
+    pub(crate) fn hello(&mut self, name: &str, extended: bool) {
+        if *self.helo != *name {
+            self.helo = name.into();
+        }
+        self.extended = extended;
+    }
+
+    pub(crate) fn received_one(&mut self) {
+        self.messages = self.messages.saturating_add(1);
+    }
+
+    pub(crate) fn violated(&self, violation: Violation) {
+        let event = Event::ProtocolViolation { listener: Listener::Smtp, peer: self.peer, violation };
+        self.shared.observer.emit(event);
+    }
+
+    pub(crate) fn rejected(&self, refusal: &Refusal<'_>) {
+        let id = refusal.id.map(|id| id.to_string());
+        let reply = refusal.reply;
+        let text = match reply.enhanced {
+            Some(Enhanced(class, subject, detail)) => format!("{class}.{subject}.{detail} {}", reply.text),
+            None => reply.text.to_string(),
+        };
+        self.shared.observer.emit(Event::Rejected {
+            listener: Listener::Smtp,
+            id: id.as_deref(),
+            peer: self.peer,
+            helo: &self.helo,
+            protocol: match (self.helo.is_empty(), self.extended) {
+                (true, _) => "",
+                (false, extended) => protocol(extended, false),
+            },
+            verb: refusal.verb,
+            from: refusal.from,
+            to: refusal.to,
+            code: reply.code,
+            text: &text,
+            reason: refusal.reason,
+        });
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let lost = if std::thread::panicking() { Some("internal error") } else { self.lost };
+        self.shared.observer.emit(Event::ConnectionClosed {
+            listener: Listener::Smtp,
+            peer: self.peer,
+            helo: &self.helo,
+            duration: self.opened.elapsed(),
+            messages: self.messages,
+            lost,
+        });
+    }
+}
