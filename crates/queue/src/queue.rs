@@ -1,9 +1,18 @@
 //! The counter where reception hands messages in and delivery takes them out.
+//!
+//! New mail goes straight to delivery while delivery has room: it is stored as leased to it, and offered
+//! after the commit together with its body, so that nothing is read back. Otherwise it waits in
+//! the store and delivery is woken.
 
-use crate::message::{Claim, NewMessage};
+use crate::message::{Attempt, Claim, NewMessage, Outcome, RecipientResult};
 use crate::spool::Spool;
 use crate::store::{Store, StoreError};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::RwLock;
 use std::sync::Arc;
+
+/// How long new mail is leased to delivery. Delivery renews what it still works on.
+pub const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Delivery's side of the counter: takes new mail without it being read back.
 pub trait Handoff: Send + Sync + std::fmt::Debug {
@@ -15,38 +24,93 @@ pub trait Handoff: Send + Sync + std::fmt::Debug {
     fn wake(&self);
 }
 
+type Connection = Arc<RwLock<Option<Arc<dyn Handoff>>>>;
+
 /// The queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Queue {
     store: Arc<dyn Store>,
     spool: Spool,
+    handoff: Connection,
 }
 
 impl Queue {
     /// A queue over a store.
     pub fn new(store: Arc<dyn Store>, spool: Spool) -> Self {
-        Queue { store, spool }
+        Queue { store, spool, handoff: Arc::default() }
     }
+
     /// Connects delivery. Until then, and after [`Queue::disconnect`], new mail waits in the store.
     pub fn connect(&self, handoff: Arc<dyn Handoff>) {
-        let _ = handoff;
-        todo!()
+        // What was stored before has nobody else to tell of it.
+        handoff.wake();
+        *self.handoff.write() = Some(handoff);
     }
+
     /// Stops offering new mail (the drain).
     pub fn disconnect(&self) {
-        todo!()
+        *self.handoff.write() = None;
     }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
+
     /// Where bodies are written while they are received.
     pub fn spool(&self) -> &Spool {
         &self.spool
     }
+
     /// Stores a message. When this returns `Ok`, it is on stable storage.
+    ///
+    /// On an error nothing of it is kept, its body file included. When the future is dropped before it ends, the
+    /// message may or may not be stored; if it is, delivery finds it when the first lease ends.
     pub async fn submit(&self, message: NewMessage) -> Result<(), StoreError> {
-        let _ = message;
-        todo!()
+        let handoff = self.handoff.read().clone();
+        let lease = match &handoff {
+            Some(handoff) if handoff.has_room(&message) => Some(Timestamp::now() + FIRST_LEASE),
+            _ => None,
+        };
+        let body = lease.map(|_| message.body.clone());
+        match self.store.insert(message, lease).await? {
+            Some(mut claim) => {
+                claim.body = body;
+                self.offer(claim).await;
+            }
+            None => {
+                if let Some(handoff) = handoff {
+                    handoff.wake();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers a claim to whoever is connected now; the drain may have begun since its commit.
+    async fn offer(&self, claim: Claim) {
+        let handoff = self.handoff.read().clone();
+        match handoff {
+            Some(handoff) => handoff.offer(claim),
+            None => self.give_back(&claim).await,
+        }
+    }
+
+    async fn give_back(&self, claim: &Claim) {
+        let due = Timestamp::now();
+        let results = claim.recipients.iter().map(|claimed| RecipientResult {
+            attempt: Attempt {
+                message: claim.message.key,
+                recipient: claimed.recipient.index,
+                epoch: claimed.epoch,
+            },
+            outcome: Outcome::Released { due },
+            text: String::new(),
+        });
+        // If this fails the lease ends by itself; the store has reported the failure.
+        let _ = self.store.finish(results.collect(), Vec::new()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,28 @@
 //!
 //! All bodies in memory together stay under a budget, so that many senders cannot
 //! exhaust memory: a body that does not fit goes to a file early.
+//!
+//! A large body is a file `bodies/xx/ID`. It is written as `bodies/tmp/ID`, synced, renamed and its folder
+//! synced before the row that names it is committed; it is removed after the commit that deletes that row. So a row never
+//! lacks its file, and a file without a row belongs to a message that nobody was promised.
+
+mod budget;
+mod files;
+mod writer;
+
+pub use writer::BodyWriter;
+
+pub(crate) use files::{Folders, sync_folder};
 
 use crate::id::QueueId;
 use crate::message::Body;
+use budget::Budget;
+use bytes::Bytes;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Largest body kept inside the database, in octets.
 pub const INLINE_BODY: usize = 256 * 1024;
@@ -20,39 +36,112 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct Inner {
-    folder: PathBuf,
+    folders: Folders,
+    budget: Budget,
+    min_free: u64,
+    opened: Instant,
+    /// Free octets on the disk, as last seen.
+    free: AtomicU64,
+    /// Milliseconds from `opened` when the system is asked again.
+    ask_at: AtomicU64,
+    /// Octets of free pages inside the database.
+    reusable: AtomicU64,
 }
 
 impl Spool {
+    pub(crate) fn new(folders: Folders, min_free: u64, memory_budget: usize) -> Self {
+        let spool = Spool {
+            inner: Arc::new(Inner {
+                folders,
+                budget: Budget::new(memory_budget),
+                min_free,
+                opened: Instant::now(),
+                free: AtomicU64::new(0),
+                ask_at: AtomicU64::new(0),
+                reusable: AtomicU64::new(0),
+            }),
+        };
+        spool.free_bytes();
+        spool
+    }
+
     /// A writer for one message. Dropped before [`BodyWriter::finish`] it leaves nothing behind.
     pub fn writer(&self, id: QueueId) -> BodyWriter {
-        let _ = (id, &self.inner.folder);
-        todo!()
+        BodyWriter::new(self.clone(), id)
     }
+
     /// Whether there is room for a message of `size` octets: free space on the disk stays over
     /// `storage.min_free`. Asks the system at most once a second.
+    ///
+    /// Half as much again is asked for: a small body is written to the log first and to the database later. Free pages
+    /// inside the database count for bodies that go there.
     pub fn has_room(&self, size: u64) -> bool {
-        let _ = size;
-        todo!()
+        let mut free = self.free_bytes();
+        if size <= INLINE_BODY as u64 && free > self.inner.min_free / 2 {
+            free = free.saturating_add(self.inner.reusable.load(Ordering::Relaxed));
+        }
+        free.saturating_sub(size.saturating_add(size / 2)) > self.inner.min_free
     }
-    /// Free octets on the disk, as last seen.
+
+    /// Free octets on the disk, as last seen; at most a second ago.
     pub fn free_bytes(&self) -> u64 {
-        todo!()
+        let inner = &self.inner;
+        let now = u64::try_from(inner.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ask_at = inner.ask_at.load(Ordering::Relaxed);
+        if now < ask_at {
+            return inner.free.load(Ordering::Relaxed);
+        }
+        // One of the callers asks; the others take the last answer.
+        let next = now.saturating_add(1000);
+        if inner.ask_at.compare_exchange(ask_at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && let Ok(free) = files::free_octets(inner.folders.bodies())
+        {
+            inner.free.store(free, Ordering::Relaxed);
+        }
+        inner.free.load(Ordering::Relaxed)
+    }
+
+    /// Removes a finished body that will not be stored after all. Harmless for a body in memory.
+    /// A file that is never discarded goes at the next start.
+    pub fn discard(&self, body: Body) {
+        if let Body::File { path, .. } = body {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Octets of bodies in memory now.
+    pub fn memory_used(&self) -> usize {
+        self.inner.budget.used()
+    }
+
+    /// Where the large body of a message is.
+    pub(crate) fn body_path(&self, id: QueueId) -> PathBuf {
+        self.inner.folders.body(id)
+    }
+
+    pub(crate) fn folders(&self) -> &Folders {
+        &self.inner.folders
+    }
+
+    /// A body that was read back; it counts against the budget but is never refused.
+    pub(crate) fn read_back(&self, bytes: Vec<u8>) -> Bytes {
+        self.inner.budget.take(bytes.capacity()).hold(bytes)
+    }
+
+    pub(crate) fn set_reusable(&self, octets: u64) {
+        self.inner.reusable.store(octets, Ordering::Relaxed);
     }
 }
 
-/// Takes a body as it comes.
-#[derive(Debug)]
-pub struct BodyWriter {}
-
-impl BodyWriter {
-    /// Appends. Never blocks the reactor on disk: large writes go to a blocking thread.
-    pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        let _ = chunk;
-        todo!()
-    }
-    /// Ends the body: a file is synced, renamed into place and its folder synced.
-    pub async fn finish(self) -> io::Result<Body> {
-        todo!()
-    }
+/// Whether an error says that the disk, or the owner's share of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+/// Opens a folder or file to sync it.
+fn sync_path(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,54 @@
 //! The store inside the process: SQLite in WAL mode with `synchronous=FULL`, one writer thread, group commit.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `open` | file system, lock, schema and its migrations |
+//! | `recover` | what the last process left |
+//! | `commit` | one transaction for many callers, and why nothing can be lost |
+//! | `writer` | the thread that gathers them |
+//! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
+//! | `read` | questions, answered beside the writer |
+//! | `row`, `filter`, `counters`, `error` | what rows, filters, figures and errors mean |
+//!
+//! In the folder of the database: `smtp.db`, `smtp.db-wal`, `smtp.db-shm`, `spool.lock`, `bodies/xx/ID`, `bodies/tmp`, `quarantine/`.
 
-use crate::spool::Spool;
-use crate::store::StoreError;
+mod claim;
+mod commit;
+mod counters;
+mod error;
+mod filter;
+mod finish;
+mod insert;
+mod open;
+mod operate;
+mod read;
+mod recover;
+mod row;
+mod writer;
+
+use crate::id::QueueId;
+use crate::message::{Attempt, Body, Claim, Message, NewMessage, RecipientResult};
+use crate::spool::{Folders, Spool};
+use crate::store::{
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Stats, Store, StoreError,
+};
+use async_trait::async_trait;
+use commit::{Operation, waiting};
+use counters::Counters;
+use filter::Condition;
+use jiff::Timestamp;
+use operate::{Action, Operate};
+use parking_lot::Mutex;
+use read::{Content, Readers};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use writer::{Request, Writer};
+
+/// How long a connection waits for another that recovers or copies the log.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where and how to open the store.
 #[derive(Clone, Debug)]
@@ -16,14 +61,181 @@ pub struct SqliteSettings {
     pub memory_budget: usize,
 }
 
-/// The SQLite store.
+/// The SQLite store. Dropping it waits for the commit in progress; leases stay as they are.
 #[derive(Debug)]
-pub struct SqliteStore {}
+pub struct SqliteStore {
+    /// `None` once the store is being dropped.
+    requests: Option<mpsc::Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+    readers: Readers,
+    counters: Arc<Mutex<Counters>>,
+    spool: Spool,
+}
 
 impl SqliteStore {
     /// Opens the store: checks the file system, takes the lock, migrates, recovers. Blocking.
-    pub fn open(settings: SqliteSettings, observer: smtp_observe::Observer) -> Result<(Arc<Self>, Spool), StoreError> {
-        let _ = (settings, observer);
-        todo!()
+    pub fn open(
+        settings: SqliteSettings,
+        observer: smtp_observe::Observer,
+    ) -> Result<(Arc<Self>, Spool), StoreError> {
+        let folder = open::folder_of(&settings.path);
+        open::prepare_folder(&folder)?;
+        let lock = open::lock(&folder)?;
+        let folders = Folders::create(&folder)
+            .map_err(|error| error::file_error(&format!("cannot prepare {}", folder.display()), &error))?;
+        let db = open::database(&settings, &folder)?;
+        let recovered = recover::recover(&db, &folders, &observer)?;
+        let spool = Spool::new(folders, settings.min_free, settings.memory_budget);
+        let counters = Arc::new(Mutex::new(recovered.counters));
+        let (requests, received) = mpsc::channel();
+        let writer = Writer {
+            db,
+            requests: received,
+            counters: Arc::clone(&counters),
+            observer,
+            spool: spool.clone(),
+            next_key: recovered.next_key,
+            logged: 1,
+            lock,
+        };
+        let thread = std::thread::Builder::new().name("queue-writer".to_owned()).spawn(|| writer.run());
+        let thread =
+            thread.map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
+        let store = SqliteStore {
+            requests: Some(requests),
+            thread: Some(thread),
+            readers: Readers::new(settings.path),
+            counters,
+            spool: spool.clone(),
+        };
+        Ok((Arc::new(store), spool))
+    }
+
+    /// Has an operation committed.
+    async fn commit<O: Operation>(&self, operation: O) -> Result<O::Output, StoreError> {
+        let (work, answer) = waiting(operation);
+        self.send(Request::Work(work))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn send(&self, request: Request) -> Result<(), StoreError> {
+        let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
+        requests.send(request).map_err(|_| StoreError::Closed)
+    }
+
+    /// Does something to all messages of a filter, some at a time.
+    async fn operate(&self, filter: &Filter, action: Action) -> Result<u64, StoreError> {
+        let condition = Condition::new(filter);
+        let (mut touched, mut after) = (0, i64::MIN);
+        loop {
+            let asked = condition.clone();
+            let keys = self.readers.ask(move |db| read::keys(db, &asked, after, operate::BATCH)).await?;
+            let Some(&last) = keys.last() else { return Ok(touched) };
+            after = last;
+            touched += self.commit(Operate { action, condition: condition.clone(), keys }).await?;
+        }
     }
 }
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.requests = None;
+        self.readers.close();
+        if let Some(thread) = self.thread.take() {
+            // It ends as soon as its channel is empty; the next open needs its lock.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn insert(
+        &self,
+        message: NewMessage,
+        lease: Option<Timestamp>,
+    ) -> Result<Option<Claim>, StoreError> {
+        insert::check(&message, &self.spool)?;
+        self.commit(insert::Insert { message, lease }).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        self.commit(claim::ClaimDue(request)).await
+    }
+
+    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+        self.commit(claim::Renew { attempts, until }).await
+    }
+
+    async fn finish(
+        &self,
+        results: Vec<RecipientResult>,
+        reports: Vec<NewMessage>,
+    ) -> Result<Finished, StoreError> {
+        for report in &reports {
+            insert::check(report, &self.spool)?;
+        }
+        self.commit(finish::Finish { results, reports }).await
+    }
+
+    async fn body(&self, message: &Message) -> Result<Body, StoreError> {
+        let (spool, asked) = (self.spool.clone(), message.clone());
+        let content = self.readers.ask(move |db| read::content(db, &spool, &asked)).await?;
+        match read::check_file(content).await? {
+            Content::Found(body) => Ok(body),
+            Content::Gone => {
+                Err(StoreError::Unavailable(format!("message {} is not in the queue any more", message.id)))
+            }
+            Content::Unreadable(reason) => {
+                let id = message.id.to_string();
+                let error = StoreError::Damaged(format!("message {id} was quarantined: {reason}"));
+                self.commit(claim::Quarantine { key: message.key, id, reason }).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.ask(|db| read::next_due(db, false)).await
+    }
+
+    async fn list(
+        &self,
+        filter: Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Vec<MessageSummary>, StoreError> {
+        let condition = Condition::new(&filter);
+        self.readers.ask(move |db| read::list(db, &condition, after, limit)).await
+    }
+
+    async fn show(&self, id: QueueId) -> Result<Option<MessageDetail>, StoreError> {
+        self.readers.ask(move |db| read::show(db, id)).await
+    }
+
+    async fn retry(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Retry { now }).await
+    }
+
+    async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Delete).await
+    }
+
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        let oldest = self.readers.ask(|db| read::next_due(db, true)).await?;
+        let mut stats = self.counters.lock().stats();
+        stats.oldest_due = oldest.filter(|due| *due <= Timestamp::now());
+        Ok(stats)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // Readers first: the log can only be folded in when nobody reads it.
+        self.readers.close();
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Close(reply))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The folders beside the database, and what makes a file in them durable.
+
+use super::sync_path;
+use crate::id::QueueId;
+use nix::sys::statvfs::statvfs;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where bodies live. Made at open; cheap enough to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    bodies: PathBuf,
+    temporary: PathBuf,
+    quarantine: PathBuf,
+}
+
+impl Folders {
+    /// Makes the folders of a spool, durably.
+    pub(crate) fn create(spool: &Path) -> io::Result<Self> {
+        let bodies = spool.join("bodies");
+        let folders =
+            Folders { temporary: bodies.join("tmp"), quarantine: spool.join("quarantine"), bodies };
+        for folder in [&folders.bodies, &folders.temporary, &folders.quarantine] {
+            fs::create_dir_all(folder)?;
+        }
+        sync_folder(&folders.bodies)?;
+        sync_folder(spool)?;
+        Ok(folders)
+    }
+
+    pub(crate) fn bodies(&self) -> &Path {
+        &self.bodies
+    }
+
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    pub(crate) fn quarantine(&self) -> &Path {
+        &self.quarantine
+    }
+
+    /// `bodies/xx/ID`, by the last two characters: the first ones are the time and would fill one folder.
+    pub(crate) fn body(&self, id: QueueId) -> PathBuf {
+        let name = id.to_string();
+        let shard = name.get(24..).unwrap_or("00");
+        self.bodies.join(shard).join(&name)
+    }
+
+    pub(super) fn temporary_body(&self, id: QueueId) -> PathBuf {
+        self.temporary.join(id.to_string())
+    }
+
+    /// Gives a complete file its lasting name. On return it survives a power cut.
+    pub(super) fn publish(&self, file: &File, temporary: &Path, id: QueueId) -> io::Result<PathBuf> {
+        // First the content: a name must never lead to half a body.
+        file.sync_all()?;
+        let path = self.body(id);
+        let shard = path.parent().unwrap_or(&self.bodies);
+        if let Err(error) = fs::rename(temporary, &path) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            fs::create_dir_all(shard)?;
+            sync_folder(&self.bodies)?;
+            fs::rename(temporary, &path)?;
+        }
+        // Then the name itself.
+        sync_folder(shard)?;
+        Ok(path)
+    }
+}
+
+/// Makes what was created, renamed or removed in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    sync_path(folder)
+}
+
+/// Octets that an ordinary user may still write.
+pub(super) fn free_octets(folder: &Path) -> io::Result<u64> {
+    let system = statvfs(folder).map_err(io::Error::from)?;
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
+    Ok((system.blocks_available() as u64).saturating_mul(system.fragment_size() as u64))
+}

@@ -1,0 +1,181 @@
+//! Takes one body as it comes.
+
+use super::budget::Share;
+use super::{INLINE_BODY, Spool};
+use crate::id::QueueId;
+use crate::message::Body;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// Octets gathered before a file is written to: each write costs a trip to another thread.
+const FILE_BUFFER: usize = 128 * 1024;
+/// Smallest room that a body takes in memory, in octets.
+const SMALLEST: usize = 2048;
+
+/// Takes a body as it comes. Holds at most [`INLINE_BODY`] octets in memory.
+///
+/// After an error the writer is of no more use: later calls fail too.
+#[derive(Debug)]
+pub struct BodyWriter {
+    spool: Spool,
+    id: QueueId,
+    buffer: Vec<u8>,
+    share: Share,
+    /// Once the body has outgrown memory.
+    file: Option<TemporaryFile>,
+    size: u64,
+    failed: bool,
+}
+
+impl BodyWriter {
+    pub(super) fn new(spool: Spool, id: QueueId) -> Self {
+        let share = spool.inner.budget.share();
+        BodyWriter { spool, id, buffer: Vec::new(), share, file: None, size: 0, failed: false }
+    }
+
+    /// Octets taken so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends. Never blocks the reactor on disk: large writes go to a blocking thread.
+    pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.size += chunk.len() as u64;
+        if self.file.is_none() && self.fits_memory(chunk.len()) {
+            self.buffer.extend_from_slice(chunk);
+            return Ok(());
+        }
+        self.write_file(chunk).await
+    }
+
+    /// Ends the body: a file is synced, renamed into place and its folder synced.
+    pub async fn finish(mut self) -> io::Result<Body> {
+        self.check()?;
+        if self.file.is_none() {
+            let mut bytes = std::mem::take(&mut self.buffer);
+            bytes.shrink_to_fit();
+            self.share.resize(bytes.capacity());
+            return Ok(Body::Memory(self.share.hold(bytes)));
+        }
+        self.flush().await?;
+        let size = self.size;
+        let Some(file) = self.file.take() else { return Err(broken()) };
+        let path = blocking(move || file.publish()).await?;
+        Ok(Body::File { path, size })
+    }
+
+    /// Makes room in memory for `more` octets, if neither limit forbids it.
+    fn fits_memory(&mut self, more: usize) -> bool {
+        let needed = self.buffer.len() + more;
+        if needed > INLINE_BODY {
+            return false;
+        }
+        if needed <= self.buffer.capacity() {
+            return true;
+        }
+        let room = needed.max(self.buffer.capacity() * 2).clamp(SMALLEST, INLINE_BODY);
+        if !self.share.resize(room) {
+            return false;
+        }
+        self.buffer.reserve_exact(room - self.buffer.len());
+        true
+    }
+
+    async fn write_file(&mut self, mut chunk: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            self.spill().await?;
+        }
+        while !chunk.is_empty() {
+            let room = FILE_BUFFER.saturating_sub(self.buffer.len());
+            let (now, later) = chunk.split_at(room.min(chunk.len()));
+            self.buffer.extend_from_slice(now);
+            chunk = later;
+            if self.buffer.len() >= FILE_BUFFER {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes over from memory to a file.
+    async fn spill(&mut self) -> io::Result<()> {
+        // Until it is known that a file was made, there is neither.
+        self.failed = true;
+        let (spool, id) = (self.spool.clone(), self.id);
+        self.file = Some(blocking(move || TemporaryFile::create(spool, id)).await?);
+        self.failed = false;
+        self.flush().await?;
+        // The buffer of a file is small and short-lived; it is not worth refusing.
+        self.buffer = Vec::with_capacity(FILE_BUFFER);
+        self.share.resize(0);
+        Ok(())
+    }
+
+    /// Writes the buffer out. When this future is dropped, the file goes with the blocking thread's work.
+    async fn flush(&mut self) -> io::Result<()> {
+        let Some(mut file) = self.file.take() else { return Err(broken()) };
+        let buffer = std::mem::take(&mut self.buffer);
+        self.failed = true;
+        let (file, mut buffer) = blocking(move || {
+            file.file.write_all(&buffer)?;
+            Ok((file, buffer))
+        })
+        .await?;
+        self.failed = false;
+        buffer.clear();
+        self.buffer = buffer;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.failed { Err(broken()) } else { Ok(()) }
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::other("an earlier write of this body failed or was cancelled")
+}
+
+/// A file in `bodies/tmp`, removed when it is dropped before it was published.
+#[derive(Debug)]
+struct TemporaryFile {
+    spool: Spool,
+    id: QueueId,
+    path: PathBuf,
+    file: File,
+    published: bool,
+}
+
+impl TemporaryFile {
+    fn create(spool: Spool, id: QueueId) -> io::Result<Self> {
+        let path = spool.folders().temporary_body(id);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(TemporaryFile { spool, id, path, file, published: false })
+    }
+
+    fn publish(mut self) -> io::Result<PathBuf> {
+        let path = self.spool.folders().publish(&self.file, &self.path, self.id);
+        // After a failed sync of the folder the file may have either name.
+        if path.is_err() {
+            let _ = std::fs::remove_file(self.spool.body_path(self.id));
+        }
+        self.published = path.is_ok();
+        path
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}

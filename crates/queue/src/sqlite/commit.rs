@@ -1,0 +1,190 @@
+//! The commit: the one place where a change becomes durable.
+//!
+//! Why nothing that was promised can be lost:
+//!
+//! 1. A large body is complete, synced and named durably before its message comes here
+//!    (`spool::files`). Small ones come with the message, in memory.
+//! 2. Only the writer thread changes the database; it holds the spool's lock for as long as it lives. So
+//!    no two changes interleave, in this process or in another.
+//! 3. It gathers what waits and runs it in one transaction. Nobody is answered before COMMIT returned. SQLite in
+//!    WAL mode with `synchronous=FULL` returns from COMMIT after it synced the log up to and with the frame that ends the
+//!    transaction. After a crash, the log is replayed to the last such frame whose checksum holds: the transaction is there whole, or not at all.
+//! 4. If anything fails before COMMIT returned, everything is rolled back, and each operation is tried
+//!    again in a transaction of its own: one that cannot be done does not hurt its neighbours, and a small deletion may
+//!    still succeed where a large insertion finds the disk full. An operation changes nothing outside of its transaction until it is
+//!    committed, so that trying again is safe: counters, events and files to remove are gathered in [`Change`] and dropped with it.
+//! 5. If COMMIT itself fails (the log could not be synced), SQLite goes back to the transaction before. The waiter is told of a failure.
+//!    After a crash right then the change may still be found in the log: then a client that was answered 451 sends
+//!    its message twice. That is a duplicate, never a loss; the body's file is left alone for that case.
+//! 6. After COMMIT: answers, then removal of the files whose rows are gone. A crash between
+//!    the two leaves files without rows, which the next start removes.
+//! 7. The checkpoint copies the log into the database, syncs it, and only then lets the log start over; SQLite does this,
+//!    and does it again from the log if it is interrupted.
+//!
+//! An answer that nobody awaits any more (a session went away) changes nothing: the message is
+//! committed, and delivery finds it when its lease ends.
+
+use super::counters::Counters;
+use super::error::store_error;
+use crate::id::QueueId;
+use crate::store::StoreError;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+/// What one operation asks of the transaction that it is in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    /// Messages it stores.
+    pub(super) messages: usize,
+    /// Results it writes.
+    pub(super) results: usize,
+    /// Octets it writes.
+    pub(super) octets: usize,
+    /// It may wait some milliseconds for others, since no client does.
+    pub(super) patient: bool,
+}
+
+/// One change of the store.
+pub(super) trait Operation: Send + 'static {
+    /// What its caller is told.
+    type Output: Send;
+    /// For the log.
+    const NAME: &'static str;
+    fn load(&self) -> Load;
+    /// Does it, within a transaction. May be called again after a rollback.
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output>;
+    /// It was not done and never will be.
+    fn abandon(&self) {}
+}
+
+/// A transaction in progress, and what follows from it once it is committed.
+pub(super) struct Change<'a> {
+    pub(super) db: &'a Connection,
+    next_key: &'a mut i64,
+    pub(super) effects: Effects,
+}
+
+/// What is done after the commit.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) counters: Counters,
+    /// Messages whose body files go.
+    pub(super) unlink: Vec<QueueId>,
+    /// What could not be read: id and reason.
+    pub(super) quarantined: Vec<(String, String)>,
+}
+
+impl Change<'_> {
+    /// A key that no message of this process ever had: were keys used again, a late
+    /// result for a message that is gone could hit the one that got its key.
+    pub(super) fn new_key(&mut self) -> i64 {
+        let key = *self.next_key;
+        *self.next_key += 1;
+        key
+    }
+
+    /// Runs a statement of fixed text.
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.db.prepare_cached(sql)?.execute(params)
+    }
+}
+
+/// An operation with its caller, whatever its type.
+pub(super) trait Work: Send {
+    fn name(&self) -> &'static str;
+    fn load(&self) -> Load;
+    fn attempt(&mut self, change: &mut Change<'_>) -> rusqlite::Result<()>;
+    fn succeed(self: Box<Self>);
+    fn fail(self: Box<Self>, failure: Failure);
+}
+
+struct Waiting<O: Operation> {
+    operation: O,
+    output: Option<O::Output>,
+    reply: oneshot::Sender<Result<O::Output, StoreError>>,
+}
+
+/// An operation as the writer takes it, and where its answer will be.
+pub(super) type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+pub(super) fn waiting<O: Operation>(operation: O) -> (Box<dyn Work>, Answer<O::Output>) {
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Waiting { operation, output: None, reply }), answer)
+}
+
+impl<O: Operation> Work for Waiting<O> {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+    fn load(&self) -> Load {
+        self.operation.load()
+    }
+    fn attempt(&mut self, change: &mut Change<'_>) -> rusqlite::Result<()> {
+        self.output = Some(self.operation.run(change)?);
+        Ok(())
+    }
+    fn succeed(self: Box<Self>) {
+        let _ = self.reply.send(self.output.ok_or(StoreError::Closed));
+    }
+    fn fail(self: Box<Self>, failure: Failure) {
+        if !failure.at_commit {
+            self.operation.abandon();
+        }
+        let _ = self.reply.send(Err(failure.error));
+    }
+}
+
+/// Why a transaction was rolled back.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: StoreError,
+    /// COMMIT failed: after a crash the change may be found all the same.
+    pub(super) at_commit: bool,
+}
+
+impl Failure {
+    fn new(error: &rusqlite::Error, at_commit: bool) -> Self {
+        Failure { error: store_error(error), at_commit }
+    }
+}
+
+/// Runs operations in one transaction. `Ok` means that all of them are on stable storage, an
+/// error that none is.
+pub(super) fn transact(
+    db: &Connection,
+    next_key: &mut i64,
+    batch: &mut [Box<dyn Work>],
+) -> Result<Effects, Failure> {
+    begin(db).map_err(|error| Failure::new(&error, false))?;
+    let mut change = Change { db, next_key, effects: Effects::default() };
+    let mut result = Ok(());
+    for work in batch {
+        result = work.attempt(&mut change).map_err(|error| Failure::new(&error, false));
+        if result.is_err() {
+            break;
+        }
+    }
+    let Change { effects, .. } = change;
+    let result = result.and_then(|()| command(db, "COMMIT").map_err(|error| Failure::new(&error, true)));
+    match result {
+        Ok(()) => Ok(effects),
+        Err(failure) => {
+            // Some errors roll back by themselves. If this fails, `begin` tries again.
+            if !db.is_autocommit() {
+                let _ = command(db, "ROLLBACK");
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn begin(db: &Connection) -> rusqlite::Result<()> {
+    if !db.is_autocommit() {
+        command(db, "ROLLBACK")?;
+    }
+    command(db, "BEGIN IMMEDIATE")
+}
+
+fn command(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.raw_execute().map(|_| ())
+}

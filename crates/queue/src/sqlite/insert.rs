@@ -1,0 +1,170 @@
+//! Storing a message: its row, its content, its recipients.
+
+use super::commit::{Change, Load, Operation};
+use super::row;
+use crate::message::{Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Recipient, State};
+use crate::spool::Spool;
+use crate::store::StoreError;
+use jiff::Timestamp;
+use rusqlite::params;
+use std::sync::Arc;
+
+/// Stores one message; see `Store::insert`.
+pub(super) struct Insert {
+    pub(super) message: NewMessage,
+    pub(super) lease: Option<Timestamp>,
+}
+
+impl Operation for Insert {
+    type Output = Option<Claim>;
+    const NAME: &'static str = "insert";
+
+    fn load(&self) -> Load {
+        Load { messages: 1, octets: octets_in_row(&self.message), ..Load::default() }
+    }
+
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
+        let key = insert(change, &self.message, self.lease)?;
+        Ok(self.lease.map(|until| claim(key, &self.message, until)))
+    }
+
+    fn abandon(&self) {
+        abandon(&self.message);
+    }
+}
+
+/// Refuses what could not be delivered or found again.
+pub(super) fn check(message: &NewMessage, spool: &Spool) -> Result<(), StoreError> {
+    if message.recipients.is_empty() {
+        return Err(StoreError::Unavailable(format!("message {} has no recipients", message.id)));
+    }
+    match &message.body {
+        Body::File { path, .. } if *path != spool.body_path(message.id) => {
+            Err(StoreError::Unavailable(format!("{} is not the body of {}", path.display(), message.id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the body of a message that is not stored.
+pub(super) fn abandon(message: &NewMessage) {
+    if let Body::File { path, .. } = &message.body {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+pub(super) fn octets_in_row(message: &NewMessage) -> usize {
+    match &message.body {
+        Body::Memory(bytes) => bytes.len(),
+        Body::File { .. } => 0,
+    }
+}
+
+/// Writes all rows of a message; gives its key.
+pub(super) fn insert(
+    change: &mut Change<'_>,
+    message: &NewMessage,
+    lease: Option<Timestamp>,
+) -> rusqlite::Result<i64> {
+    let key = change.new_key();
+    insert_message(change, key, message)?;
+    if let Body::Memory(bytes) = &message.body {
+        change.execute("INSERT INTO bodies (message, content) VALUES (?1, ?2)", params![key, &bytes[..]])?;
+    }
+    let (state, due, epoch) = match lease {
+        Some(until) => (State::Leased, until, 1),
+        None => (State::Queued, message.received_at, 0),
+    };
+    for (index, recipient) in message.recipients.iter().enumerate() {
+        insert_recipient(change, key, index, recipient, (state, due, epoch))?;
+    }
+    change.effects.counters.message(1, stored_size(message));
+    change.effects.counters.recipients(state, message.recipients.len() as i64);
+    Ok(key)
+}
+
+fn stored_size(message: &NewMessage) -> i64 {
+    i64::try_from(message.body.size()).unwrap_or(i64::MAX)
+}
+
+fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqlite::Result<()> {
+    let options = &message.options;
+    change.execute(
+        "INSERT INTO messages (key, id, received_at, sender, size, in_file, body_type, smtputf8, has_8bit,
+                               header_8bit, ret, envid, origin)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        params![
+            key,
+            message.id.to_bytes(),
+            message.received_at.as_millisecond(),
+            message.sender.as_ref().map_or("", |sender| sender.as_str()),
+            stored_size(message),
+            matches!(message.body, Body::File { .. }),
+            row::body_type_number(options.body_type),
+            options.smtputf8,
+            options.has_8bit,
+            options.header_8bit,
+            options.ret.map(row::ret_number),
+            options.envid,
+            options.origin,
+        ],
+    )?;
+    Ok(())
+}
+
+fn insert_recipient(
+    change: &Change<'_>,
+    key: i64,
+    index: usize,
+    recipient: &NewRecipient,
+    (state, due, epoch): (State, Timestamp, i64),
+) -> rusqlite::Result<()> {
+    change.execute(
+        "INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch,
+                                 delay_notified, last_result)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, NULL)",
+        params![
+            key,
+            index as i64,
+            recipient.address.as_str(),
+            recipient.address.domain().to_lowercase(),
+            recipient.notify.map(|notify| notify.bits()),
+            recipient.orcpt.as_ref().map(|orcpt| orcpt.as_str()),
+            state as u8,
+            due.as_millisecond(),
+            epoch,
+        ],
+    )?;
+    Ok(())
+}
+
+/// The claim that the stored rows amount to.
+fn claim(key: i64, message: &NewMessage, until: Timestamp) -> Claim {
+    let recipients = message.recipients.iter().zip(0..).map(|(recipient, index)| ClaimedRecipient {
+        recipient: Recipient {
+            index,
+            address: recipient.address.clone(),
+            notify: recipient.notify,
+            orcpt: recipient.orcpt.clone(),
+            state: State::Leased,
+            attempts: 0,
+            due: until,
+            delay_notified: false,
+            last_result: None,
+        },
+        epoch: 1,
+    });
+    Claim {
+        message: Arc::new(Message {
+            key,
+            id: message.id,
+            received_at: message.received_at,
+            sender: message.sender.clone(),
+            options: message.options.clone(),
+            size: message.body.size(),
+        }),
+        recipients: recipients.collect(),
+        body: None,
+        until,
+    }
+}

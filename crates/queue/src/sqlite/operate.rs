@@ -1,0 +1,90 @@
+//! An operator's changes: retry and delete. Both name messages by a filter; a reader finds them, some hundreds at
+//! a time, and the writer looks again whether the filter still holds before it changes anything.
+
+use super::commit::{Change, Load, Operation};
+use super::filter::Condition;
+use super::finish::remove_message;
+use super::row;
+use crate::message::State;
+use jiff::Timestamp;
+use rusqlite::{params, params_from_iter};
+
+/// Messages in one transaction: others wait no longer than these take.
+pub(super) const BATCH: usize = 500;
+
+/// What is done to each message.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    /// Queued and deferred recipients become due.
+    Retry { now: Timestamp },
+    /// The message goes, whoever holds it.
+    Delete,
+}
+
+/// Does something to some messages; gives how many were touched.
+pub(super) struct Operate {
+    pub(super) action: Action,
+    pub(super) condition: Condition,
+    pub(super) keys: Vec<i64>,
+}
+
+impl Operation for Operate {
+    type Output = u64;
+    const NAME: &'static str = "operate";
+
+    fn load(&self) -> Load {
+        Load::default()
+    }
+
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<u64> {
+        let mut touched = 0;
+        for &key in &self.keys {
+            if !self.still_meant(change, key)? {
+                continue;
+            }
+            let done = match self.action {
+                Action::Retry { now } => retry(change, key, now)?,
+                Action::Delete => delete(change, key)?,
+            };
+            touched += u64::from(done);
+        }
+        Ok(touched)
+    }
+}
+
+impl Operate {
+    fn still_meant(&self, change: &Change<'_>, key: i64) -> rusqlite::Result<bool> {
+        let sql = format!("SELECT 1 FROM messages AS m WHERE m.key = ?1 AND {}", self.condition.sql(2));
+        let values = std::iter::once(key.into()).chain(self.condition.values());
+        change.db.prepare_cached(&sql)?.exists(params_from_iter(values))
+    }
+}
+
+fn retry(change: &mut Change<'_>, key: i64, now: Timestamp) -> rusqlite::Result<bool> {
+    let states = states(change, key)?;
+    let touched = change.execute(
+        "UPDATE recipients SET state = 0, due = ?2 WHERE message = ?1 AND state IN (0, 2)",
+        params![key, now.as_millisecond()],
+    )?;
+    for state in states {
+        if state == State::Deferred {
+            change.effects.counters.moved(State::Deferred, State::Queued);
+        }
+    }
+    Ok(touched > 0)
+}
+
+fn delete(change: &mut Change<'_>, key: i64) -> rusqlite::Result<bool> {
+    for state in states(change, key)? {
+        change.effects.counters.recipients(state, -1);
+    }
+    change.execute("DELETE FROM recipients WHERE message = ?1", [key])?;
+    remove_message(change, key)?;
+    Ok(true)
+}
+
+fn states(change: &Change<'_>, key: i64) -> rusqlite::Result<Vec<State>> {
+    let mut statement = change.db.prepare_cached("SELECT state FROM recipients WHERE message = ?1")?;
+    let rows = statement.query_map([key], |row| Ok(row::state(row, 0).unwrap_or(State::Quarantined)))?;
+    rows.collect()
+}

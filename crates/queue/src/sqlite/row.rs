@@ -1,0 +1,152 @@
+//! Rows of the database and what they mean. A row that means nothing gives a text that says why.
+
+use crate::id::QueueId;
+use crate::message::{MailOptions, Message, Recipient, State};
+use jiff::Timestamp;
+use rusqlite::Row;
+use rusqlite::types::FromSql;
+use smtp::{Address, BodyType, Notify, Orcpt, Ret};
+
+/// The columns of a message, in the order that [`message`] reads them.
+pub(super) const MESSAGE_COLUMNS: &str =
+    "key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin";
+/// The columns of a recipient, in the order that [`recipient`] reads them, then its epoch.
+pub(super) const RECIPIENT_COLUMNS: &str =
+    "idx, address, notify, orcpt, state, attempts, due, delay_notified, last_result, epoch";
+
+type Readable<T> = Result<T, String>;
+
+fn column<T: FromSql>(row: &Row<'_>, index: usize) -> Readable<T> {
+    row.get(index).map_err(|error| error.to_string())
+}
+
+/// A text that is shown however broken it is.
+fn lossy(row: &Row<'_>, index: usize) -> String {
+    let bytes = row.get_ref(index).ok().and_then(|value| value.as_bytes().ok().map(<[u8]>::to_vec));
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}
+
+pub(super) fn id(row: &Row<'_>, index: usize) -> Readable<QueueId> {
+    column::<[u8; 16]>(row, index).map(QueueId::from_bytes)
+}
+
+fn timestamp(row: &Row<'_>, index: usize) -> Readable<Timestamp> {
+    let stored = column(row, index)?;
+    Timestamp::from_millisecond(stored).map_err(|error| format!("time {stored}: {error}"))
+}
+
+fn address(text: &str) -> Readable<Address> {
+    Address::parse(text).map_err(|error| format!("address {text:?}: {error:?}"))
+}
+
+pub(super) fn state(row: &Row<'_>, index: usize) -> Readable<State> {
+    let stored = column(row, index)?;
+    State::from_number(stored).ok_or_else(|| format!("state {stored}"))
+}
+
+/// A message, for delivery: right or not at all.
+pub(super) fn message(row: &Row<'_>) -> Readable<Message> {
+    let sender: String = column(row, 3)?;
+    let sender = if sender.is_empty() { None } else { Some(address(&sender)?) };
+    read_message(row, sender)
+}
+
+/// A message, for people: an unreadable sender is shown in its origin.
+pub(super) fn message_lenient(row: &Row<'_>) -> Readable<Message> {
+    message(row).or_else(|reason| {
+        let mut message = read_message(row, None)?;
+        message.options.origin = format!("unreadable ({reason}); {}", message.options.origin);
+        Ok(message)
+    })
+}
+
+fn read_message(row: &Row<'_>, sender: Option<Address>) -> Readable<Message> {
+    Ok(Message {
+        key: column(row, 0)?,
+        id: id(row, 1)?,
+        received_at: timestamp(row, 2)?,
+        sender,
+        size: column::<i64>(row, 4)?.unsigned_abs(),
+        options: MailOptions {
+            body_type: body_type(column(row, 5)?)?,
+            smtputf8: column(row, 6)?,
+            has_8bit: column(row, 7)?,
+            header_8bit: column(row, 8)?,
+            ret: column::<Option<i64>>(row, 9)?.map(ret).transpose()?,
+            envid: column(row, 10)?,
+            origin: column(row, 11)?,
+        },
+    })
+}
+
+/// A recipient, for delivery: right or not at all.
+pub(super) fn recipient(row: &Row<'_>) -> Readable<Recipient> {
+    let notify: Option<u8> = column(row, 2)?;
+    let notify = notify.map(|bits| Notify::from_bits(bits).ok_or_else(|| format!("NOTIFY {bits}")));
+    let orcpt: Option<String> = column(row, 3)?;
+    let orcpt = orcpt.map(|text| Orcpt::parse(&text).ok_or_else(|| format!("ORCPT {text:?}")));
+    Ok(Recipient {
+        index: column(row, 0)?,
+        address: address(&column::<String>(row, 1)?)?,
+        notify: notify.transpose()?,
+        orcpt: orcpt.transpose()?,
+        state: state(row, 4)?,
+        attempts: column(row, 5)?,
+        due: timestamp(row, 6)?,
+        delay_notified: column(row, 7)?,
+        last_result: column(row, 8)?,
+    })
+}
+
+/// A recipient, for people: what cannot be read is shown as `unreadable@invalid`, with its text.
+pub(super) fn recipient_lenient(row: &Row<'_>) -> Readable<Recipient> {
+    recipient(row).or_else(|reason| {
+        Ok(Recipient {
+            index: column(row, 0)?,
+            address: address("unreadable@invalid")?,
+            notify: None,
+            orcpt: None,
+            state: state(row, 4).unwrap_or(State::Quarantined),
+            attempts: column(row, 5).unwrap_or(0),
+            due: timestamp(row, 6).unwrap_or_default(),
+            delay_notified: column(row, 7).unwrap_or(false),
+            last_result: Some(format!("{reason}; {}", lossy(row, 8))),
+        })
+    })
+}
+
+pub(super) fn epoch(row: &Row<'_>) -> Readable<i64> {
+    column(row, 9)
+}
+
+pub(super) fn body_type_number(body_type: BodyType) -> i64 {
+    match body_type {
+        BodyType::SevenBit => 0,
+        BodyType::EightBitMime => 1,
+        BodyType::BinaryMime => 2,
+    }
+}
+
+fn body_type(number: i64) -> Readable<BodyType> {
+    match number {
+        0 => Ok(BodyType::SevenBit),
+        1 => Ok(BodyType::EightBitMime),
+        2 => Ok(BodyType::BinaryMime),
+        _ => Err(format!("body type {number}")),
+    }
+}
+
+pub(super) fn ret_number(ret: Ret) -> i64 {
+    match ret {
+        Ret::Full => 0,
+        Ret::Headers => 1,
+    }
+}
+
+fn ret(number: i64) -> Readable<Ret> {
+    match number {
+        0 => Ok(Ret::Full),
+        1 => Ok(Ret::Headers),
+        _ => Err(format!("RET {number}")),
+    }
+}
