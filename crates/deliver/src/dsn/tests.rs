@@ -49,8 +49,17 @@ fn text(report: &NewMessage) -> String {
 /// The report with everything that differs each time replaced, and without its folded `Received:`.
 fn stable(report: &NewMessage) -> String {
     let text = text(report);
-    assert!(text.starts_with(&format!("Received: by mx.own.test id {}; ", report.id)), "{text}");
-    let boundary = text.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(
+        text.starts_with(&format!("Received: by mx.own.test id {}; ", report.id)),
+        "{text}"
+    );
+    let boundary = text
+        .split("boundary=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
     let text = &text[text.find("\r\nDate: ").unwrap() + 2..];
     text.replace(boundary, "BOUNDARY")
         .replace(&report.id.to_string(), "ID")
