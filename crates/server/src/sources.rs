@@ -17,11 +17,6 @@ impl SourceArgs {
         }
     }
 
-    /// Reads the configuration; what is wrong with it ends the process with 78.
-    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
-        load(&self.sources())
-    }
-
     fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
         let mut add = |name: &str, key: &str, value: Option<String>| {
