@@ -71,7 +71,11 @@ impl Notify {
         if value.eq_ignore_ascii_case("NEVER") {
             return Some(Notify::NEVER);
         }
-        let sets = [("SUCCESS", Notify::SUCCESS), ("FAILURE", Notify::FAILURE), ("DELAY", Notify::DELAY)];
+        let sets = [
+            ("SUCCESS", Notify::SUCCESS),
+            ("FAILURE", Notify::FAILURE),
+            ("DELAY", Notify::DELAY),
+        ];
         value.split(',').try_fold(Notify::NEVER, |sum, word| {
             let set = sets.iter().find(|(name, _)| name.eq_ignore_ascii_case(word))?;
             Some(sum.with(set.1))
@@ -114,13 +118,20 @@ impl Orcpt {
     }
     /// The address, decoded from xtext.
     pub fn address(&self) -> String {
-        self.0.split_once(';').and_then(|(kind, address)| orcpt_decode(kind, address)).unwrap_or_default()
+        self.0
+            .split_once(';')
+            .and_then(|(kind, address)| orcpt_decode(kind, address))
+            .unwrap_or_default()
     }
 }
 
 /// The address of an ORCPT: xtext, or for `utf-8` the form of RFC 6533 3.
 fn orcpt_decode(kind: &str, address: &str) -> Option<String> {
-    if kind.eq_ignore_ascii_case("utf-8") { unitext_decode(address) } else { xtext_decode(address) }
+    if kind.eq_ignore_ascii_case("utf-8") {
+        unitext_decode(address)
+    } else {
+        xtext_decode(address)
+    }
 }
 
 /// The parameters of one RCPT command.
@@ -159,17 +170,21 @@ impl MailParams {
     /// Parses what follows the path of MAIL.
     pub fn parse(text: &str) -> Result<Self, ParamError> {
         let mut params = MailParams::default();
-        each(text, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"], |keyword, value| match (keyword, value) {
-            ("SIZE", Some(value)) => put(&mut params.size, size(value)),
-            ("BODY", Some(value)) => body_type(value).map(|body| params.body = body),
-            ("SMTPUTF8", None) => {
-                params.smtputf8 = true;
-                Some(())
-            }
-            ("RET", Some(value)) => put(&mut params.ret, ret(value)),
-            ("ENVID", Some(value)) => put(&mut params.envid, envid(value)),
-            _ => None,
-        })?;
+        each(
+            text,
+            &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"],
+            |keyword, value| match (keyword, value) {
+                ("SIZE", Some(value)) => put(&mut params.size, size(value)),
+                ("BODY", Some(value)) => body_type(value).map(|body| params.body = body),
+                ("SMTPUTF8", None) => {
+                    params.smtputf8 = true;
+                    Some(())
+                }
+                ("RET", Some(value)) => put(&mut params.ret, ret(value)),
+                ("ENVID", Some(value)) => put(&mut params.envid, envid(value)),
+                _ => None,
+            },
+        )?;
         Ok(params)
     }
 }
@@ -178,10 +193,12 @@ impl RcptParams {
     /// Parses what follows the path of RCPT.
     pub fn parse(text: &str) -> Result<Self, ParamError> {
         let mut params = RcptParams::default();
-        each(text, &["NOTIFY", "ORCPT"], |keyword, value| match (keyword, value) {
-            ("NOTIFY", Some(value)) => put(&mut params.notify, Notify::parse(value)),
-            ("ORCPT", Some(value)) => put(&mut params.orcpt, Orcpt::parse(value)),
-            _ => None,
+        each(text, &["NOTIFY", "ORCPT"], |keyword, value| {
+            match (keyword, value) {
+                ("NOTIFY", Some(value)) => put(&mut params.notify, Notify::parse(value)),
+                ("ORCPT", Some(value)) => put(&mut params.orcpt, Orcpt::parse(value)),
+                _ => None,
+            }
         })?;
         Ok(params)
     }
@@ -201,7 +218,11 @@ fn each(
             None => (param, None),
         };
         let Some(index) = known.iter().position(|name| name.eq_ignore_ascii_case(keyword)) else {
-            let error = if is_keyword(keyword) { ParamError::Unknown } else { ParamError::Malformed };
+            let error = if is_keyword(keyword) {
+                ParamError::Unknown
+            } else {
+                ParamError::Malformed
+            };
             return Err(error(shown(keyword)));
         };
         if seen & (1 << index) != 0 {
@@ -228,7 +249,10 @@ fn is_keyword(text: &str) -> bool {
 
 /// esmtp-value (RFC 5321 4.1.2, RFC 6531 3.3).
 fn is_value(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| (c.is_ascii_graphic() && c != '=') || (!c.is_ascii() && !c.is_control()))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| (c.is_ascii_graphic() && c != '=') || (!c.is_ascii() && !c.is_control()))
 }
 
 /// A keyword fit for a reply.
@@ -248,7 +272,10 @@ fn body_type(value: &str) -> Option<BodyType> {
         ("8BITMIME", BodyType::EightBitMime),
         ("BINARYMIME", BodyType::BinaryMime),
     ];
-    kinds.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, kind)| kind)
+    kinds
+        .into_iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(value))
+        .map(|(_, kind)| kind)
 }
 
 fn ret(value: &str) -> Option<Ret> {
@@ -277,11 +304,15 @@ pub fn xtext_decode(text: &str) -> Option<String> {
             _ => return None,
         }
     }
-    String::from_utf8(octets).ok().filter(|text| !text.contains(char::is_control))
+    String::from_utf8(octets)
+        .ok()
+        .filter(|text| !text.contains(char::is_control))
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 /// Encodes as xtext (RFC 3461 4).
@@ -310,7 +341,9 @@ fn unitext_decode(text: &str) -> Option<String> {
         out.push_str(&rest[..start]);
         let (digits, after) = rest[start..].strip_prefix("\\x{")?.split_once('}')?;
         let hex = (2..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
-        out.push(char::from_u32(hex.then(|| u32::from_str_radix(digits, 16).ok())??)?);
+        out.push(char::from_u32(
+            hex.then(|| u32::from_str_radix(digits, 16).ok())??,
+        )?);
         rest = after;
     }
     out.push_str(rest);
