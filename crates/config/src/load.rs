@@ -126,6 +126,21 @@ impl Config {
     }
 }
 
+impl Loaded {
+    /// The built-in defaults of the profile that the sources choose; nothing else in them counts.
+    ///
+    /// # Errors
+    /// When the profile is unknown.
+    pub fn defaults(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+        let environment = environment::read(&sources.environment);
+        let path = choose_file(sources, &environment);
+        let contents = path.as_deref().and_then(|path| read_file(path).ok().flatten());
+        let mut merge = Merge::new(path, contents.unwrap_or_default(), Vec::new());
+        merge.profile(sources, &environment);
+        merge.finish(Vec::new())
+    }
+}
+
 fn choose_file(sources: &Sources, environment: &Environment) -> Option<PathBuf> {
     let variable = || {
         environment
