@@ -27,4 +27,4 @@ pub use message::{
 };
 pub use queue::{Handoff, Queue};
 pub use spool::{BodyWriter, Spool};
-pub use store::{ClaimRequest, Filter, MessageDetail, MessageSummary, Stats, Store, StoreError};
+pub use store::{ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Stats, Store, StoreError};

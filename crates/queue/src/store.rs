@@ -102,6 +102,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Option<Claim>, StoreError>;
 
     /// Claims recipients that are due, oldest first: queued, deferred, or leased with a lease that ended.
+    /// Recipients of one message come as one claim, in their order. What cannot be read is quarantined and left out.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError>;
 
     /// Extends leases to `until`; gives those that were lost.
@@ -115,7 +116,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         reports: Vec<NewMessage>,
     ) -> Result<Finished, StoreError>;
 
-    /// A message's content.
+    /// A message's content. When it is missing or not whole, the message's recipients are quarantined, the caller's
+    /// leases on it are lost, and the answer is [`StoreError::Damaged`]. When the message left the queue
+    /// meanwhile, or could not be read just now, it is [`StoreError::Unavailable`].
     async fn body(&self, message: &Message) -> Result<Body, StoreError>;
 
     /// When the next unclaimed recipient is due, or the next lease ends.
@@ -138,7 +141,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Deletes these messages with all their recipients, leased ones too (their results are fenced). Gives how many.
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError>;
 
-    /// Figures of the queue; never scans it.
+    /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
     async fn stats(&self) -> Result<Stats, StoreError>;
 
     /// Writes out and closes. Later calls answer [`StoreError::Closed`].

@@ -39,7 +39,7 @@ impl Random {
 pub(super) async fn run(subject: &dyn Subject, seed: u64) {
     let mut store = subject.fresh().await;
     let (mut model, mut random) = (Model::default(), Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-    for step in 0..300 {
+    for step in 0..300_u32 {
         model.now += random.below(20) as i64;
         match random.below(20) {
             0..7 => model.insert(&store, &mut random).await,
@@ -47,7 +47,7 @@ pub(super) async fn run(subject: &dyn Subject, seed: u64) {
             10..17 => model.finish(&store, &mut random).await,
             17 => model.retry(&store).await,
             18 => model.delete(&store, &mut random).await,
-            _ if step % 3 == 0 => {
+            _ if step.is_multiple_of(3) => {
                 store = subject.crash(store).await;
                 model.crash(&store).await;
             }
@@ -250,7 +250,7 @@ impl Model {
         let stats = store.stats().await.unwrap();
         assert_eq!(stats.recipients, counts, "seed {seed}, step {step}");
         assert_eq!(stats.messages, self.ids.len() as u64, "seed {seed}, step {step}");
-        if step % 50 == 0 {
+        if step.is_multiple_of(50) {
             for (&key, &id) in &self.ids {
                 for recipient in show(store, id).await.recipients {
                     let known = self.recipients[&(key, recipient.index)];
