@@ -222,7 +222,7 @@ mod tests {
             let field = trace(helo, None).field();
             let (first, _) = field.split_once(" ([192.0.2.7])\r\n").unwrap();
             let name = first.strip_prefix("Received: from ").unwrap();
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '?');
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '?');
             assert!(name.chars().all(plain), "{field}");
             assert_eq!(field.matches("\r\n").count(), 3, "{field}");
         }

@@ -104,9 +104,9 @@ impl Stage {
             .expect("the number of connections");
     }
 
-    /// Octets of files that are not the database's.
+    /// Octets of bodies that are files, finished or not.
     fn left_behind(&self) -> u64 {
-        octets_below(self.folder.path())
+        octets_below(&self.folder.path().join("bodies"))
     }
 }
 
@@ -115,7 +115,6 @@ fn octets_below(folder: &Path) -> u64 {
     entries
         .map(|entry| match entry.metadata().unwrap() {
             metadata if metadata.is_dir() => octets_below(&entry.path()),
-            _ if entry.file_name().to_string_lossy().starts_with("smtp.db") => 0,
             metadata => metadata.len(),
         })
         .sum()
@@ -163,6 +162,7 @@ impl Client {
 
     /// One read of the socket. 0 is the end.
     async fn read(&mut self) -> usize {
+        self.unread.reserve(16 * 1024);
         let read = self.stream.read_buf(&mut self.unread);
         timeout(PATIENCE, read)
             .await
