@@ -21,9 +21,9 @@ pub mod store;
 pub mod conformance;
 
 pub use id::QueueId;
-pub use message::{MailOptions,
-    Attempt, Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Outcome, Recipient, RecipientResult,
-    State,
+pub use message::{
+    Attempt, Body, Claim, ClaimedRecipient, MailOptions, Message, NewMessage, NewRecipient, Outcome,
+    Recipient, RecipientResult, State,
 };
 pub use queue::{Handoff, Queue};
 pub use spool::{BodyWriter, Spool};

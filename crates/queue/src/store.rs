@@ -95,7 +95,11 @@ pub struct Stats {
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Stores a message. With `lease`, its recipients are born leased to the caller until that time, who
     /// gets the claim (without body); else they are queued and due.
-    async fn insert(&self, message: NewMessage, lease: Option<Timestamp>) -> Result<Option<Claim>, StoreError>;
+    async fn insert(
+        &self,
+        message: NewMessage,
+        lease: Option<Timestamp>,
+    ) -> Result<Option<Claim>, StoreError>;
 
     /// Claims recipients that are due, oldest first: queued, deferred, or leased with a lease that ended.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError>;
@@ -105,7 +109,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Writes results, and stores `reports` (notifications about them, queued and due), all in one change. Gives the ids of messages
     /// that are gone now, and the attempts that were fenced. A fenced result's report is stored all the same.
-    async fn finish(&self, results: Vec<RecipientResult>, reports: Vec<NewMessage>) -> Result<Finished, StoreError>;
+    async fn finish(
+        &self,
+        results: Vec<RecipientResult>,
+        reports: Vec<NewMessage>,
+    ) -> Result<Finished, StoreError>;
 
     /// A message's content.
     async fn body(&self, message: &Message) -> Result<Body, StoreError>;
@@ -114,7 +122,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Messages by id, ascending, after `after`.
-    async fn list(&self, filter: Filter, after: Option<QueueId>, limit: usize) -> Result<Vec<MessageSummary>, StoreError>;
+    async fn list(
+        &self,
+        filter: Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Vec<MessageSummary>, StoreError>;
 
     /// One message.
     async fn show(&self, id: QueueId) -> Result<Option<MessageDetail>, StoreError>;
