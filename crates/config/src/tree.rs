@@ -165,7 +165,7 @@ delivery: Delivery {
 /// Name resolution.
 dns: Dns {
     /// Servers to ask, `address[:port]`.
-    servers: Vec<SocketAddr> = Vec::new(), Restart, default_words: "the system's";
+    servers: Vec<SocketAddr> = Vec::new(), Live, default_words: "the system's";
 }
 
 }

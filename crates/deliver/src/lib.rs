@@ -1,1 +1,84 @@
-//! When and where a message goes next: schedule, routes, MX, connections, Maildir, bounces.
+//! When and where a message goes next.
+//!
+//! * [`route`] says which way an address goes, [`resolve`] which servers that means.
+//! * [`destination`] decides how many connections a next hop gets, and when it is left alone.
+//! * [`engine`] moves messages: the window of mail in hand, lanes, results, leases, the drain.
+//! * [`connection`] speaks SMTP with one server, [`tls`] secures it; [`local`] writes Maildirs.
+//! * [`schedule`] says when a recipient is tried again, [`dsn`] writes the reports to senders.
+//!
+//! Promises: a recipient has one outcome per attempt, and it is written to the store before the
+//! recipient leaves the window; memory is bounded by the window, not by the queue; a next
+//! hop that is slow or dead holds up no other; nothing that a next hop says makes us panic or wait for ever.
+
+pub mod connection;
+pub mod destination;
+pub mod dsn;
+mod engine;
+pub mod local;
+pub mod resolve;
+pub mod route;
+pub mod schedule;
+#[cfg(test)]
+mod testing;
+pub mod tls;
+
+use arc_swap::ArcSwap;
+use engine::Engine;
+use smtp_config::Config;
+use smtp_observe::Observer;
+use smtp_queue::Queue;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What delivery holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Connections to next hops, those being opened included.
+    pub connections: u64,
+    /// Recipients in hand: claimed from the store, result not yet written.
+    pub in_progress: u64,
+    /// Next hops that are left alone for a while.
+    pub destinations_down: u64,
+}
+
+/// Delivery, running.
+#[derive(Debug)]
+pub struct Delivery {
+    engine: Arc<Engine>,
+}
+
+impl Delivery {
+    /// Starts delivery on the current tokio runtime and connects it to the queue. The error says
+    /// which setting cannot work.
+    pub fn start(
+        config: Arc<ArcSwap<Config>>,
+        queue: Queue,
+        observer: Observer,
+    ) -> Result<Arc<Self>, String> {
+        let engine = Engine::start(config, queue, observer)?;
+        Ok(Arc::new(Delivery { engine }))
+    }
+
+    /// Whether the scheduler makes progress: its last sign of life is less than 30 s old. Asks nobody.
+    pub fn alive(&self) -> Result<(), String> {
+        self.engine.alive()
+    }
+
+    /// What is in hand now.
+    pub fn figures(&self) -> Figures {
+        self.engine.figures()
+    }
+
+    /// Stops: no new work is taken, what is before its final dot is given back uncounted, what is after it is
+    /// waited for, results are written. Returns when nothing is in hand any more, or after `limit`;
+    /// then what is left was given back as "may have been delivered".
+    pub async fn drain(&self, limit: Duration) {
+        self.engine.drain(limit).await;
+    }
+
+    /// Takes over a changed configuration: routes, DNS, TLS, limits. On an error the old
+    /// settings stay.
+    pub fn reconfigured(&self) -> Result<(), String> {
+        self.engine.reconfigured()
+    }
+}

@@ -8,8 +8,18 @@
 //! request bodies and what is remembered about clients are bounded. This room knows no
 //! database and no socket but its own: it asks the [`Rooms`].
 
+mod api;
+mod auth;
+mod connection;
+mod error;
+mod health;
+mod metrics;
 mod rooms;
+mod router;
 mod server;
 
 pub use rooms::{Check, Reloaded, Rooms};
 pub use server::{BindError, MetricsSettings, Server, Settings, bind};
+
+#[cfg(test)]
+mod tests;

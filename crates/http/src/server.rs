@@ -1,9 +1,21 @@
 //! Listeners of HTTP: bound first, served until the process ends.
 
+use crate::connection::{Peer, Slots, TimedListener};
 use crate::rooms::Rooms;
-use smtp_observe::Observer;
-use std::net::SocketAddr;
+use crate::router;
+use axum::Router;
+use smtp_observe::{Event, Observer};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long requests in progress may take once the server stops.
+const STOP: Duration = Duration::from_secs(5);
 
 /// Where to listen.
 #[derive(Clone, Debug, Default)]
@@ -30,20 +42,43 @@ pub struct BindError {
     /// Which.
     pub address: SocketAddr,
     /// Why.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
 /// Bound listeners. Connections wait in the kernel until [`Server::serve`].
 #[derive(Debug)]
 pub struct Server {
+    http: Vec<TcpListener>,
+    metrics: Vec<TcpListener>,
+    metrics_path: Option<String>,
     addresses: Vec<SocketAddr>,
     metrics_addresses: Vec<SocketAddr>,
+    observer: Observer,
 }
 
-/// Binds every address of `settings`. `[::]` is left out, with a warning, where the host has no IPv6.
+/// Binds every address of `settings`, inside a tokio runtime. `[::]` is left out, with a warning,
+/// where the host has no IPv6 and another address was bound.
 pub async fn bind(settings: Settings, observer: Observer) -> Result<Server, BindError> {
-    let _ = (settings, observer);
-    todo!()
+    let (path, own) = match settings.metrics {
+        Some(metrics) => (Some(metrics.path), metrics.listen),
+        None => (None, Vec::new()),
+    };
+    let http = bind_all(&settings.listen, "http", &observer)?;
+    let metrics = bind_all(&own, "metrics", &observer)?;
+    Ok(Server {
+        addresses: http
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect(),
+        metrics_addresses: metrics
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect(),
+        http,
+        metrics,
+        metrics_path: path,
+        observer,
+    })
 }
 
 impl Server {
@@ -51,13 +86,91 @@ impl Server {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
+
     /// Bound addresses of the metrics' own listener; empty when they have none.
     pub fn metrics_addresses(&self) -> &[SocketAddr] {
         &self.metrics_addresses
     }
+
     /// Serves until `stop` is done, then waits at most 5 seconds for requests in progress.
     pub async fn serve(self, rooms: Arc<dyn Rooms>, stop: impl Future<Output = ()> + Send) {
-        let _ = (rooms, stop.await);
-        todo!()
+        let shared_path = if self.metrics.is_empty() {
+            self.metrics_path.clone()
+        } else {
+            None
+        };
+        let main = router::main(rooms.clone(), self.observer.clone(), shared_path);
+        let own = router::metrics_only(rooms, self.observer, self.metrics_path);
+        let slots = Slots::default();
+        let (stopping, stopped) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        for listener in self.http {
+            tasks.spawn(serve_one(listener, slots.clone(), main.clone(), stopped.clone()));
+        }
+        for listener in self.metrics {
+            tasks.spawn(serve_one(listener, slots.clone(), own.clone(), stopped.clone()));
+        }
+        drop(stopped);
+        stop.await;
+        drop(stopping);
+        let all = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP, all).await;
     }
+}
+
+/// One listener, until the other end of `stopped` is gone.
+async fn serve_one(listener: TcpListener, slots: Slots, router: Router, mut stopped: watch::Receiver<()>) {
+    let listener = TimedListener::new(listener, slots);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let stop = async move { while stopped.changed().await.is_ok() {} };
+    // Serving has no error: what goes wrong costs its connection only.
+    let _ = axum::serve(listener, service).with_graceful_shutdown(stop).await;
+}
+
+fn bind_all(
+    addresses: &[SocketAddr],
+    name: &'static str,
+    observer: &Observer,
+) -> Result<Vec<TcpListener>, BindError> {
+    let mut bound = Vec::new();
+    // Where IPv4 has a socket of its own, the IPv6 one must leave it alone.
+    let only_v6 = addresses.iter().any(SocketAddr::is_ipv4);
+    for &address in addresses {
+        match bind_one(address, only_v6) {
+            Ok(listener) => {
+                let address = listener.local_addr().unwrap_or(address);
+                observer.emit(Event::Listening {
+                    listener: name,
+                    address,
+                });
+                bound.push(listener);
+            }
+            Err(error) if no_ipv6(address, &error) && addresses.len() > 1 => {
+                let warning = format!("no IPv6 on this host: not listening on {address} ({name})");
+                observer.emit(Event::ConfigWarning { warning: &warning });
+            }
+            Err(source) => return Err(BindError { address, source }),
+        }
+    }
+    Ok(bound)
+}
+
+fn bind_one(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Whether `[::]` failed because there is no IPv6 at all.
+fn no_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+    let unspecified = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified());
+    // EAFNOSUPPORT has no ErrorKind.
+    let unsupported = error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97);
+    unspecified && unsupported
 }

@@ -1,1 +1,64 @@
-fn main() {}
+//! The binary: command line, wiring of the rooms, signals, start and stop.
+//!
+//! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
+//! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
+//! * [`rooms`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
+//! * [`check`], [`config_command`] and [`queue_command`] are the other commands; [`admin_client`] talks to a running server.
+//! * [`exit`] is how each of them ends.
+
+mod admin_client;
+mod check;
+mod cli;
+mod config_command;
+mod exit;
+mod lifecycle;
+mod output;
+mod queue_command;
+mod queue_table;
+mod reload;
+mod rooms;
+mod run;
+mod sources;
+mod welcome;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use exit::{Exit, Failure};
+use std::process::ExitCode;
+
+/// Gives memory back to the system soon after a burst; its options are set in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    // Fails only when there is one already, which serves as well.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match dispatch(cli) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Prints help, version or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        Exit::Ok.into()
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        None => run::run(&cli.sources),
+        Some(Command::Run(sources)) => run::run(&sources),
+        Some(Command::Check(args)) => check::check(&args),
+        Some(Command::Config(command)) => config_command::config(&command),
+        Some(Command::Queue(command)) => queue_command::queue(&command),
+    }
+}

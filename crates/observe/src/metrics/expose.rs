@@ -102,7 +102,14 @@ fn encode_value(
         Source::Read(read) if entry.info.kind == MetricKind::Counter => {
             encoder.encode_counter(&read(snapshot, place), NONE)
         }
-        Source::Read(read) => encoder.encode_gauge(&read(snapshot, place)),
+        Source::Read(read) => {
+            let value = read(snapshot, place);
+            if value.fract() == 0.0 && value.abs() < 1e15 {
+                encoder.encode_gauge(&(value as i64))
+            } else {
+                encoder.encode_gauge(&value)
+            }
+        }
         Source::Histogram(_) => Ok(()),
     }
 }

@@ -1,0 +1,310 @@
+//! One connection to one server: greeting, EHLO, STARTTLS, then message after message.
+//!
+//! [`smtp::client`] decides what is said; this module moves the bytes and keeps the time-outs of RFC 5321
+//! 4.5.3.2, each as a deadline for the whole reply. A message is streamed in blocks of at most [`BLOCK`]
+//! octets. Right before its last octets leave, the caller is asked whether they may
+//! ([`Gate`]); from then on a lost connection may mean that the server has the message.
+
+mod wire;
+
+use crate::resolve::Endpoint;
+use crate::tls::Tls;
+use smtp::body::DotStuffer;
+use smtp::client::{ClientStep, Outcome, Outgoing, Phase};
+use smtp::{Enhanced, Reply};
+use smtp_config::TlsPolicy;
+use smtp_queue::Body;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use wire::{Stream, Wire};
+
+/// Most octets of a message held at once, before stuffing.
+pub const BLOCK: usize = 64 * 1024;
+/// How long a server that stopped reading a message may take to say why.
+const EARLY_REPLY: Duration = Duration::from_secs(5);
+
+/// How to connect.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The name that EHLO says.
+    pub hostname: &'a str,
+    /// Whether the connection is secured.
+    pub policy: TlsPolicy,
+    /// How.
+    pub tls: &'a Tls,
+    /// For the TCP connection.
+    pub connect_timeout: Duration,
+    /// For the reply after the final dot.
+    pub final_timeout: Duration,
+}
+
+/// Asked once for a message, right before its last octets are written.
+pub trait Gate: Sync {
+    /// Whether they may be: the message is still ours to deliver. From here on it may have been delivered.
+    fn may_commit(&self) -> bool;
+}
+
+/// Why a connection or a message did not get through.
+#[derive(Debug)]
+pub enum Failure {
+    /// The connection cannot be used (any longer); the server does not have the message. 4yz, or
+    /// what the server said at its greeting, EHLO or with 421.
+    Connection(Reply),
+    /// TLS was offered but failed. 4yz.
+    Tls(Reply),
+    /// The connection failed after the final dot: the server may have the message. 4yz.
+    AfterDot(Reply),
+    /// The gate was closed.
+    Gate,
+    /// The content could not be read.
+    Content(std::io::Error),
+}
+
+/// An open connection, ready for messages.
+#[derive(Debug)]
+pub struct Connection {
+    wire: Wire,
+    relay: String,
+    name: String,
+    tls: Option<String>,
+    opened: Instant,
+    uses: u32,
+    closed: bool,
+}
+
+impl Connection {
+    /// Connects, and goes as far as EHLO, under TLS where the policy and the server want it.
+    pub async fn open(endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Self, Failure> {
+        let relay = relay_name(endpoint);
+        let stream = connect(endpoint, &relay, settings.connect_timeout).await?;
+        let mut wire = Wire::new(Stream::Plain(stream), settings.hostname, &relay, settings.final_timeout);
+        wire.ready().await?;
+        let mut tls = None;
+        if settings.policy != TlsPolicy::None {
+            (wire, tls) = secure(wire, endpoint, settings, &relay).await?;
+        }
+        let name = endpoint.name.clone();
+        Ok(Connection { wire, relay, name, tls, opened: Instant::now(), uses: 0, closed: false })
+    }
+
+    /// Sends one message. The connection can be used again when this is `Ok` and [`Connection::is_open`].
+    pub async fn send(
+        &mut self,
+        message: Outgoing,
+        body: &Body,
+        gate: &dyn Gate,
+    ) -> Result<Outcome, Failure> {
+        let count = message.recipients.len();
+        self.uses = self.uses.saturating_add(1);
+        if let Err(reply) = self.wire.client.begin(message) {
+            return Ok(same_for_all(count, Phase::Mail, reply));
+        }
+        match self.wire.advance().await? {
+            ClientStep::Finished(outcome) => Ok(outcome),
+            ClientStep::SendContent { chunked } => self.content(count, chunked, body, gate).await,
+            ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
+            other => Err(self.wire.unexpected(&other)),
+        }
+    }
+
+    /// Writes the content and waits for the reply to it.
+    async fn content(
+        &mut self,
+        count: usize,
+        chunked: bool,
+        body: &Body,
+        gate: &dyn Gate,
+    ) -> Result<Outcome, Failure> {
+        let mut block = std::mem::take(self.wire.client.output());
+        let mut encoder = if chunked { None } else { Some(DotStuffer::default()) };
+        match body {
+            Body::Memory(bytes) => {
+                let mut rest = &bytes[..];
+                while rest.len() > BLOCK {
+                    let (chunk, after) = rest.split_at(BLOCK);
+                    rest = after;
+                    encode(&mut encoder, chunk, &mut block);
+                    if let Err(failure) = self.wire.write_block(&mut block).await {
+                        return self.early_reply(count, failure).await;
+                    }
+                }
+                encode(&mut encoder, rest, &mut block);
+            }
+            Body::File { path, size } => {
+                let mut file = tokio::fs::File::open(path).await.map_err(Failure::Content)?;
+                let mut chunk = vec![0; BLOCK];
+                let mut left = *size;
+                while left > 0 {
+                    let want = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+                    let (part, _) = chunk.split_at_mut(want);
+                    file.read_exact(part).await.map_err(Failure::Content)?;
+                    left -= want as u64;
+                    encode(&mut encoder, part, &mut block);
+                    if left > 0
+                        && let Err(failure) = self.wire.write_block(&mut block).await
+                    {
+                        return self.early_reply(count, failure).await;
+                    }
+                }
+            }
+        }
+        if let Some(encoder) = encoder {
+            encoder.finish(&mut block);
+        }
+        if !gate.may_commit() {
+            return Err(Failure::Gate);
+        }
+        self.finish(count, &mut block).await
+    }
+
+    /// Writes the last block and waits for the reply to the message.
+    async fn finish(&mut self, count: usize, block: &mut Vec<u8>) -> Result<Outcome, Failure> {
+        let written = self.wire.write_block(block).await;
+        self.wire.client.content_sent();
+        let step = match written {
+            Ok(()) => self.wire.advance().await,
+            Err(failure) => timeout(EARLY_REPLY, self.wire.advance()).await.unwrap_or(Err(failure)),
+        };
+        match step {
+            Ok(ClientStep::Finished(outcome)) => Ok(outcome),
+            Ok(ClientStep::Refused { reply, .. }) => {
+                self.closed = true;
+                Ok(same_for_all(count, Phase::Final, reply))
+            }
+            Ok(other) => Err(after_dot(self.wire.unexpected(&other))),
+            Err(failure) => Err(after_dot(failure)),
+        }
+    }
+
+    /// The server hung up in the middle of a message: what it may have said before. It cannot have
+    /// taken the message.
+    async fn early_reply(&mut self, count: usize, failure: Failure) -> Result<Outcome, Failure> {
+        self.closed = true;
+        self.wire.client.content_sent();
+        match timeout(EARLY_REPLY, self.wire.advance()).await {
+            Ok(Ok(ClientStep::Finished(outcome)))
+                if !outcome.recipients.iter().any(|(_, reply)| reply.is_positive()) =>
+            {
+                Ok(outcome)
+            }
+            Ok(Ok(ClientStep::Refused { reply, .. })) => Ok(same_for_all(count, Phase::Final, reply)),
+            _ => Err(failure),
+        }
+    }
+
+    /// Says QUIT and closes.
+    pub async fn quit(mut self) {
+        if !self.closed {
+            self.wire.client.quit();
+            // Whatever the answer is, the connection ends here.
+            let _ = timeout(Phase::Quit.timeout(), self.wire.advance()).await;
+        }
+    }
+
+    /// Whether it can carry another message, and is not older than `life`.
+    pub fn is_open(&self, life: Duration) -> bool {
+        let used_up = self.wire.client.capabilities().mail_max.is_some_and(|most| self.uses as usize >= most);
+        !self.closed && !used_up && self.opened.elapsed() < life
+    }
+
+    /// What the log calls the server: `mx.example.com[192.0.2.1]:25`.
+    pub fn relay(&self) -> &str {
+        &self.relay
+    }
+    /// The server's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Version and cipher, under TLS.
+    pub fn tls(&self) -> Option<&str> {
+        self.tls.as_deref()
+    }
+    /// Messages it was used for.
+    pub fn uses(&self) -> u32 {
+        self.uses
+    }
+    /// Whether the server sends reports of success itself.
+    pub fn has_dsn(&self) -> bool {
+        self.wire.client.capabilities().dsn
+    }
+    /// Most recipients of one message here.
+    pub fn recipient_limit(&self) -> usize {
+        self.wire.client.capabilities().rcpt_max.unwrap_or(100).clamp(1, 1000)
+    }
+}
+
+/// What the log calls a server.
+pub fn relay_name(endpoint: &Endpoint) -> String {
+    format!("{}[{}]:{}", endpoint.name, endpoint.address.ip(), endpoint.address.port())
+}
+
+async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<TcpStream, Failure> {
+    let why = match timeout(limit, TcpStream::connect(endpoint.address)).await {
+        Ok(Ok(stream)) => {
+            // Without it a small message would wait for an acknowledgement; a failure only costs time.
+            let _ = stream.set_nodelay(true);
+            return Ok(stream);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("timed out after {} s", limit.as_secs_f32()),
+    };
+    Err(Failure::Connection(Reply::with(451, Enhanced(4, 4, 1), format!("connect to {relay}: {why}"))))
+}
+
+/// STARTTLS and EHLO again, if the server offers it.
+async fn secure(
+    mut wire: Wire,
+    endpoint: &Endpoint,
+    settings: &Settings<'_>,
+    relay: &str,
+) -> Result<(Wire, Option<String>), Failure> {
+    let optional = settings.policy == TlsPolicy::Opportunistic;
+    let not_offered = |what: &str| {
+        let text = format!("TLS is required, but {relay} {what}");
+        Failure::Connection(Reply::with(451, Enhanced(4, 7, 4), text))
+    };
+    if !wire.client.capabilities().starttls {
+        return if optional { Ok((wire, None)) } else { Err(not_offered("does not offer it")) };
+    }
+    wire.client.start_tls();
+    match wire.advance().await? {
+        ClientStep::StartTls => {}
+        ClientStep::Ready if optional => return Ok((wire, None)),
+        ClientStep::Ready => return Err(not_offered("refused STARTTLS")),
+        ClientStep::Refused { reply, .. } => return Err(Failure::Connection(reply)),
+        other => return Err(wire.unexpected(&other)),
+    }
+    let verify = settings.policy == TlsPolicy::Verified;
+    let mut wire = wire.secure(settings.tls, &endpoint.name, verify).await?;
+    let info = wire.describe();
+    wire.client.tls_started();
+    match wire.ready().await {
+        // A server that breaks off right after the handshake did not like it.
+        Err(Failure::Connection(reply)) if optional && reply.is_transient() => Err(Failure::Tls(reply)),
+        Err(failure) => Err(failure),
+        Ok(()) => Ok((wire, info)),
+    }
+}
+
+fn encode(encoder: &mut Option<DotStuffer>, chunk: &[u8], block: &mut Vec<u8>) {
+    match encoder {
+        Some(stuffer) => stuffer.push(chunk, block),
+        None => block.extend_from_slice(chunk),
+    }
+}
+
+fn same_for_all(count: usize, phase: Phase, reply: Reply) -> Outcome {
+    Outcome { recipients: vec![(phase, reply); count] }
+}
+
+fn after_dot(failure: Failure) -> Failure {
+    match failure {
+        Failure::Connection(mut reply) => {
+            reply.text = format!("{} -- the message may be delivered more than once", reply.text).into();
+            Failure::AfterDot(reply)
+        }
+        other => other,
+    }
+}

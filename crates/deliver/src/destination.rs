@@ -1,0 +1,436 @@
+//! One next hop: the jobs that wait for it, how many lanes (connections) it gets, and when it is left alone.
+//!
+//! Slow start: a next hop gets [`START`] lanes, one more after each run of successes as long as there
+//! are lanes, up to its cap. A connection that fails while others live lowers the number to those; one that
+//! fails while none lives takes the next hop down: its jobs are deferred together, and nobody
+//! tries it until the back-off ends. Then a single lane probes it.
+//!
+//! No sockets, clocks or tasks in here: the caller brings the time and starts the lanes.
+
+use smtp::Reply;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Lanes a next hop gets before it has proved itself.
+pub const START: usize = 2;
+/// Messages in a row that a next hop breaks off, before it counts as failed.
+const STUMBLES: u32 = 3;
+
+/// Something that waits for a next hop.
+pub trait Load {
+    /// How many recipients it stands for.
+    fn recipients(&self) -> usize;
+}
+
+#[derive(Debug)]
+enum Health {
+    Up,
+    Down { until: Instant, reason: Arc<Reply> },
+    Probing,
+}
+
+/// One next hop.
+#[derive(Debug)]
+pub struct Destination<J> {
+    waiting: VecDeque<J>,
+    recipients: usize,
+    parked: Vec<Arc<Notify>>,
+    lanes: usize,
+    connected: usize,
+    allowed: usize,
+    cap: usize,
+    successes: usize,
+    failures: u32,
+    stumbles: u32,
+    health: Health,
+}
+
+/// What became of a job that was pushed.
+#[derive(Debug)]
+pub enum Pushed<J> {
+    /// It waits; wake this lane.
+    Wake(Arc<Notify>),
+    /// It waits; start a lane (it is counted already).
+    Spawn,
+    /// It waits for a lane that is busy.
+    Waits,
+    /// The next hop is down for this reason: the job comes back.
+    Down(J, Arc<Reply>),
+}
+
+/// What a success changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Succeeded {
+    /// The next hop was down before.
+    pub recovered: bool,
+    /// Start one more lane (it is counted already).
+    pub spawn: bool,
+}
+
+/// What a failure to connect changed.
+#[derive(Debug)]
+pub enum Failed<J> {
+    /// Other connections live: fewer lanes from now on. The job is best given back.
+    Fewer,
+    /// The next hop is down; these jobs waited for it.
+    Down {
+        /// This failure took it down, rather than one at the same time.
+        first: bool,
+        /// For how long it is left alone.
+        retry_in: Duration,
+        /// The jobs.
+        waiting: Vec<J>,
+    },
+}
+
+impl<J: Load> Destination<J> {
+    /// A next hop that nobody has tried, with at most `cap` lanes.
+    pub fn new(cap: usize) -> Self {
+        let cap = cap.max(1);
+        Destination {
+            waiting: VecDeque::new(),
+            recipients: 0,
+            parked: Vec::new(),
+            lanes: 0,
+            connected: 0,
+            allowed: START.min(cap),
+            cap,
+            successes: 0,
+            failures: 0,
+            stumbles: 0,
+            health: Health::Up,
+        }
+    }
+
+    /// One that needs no slow start: it is on this machine.
+    pub fn without_slow_start(cap: usize) -> Self {
+        let mut destination = Destination::new(cap);
+        destination.allowed = destination.cap;
+        destination
+    }
+
+    /// Recipients that wait.
+    pub fn waiting_recipients(&self) -> usize {
+        self.recipients
+    }
+
+    /// Whether it is left alone now.
+    pub fn is_down(&self, now: Instant) -> bool {
+        matches!(self.health, Health::Down { until, .. } if now < until)
+    }
+
+    /// Whether nothing is lost by forgetting it.
+    pub fn is_forgettable(&self, now: Instant) -> bool {
+        self.lanes == 0 && self.waiting.is_empty() && !self.is_down(now) && self.failures == 0
+    }
+
+    /// Forgets failures whose back-off ended `ago` or longer ago: nobody sent anything there since.
+    pub fn forgive(&mut self, now: Instant, ago: Duration) {
+        if let Health::Down { until, .. } = self.health
+            && now.saturating_duration_since(until) > ago
+        {
+            self.health = Health::Probing;
+            self.failures = 0;
+        }
+    }
+
+    /// A new job.
+    pub fn push(&mut self, job: J, now: Instant) -> Pushed<J> {
+        if let Health::Down { until, reason } = &self.health {
+            if now < *until {
+                return Pushed::Down(job, reason.clone());
+            }
+            self.health = Health::Probing;
+            self.allowed = 1;
+        }
+        self.recipients += job.recipients();
+        self.waiting.push_back(job);
+        if let Some(lane) = self.parked.pop() {
+            return Pushed::Wake(lane);
+        }
+        if self.start_lane() { Pushed::Spawn } else { Pushed::Waits }
+    }
+
+    /// A job that its lane cannot do goes back to the front; a lane to wake for it.
+    pub fn give_back(&mut self, job: J) -> Option<Arc<Notify>> {
+        self.recipients += job.recipients();
+        self.waiting.push_front(job);
+        self.parked.pop()
+    }
+
+    /// The next job for a lane.
+    pub fn take(&mut self) -> Option<J> {
+        let job = self.waiting.pop_front()?;
+        self.recipients = self.recipients.saturating_sub(job.recipients());
+        Some(job)
+    }
+
+    /// The next job; if there is none, the lane is parked and woken by `lane` when there is.
+    pub fn take_or_park(&mut self, lane: &Arc<Notify>) -> Option<J> {
+        let job = self.take();
+        if job.is_none() {
+            self.parked.push(lane.clone());
+        }
+        job
+    }
+
+    /// The lane no longer waits, whoever woke it.
+    pub fn unpark(&mut self, lane: &Arc<Notify>) {
+        self.parked.retain(|parked| !Arc::ptr_eq(parked, lane));
+    }
+
+    /// Everything that waits.
+    pub fn take_all(&mut self) -> Vec<J> {
+        self.recipients = 0;
+        self.waiting.drain(..).collect()
+    }
+
+    /// A lane has a connection.
+    pub fn connected(&mut self) {
+        self.connected += 1;
+    }
+
+    /// A lane has its connection no more.
+    pub fn disconnected(&mut self) {
+        self.connected = self.connected.saturating_sub(1);
+    }
+
+    /// The next hop answered a transaction, with whatever replies.
+    pub fn succeeded(&mut self) -> Succeeded {
+        let recovered = self.failures > 0;
+        if !matches!(self.health, Health::Up) {
+            self.health = Health::Up;
+            self.allowed = self.allowed.max(START.min(self.cap));
+        }
+        self.failures = 0;
+        self.stumbles = 0;
+        self.successes += 1;
+        let pressed = self.lanes >= self.allowed && !self.waiting.is_empty();
+        if self.successes >= self.allowed && pressed {
+            self.successes = 0;
+            self.allowed = (self.allowed + 1).min(self.cap);
+        }
+        let spawn = !self.waiting.is_empty() && self.parked.is_empty() && self.start_lane();
+        Succeeded { recovered, spawn }
+    }
+
+    /// No server of the next hop could be talked to. `backoff` says for how long it is
+    /// left alone after so many failures in a row. The lane that says so has no connection.
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        reason: Arc<Reply>,
+        backoff: impl FnOnce(u32) -> Duration,
+    ) -> Failed<J> {
+        self.successes = 0;
+        self.stumbles = 0;
+        if self.connected > 0 {
+            self.allowed = self.connected.min(self.cap);
+            return Failed::Fewer;
+        }
+        // Lanes that were connecting at the same time tell of the same failure: it counts once.
+        if let Health::Down { until, .. } = self.health
+            && now < until
+        {
+            return Failed::Down { first: false, retry_in: until.duration_since(now), waiting: self.take_all() };
+        }
+        self.failures = self.failures.saturating_add(1);
+        let retry_in = backoff(self.failures);
+        self.health = Health::Down { until: now + retry_in, reason };
+        self.allowed = 1;
+        Failed::Down { first: true, retry_in, waiting: self.take_all() }
+    }
+
+    /// A server was there but broke off in the middle of a message. Whether that happened so often in a
+    /// row that the message is not to blame: the next hop has failed.
+    pub fn stumbled(&mut self) -> bool {
+        self.successes = 0;
+        self.stumbles = self.stumbles.saturating_add(1);
+        self.stumbles >= STUMBLES
+    }
+
+    /// Changes the cap.
+    pub fn set_cap(&mut self, cap: usize) {
+        self.cap = cap.max(1);
+        self.allowed = self.allowed.min(self.cap);
+    }
+
+    /// A lane ended. Whether another is to be started in its place (it is counted already).
+    pub fn lane_ended(&mut self) -> bool {
+        self.lanes = self.lanes.saturating_sub(1);
+        !self.waiting.is_empty() && self.start_lane()
+    }
+
+    /// A lane that was to be started was not; whether it is to be tried again later.
+    pub fn lane_refused(&mut self) -> bool {
+        self.lanes = self.lanes.saturating_sub(1);
+        !self.waiting.is_empty()
+    }
+
+    /// Whether jobs wait that a new lane could do; it is counted then.
+    pub fn wants_lane(&mut self) -> bool {
+        !self.waiting.is_empty() && self.start_lane()
+    }
+
+    /// Whether a lane may give up its place for another next hop's.
+    pub fn can_spare_lane(&self) -> bool {
+        self.lanes > 1 || self.waiting.is_empty()
+    }
+
+    fn start_lane(&mut self) -> bool {
+        let starts = self.lanes < self.allowed;
+        if starts {
+            self.lanes += 1;
+        }
+        starts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Job(usize);
+
+    impl Load for Job {
+        fn recipients(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn reason() -> Arc<Reply> {
+        Arc::new(Reply::new(421, smtp::Enhanced(4, 4, 1), "no answer"))
+    }
+
+    fn backoff(failures: u32) -> Duration {
+        Duration::from_secs(30 * u64::from(failures))
+    }
+
+    #[test]
+    fn slow_start_gives_two_lanes_then_one_more_a_run() {
+        let now = Instant::now();
+        let mut it = Destination::new(4);
+        let spawned = (0..100).filter(|_| matches!(it.push(Job(1), now), Pushed::Spawn)).count();
+        assert_eq!(spawned, START);
+        let lanes: Vec<usize> = (0..20)
+            .map(|_| {
+                it.succeeded();
+                it.lanes
+            })
+            .collect();
+        assert_eq!(lanes, [2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]);
+    }
+
+    #[test]
+    fn lanes_do_not_grow_when_nothing_waits() {
+        let mut it = Destination::new(20);
+        it.push(Job(1), Instant::now());
+        it.take().unwrap();
+        for _ in 0..100 {
+            assert_eq!(it.succeeded(), Succeeded::default());
+        }
+        assert_eq!(it.allowed, START);
+    }
+
+    #[test]
+    fn a_parked_lane_is_woken_before_another_starts() {
+        let now = Instant::now();
+        let mut it = Destination::new(20);
+        let lane = Arc::new(Notify::new());
+        assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
+        assert_eq!(it.take_or_park(&lane), Some(Job(1)));
+        assert_eq!(it.take_or_park(&lane), None);
+        assert!(matches!(it.push(Job(1), now), Pushed::Wake(woken) if Arc::ptr_eq(&woken, &lane)));
+        assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
+        it.unpark(&lane);
+        assert!(matches!(it.push(Job(1), now), Pushed::Waits));
+    }
+
+    #[test]
+    fn a_failure_beside_live_connections_only_lowers_the_number() {
+        let now = Instant::now();
+        let mut it = Destination::new(20);
+        for _ in 0..3 {
+            it.push(Job(1), now);
+        }
+        it.connected();
+        assert!(matches!(it.failed(now, reason(), backoff), Failed::Fewer));
+        assert!(!it.is_down(now));
+        assert!(!it.lane_ended());
+        assert_eq!((it.allowed, it.lanes), (1, 1));
+    }
+
+    #[test]
+    fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
+        let start = Instant::now();
+        let mut it = Destination::new(20);
+        for _ in 0..5 {
+            it.push(Job(2), start);
+        }
+        let first = it.take().unwrap();
+        match it.failed(start, reason(), backoff) {
+            Failed::Down { first: true, retry_in, waiting } => {
+                assert_eq!((retry_in, waiting.len()), (Duration::from_secs(30), 4));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(it.waiting_recipients(), 0);
+        assert!(matches!(it.push(first, start), Pushed::Down(Job(2), _)));
+        // The second lane that was connecting fails too: the same failure.
+        assert!(matches!(it.failed(start, reason(), backoff), Failed::Down { first: false, .. }));
+        assert!(!it.lane_ended() && !it.lane_ended());
+
+        let later = start + Duration::from_secs(31);
+        assert!(!it.is_down(later));
+        assert!(matches!(it.push(Job(1), later), Pushed::Spawn));
+        assert!(matches!(it.push(Job(1), later), Pushed::Waits));
+        it.take().unwrap();
+        match it.failed(later, reason(), backoff) {
+            Failed::Down { first: true, retry_in, waiting } => {
+                assert_eq!((retry_in, waiting.len()), (Duration::from_secs(60), 1));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!it.lane_ended());
+
+        let recovery = later + Duration::from_secs(61);
+        assert!(matches!(it.push(Job(1), recovery), Pushed::Spawn));
+        it.push(Job(1), recovery);
+        it.take().unwrap();
+        assert_eq!(it.succeeded(), Succeeded { recovered: true, spawn: true });
+        assert_eq!(it.failures, 0);
+    }
+
+    #[test]
+    fn forgets_only_what_is_idle_and_well() {
+        let now = Instant::now();
+        let mut it = Destination::<Job>::new(2);
+        assert!(it.is_forgettable(now));
+        it.push(Job(1), now);
+        assert!(!it.is_forgettable(now));
+        it.take();
+        it.failed(now, reason(), backoff);
+        it.lane_ended();
+        assert!(!it.is_forgettable(now + Duration::from_secs(31)));
+        it.forgive(now + Duration::from_secs(40), Duration::from_secs(60));
+        assert!(!it.is_forgettable(now + Duration::from_secs(40)));
+        it.forgive(now + Duration::from_secs(91), Duration::from_secs(60));
+        assert!(it.is_forgettable(now + Duration::from_secs(91)));
+    }
+
+    #[test]
+    fn an_ended_lane_is_replaced_while_jobs_wait() {
+        let now = Instant::now();
+        let mut it = Destination::new(2);
+        it.push(Job(1), now);
+        it.push(Job(1), now);
+        it.push(Job(1), now);
+        assert!(it.lane_ended());
+        it.take_all();
+        assert!(!it.lane_ended());
+        assert!(!it.lane_ended());
+    }
+}

@@ -1,0 +1,167 @@
+//! Places for connections: `delivery.max_connections` in all, shared by all next hops.
+//!
+//! A next hop whose lane found no place waits in line; whoever ends a lane starts one for the first
+//! in line, and while there is a line, idle lanes end and long busy ones make room.
+
+use super::{Engine, Entry, Key, lane, local};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// How often the end of all lanes is looked for, besides being told.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Who has a place, and who waits for one.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    taken: AtomicUsize,
+    lanes: AtomicUsize,
+    line: Mutex<VecDeque<Arc<Entry>>>,
+    in_line: AtomicUsize,
+    ended: Notify,
+}
+
+impl Places {
+    /// Connections, those being opened included.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no lane runs.
+    pub(super) async fn all_ended(&self) {
+        while self.lanes.load(Ordering::Acquire) > 0 {
+            // Running out of time is what makes it look again.
+            let _ = timeout(LOOK, self.ended.notified()).await;
+        }
+    }
+
+    /// Counts a task that a drain has to wait for.
+    pub(super) fn began(&self) {
+        self.lanes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It ended.
+    pub(super) fn ended(&self) {
+        self.lanes.fetch_sub(1, Ordering::AcqRel);
+        self.ended.notify_one();
+    }
+
+    fn take(&self, most: usize) -> bool {
+        let more = |taken: usize| (taken < most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn wait_in_line(&self, entry: &Arc<Entry>) {
+        let mut line = self.line.lock();
+        if !line.iter().any(|other| Arc::ptr_eq(other, entry)) {
+            line.push_back(entry.clone());
+        }
+        self.in_line.store(line.len(), Ordering::Release);
+    }
+
+    fn first_in_line(&self) -> Option<Arc<Entry>> {
+        let mut line = self.line.lock();
+        let first = line.pop_front();
+        self.in_line.store(line.len(), Ordering::Release);
+        first
+    }
+}
+
+impl Engine {
+    /// Starts a lane that its destination has counted already.
+    pub(super) fn start_lane(&self, entry: &Arc<Entry>) {
+        let Some(engine) = self.me.upgrade() else { return };
+        match &entry.key {
+            Key::Hop(hop) => {
+                let most = self.parts.load().config.delivery.max_connections.max(1);
+                if !self.places.take(most) {
+                    if entry.state.lock().lane_refused() {
+                        self.places.wait_in_line(entry);
+                    }
+                    return;
+                }
+                let guard = LaneGuard::new(engine, entry.clone());
+                self.runtime.spawn(lane::run(guard, hop.clone()));
+            }
+            Key::Local | Key::Known => {
+                let guard = LaneGuard::new(engine, entry.clone());
+                self.runtime.spawn(local::run(guard));
+            }
+        }
+    }
+
+    /// Whether a next hop waits for a place.
+    pub(super) fn someone_starves(&self) -> bool {
+        self.places.in_line.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether a lane is to make room: others of its kind go on, or it has had its share.
+    pub(super) fn place_is_wanted(&self, entry: &Entry, had_its_share: bool) -> bool {
+        self.someone_starves() && (had_its_share || entry.state.lock().can_spare_lane())
+    }
+
+    fn start_first_in_line(&self) {
+        while let Some(entry) = self.places.first_in_line() {
+            if entry.state.lock().wants_lane() {
+                return self.start_lane(&entry);
+            }
+        }
+    }
+}
+
+/// A running lane on the books; however it ends, they are right and its jobs find another.
+#[derive(Debug)]
+pub(super) struct LaneGuard {
+    /// Whose lane it is.
+    pub(super) engine: Arc<Engine>,
+    /// Its destination.
+    pub(super) entry: Arc<Entry>,
+    connected: bool,
+}
+
+impl LaneGuard {
+    fn new(engine: Arc<Engine>, entry: Arc<Entry>) -> Self {
+        engine.places.began();
+        LaneGuard { engine, entry, connected: false }
+    }
+
+    /// The lane has a connection.
+    pub(super) fn connected(&mut self) {
+        if !std::mem::replace(&mut self.connected, true) {
+            self.entry.state.lock().connected();
+        }
+    }
+
+    /// The lane has it no more.
+    pub(super) fn disconnected(&mut self) {
+        if std::mem::replace(&mut self.connected, false) {
+            self.entry.state.lock().disconnected();
+        }
+    }
+}
+
+impl Drop for LaneGuard {
+    fn drop(&mut self) {
+        self.disconnected();
+        let engine = &self.engine;
+        if matches!(self.entry.key, Key::Hop(_)) {
+            engine.places.taken.fetch_sub(1, Ordering::AcqRel);
+            engine.start_first_in_line();
+        }
+        let again = self.entry.state.lock().lane_ended();
+        if again {
+            if engine.is_stopping() {
+                let waiting = self.entry.state.lock().take_all();
+                self.entry.state.lock().lane_ended();
+                drop(waiting);
+            } else {
+                engine.start_lane(&self.entry);
+            }
+        }
+        engine.places.ended();
+    }
+}

@@ -1,0 +1,218 @@
+//! Old mail: claimed from the store when it is due, as much as there is room for; and leases, renewed.
+
+use super::job::Job;
+use super::window::LEASE;
+use super::{Engine, Entry, Source, Stop};
+use crate::schedule::{later, since};
+use jiff::Timestamp;
+use smtp_observe::Event;
+use smtp_queue::{Attempt, ClaimRequest};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// The scheduler looks at least so often, whatever it was told.
+const TICK: Duration = Duration::from_secs(10);
+/// It claims at most so often, so that a claim is worth its while.
+const PACE: Duration = Duration::from_millis(20);
+/// Recipients claimed at once.
+const CLAIM: usize = 500;
+/// Recipients claimed at once while a destination is full: most of them may have to go back.
+const CLAIM_BESIDE_FULL: usize = 64;
+/// Pause between such claims.
+const PACE_BESIDE_FULL: Duration = Duration::from_millis(100);
+/// When recipients come back that were claimed for a full destination.
+pub(super) const OVERFLOW_PAUSE: Duration = Duration::from_secs(2);
+/// How long a domain is not claimed whose destination is full.
+const EXCLUSION: Duration = Duration::from_secs(1);
+/// Most domains not claimed at once, by the store's contract.
+const EXCLUDED: usize = 64;
+/// Pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// How often leases are looked at.
+const LEASE_TICK: Duration = Duration::from_secs(5);
+/// Leases renewed in one call.
+const RENEWALS: usize = 1000;
+/// No sign of life for so long: the scheduler hangs.
+const DEAD: Duration = Duration::from_secs(30);
+/// A destination's failures are forgotten when nobody sent there for so long.
+const FORGIVEN: Duration = Duration::from_secs(3600);
+
+impl Engine {
+    /// Whether the scheduler gave a sign of life lately.
+    pub(crate) fn alive(&self) -> Result<(), String> {
+        let last = Duration::from_millis(self.heartbeat.load(Ordering::Relaxed));
+        let silent = self.started.elapsed().saturating_sub(last);
+        if silent < DEAD || self.is_stopping() {
+            return Ok(());
+        }
+        Err(format!("the delivery scheduler has made no progress for {} s", silent.as_secs()))
+    }
+
+    /// Claims what is due, until the server stops.
+    pub(super) async fn schedule(self: Arc<Self>) {
+        self.places.began();
+        let mut stop = self.stop.subscribe();
+        let mut swept = Instant::now();
+        while *stop.borrow() == Stop::Running {
+            let began = Instant::now();
+            let pause = tokio::select! {
+                pause = self.claim_due() => pause,
+                () = self.beating() => TICK,
+            };
+            self.beat();
+            if swept.elapsed() > TICK {
+                swept = Instant::now();
+                self.forget_idle_destinations();
+            }
+            tokio::select! {
+                () = sleep(pause.min(TICK)) => {}
+                () = self.wake.notified() => sleep(PACE.saturating_sub(began.elapsed())).await,
+                _ = stop.changed() => {}
+            }
+        }
+        self.places.ended();
+    }
+
+    /// Claims until nothing is due or there is no room. Gives how long to wait then.
+    async fn claim_due(&self) -> Duration {
+        loop {
+            if !*self.storing.borrow() || self.is_stopping() {
+                return STORE_PAUSE;
+            }
+            let full = self.has_full_destination();
+            let most = if full { CLAIM_BESIDE_FULL } else { CLAIM };
+            if self.window.free() < most {
+                self.window.half_free().await;
+            }
+            let claimed = match self.claim(most).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    self.observer.emit(Event::StoreFailed { operation: "claim", error: &error });
+                    return STORE_PAUSE;
+                }
+            };
+            if full {
+                return PACE_BESIDE_FULL;
+            }
+            if claimed < most {
+                return self.until_next_due().await;
+            }
+        }
+    }
+
+    /// Claims up to `most` recipients and takes them on. Gives how many.
+    async fn claim(&self, most: usize) -> Result<usize, String> {
+        let request = ClaimRequest {
+            now: Timestamp::now(),
+            lease: LEASE,
+            limit: most,
+            exclude_domains: self.excluded_domains(),
+        };
+        let claims = self.queue.store().claim(request).await.map_err(|error| error.to_string())?;
+        let mut claimed = 0;
+        for claim in claims {
+            claimed += claim.recipients.len();
+            self.take_on(claim, Source::Store);
+        }
+        Ok(claimed)
+    }
+
+    async fn until_next_due(&self) -> Duration {
+        let now = Timestamp::now();
+        match self.queue.store().next_due().await {
+            Ok(Some(due)) if due > now => since(now, due).max(PACE),
+            // Due already, but of a domain that is excluded, or locked just now.
+            Ok(Some(_)) => EXCLUSION,
+            Ok(None) => TICK,
+            Err(_) => STORE_PAUSE,
+        }
+    }
+
+    fn has_full_destination(&self) -> bool {
+        self.entries().iter().any(|entry| self.is_full(entry))
+    }
+
+    /// The domains of a job that its full destination had no room for are left in the store for a moment.
+    pub(super) fn exclude(&self, job: &Job) {
+        let until = Instant::now() + EXCLUSION;
+        let mut excluded = self.excluded.lock();
+        for claimed in &job.recipients {
+            let domain = claimed.recipient.address.domain().to_lowercase();
+            if excluded.len() < EXCLUDED || excluded.contains_key(&domain) {
+                excluded.insert(domain, until);
+            }
+        }
+    }
+
+    fn excluded_domains(&self) -> Vec<String> {
+        let now = Instant::now();
+        let mut excluded = self.excluded.lock();
+        excluded.retain(|_, until| *until > now);
+        excluded.keys().cloned().collect()
+    }
+
+    fn forget_idle_destinations(&self) {
+        let now = Instant::now();
+        self.destinations.lock().retain(|_, entry: &mut Arc<Entry>| {
+            let mut state = entry.state.lock();
+            state.forgive(now, FORGIVEN);
+            Arc::strong_count(entry) > 1 || !state.is_forgettable(now)
+        });
+    }
+
+    fn beat(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heartbeat.store(now, Ordering::Relaxed);
+    }
+
+    /// Signs of life while the store is waited for: its troubles are readiness's to report. Never ends.
+    async fn beating(&self) {
+        loop {
+            self.beat();
+            sleep(LEASE_TICK).await;
+        }
+    }
+
+    /// Renews the leases of everything in hand, until the end.
+    pub(super) async fn renew_leases(self: Arc<Self>) {
+        let mut stop = self.stop.subscribe();
+        loop {
+            tokio::select! {
+                () = sleep(LEASE_TICK) => self.renew_ending().await,
+                _ = stop.wait_for(|stop| *stop == Stop::Abort) => return,
+            }
+        }
+    }
+
+    async fn renew_ending(&self) {
+        let now = Timestamp::now();
+        let until = later(now, LEASE);
+        let ending = self.window.ending(now);
+        let mut rest = &ending[..];
+        while !rest.is_empty() {
+            let mut attempts: Vec<Attempt> = Vec::with_capacity(RENEWALS);
+            let count = rest
+                .iter()
+                .take_while(|lease| {
+                    let fits = attempts.len() < RENEWALS;
+                    if fits {
+                        attempts.extend_from_slice(lease.attempts());
+                    }
+                    fits
+                })
+                .count();
+            let (now_renewed, after) = rest.split_at(count);
+            rest = after;
+            match self.queue.store().renew(attempts, until).await {
+                Ok(lost) => now_renewed.iter().for_each(|lease| lease.renewed(until, &lost)),
+                Err(error) => {
+                    self.observer.emit(Event::StoreFailed { operation: "renew", error: &error.to_string() });
+                    return;
+                }
+            }
+        }
+    }
+}

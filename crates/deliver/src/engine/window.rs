@@ -1,0 +1,171 @@
+//! The mail in hand: how much of it, under which leases, with how many bodies in memory.
+//!
+//! A recipient is in hand from the moment it is taken on until its result is written; its
+//! [`Lease`] lives exactly as long, in the job and then in the result, and takes itself off these
+//! books when the last of both is gone. So memory is bounded by [`LIMIT`] whatever the queue's length.
+
+use crate::schedule::later;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use smtp_queue::{Attempt, Body, Claim};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Most recipients in hand.
+pub(super) const LIMIT: usize = 10_000;
+/// How long a lease is, from its claim or its last renewal.
+pub(super) const LEASE: Duration = Duration::from_secs(60);
+/// A lease that ends sooner than this is renewed: it is 20 s old.
+const RENEW_BELOW: Duration = Duration::from_secs(40);
+
+/// The books.
+#[derive(Debug)]
+pub(super) struct Window {
+    recipients: AtomicUsize,
+    body_octets: AtomicUsize,
+    body_limit: usize,
+    serial: AtomicU64,
+    leases: Mutex<HashMap<u64, Weak<Lease>>>,
+    wanted: AtomicBool,
+    room: Notify,
+}
+
+impl Window {
+    /// Nothing in hand; bodies kept in memory are to stay under `body_limit` octets.
+    pub(super) fn new(body_limit: usize) -> Self {
+        Window {
+            recipients: AtomicUsize::new(0),
+            body_octets: AtomicUsize::new(0),
+            body_limit,
+            serial: AtomicU64::new(0),
+            leases: Mutex::new(HashMap::new()),
+            wanted: AtomicBool::new(false),
+            room: Notify::new(),
+        }
+    }
+
+    /// Recipients in hand.
+    pub(super) fn in_hand(&self) -> usize {
+        self.recipients.load(Ordering::Relaxed)
+    }
+
+    /// Recipients that can still be taken on.
+    pub(super) fn free(&self) -> usize {
+        LIMIT.saturating_sub(self.in_hand())
+    }
+
+    /// Waits until half of the window is free.
+    pub(super) async fn half_free(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+        while self.free() < LIMIT / 2 {
+            self.room.notified().await;
+        }
+        self.wanted.store(false, Ordering::SeqCst);
+    }
+
+    /// Puts a claim on the books.
+    pub(super) fn lease(self: &Arc<Self>, claim: &Claim) -> Arc<Lease> {
+        let attempts: Vec<Attempt> = claim
+            .recipients
+            .iter()
+            .map(|claimed| Attempt {
+                message: claim.message.key,
+                recipient: claimed.recipient.index,
+                epoch: claimed.epoch,
+            })
+            .collect();
+        self.recipients.fetch_add(attempts.len(), Ordering::Relaxed);
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let lease = Arc::new(Lease {
+            window: self.clone(),
+            serial,
+            attempts,
+            until: AtomicI64::new(claim.until.as_millisecond()),
+            any_lost: AtomicBool::new(false),
+            lost: Mutex::new(Vec::new()),
+        });
+        self.leases.lock().insert(serial, Arc::downgrade(&lease));
+        lease
+    }
+
+    /// Leases that are to be renewed now.
+    pub(super) fn ending(&self, now: Timestamp) -> Vec<Arc<Lease>> {
+        let limit = later(now, RENEW_BELOW).as_millisecond();
+        // A lease that ends here takes the lock itself: it is given back before any is let go.
+        let mut leases: Vec<Arc<Lease>> = self.leases.lock().values().filter_map(Weak::upgrade).collect();
+        leases.retain(|lease| lease.until.load(Ordering::Relaxed) < limit);
+        leases
+    }
+
+    /// Keeps a body at hand if there is memory for it.
+    pub(super) fn hold(self: &Arc<Self>, body: Body) -> Option<Arc<HeldBody>> {
+        let octets = if let Body::Memory(bytes) = &body { bytes.len() } else { 0 };
+        if self.body_octets.fetch_add(octets, Ordering::Relaxed) + octets > self.body_limit {
+            self.body_octets.fetch_sub(octets, Ordering::Relaxed);
+            return None;
+        }
+        Some(Arc::new(HeldBody { body, octets, window: self.clone() }))
+    }
+}
+
+/// A lease on some recipients of one message, while any of them is in hand.
+#[derive(Debug)]
+pub(super) struct Lease {
+    window: Arc<Window>,
+    serial: u64,
+    attempts: Vec<Attempt>,
+    until: AtomicI64,
+    any_lost: AtomicBool,
+    lost: Mutex<Vec<u32>>,
+}
+
+impl Lease {
+    /// All attempts under it.
+    pub(super) fn attempts(&self) -> &[Attempt] {
+        &self.attempts
+    }
+
+    /// It was renewed until then, but for `lost`: recipients that are not ours any more.
+    pub(super) fn renewed(&self, until: Timestamp, lost: &[Attempt]) {
+        self.until.store(until.as_millisecond(), Ordering::Relaxed);
+        let lost = lost.iter().filter(|attempt| self.attempts.contains(attempt)).map(|attempt| attempt.recipient);
+        let mut known = self.lost.lock();
+        known.extend(lost);
+        self.any_lost.store(!known.is_empty(), Ordering::Release);
+    }
+
+    /// Whether the recipient is still ours.
+    pub(super) fn holds(&self, recipient: u32, now: Timestamp) -> bool {
+        now.as_millisecond() < self.until.load(Ordering::Relaxed)
+            && !(self.any_lost.load(Ordering::Acquire) && self.lost.lock().contains(&recipient))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let window = &self.window;
+        window.leases.lock().remove(&self.serial);
+        window.recipients.fetch_sub(self.attempts.len(), Ordering::Relaxed);
+        if window.wanted.load(Ordering::SeqCst) && window.free() >= LIMIT / 2 {
+            window.room.notify_one();
+        }
+    }
+}
+
+/// A body in memory, counted.
+#[derive(Debug)]
+pub(super) struct HeldBody {
+    /// The body.
+    pub(super) body: Body,
+    octets: usize,
+    window: Arc<Window>,
+}
+
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        self.window.body_octets.fetch_sub(self.octets, Ordering::Relaxed);
+    }
+}

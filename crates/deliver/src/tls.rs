@@ -1,0 +1,135 @@
+//! TLS towards next hops: one configuration that takes any certificate, one that verifies.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The client configurations. Sessions are resumed within each.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    any: Arc<ClientConfig>,
+    verified: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// With the roots of `ca_file` (PEM), or the built-in ones.
+    pub fn new(ca_file: Option<&Path>) -> Result<Self, String> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = || {
+            ClientConfig::builder_with_provider(provider.clone())
+                .with_safe_default_protocol_versions()
+                .map_err(|error| format!("TLS: {error}"))
+        };
+        let any = builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
+            .with_no_client_auth();
+        let verified = builder()?.with_root_certificates(roots(ca_file)?).with_no_client_auth();
+        Ok(Tls { any: Arc::new(any), verified: Arc::new(verified) })
+    }
+
+    /// Secures a connection to the server `name` (a name or an address). The error is for people.
+    pub async fn connect(
+        &self,
+        name: &str,
+        verify: bool,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, String> {
+        let server =
+            ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} cannot be in a certificate"))?;
+        let config = if verify { &self.verified } else { &self.any };
+        TlsConnector::from(config.clone()).connect(server, stream).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What the log says of a secured connection: `TLSv1.3 with TLS13_AES_256_GCM_SHA384`.
+pub fn describe(stream: &TlsStream<TcpStream>) -> String {
+    let (_, connection) = stream.get_ref();
+    let version = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        _ => "TLS",
+    };
+    match connection.negotiated_cipher_suite() {
+        Some(suite) => format!("{version} with {:?}", suite.suite()),
+        None => version.to_owned(),
+    }
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+    let Some(path) = ca_file else {
+        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    };
+    let wrong = |why: String| format!("delivery.ca_file {}: {why}", path.display());
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        store.add(certificate).map_err(|error| wrong(error.to_string()))?;
+    }
+    if store.is_empty() {
+        return Err(wrong("no certificate in it (PEM is expected)".into()));
+    }
+    Ok(store)
+}
+
+/// Takes any certificate: opportunistic TLS guards against listeners, not against impostors (RFC 7435).
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_without_certificates_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, "nothing\n").unwrap();
+        let error = Tls::new(Some(&path)).unwrap_err();
+        assert!(error.contains("ca.pem") && error.contains("no certificate"), "{error}");
+        assert!(Tls::new(Some(&folder.path().join("none.pem"))).unwrap_err().contains("none.pem"));
+        assert!(Tls::new(None).is_ok());
+    }
+}

@@ -1,0 +1,139 @@
+//! The operator's queue work: look, try again, delete.
+
+use super::request::{JsonBody, MAX_LIMIT, Page, Selection, parse_id};
+use super::shapes::{Entry, Listing, Totals, Touched};
+use super::{audit, body as content};
+use crate::connection::Peer;
+use crate::error::ApiError;
+use crate::router::Shared;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use smtp_queue::{Filter, MessageDetail, Store, StoreError};
+use std::sync::Arc;
+
+/// `GET /api/v1/queue`: one page of messages, by id.
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Listing>, ApiError> {
+    let Query(page) = page.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    let (filter, after, limit) = page.parse()?;
+    let found = store(&shared)?.list(filter, after, limit).await?;
+    let next = match found.last() {
+        Some(last) if found.len() >= limit => Some(last.message.id.to_string()),
+        _ => None,
+    };
+    let messages = found
+        .into_iter()
+        .map(|one| Entry::new(one.message, one.recipients))
+        .collect();
+    Ok(Json(Listing { messages, next }))
+}
+
+/// `GET /api/v1/queue/{id}`: one message with all its recipients.
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Entry>, ApiError> {
+    let found = find(&*store(&shared)?, &id).await?;
+    Ok(Json(Entry::new(found.message, found.recipients)))
+}
+
+/// `GET /api/v1/queue/{id}/body`: the content as it is stored.
+pub(crate) async fn body(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let store = store(&shared)?;
+    let found = find(&*store, &id).await?;
+    let stored = store.body(&found.message).await?;
+    let body = content::stream(stored).await;
+    let body = body.map_err(|error| ApiError::new(500, "storage_damaged", format!("no content: {error}")))?;
+    let name = format!("attachment; filename=\"{}.eml\"", found.message.id);
+    let headers = [
+        (header::CONTENT_TYPE, "message/rfc822".to_owned()),
+        (header::CONTENT_DISPOSITION, name),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// `GET /api/v1/queue/stats`: totals, kept by the store as it goes.
+pub(crate) async fn stats(State(shared): State<Shared>) -> Result<Json<Totals>, ApiError> {
+    Ok(Json(store(&shared)?.stats().await?.into()))
+}
+
+/// `POST /api/v1/queue/retry`: queued and deferred recipients are due now.
+pub(crate) async fn retry(
+    State(shared): State<Shared>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    JsonBody(selection): JsonBody<Selection>,
+) -> Result<Json<Touched>, ApiError> {
+    let store = store(&shared)?;
+    let dry_run = selection.dry_run;
+    let (filter, words) = selection.parse()?;
+    if dry_run {
+        return Ok(Json(Touched {
+            touched: count(&*store, filter, can_retry).await?,
+        }));
+    }
+    let touched = store.retry(filter, Timestamp::now()).await?;
+    shared.rooms.wake();
+    audit(&shared, peer, "retry", &words, touched);
+    Ok(Json(Touched { touched }))
+}
+
+/// `POST /api/v1/queue/delete`: messages go without a word to their senders.
+pub(crate) async fn delete(
+    State(shared): State<Shared>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    JsonBody(selection): JsonBody<Selection>,
+) -> Result<Json<Touched>, ApiError> {
+    let store = store(&shared)?;
+    let dry_run = selection.dry_run;
+    let (filter, words) = selection.parse()?;
+    if dry_run {
+        return Ok(Json(Touched {
+            touched: count(&*store, filter, |_| true).await?,
+        }));
+    }
+    let touched = store.delete(filter).await?;
+    audit(&shared, peer, "delete", &words, touched);
+    Ok(Json(Touched { touched }))
+}
+
+fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {
+    let message = "the store is still being recovered; try again soon";
+    shared
+        .rooms
+        .store()
+        .ok_or_else(|| ApiError::new(503, "starting", message))
+}
+
+async fn find(store: &dyn Store, id: &str) -> Result<MessageDetail, ApiError> {
+    let found = store.show(parse_id(id)?).await?;
+    found.ok_or_else(|| ApiError::not_found("no message of that id in the queue"))
+}
+
+fn can_retry(state: smtp_queue::State) -> bool {
+    matches!(state, smtp_queue::State::Queued | smtp_queue::State::Deferred)
+}
+
+/// How many messages a change would touch, page by page.
+async fn count(
+    store: &dyn Store,
+    filter: Filter,
+    touches: impl Fn(smtp_queue::State) -> bool,
+) -> Result<u64, StoreError> {
+    let mut total = 0;
+    let mut after = None;
+    loop {
+        let page = store.list(filter.clone(), after, MAX_LIMIT).await?;
+        let touched = |one: &&smtp_queue::MessageSummary| one.recipients.iter().any(|r| touches(r.state));
+        total += page.iter().filter(touched).count() as u64;
+        match page.last() {
+            Some(last) if page.len() >= MAX_LIMIT => after = Some(last.message.id),
+            _ => return Ok(total),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Signals, and the drain.
+//!
+//! SIGHUP reloads. SIGTERM and SIGINT start the drain; a second one skips to its end.
+
+use crate::exit::{Exit, Failure};
+use crate::rooms::House;
+use smtp_queue::Queue;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long transactions in progress, and replies after a final dot, are waited for.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Reload,
+    /// With the signal's name.
+    Stop(&'static str),
+}
+
+/// The signals that the server listens to.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn install() -> Result<Signals, Failure> {
+        let install = |kind| {
+            signal(kind)
+                .map_err(|e| Failure::new(Exit::Temporary, format_args!("cannot listen to signals: {e}")))
+        };
+        Ok(Signals {
+            hangup: install(SignalKind::hangup())?,
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next signal.
+    pub(crate) async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.hangup.recv() => Request::Reload,
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+        }
+    }
+
+    /// The next signal to stop; others are passed over.
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await == Request::Reload {}
+    }
+}
+
+/// Ends reception and delivery in good order: not ready, 421 for new connections, transactions may finish; mail
+/// before its final dot is given back, after it the reply is awaited. Returns when both are done, at their limit,
+/// or at a second signal.
+pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, reason: &'static str) {
+    house.draining(reason);
+    // From here on what is received waits in the store for the next start.
+    queue.disconnect();
+    let both = async {
+        tokio::join!(
+            async {
+                if let Some(reception) = house.reception() {
+                    reception.drain(DRAIN_LIMIT).await;
+                }
+            },
+            async {
+                if let Some(delivery) = house.delivery() {
+                    delivery.drain(DRAIN_LIMIT).await;
+                }
+            }
+        )
+    };
+    tokio::select! {
+        _ = both => {}
+        () = signals.stop() => {}
+    }
+}

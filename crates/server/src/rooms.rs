@@ -1,0 +1,309 @@
+//! The rooms of the running server, and what HTTP may know of them.
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rand::Rng;
+use serde_json::{Value as Json, json};
+use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources};
+use smtp_deliver::Delivery;
+use smtp_http::{Check, Reloaded, Rooms};
+use smtp_observe::{Event, Gauges, Level, LogSettings, Observer};
+use smtp_queue::{Queue, State, Store};
+use smtp_receive::Reception;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Version of the product.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Letters and digits of a password that is made at start: 20 of them are 119 bits.
+const PASSWORD_LENGTH: usize = 20;
+/// How long the store may take to answer before the server calls itself not ready.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Everything that runs. Rooms are added as they open.
+pub(crate) struct House {
+    /// What is in force; shared with every room.
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    /// The same with its origins.
+    pub(crate) loaded: ArcSwap<Loaded>,
+    pub(crate) sources: Sources,
+    pub(crate) observer: Observer,
+    /// From 1, one more with each reload.
+    pub(crate) generation: AtomicU64,
+    pub(crate) last_reload_succeeded: AtomicBool,
+    pub(crate) reloading: tokio::sync::Mutex<()>,
+    password: Arc<str>,
+    started: Instant,
+    draining: AtomicBool,
+    http_addresses: OnceLock<Vec<SocketAddr>>,
+    metrics_addresses: OnceLock<Vec<SocketAddr>>,
+    queue: OnceLock<Queue>,
+    delivery: OnceLock<Arc<Delivery>>,
+    reception: OnceLock<Arc<Reception>>,
+}
+
+impl House {
+    pub(crate) fn new(loaded: Loaded, sources: Sources) -> Arc<House> {
+        let password = loaded.config.admin.password.as_ref();
+        let password = password.map_or_else(new_password, |password| password.expose().into());
+        Arc::new(House {
+            observer: Observer::new(log_settings(&loaded.config)),
+            config: Arc::new(ArcSwap::from_pointee(loaded.config.clone())),
+            loaded: ArcSwap::from_pointee(loaded),
+            sources,
+            generation: AtomicU64::new(1),
+            last_reload_succeeded: AtomicBool::new(true),
+            reloading: tokio::sync::Mutex::default(),
+            password,
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            http_addresses: OnceLock::new(),
+            metrics_addresses: OnceLock::new(),
+            queue: OnceLock::new(),
+            delivery: OnceLock::new(),
+            reception: OnceLock::new(),
+        })
+    }
+
+    /// The first lines of the log.
+    pub(crate) fn announce(&self) {
+        let config = self.config.load();
+        let storage = config.storage.path.display().to_string();
+        let profile = config.profile.name();
+        self.observer.emit(Event::Starting {
+            version: VERSION,
+            profile,
+            storage: &storage,
+        });
+        for warning in &self.loaded.load().warnings {
+            self.observer.emit(Event::ConfigWarning { warning });
+        }
+    }
+
+    pub(crate) fn http_opened(&self, server: &smtp_http::Server) {
+        // Each room opens once.
+        let _ = self.http_addresses.set(server.addresses().to_vec());
+        let _ = self.metrics_addresses.set(server.metrics_addresses().to_vec());
+    }
+
+    pub(crate) fn queue_opened(&self, queue: Queue) {
+        let _ = self.queue.set(queue);
+    }
+
+    pub(crate) fn delivery_started(&self, delivery: Arc<Delivery>) {
+        let _ = self.delivery.set(delivery);
+    }
+
+    pub(crate) fn reception_started(&self, reception: Arc<Reception>) {
+        let _ = self.reception.set(reception);
+    }
+
+    pub(crate) fn delivery(&self) -> Option<&Arc<Delivery>> {
+        self.delivery.get()
+    }
+
+    pub(crate) fn reception(&self) -> Option<&Arc<Reception>> {
+        self.reception.get()
+    }
+
+    /// Addresses of health and API.
+    pub(crate) fn http_addresses(&self) -> &[SocketAddr] {
+        self.http_addresses.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Addresses of the SMTP listeners.
+    pub(crate) fn smtp_addresses(&self) -> Vec<SocketAddr> {
+        self.reception()
+            .map(|reception| reception.addresses())
+            .unwrap_or_default()
+    }
+
+    /// The password that was made at this start, when none is configured.
+    pub(crate) fn made_password(&self) -> Option<&str> {
+        self.config
+            .load()
+            .admin
+            .password
+            .is_none()
+            .then_some(&*self.password)
+    }
+
+    /// From now on the server is not ready.
+    pub(crate) fn draining(&self, reason: &str) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.observer.emit(Event::Stopping { reason });
+    }
+
+    /// The last line of the log.
+    pub(crate) fn stopped(&self, queued: u64) {
+        let totals = self.observer.totals();
+        self.observer.emit(Event::Stopped {
+            received: totals.received,
+            delivered: totals.delivered,
+            deferred: totals.deferred,
+            queued,
+            uptime: self.started.elapsed(),
+        });
+    }
+
+    /// Whether the listeners are open, for readiness.
+    fn check_listeners(&self) -> Check {
+        let result = match self.reception() {
+            None => Err("not open yet".to_owned()),
+            Some(reception) => reception.alive(),
+        };
+        Check {
+            name: "listeners",
+            ok: result.is_ok(),
+            detail: result.err().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the store answers, and has room for a message.
+    async fn check_storage(&self) -> Check {
+        let failed = |detail: String| Check {
+            name: "storage",
+            ok: false,
+            detail,
+        };
+        let Some(queue) = self.queue.get() else {
+            return failed("recovering".into());
+        };
+        match tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
+            Err(_) => failed("the store does not answer".into()),
+            Ok(Err(error)) => failed(error.to_string()),
+            Ok(Ok(_)) if !queue.spool().has_room(0) => failed("the disk is nearly full".into()),
+            Ok(Ok(_)) => Check {
+                name: "storage",
+                ok: true,
+                detail: String::new(),
+            },
+        }
+    }
+
+    fn check_draining(&self) -> Check {
+        let draining = self.draining.load(Ordering::Relaxed);
+        let detail = if draining { "the server is stopping" } else { "" };
+        Check {
+            name: "draining",
+            ok: !draining,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Level and format of the log; without a format, text on a terminal.
+pub(crate) fn log_settings(config: &Config) -> LogSettings {
+    let level = match config.logging.level {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Info => Level::Info,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Error => Level::Error,
+    };
+    let json = match config.logging.format {
+        Some(format) => format == LogFormat::Json,
+        None => !std::io::stdout().is_terminal(),
+    };
+    LogSettings { level, json }
+}
+
+fn new_password() -> Arc<str> {
+    let letters = rand::rng()
+        .sample_iter(rand::distr::Alphanumeric)
+        .take(PASSWORD_LENGTH);
+    letters.map(char::from).collect::<String>().into()
+}
+
+#[async_trait]
+impl Rooms for House {
+    fn alive(&self) -> Result<(), String> {
+        self.reception().map_or(Ok(()), |reception| reception.alive())?;
+        self.delivery().map_or(Ok(()), |delivery| delivery.alive())
+    }
+
+    async fn ready(&self) -> Vec<Check> {
+        vec![
+            self.check_listeners(),
+            self.check_storage().await,
+            self.check_draining(),
+        ]
+    }
+
+    async fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges {
+            config_generation: self.generation.load(Ordering::Relaxed),
+            config_last_reload_success: self.last_reload_succeeded.load(Ordering::Relaxed),
+            draining: self.draining.load(Ordering::Relaxed),
+            ..Gauges::default()
+        };
+        if let Some(delivery) = self.delivery() {
+            let figures = delivery.figures();
+            gauges.delivery_connections = figures.connections;
+            gauges.delivery_in_progress = figures.in_progress;
+            gauges.destinations_down = figures.destinations_down;
+        }
+        if let Some(queue) = self.queue.get() {
+            gauges.storage_free_bytes = queue.spool().free_bytes();
+            if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
+                let age = |due: Timestamp| Timestamp::now().duration_since(due).as_secs_f64().max(0.0);
+                gauges.queue_depth = stats.messages;
+                gauges.recipients = State::ALL
+                    .map(State::name)
+                    .into_iter()
+                    .zip(stats.recipients)
+                    .collect();
+                gauges.oldest_due_seconds = stats.oldest_due.map_or(0.0, age);
+            }
+        }
+        gauges
+    }
+
+    fn store(&self) -> Option<Arc<dyn Store>> {
+        self.queue.get().map(|queue| queue.store().clone())
+    }
+
+    fn wake(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.wake();
+        }
+    }
+
+    fn admin_password(&self) -> Option<Arc<str>> {
+        Some(self.password.clone())
+    }
+
+    async fn reload(&self) -> Result<Reloaded, String> {
+        self.reload_configuration().await
+    }
+
+    fn config(&self) -> Json {
+        smtp_config::show_values(&self.loaded.load()).into()
+    }
+
+    fn status(&self) -> Json {
+        let config = self.config.load();
+        let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        json!({
+            "version": VERSION,
+            "profile": config.profile.name(),
+            "hostname": config.server.hostname,
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "draining": self.draining.load(Ordering::Relaxed),
+            "connections": self.reception().map_or(0, |reception| reception.connections()),
+            "listeners": {
+                "smtp": text(&self.smtp_addresses()),
+                "http": text(self.http_addresses()),
+                "metrics": text(self.metrics_addresses.get().map_or(&[], Vec::as_slice)),
+            },
+            "config": {
+                "generation": self.generation.load(Ordering::Relaxed),
+                "last_reload_succeeded": self.last_reload_succeeded.load(Ordering::Relaxed),
+                "file": self.loaded.load().file.as_ref().map(|file| file.display().to_string()),
+            },
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! `run`: starts the rooms in their order, and stays until they are to stop.
+//!
+//! 1. Read the configuration; what is wrong ends here (78), before storage is touched.
+//! 2. Health: liveness answers from now on, readiness says what is missing.
+//! 3. Open the store: lock, migrate, recover (74, 75).
+//! 4. Start delivery.
+//! 5. Bind and start the SMTP listeners: only what can be kept is accepted.
+//! 6. Ready; reloads and, at last, the drain.
+
+use crate::cli::SourceArgs;
+use crate::exit::{Exit, Failure};
+use crate::lifecycle::{self, Request, Signals};
+use crate::rooms::House;
+use crate::sources;
+use crate::welcome;
+use smtp_config::{Config, Loaded, Sources};
+use smtp_deliver::Delivery;
+use smtp_http::{MetricsSettings, Settings};
+use smtp_observe::Event;
+use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
+use smtp_queue::{Queue, StoreError};
+use smtp_receive::Reception;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long what still runs may take when everything is closed.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Runs the server until it is told to stop.
+pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
+    let sources = args.sources();
+    let loaded = sources::load(&sources)?;
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("smtp-server")
+        .build()
+        .map_err(|e| Failure::new(Exit::Temporary, format_args!("cannot start threads: {e}")))?;
+    let result = runtime.block_on(serve(loaded, sources));
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
+}
+
+/// As many open files as the system allows: each connection is one.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // With fewer the connection limit comes earlier; that is no reason not to start.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+async fn serve(loaded: Loaded, sources: Sources) -> Result<(), Failure> {
+    let mut signals = Signals::install()?;
+    let house = House::new(loaded, sources);
+    house.announce();
+    let http = open_http(&house).await?;
+    let result = keep_mail(&house, &mut signals).await;
+    http.stop().await;
+    house.observer.flush();
+    result
+}
+
+/// The HTTP listeners, served by a task.
+struct RunningHttp {
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl RunningHttp {
+    async fn stop(self) {
+        // Either may be gone already; then there is nothing to wait for.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+async fn open_http(house: &Arc<House>) -> Result<RunningHttp, Failure> {
+    let settings = http_settings(&house.config.load());
+    let server = smtp_http::bind(settings, house.observer.clone())
+        .await
+        .map_err(|e| Failure::new(Exit::Unavailable, e))?;
+    house.http_opened(&server);
+    let (stop, stopped) = oneshot::channel();
+    let rooms = house.clone();
+    let task = tokio::spawn(server.serve(rooms, async {
+        let _ = stopped.await;
+    }));
+    Ok(RunningHttp { stop, task })
+}
+
+fn http_settings(config: &Config) -> Settings {
+    let on = |port| listen(&config.http.host, port);
+    let metrics = config.metrics.enabled.then(|| MetricsSettings {
+        path: config.metrics.path.clone(),
+        listen: if config.metrics.port == config.http.port {
+            Vec::new()
+        } else {
+            on(config.metrics.port)
+        },
+    });
+    Settings {
+        listen: on(config.http.port),
+        metrics,
+    }
+}
+
+/// On a system without IPv6 `::` becomes IPv4's, and `::1` is left to its IPv4 companion.
+fn listen(hosts: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    let has_ipv6 = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    let usable = hosts.iter().filter_map(|host| match host {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !has_ipv6 => Some(IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) if !has_ipv6 && hosts.len() > 1 => None,
+        host => Some(*host),
+    });
+    let addresses: BTreeSet<SocketAddr> = usable.map(|host| SocketAddr::new(host, port)).collect();
+    addresses.into_iter().collect()
+}
+
+/// Opens the store, lets mail in and out until a signal, and closes the store whatever happened.
+async fn keep_mail(house: &Arc<House>, signals: &mut Signals) -> Result<(), Failure> {
+    let queue = tokio::select! {
+        queue = open_store(house) => queue?,
+        // Nothing was accepted yet, and a recovery that is broken off starts anew.
+        () = signals.stop() => return Ok(()),
+    };
+    house.queue_opened(queue.clone());
+    let result = move_mail(house, &queue, signals).await;
+    let queued = queue.store().stats().await.map_or(0, |stats| stats.messages);
+    let closed = queue.store().close().await;
+    house.stopped(queued);
+    result?;
+    closed.map_err(|e| store_failure(&house.config.load(), &e))
+}
+
+async fn open_store(house: &Arc<House>) -> Result<Queue, Failure> {
+    let config = house.config.load_full();
+    let settings = SqliteSettings {
+        path: config.storage.path.clone(),
+        min_free: config.storage.min_free,
+        memory_budget: config.storage.memory_budget,
+    };
+    let observer = house.observer.clone();
+    match tokio::task::spawn_blocking(move || SqliteStore::open(settings, observer)).await {
+        Ok(Ok((store, spool))) => Ok(Queue::new(store, spool)),
+        Ok(Err(error)) => Err(store_failure(&config, &error)),
+        Err(error) => Err(Failure::new(
+            Exit::Io,
+            format_args!("opening the store broke off: {error}"),
+        )),
+    }
+}
+
+/// What cannot be opened now may be free later (75); what is damaged will not mend by itself (74).
+fn store_failure(config: &Config, error: &StoreError) -> Failure {
+    let exit = match error {
+        StoreError::Full(_) | StoreError::Unavailable(_) => Exit::Temporary,
+        StoreError::Damaged(_) | StoreError::Closed => Exit::Io,
+    };
+    Failure::new(
+        exit,
+        format_args!("storage.path {}: {error}", config.storage.path.display()),
+    )
+}
+
+/// Delivery, then reception; reloads until a signal to stop; the drain.
+async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> Result<(), Failure> {
+    let delivery = Delivery::start(house.config.clone(), queue.clone(), house.observer.clone())
+        .map_err(|reason| Failure::new(Exit::Config, reason))?;
+    house.delivery_started(delivery.clone());
+    let started = start_reception(house, queue).await;
+    if started.is_err() {
+        delivery.drain(LAST_WAIT).await;
+    }
+    started?;
+    let reason = wait_for_stop(house, signals).await;
+    lifecycle::drain(house, queue, signals, reason).await;
+    Ok(())
+}
+
+/// The SMTP listeners come last: from the first connection on, everything behind them works.
+async fn start_reception(house: &Arc<House>, queue: &Queue) -> Result<(), Failure> {
+    let unavailable = |e: std::io::Error| Failure::new(Exit::Unavailable, e);
+    let reception = Reception::bind(house.config.clone(), queue.clone(), house.observer.clone());
+    let reception = Arc::new(reception.map_err(unavailable)?);
+    reception.start().map_err(unavailable)?;
+    house.reception_started(reception);
+    let queued_messages = queue.store().stats().await.map_or(0, |stats| stats.messages);
+    house.observer.emit(Event::Ready { queued_messages });
+    welcome::greet(house)
+}
+
+/// Serves reloads; gives the name of the signal that ends it.
+async fn wait_for_stop(house: &Arc<House>, signals: &mut Signals) -> &'static str {
+    loop {
+        match signals.next().await {
+            // The outcome is in the log; a signal has nobody to answer to.
+            Request::Reload => drop(house.reload_configuration().await),
+            Request::Stop(reason) => return reason,
+        }
+    }
+}

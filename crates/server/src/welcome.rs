@@ -1,0 +1,74 @@
+//! What a developer reads when the server has started: where it is, the password, and one line to try.
+
+use crate::exit::Failure;
+use crate::output::{print, remark};
+use crate::rooms::{House, VERSION};
+use smtp_config::Profile;
+use smtp_deliver::local::capture_folder;
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+/// Greets by profile. In production the log says everything.
+pub(crate) fn greet(house: &House) -> Result<(), Failure> {
+    let config = house.config.load();
+    match config.profile {
+        Profile::Production => Ok(()),
+        Profile::Development => print(&text(house)),
+        Profile::Testing => {
+            // Standard output is the log's alone, for programs that read it.
+            if let Some(password) = house.made_password() {
+                remark(&format!("admin password: {password}"));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn text(house: &House) -> String {
+    let config = house.config.load();
+    let mut text = format!("\nsmtp-server {VERSION}, development profile\n\n");
+    let mut line = |name: &str, what: String| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  {name:<10}{what}");
+    };
+    let (smtp, http) = (house.smtp_addresses(), house.http_addresses());
+    line("SMTP", list(&smtp, ""));
+    line(
+        "HTTP",
+        format!("{} (health, metrics, admin API)", list(http, "http://")),
+    );
+    line(
+        "Admin",
+        match house.made_password() {
+            Some(password) => format!("user admin, password {password} (for this run)"),
+            None => "user admin, password as configured".into(),
+        },
+    );
+    if config.delivery.capture {
+        let folder = capture_folder(&config);
+        line(
+            "Mail",
+            format!(
+                "every recipient is accepted; nothing leaves this machine: see {}/new",
+                folder.display()
+            ),
+        );
+    }
+    if let Some(address) = smtp.first() {
+        line(
+            "Try",
+            format!(
+                "printf 'Subject: Hello\\n\\nIt works.\\n' | curl smtp://{address} --mail-from ann@example.com --mail-rcpt bob@example.com -T -"
+            ),
+        );
+    }
+    text + "\n"
+}
+
+fn list(addresses: &[SocketAddr], scheme: &str) -> String {
+    addresses
+        .iter()
+        .map(|address| format!("{scheme}{address}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
