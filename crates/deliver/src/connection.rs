@@ -79,14 +79,27 @@ impl Connection {
     pub async fn open(endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Self, Failure> {
         let relay = relay_name(endpoint);
         let stream = connect(endpoint, &relay, settings.connect_timeout).await?;
-        let mut wire = Wire::new(Stream::Plain(stream), settings.hostname, &relay, settings.final_timeout);
+        let mut wire = Wire::new(
+            Stream::Plain(stream),
+            settings.hostname,
+            &relay,
+            settings.final_timeout,
+        );
         wire.ready().await?;
         let mut tls = None;
         if settings.policy != TlsPolicy::None {
             (wire, tls) = secure(wire, endpoint, settings, &relay).await?;
         }
         let name = endpoint.name.clone();
-        Ok(Connection { wire, relay, name, tls, opened: Instant::now(), uses: 0, closed: false })
+        Ok(Connection {
+            wire,
+            relay,
+            name,
+            tls,
+            opened: Instant::now(),
+            uses: 0,
+            closed: false,
+        })
     }
 
     /// Sends one message. The connection can be used again when this is `Ok` and [`Connection::is_open`].
@@ -118,7 +131,11 @@ impl Connection {
         gate: &dyn Gate,
     ) -> Result<Outcome, Failure> {
         let mut block = std::mem::take(self.wire.client.output());
-        let mut encoder = if chunked { None } else { Some(DotStuffer::default()) };
+        let mut encoder = if chunked {
+            None
+        } else {
+            Some(DotStuffer::default())
+        };
         match body {
             Body::Memory(bytes) => {
                 let mut rest = &bytes[..];
@@ -165,7 +182,9 @@ impl Connection {
         self.wire.client.content_sent();
         let step = match written {
             Ok(()) => self.wire.advance().await,
-            Err(failure) => timeout(EARLY_REPLY, self.wire.advance()).await.unwrap_or(Err(failure)),
+            Err(failure) => timeout(EARLY_REPLY, self.wire.advance())
+                .await
+                .unwrap_or(Err(failure)),
         };
         match step {
             Ok(ClientStep::Finished(outcome)) => Ok(outcome),
@@ -205,7 +224,12 @@ impl Connection {
 
     /// Whether it can carry another message, and is not older than `life`.
     pub fn is_open(&self, life: Duration) -> bool {
-        let used_up = self.wire.client.capabilities().mail_max.is_some_and(|most| self.uses as usize >= most);
+        let used_up = self
+            .wire
+            .client
+            .capabilities()
+            .mail_max
+            .is_some_and(|most| self.uses as usize >= most);
         !self.closed && !used_up && self.opened.elapsed() < life
     }
 
@@ -231,13 +255,23 @@ impl Connection {
     }
     /// Most recipients of one message here.
     pub fn recipient_limit(&self) -> usize {
-        self.wire.client.capabilities().rcpt_max.unwrap_or(100).clamp(1, 1000)
+        self.wire
+            .client
+            .capabilities()
+            .rcpt_max
+            .unwrap_or(100)
+            .clamp(1, 1000)
     }
 }
 
 /// What the log calls a server.
 pub fn relay_name(endpoint: &Endpoint) -> String {
-    format!("{}[{}]:{}", endpoint.name, endpoint.address.ip(), endpoint.address.port())
+    format!(
+        "{}[{}]:{}",
+        endpoint.name,
+        endpoint.address.ip(),
+        endpoint.address.port()
+    )
 }
 
 async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<TcpStream, Failure> {
@@ -250,7 +284,11 @@ async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<Tc
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("timed out after {} s", limit.as_secs_f32()),
     };
-    Err(Failure::Connection(Reply::with(451, Enhanced(4, 4, 1), format!("connect to {relay}: {why}"))))
+    Err(Failure::Connection(Reply::with(
+        451,
+        Enhanced(4, 4, 1),
+        format!("connect to {relay}: {why}"),
+    )))
 }
 
 /// STARTTLS and EHLO again, if the server offers it.
@@ -266,7 +304,11 @@ async fn secure(
         Failure::Connection(Reply::with(451, Enhanced(4, 7, 4), text))
     };
     if !wire.client.capabilities().starttls {
-        return if optional { Ok((wire, None)) } else { Err(not_offered("does not offer it")) };
+        return if optional {
+            Ok((wire, None))
+        } else {
+            Err(not_offered("does not offer it"))
+        };
     }
     wire.client.start_tls();
     match wire.advance().await? {
@@ -296,7 +338,9 @@ fn encode(encoder: &mut Option<DotStuffer>, chunk: &[u8], block: &mut Vec<u8>) {
 }
 
 fn same_for_all(count: usize, phase: Phase, reply: Reply) -> Outcome {
-    Outcome { recipients: vec![(phase, reply); count] }
+    Outcome {
+        recipients: vec![(phase, reply); count],
+    }
 }
 
 fn after_dot(failure: Failure) -> Failure {

@@ -150,7 +150,11 @@ impl<J: Load> Destination<J> {
         if let Some(lane) = self.parked.pop() {
             return Pushed::Wake(lane);
         }
-        if self.start_lane() { Pushed::Spawn } else { Pushed::Waits }
+        if self.start_lane() {
+            Pushed::Spawn
+        } else {
+            Pushed::Waits
+        }
     }
 
     /// A job that its lane cannot do goes back to the front; a lane to wake for it.
@@ -234,13 +238,24 @@ impl<J: Load> Destination<J> {
         if let Health::Down { until, .. } = self.health
             && now < until
         {
-            return Failed::Down { first: false, retry_in: until.duration_since(now), waiting: self.take_all() };
+            return Failed::Down {
+                first: false,
+                retry_in: until.duration_since(now),
+                waiting: self.take_all(),
+            };
         }
         self.failures = self.failures.saturating_add(1);
         let retry_in = backoff(self.failures);
-        self.health = Health::Down { until: now + retry_in, reason };
+        self.health = Health::Down {
+            until: now + retry_in,
+            reason,
+        };
         self.allowed = 1;
-        Failed::Down { first: true, retry_in, waiting: self.take_all() }
+        Failed::Down {
+            first: true,
+            retry_in,
+            waiting: self.take_all(),
+        }
     }
 
     /// A server was there but broke off in the middle of a message. Whether that happened so often in a
@@ -313,7 +328,9 @@ mod tests {
     fn slow_start_gives_two_lanes_then_one_more_a_run() {
         let now = Instant::now();
         let mut it = Destination::new(4);
-        let spawned = (0..100).filter(|_| matches!(it.push(Job(1), now), Pushed::Spawn)).count();
+        let spawned = (0..100)
+            .filter(|_| matches!(it.push(Job(1), now), Pushed::Spawn))
+            .count();
         assert_eq!(spawned, START);
         let lanes: Vec<usize> = (0..20)
             .map(|_| {
@@ -321,7 +338,10 @@ mod tests {
                 it.lanes
             })
             .collect();
-        assert_eq!(lanes, [2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]);
+        assert_eq!(
+            lanes,
+            [2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
+        );
     }
 
     #[test]
@@ -372,7 +392,11 @@ mod tests {
         }
         let first = it.take().unwrap();
         match it.failed(start, reason(), backoff) {
-            Failed::Down { first: true, retry_in, waiting } => {
+            Failed::Down {
+                first: true,
+                retry_in,
+                waiting,
+            } => {
                 assert_eq!((retry_in, waiting.len()), (Duration::from_secs(30), 4));
             }
             other => panic!("{other:?}"),
@@ -380,7 +404,10 @@ mod tests {
         assert_eq!(it.waiting_recipients(), 0);
         assert!(matches!(it.push(first, start), Pushed::Down(Job(2), _)));
         // The second lane that was connecting fails too: the same failure.
-        assert!(matches!(it.failed(start, reason(), backoff), Failed::Down { first: false, .. }));
+        assert!(matches!(
+            it.failed(start, reason(), backoff),
+            Failed::Down { first: false, .. }
+        ));
         assert!(!it.lane_ended() && !it.lane_ended());
 
         let later = start + Duration::from_secs(31);
@@ -389,7 +416,11 @@ mod tests {
         assert!(matches!(it.push(Job(1), later), Pushed::Waits));
         it.take().unwrap();
         match it.failed(later, reason(), backoff) {
-            Failed::Down { first: true, retry_in, waiting } => {
+            Failed::Down {
+                first: true,
+                retry_in,
+                waiting,
+            } => {
                 assert_eq!((retry_in, waiting.len()), (Duration::from_secs(60), 1));
             }
             other => panic!("{other:?}"),
@@ -400,7 +431,13 @@ mod tests {
         assert!(matches!(it.push(Job(1), recovery), Pushed::Spawn));
         it.push(Job(1), recovery);
         it.take().unwrap();
-        assert_eq!(it.succeeded(), Succeeded { recovered: true, spawn: true });
+        assert_eq!(
+            it.succeeded(),
+            Succeeded {
+                recovered: true,
+                spawn: true
+            }
+        );
         assert_eq!(it.failures, 0);
     }
 

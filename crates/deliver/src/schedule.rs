@@ -84,7 +84,9 @@ fn interval(attempts: u32, settings: &Delivery) -> Duration {
     // 64 steps of growth exceed every sensible maximum, and keep the power finite.
     let factor = GROWTH.powi(i32::try_from(attempts.min(64)).unwrap_or(64));
     let seconds = settings.retry_initial.as_secs_f64() * factor;
-    Duration::try_from_secs_f64(seconds).unwrap_or(settings.retry_max).min(settings.retry_max)
+    Duration::try_from_secs_f64(seconds)
+        .unwrap_or(settings.retry_max)
+        .min(settings.retry_max)
 }
 
 fn spread(length: Duration, dice: f64) -> Duration {
@@ -123,13 +125,18 @@ mod tests {
     fn intervals_start_at_five_minutes_and_grow_to_an_hour() {
         let settings = settings();
         let waits: Vec<i64> = (0..10)
-            .map(|attempts| match next_try(attempts, at(0), at(1000), &settings, 0.0) {
-                Next::At(time) => time.as_second() - 1000,
-                Next::GiveUp => panic!("given up"),
-            })
+            .map(
+                |attempts| match next_try(attempts, at(0), at(1000), &settings, 0.0) {
+                    Next::At(time) => time.as_second() - 1000,
+                    Next::GiveUp => panic!("given up"),
+                },
+            )
             .collect();
         assert_eq!(waits, [300, 450, 675, 1012, 1518, 2278, 3417, 3600, 3600, 3600]);
-        assert_eq!(next_try(u32::MAX, at(0), at(1000), &settings, 0.0), Next::At(at(4600)));
+        assert_eq!(
+            next_try(u32::MAX, at(0), at(1000), &settings, 0.0),
+            Next::At(at(4600))
+        );
     }
 
     #[test]
@@ -143,17 +150,28 @@ mod tests {
     #[test]
     fn the_last_try_is_at_the_end_and_nothing_after_it() {
         let settings = settings();
-        assert_eq!(next_try(50, at(0), at(431_000), &settings, 1.0), Next::At(at(432_000)));
-        assert_eq!(next_try(50, at(0), at(431_999), &settings, 0.0), Next::At(at(432_000)));
+        assert_eq!(
+            next_try(50, at(0), at(431_000), &settings, 1.0),
+            Next::At(at(432_000))
+        );
+        assert_eq!(
+            next_try(50, at(0), at(431_999), &settings, 0.0),
+            Next::At(at(432_000))
+        );
         assert_eq!(next_try(50, at(0), at(432_000), &settings, 0.0), Next::GiveUp);
-        let never = Delivery { expire_after: Duration::MAX, ..settings };
+        let never = Delivery {
+            expire_after: Duration::MAX,
+            ..settings
+        };
         assert_eq!(next_try(0, at(0), at(0), &never, 0.0), Next::At(at(300)));
     }
 
     #[test]
     fn back_off_doubles_up_to_the_maximum() {
         let settings = settings();
-        let waits: Vec<u64> = (1..10).map(|failures| backoff(failures, &settings, 0.0).as_secs()).collect();
+        let waits: Vec<u64> = (1..10)
+            .map(|failures| backoff(failures, &settings, 0.0).as_secs())
+            .collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
         assert_eq!(backoff(u32::MAX, &settings, 0.0).as_secs(), 3600);
         assert_eq!(backoff(0, &settings, 0.0).as_secs(), 30);
@@ -165,10 +183,31 @@ mod tests {
         assert!(!notice_due(false, None, at(0), at(14_399), &settings));
         assert!(notice_due(false, None, at(0), at(14_400), &settings));
         assert!(!notice_due(true, None, at(0), at(14_400), &settings));
-        assert!(!notice_due(false, Some(Notify::NEVER), at(0), at(14_400), &settings));
-        assert!(!notice_due(false, Some(Notify::FAILURE), at(0), at(14_400), &settings));
-        assert!(notice_due(false, Some(Notify::FAILURE.with(Notify::DELAY)), at(0), at(14_400), &settings));
-        let off = Delivery { delay_notice_after: Duration::ZERO, ..settings };
+        assert!(!notice_due(
+            false,
+            Some(Notify::NEVER),
+            at(0),
+            at(14_400),
+            &settings
+        ));
+        assert!(!notice_due(
+            false,
+            Some(Notify::FAILURE),
+            at(0),
+            at(14_400),
+            &settings
+        ));
+        assert!(notice_due(
+            false,
+            Some(Notify::FAILURE.with(Notify::DELAY)),
+            at(0),
+            at(14_400),
+            &settings
+        ));
+        let off = Delivery {
+            delay_notice_after: Duration::ZERO,
+            ..settings
+        };
         assert!(!notice_due(false, None, at(0), at(432_000), &off));
     }
 }

@@ -31,8 +31,13 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
             .with_no_client_auth();
-        let verified = builder()?.with_root_certificates(roots(ca_file)?).with_no_client_auth();
-        Ok(Tls { any: Arc::new(any), verified: Arc::new(verified) })
+        let verified = builder()?
+            .with_root_certificates(roots(ca_file)?)
+            .with_no_client_auth();
+        Ok(Tls {
+            any: Arc::new(any),
+            verified: Arc::new(verified),
+        })
     }
 
     /// Secures a connection to the server `name` (a name or an address). The error is for people.
@@ -42,10 +47,13 @@ impl Tls {
         verify: bool,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, String> {
-        let server =
-            ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} cannot be in a certificate"))?;
+        let server = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{name} cannot be in a certificate"))?;
         let config = if verify { &self.verified } else { &self.any };
-        TlsConnector::from(config.clone()).connect(server, stream).await.map_err(|error| error.to_string())
+        TlsConnector::from(config.clone())
+            .connect(server, stream)
+            .await
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -65,7 +73,9 @@ pub fn describe(stream: &TlsStream<TcpStream>) -> String {
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
     let Some(path) = ca_file else {
-        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+        return Ok(RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        });
     };
     let wrong = |why: String| format!("delivery.ca_file {}: {why}", path.display());
     let mut store = RootCertStore::empty();
@@ -128,8 +138,15 @@ mod tests {
         let path = folder.path().join("ca.pem");
         std::fs::write(&path, "nothing\n").unwrap();
         let error = Tls::new(Some(&path)).unwrap_err();
-        assert!(error.contains("ca.pem") && error.contains("no certificate"), "{error}");
-        assert!(Tls::new(Some(&folder.path().join("none.pem"))).unwrap_err().contains("none.pem"));
+        assert!(
+            error.contains("ca.pem") && error.contains("no certificate"),
+            "{error}"
+        );
+        assert!(
+            Tls::new(Some(&folder.path().join("none.pem")))
+                .unwrap_err()
+                .contains("none.pem")
+        );
         assert!(Tls::new(None).is_ok());
     }
 }

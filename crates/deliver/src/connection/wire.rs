@@ -76,7 +76,10 @@ impl Wire {
     pub(super) async fn advance(&mut self) -> Result<ClientStep, Failure> {
         let mut waiting: Option<(Phase, Instant)> = None;
         loop {
-            let step = self.client.step(&mut self.input).map_err(|error| self.broken(&error))?;
+            let step = self
+                .client
+                .step(&mut self.input)
+                .map_err(|error| self.broken(&error))?;
             if !matches!(step, ClientStep::Read) {
                 return Ok(step);
             }
@@ -157,12 +160,25 @@ impl Wire {
     }
 
     fn limit(&self, phase: Phase) -> Duration {
-        if phase == Phase::Final { self.final_timeout } else { phase.timeout() }
+        if phase == Phase::Final {
+            self.final_timeout
+        } else {
+            phase.timeout()
+        }
     }
 
     fn refused(&self, phase: Phase, reply: Reply) -> Reply {
-        let text = format!("host {} refused us at {}: {}", self.relay, phase.name(), reply.text);
-        Reply { code: reply.code, enhanced: reply.enhanced, text: text.into() }
+        let text = format!(
+            "host {} refused us at {}: {}",
+            self.relay,
+            phase.name(),
+            reply.text
+        );
+        Reply {
+            code: reply.code,
+            enhanced: reply.enhanced,
+            text: text.into(),
+        }
     }
 
     fn lost(&self, phase: Phase, error: Option<&io::Error>) -> Failure {

@@ -60,7 +60,8 @@ impl Job {
     pub(super) fn drop_lost(&mut self) {
         let now = Timestamp::now();
         let lease = &self.lease;
-        self.recipients.retain(|claimed| lease.holds(claimed.recipient.index, now));
+        self.recipients
+            .retain(|claimed| lease.holds(claimed.recipient.index, now));
     }
 
     /// The content if it is at hand.
@@ -105,14 +106,23 @@ impl Job {
                 text: text.to_owned(),
             })
             .collect();
-        let resolved = Resolved { results, reports: Vec::new(), lease: self.lease.clone() };
+        let resolved = Resolved {
+            results,
+            reports: Vec::new(),
+            lease: self.lease.clone(),
+        };
         // Without a committer the leases end by themselves.
         let _ = self.results.send(Input::Resolved(resolved));
     }
 
     /// Gives the recipients back, to be tried after `wait`; no attempt is counted.
     pub(super) fn release(&mut self, wait: Duration) {
-        self.end_all(&Outcome::Released { due: later(Timestamp::now(), wait) }, "given back");
+        self.end_all(
+            &Outcome::Released {
+                due: later(Timestamp::now(), wait),
+            },
+            "given back",
+        );
     }
 }
 
@@ -125,7 +135,10 @@ impl Load for Job {
 impl Gate for Job {
     fn may_commit(&self) -> bool {
         let now = Timestamp::now();
-        let ours = self.recipients.iter().all(|claimed| self.lease.holds(claimed.recipient.index, now));
+        let ours = self
+            .recipients
+            .iter()
+            .all(|claimed| self.lease.holds(claimed.recipient.index, now));
         if ours && let Some(dot) = &self.dot {
             dot.store(true, Ordering::Release);
         }
@@ -140,7 +153,10 @@ impl Drop for Job {
         }
         if self.dot.as_ref().is_some_and(|dot| dot.load(Ordering::Acquire)) {
             let due = later(Timestamp::now(), AFTER_A_DOT);
-            let outcome = Outcome::Deferred { due, delay_notified: false };
+            let outcome = Outcome::Deferred {
+                due,
+                delay_notified: false,
+            };
             let text = "stopped while waiting for the reply after the final dot -- the message may be delivered more than once";
             self.end_all(&outcome, text);
         } else if self.stopping.load(Ordering::Acquire) {

@@ -85,7 +85,10 @@ impl Lane {
         let idle = self.engine.parts.load().config.delivery.idle_timeout;
         let deadline = tokio::time::Instant::now() + idle;
         loop {
-            let worth_it = self.connection.as_ref().is_some_and(|connection| connection.is_open(LIFE))
+            let worth_it = self
+                .connection
+                .as_ref()
+                .is_some_and(|connection| connection.is_open(LIFE))
                 && !self.engine.someone_starves();
             let entry = &self.guard.entry;
             if !worth_it {
@@ -126,7 +129,9 @@ impl Lane {
     async fn deliver(&mut self, mut job: Job) {
         let started = Instant::now();
         job.drop_lost();
-        let Some(body) = self.engine.content_of(&mut job).await else { return };
+        let Some(body) = self.engine.content_of(&mut job).await else {
+            return;
+        };
         if let Some(connection) = self.connection.take_if(|connection| !connection.is_open(LIFE)) {
             self.guard.disconnected();
             tokio::spawn(connection.quit());
@@ -172,7 +177,9 @@ impl Lane {
             self.refuse(job, started, &reply).await;
         } else if spoke && !self.guard.entry.state.lock().stumbled() {
             // The servers are there, but broke off with this message: others may fare better.
-            self.engine.settle(job, Attempted::nowhere(started), Replies::Same(&transient(reply))).await;
+            self.engine
+                .settle(job, Attempted::nowhere(started), Replies::Same(&transient(reply)))
+                .await;
         } else {
             self.next_hop_failed(job, started, transient(reply)).await;
         }
@@ -196,7 +203,10 @@ impl Lane {
                 destination: &self.guard.entry.name,
                 reason: &reply.text,
             });
-            let in_clear = Settings { policy: TlsPolicy::None, ..settings };
+            let in_clear = Settings {
+                policy: TlsPolicy::None,
+                ..settings
+            };
             opened = Connection::open(endpoint, &in_clear).await;
         }
         match opened {
@@ -257,34 +267,49 @@ impl Lane {
     async fn succeeded(&mut self, job: Job, started: Instant, outcome: &Outcome) {
         let changed = self.guard.entry.state.lock().succeeded();
         if changed.recovered {
-            self.engine.observer.emit(Event::DestinationUp { destination: &self.guard.entry.name });
+            self.engine.observer.emit(Event::DestinationUp {
+                destination: &self.guard.entry.name,
+            });
         }
         if changed.spawn {
             self.engine.start_lane(&self.guard.entry);
         }
-        let Some(connection) = self.connection.as_ref() else { return };
+        let Some(connection) = self.connection.as_ref() else {
+            return;
+        };
         let attempted = Attempted {
             relay: connection.relay(),
             remote: Some(connection.name()),
             tls: connection.tls(),
             uses: connection.uses(),
             started,
-            success: if connection.has_dsn() { Success::PassedOn } else { Success::Relayed },
+            success: if connection.has_dsn() {
+                Success::PassedOn
+            } else {
+                Success::Relayed
+            },
             pause: Duration::ZERO,
         };
-        self.engine.settle(job, attempted, Replies::Each(&outcome.recipients)).await;
+        self.engine
+            .settle(job, attempted, Replies::Each(&outcome.recipients))
+            .await;
     }
 
     /// The server may have the message: it is deferred for a good while.
     async fn lost_after_dot(&mut self, job: Job, started: Instant, reply: Reply) {
-        let relay = self.connection.as_ref().map(|connection| connection.relay().to_owned());
+        let relay = self
+            .connection
+            .as_ref()
+            .map(|connection| connection.relay().to_owned());
         self.hang_up();
         let attempted = Attempted {
             relay: relay.as_deref().unwrap_or("none"),
             pause: AFTER_A_DOT,
             ..Attempted::nowhere(started)
         };
-        self.engine.settle(job, attempted, Replies::Same(&transient(reply.clone()))).await;
+        self.engine
+            .settle(job, attempted, Replies::Same(&transient(reply.clone())))
+            .await;
         if self.guard.entry.state.lock().stumbled() {
             self.take_down(transient(reply), None, started).await;
         }
@@ -292,7 +317,9 @@ impl Lane {
 
     /// Every server refused us for good, or the domain takes no mail: the message bounces.
     async fn refuse(&mut self, job: Job, started: Instant, reply: &Reply) {
-        self.engine.settle(job, Attempted::nowhere(started), Replies::Same(reply)).await;
+        self.engine
+            .settle(job, Attempted::nowhere(started), Replies::Same(reply))
+            .await;
     }
 
     async fn next_hop_failed(&mut self, job: Job, started: Instant, reply: Reply) {
@@ -306,7 +333,9 @@ impl Lane {
         let reason = Arc::new(reply);
         let failed = {
             let mut state = self.guard.entry.state.lock();
-            state.failed(Instant::now(), reason.clone(), |failures| backoff(failures, &config.delivery, dice()))
+            state.failed(Instant::now(), reason.clone(), |failures| {
+                backoff(failures, &config.delivery, dice())
+            })
         };
         match failed {
             Failed::Fewer => {
@@ -317,7 +346,11 @@ impl Lane {
                     }
                 }
             }
-            Failed::Down { first, retry_in, waiting } => {
+            Failed::Down {
+                first,
+                retry_in,
+                waiting,
+            } => {
                 if first {
                     self.engine.observer.emit(Event::DestinationDown {
                         destination: &self.guard.entry.name,
@@ -326,11 +359,15 @@ impl Lane {
                     });
                 }
                 if let Some(job) = job {
-                    self.engine.settle(job, Attempted::nowhere(started), Replies::Same(&reason)).await;
+                    self.engine
+                        .settle(job, Attempted::nowhere(started), Replies::Same(&reason))
+                        .await;
                 }
                 let suspended = super::suspended(&reason);
                 for job in waiting {
-                    self.engine.settle(job, Attempted::nowhere(started), Replies::Same(&suspended)).await;
+                    self.engine
+                        .settle(job, Attempted::nowhere(started), Replies::Same(&suspended))
+                        .await;
                     tokio::task::consume_budget().await;
                 }
             }
@@ -387,7 +424,10 @@ fn outgoing(job: &Job) -> Outgoing {
             .iter()
             .map(|claimed| {
                 let recipient = &claimed.recipient;
-                let params = RcptParams { notify: recipient.notify, orcpt: recipient.orcpt.clone() };
+                let params = RcptParams {
+                    notify: recipient.notify,
+                    orcpt: recipient.orcpt.clone(),
+                };
                 (recipient.address.clone(), params)
             })
             .collect(),
@@ -399,7 +439,13 @@ fn transient(reply: Reply) -> Reply {
     if reply.is_transient() {
         return reply;
     }
-    let enhanced = reply.enhanced.map(|Enhanced(_, subject, detail)| Enhanced(4, subject, detail));
+    let enhanced = reply
+        .enhanced
+        .map(|Enhanced(_, subject, detail)| Enhanced(4, subject, detail));
     let text = format!("{} {}", reply.code, reply.text);
-    Reply { code: 451, enhanced: enhanced.or(Some(Enhanced(4, 4, 0))), text: text.into() }
+    Reply {
+        code: 451,
+        enhanced: enhanced.or(Some(Enhanced(4, 4, 0))),
+        text: text.into(),
+    }
 }

@@ -23,10 +23,14 @@ impl Engine {
         let started = Instant::now();
         if let Work::Known(reply) = &job.work {
             let reply = reply.clone();
-            return self.settle(job, Attempted::nowhere(started), Replies::Same(&reply)).await;
+            return self
+                .settle(job, Attempted::nowhere(started), Replies::Same(&reply))
+                .await;
         }
         job.drop_lost();
-        let Some(body) = self.content_of(&mut job).await else { return };
+        let Some(body) = self.content_of(&mut job).await else {
+            return;
+        };
         let parts = self.parts.load_full();
         let mut replies = Vec::with_capacity(job.recipients.len());
         let mut relay = entry.name.clone();
@@ -51,7 +55,11 @@ impl Engine {
                 Err(reply) => (Phase::Final, reply),
             });
         }
-        let attempted = Attempted { relay: &relay, success: Success::Delivered, ..Attempted::nowhere(started) };
+        let attempted = Attempted {
+            relay: &relay,
+            success: Success::Delivered,
+            ..Attempted::nowhere(started)
+        };
         self.settle(job, attempted, Replies::Each(&replies)).await;
     }
 }

@@ -179,7 +179,12 @@ impl Engine {
             runtime,
             me: me.clone(),
         });
-        let committer = Committer { store: queue.store().clone(), observer, storing, engine: engine.me.clone() };
+        let committer = Committer {
+            store: queue.store().clone(),
+            observer,
+            storing,
+            engine: engine.me.clone(),
+        };
         tokio::spawn(committer.run(inputs));
         tokio::spawn(engine.clone().renew_leases());
         tokio::spawn(engine.clone().schedule());
@@ -189,7 +194,11 @@ impl Engine {
 
     pub(crate) fn figures(&self) -> Figures {
         let now = Instant::now();
-        let down = self.entries().iter().filter(|entry| entry.state.lock().is_down(now)).count();
+        let down = self
+            .entries()
+            .iter()
+            .filter(|entry| entry.state.lock().is_down(now))
+            .count();
         Figures {
             connections: self.places.taken() as u64,
             in_progress: self.window.in_hand() as u64,
@@ -277,7 +286,11 @@ impl Engine {
                 (hop.to_string(), Destination::new(cap))
             }
         };
-        let entry = Arc::new(Entry { key: key.clone(), name, state: Mutex::new(state) });
+        let entry = Arc::new(Entry {
+            key: key.clone(),
+            name,
+            state: Mutex::new(state),
+        });
         destinations.insert(key.clone(), entry.clone());
         entry
     }
@@ -369,7 +382,10 @@ impl Engine {
                 None
             }
             Err(error) => {
-                self.observer.emit(Event::StoreFailed { operation: "body", error: &error.to_string() });
+                self.observer.emit(Event::StoreFailed {
+                    operation: "body",
+                    error: &error.to_string(),
+                });
                 job.release(STORE_PAUSE);
                 None
             }
@@ -381,7 +397,10 @@ impl Engine {
         if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) {
             self.quarantine(&mut job, &format!("its content cannot be read: {error}"));
         } else {
-            self.observer.emit(Event::StoreFailed { operation: "body", error: &error.to_string() });
+            self.observer.emit(Event::StoreFailed {
+                operation: "body",
+                error: &error.to_string(),
+            });
             job.dot = None;
             job.release(STORE_PAUSE);
         }
@@ -390,7 +409,10 @@ impl Engine {
     fn quarantine(&self, job: &mut Job, reason: &str) {
         job.drop_lost();
         if !job.recipients.is_empty() {
-            self.observer.emit(Event::Quarantined { id: &job.message.id.to_string(), reason });
+            self.observer.emit(Event::Quarantined {
+                id: &job.message.id.to_string(),
+                reason,
+            });
             job.end_all(&Outcome::Quarantined, reason);
         }
     }
@@ -435,5 +457,9 @@ impl Handoff for Engine {
 /// What jobs are told that were not even tried.
 fn suspended(reason: &Reply) -> Reply {
     let text = format!("delivery temporarily suspended: {}", reason.text);
-    Reply { code: 451, enhanced: reason.enhanced.or(Some(Enhanced(4, 4, 1))), text: text.into() }
+    Reply {
+        code: 451,
+        enhanced: reason.enhanced.or(Some(Enhanced(4, 4, 1))),
+        text: text.into(),
+    }
 }

@@ -52,7 +52,9 @@ impl Places {
 
     fn take(&self, most: usize) -> bool {
         let more = |taken: usize| (taken < most).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
+        self.taken
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, more)
+            .is_ok()
     }
 
     fn wait_in_line(&self, entry: &Arc<Entry>) {
@@ -126,7 +128,11 @@ pub(super) struct LaneGuard {
 impl LaneGuard {
     fn new(engine: Arc<Engine>, entry: Arc<Entry>) -> Self {
         engine.places.began();
-        LaneGuard { engine, entry, connected: false }
+        LaneGuard {
+            engine,
+            entry,
+            connected: false,
+        }
     }
 
     /// The lane has a connection.

@@ -98,19 +98,23 @@ impl Committer {
                     if matches!(error, StoreError::Closed) {
                         return;
                     }
-                    self.storing.send_if_modified(|storing| std::mem::replace(storing, false));
+                    self.storing
+                        .send_if_modified(|storing| std::mem::replace(storing, false));
                     sleep(pause).await;
                     pause = (pause * 2).min(RETRY.1);
                 }
             }
         };
-        self.storing.send_if_modified(|storing| !std::mem::replace(storing, true));
+        self.storing
+            .send_if_modified(|storing| !std::mem::replace(storing, true));
         for id in finished.removed {
             self.observer.emit(Event::Removed { id: &id.to_string() });
         }
         if !finished.fenced.is_empty() {
             let count = finished.fenced.len();
-            self.failed(&format!("{count} results came after their leases had ended, or their messages were deleted"));
+            self.failed(&format!(
+                "{count} results came after their leases had ended, or their messages were deleted"
+            ));
         }
         self.announce(&reports);
     }
@@ -118,7 +122,11 @@ impl Committer {
     /// Logs the notifications, and has them delivered.
     fn announce(&self, reports: &[Report]) {
         for report in reports {
-            let to = report.message.recipients.first().map_or("", |recipient| recipient.address.as_str());
+            let to = report
+                .message
+                .recipients
+                .first()
+                .map_or("", |recipient| recipient.address.as_str());
             self.observer.emit(Event::DsnQueued {
                 id: &report.message.id.to_string(),
                 about: &report.about.to_string(),
@@ -134,7 +142,10 @@ impl Committer {
     }
 
     fn failed(&self, error: &str) {
-        self.observer.emit(Event::StoreFailed { operation: "finish", error });
+        self.observer.emit(Event::StoreFailed {
+            operation: "finish",
+            error,
+        });
     }
 }
 

@@ -7,7 +7,6 @@ use crate::schedule::{later, since};
 use jiff::Timestamp;
 use smtp_observe::Event;
 use smtp_queue::{Attempt, ClaimRequest};
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -48,7 +47,10 @@ impl Engine {
         if silent < DEAD || self.is_stopping() {
             return Ok(());
         }
-        Err(format!("the delivery scheduler has made no progress for {} s", silent.as_secs()))
+        Err(format!(
+            "the delivery scheduler has made no progress for {} s",
+            silent.as_secs()
+        ))
     }
 
     /// Claims what is due, until the server stops.
@@ -90,7 +92,10 @@ impl Engine {
             let claimed = match self.claim(most).await {
                 Ok(claimed) => claimed,
                 Err(error) => {
-                    self.observer.emit(Event::StoreFailed { operation: "claim", error: &error });
+                    self.observer.emit(Event::StoreFailed {
+                        operation: "claim",
+                        error: &error,
+                    });
                     return STORE_PAUSE;
                 }
             };
@@ -111,7 +116,12 @@ impl Engine {
             limit: most,
             exclude_domains: self.excluded_domains(),
         };
-        let claims = self.queue.store().claim(request).await.map_err(|error| error.to_string())?;
+        let claims = self
+            .queue
+            .store()
+            .claim(request)
+            .await
+            .map_err(|error| error.to_string())?;
         let mut claimed = 0;
         for claim in claims {
             claimed += claim.recipients.len();
@@ -179,10 +189,10 @@ impl Engine {
     /// Renews the leases of everything in hand, until the end.
     pub(super) async fn renew_leases(self: Arc<Self>) {
         let mut stop = self.stop.subscribe();
-        loop {
+        while *stop.borrow() != Stop::Abort {
             tokio::select! {
                 () = sleep(LEASE_TICK) => self.renew_ending().await,
-                _ = stop.wait_for(|stop| *stop == Stop::Abort) => return,
+                _ = stop.changed() => {}
             }
         }
     }
@@ -209,7 +219,10 @@ impl Engine {
             match self.queue.store().renew(attempts, until).await {
                 Ok(lost) => now_renewed.iter().for_each(|lease| lease.renewed(until, &lost)),
                 Err(error) => {
-                    self.observer.emit(Event::StoreFailed { operation: "renew", error: &error.to_string() });
+                    self.observer.emit(Event::StoreFailed {
+                        operation: "renew",
+                        error: &error.to_string(),
+                    });
                     return;
                 }
             }

@@ -108,7 +108,14 @@ impl Engine {
             let Some(reply) = replies.get(place) else { break };
             let fate = decide(&job.message, claimed, reply, &attempted, now, &config);
             let text = reply_text(reply, attempted.remote.is_some());
-            self.log(&job.message, &claimed.recipient, &attempted, reply, &fate, (&id, &text, now));
+            self.log(
+                &job.message,
+                &claimed.recipient,
+                &attempted,
+                reply,
+                &fate,
+                (&id, &text, now),
+            );
             if let Some(action) = fate.told {
                 mentions.push(Mention { place, action, reply });
             }
@@ -124,7 +131,11 @@ impl Engine {
             self.reports(&job, &attempted, &mentions, now, &config).await
         };
         job.recipients.drain(..results.len());
-        let resolved = Resolved { results, reports, lease: job.lease.clone() };
+        let resolved = Resolved {
+            results,
+            reports,
+            lease: job.lease.clone(),
+        };
         // Without a committer the lease ends by itself.
         let _ = job.results.send(Input::Resolved(resolved));
     }
@@ -192,7 +203,11 @@ impl Engine {
             if wanted.is_empty() {
                 continue;
             }
-            let bounce_copy = if message.sender.is_none() { self.double_bounce(job, &wanted, config) } else { None };
+            let bounce_copy = if message.sender.is_none() {
+                self.double_bounce(job, &wanted, config)
+            } else {
+                None
+            };
             let message = bounce_copy.as_ref().unwrap_or(message);
             if message.sender.is_none() {
                 continue;
@@ -200,7 +215,11 @@ impl Engine {
             let content = self.returned(job, message, kind).await;
             let own = &self.parts.load_full().own;
             if let Some(report) = dsn::report(kind, message, &wanted, &content, own) {
-                reports.push(Report { message: report, about: message.id, kind: logged });
+                reports.push(Report {
+                    message: report,
+                    about: message.id,
+                    kind: logged,
+                });
             }
         }
         reports
@@ -213,13 +232,21 @@ impl Engine {
             self.observer.emit(Event::DoubleBounce {
                 id: &job.message.id.to_string(),
                 to: reported.recipient.address.as_str(),
-                text: &reported.diagnostic.map(|reply| reply_text(reply, true)).unwrap_or_default(),
+                text: &reported
+                    .diagnostic
+                    .map(|reply| reply_text(reply, true))
+                    .unwrap_or_default(),
             });
         }
         let operator = Address::parse(config.delivery.double_bounce_to.as_deref()?).ok()?;
         // A copy that cannot be delivered to the operator makes no other copy.
-        let loops = failed.iter().any(|reported| reported.recipient.address == operator);
-        (!loops).then(|| Message { sender: Some(operator), ..(*job.message).clone() })
+        let loops = failed
+            .iter()
+            .any(|reported| reported.recipient.address == operator);
+        (!loops).then(|| Message {
+            sender: Some(operator),
+            ..(*job.message).clone()
+        })
     }
 
     /// What a report returns of the message; nothing if it cannot be read now.
@@ -232,7 +259,9 @@ impl Engine {
                 Err(_) => return nothing,
             },
         };
-        dsn::returned_content(message, kind, &body).await.unwrap_or(nothing)
+        dsn::returned_content(message, kind, &body)
+            .await
+            .unwrap_or(nothing)
     }
 }
 
@@ -249,20 +278,40 @@ fn decide(
     let wants = |what: Notify| recipient.notify.is_none_or(|asked| asked.contains(what));
     let failed = wants(Notify::FAILURE).then_some(Action::Failed);
     if reply.is_positive() {
-        let asked = recipient.notify.is_some_and(|asked| asked.contains(Notify::SUCCESS));
+        let asked = recipient
+            .notify
+            .is_some_and(|asked| asked.contains(Notify::SUCCESS));
         let told = match attempted.success {
             Success::Delivered => asked.then_some(Action::Delivered),
             Success::Relayed => asked.then_some(Action::Relayed),
             Success::PassedOn => None,
         };
         let told = told.filter(|_| message.sender.is_some());
-        return Fate { outcome: Outcome::Delivered, status: DeliveryStatus::Sent, told };
+        return Fate {
+            outcome: Outcome::Delivered,
+            status: DeliveryStatus::Sent,
+            told,
+        };
     }
     if reply.is_permanent() {
-        return Fate { outcome: Outcome::Bounced, status: DeliveryStatus::Bounced, told: failed };
+        return Fate {
+            outcome: Outcome::Bounced,
+            status: DeliveryStatus::Bounced,
+            told: failed,
+        };
     }
-    match schedule::next_try(recipient.attempts, message.received_at, now, &config.delivery, dice()) {
-        Next::GiveUp => Fate { outcome: Outcome::Expired, status: DeliveryStatus::Expired, told: failed },
+    match schedule::next_try(
+        recipient.attempts,
+        message.received_at,
+        now,
+        &config.delivery,
+        dice(),
+    ) {
+        Next::GiveUp => Fate {
+            outcome: Outcome::Expired,
+            status: DeliveryStatus::Expired,
+            told: failed,
+        },
         Next::At(due) => {
             let notice = message.sender.is_some()
                 && schedule::notice_due(
@@ -274,7 +323,10 @@ fn decide(
                 );
             let due = due.max(later(now, attempted.pause));
             Fate {
-                outcome: Outcome::Deferred { due, delay_notified: notice },
+                outcome: Outcome::Deferred {
+                    due,
+                    delay_notified: notice,
+                },
                 status: DeliveryStatus::Deferred,
                 told: notice.then_some(Action::Delayed),
             }
@@ -295,11 +347,19 @@ fn report_status(mention: &Mention<'_>, message: &Message, now: Timestamp, confi
     let expired = mention.action == Action::Failed
         && !mention.reply.is_permanent()
         && now >= schedule::expiry(message.received_at, &config.delivery);
-    if expired { Enhanced(4, 4, 7) } else { own_status(mention.reply) }
+    if expired {
+        Enhanced(4, 4, 7)
+    } else {
+        own_status(mention.reply)
+    }
 }
 
 fn status_code(reply: &Reply, outcome: &Outcome) -> Enhanced {
-    if matches!(outcome, Outcome::Expired) { Enhanced(4, 4, 7) } else { own_status(reply) }
+    if matches!(outcome, Outcome::Expired) {
+        Enhanced(4, 4, 7)
+    } else {
+        own_status(reply)
+    }
 }
 
 /// The reply's enhanced code; one made of its class if it has none, or one of another class.
@@ -309,7 +369,10 @@ fn own_status(reply: &Reply) -> Enhanced {
         500..600 => 5,
         _ => 4,
     };
-    reply.enhanced.filter(|enhanced| enhanced.0 == class).unwrap_or(Enhanced(class, 0, 0))
+    reply
+        .enhanced
+        .filter(|enhanced| enhanced.0 == class)
+        .unwrap_or(Enhanced(class, 0, 0))
 }
 
 /// A reply on one line, with its codes when a server said it.
@@ -321,6 +384,12 @@ fn reply_text(reply: &Reply, remote: bool) -> String {
             text.push_str(&format!("{class}.{subject}.{detail} "));
         }
     }
-    text.extend(reply.text.chars().take(TEXT).map(|letter| if letter.is_control() { ' ' } else { letter }));
+    text.extend(
+        reply
+            .text
+            .chars()
+            .take(TEXT)
+            .map(|letter| if letter.is_control() { ' ' } else { letter }),
+    );
     text
 }

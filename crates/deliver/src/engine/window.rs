@@ -102,12 +102,20 @@ impl Window {
 
     /// Keeps a body at hand if there is memory for it.
     pub(super) fn hold(self: &Arc<Self>, body: Body) -> Option<Arc<HeldBody>> {
-        let octets = if let Body::Memory(bytes) = &body { bytes.len() } else { 0 };
+        let octets = if let Body::Memory(bytes) = &body {
+            bytes.len()
+        } else {
+            0
+        };
         if self.body_octets.fetch_add(octets, Ordering::Relaxed) + octets > self.body_limit {
             self.body_octets.fetch_sub(octets, Ordering::Relaxed);
             return None;
         }
-        Some(Arc::new(HeldBody { body, octets, window: self.clone() }))
+        Some(Arc::new(HeldBody {
+            body,
+            octets,
+            window: self.clone(),
+        }))
     }
 }
 
@@ -131,7 +139,10 @@ impl Lease {
     /// It was renewed until then, but for `lost`: recipients that are not ours any more.
     pub(super) fn renewed(&self, until: Timestamp, lost: &[Attempt]) {
         self.until.store(until.as_millisecond(), Ordering::Relaxed);
-        let lost = lost.iter().filter(|attempt| self.attempts.contains(attempt)).map(|attempt| attempt.recipient);
+        let lost = lost
+            .iter()
+            .filter(|attempt| self.attempts.contains(attempt))
+            .map(|attempt| attempt.recipient);
         let mut known = self.lost.lock();
         known.extend(lost);
         self.any_lost.store(!known.is_empty(), Ordering::Release);
@@ -148,7 +159,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let window = &self.window;
         window.leases.lock().remove(&self.serial);
-        window.recipients.fetch_sub(self.attempts.len(), Ordering::Relaxed);
+        window
+            .recipients
+            .fetch_sub(self.attempts.len(), Ordering::Relaxed);
         if window.wanted.load(Ordering::SeqCst) && window.free() >= LIMIT / 2 {
             window.room.notify_one();
         }
