@@ -120,6 +120,7 @@ fn write_configuration(folder: &Path, address: SocketAddr, more: &str) {
          inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\n\
          alias_maps =\nalias_database =\nlocal_recipient_maps =\n\
          smtpd_recipient_restrictions = permit_mynetworks, reject\n\
+         message_drop_headers =\n\
          smtp_host_lookup = native\nsmtp_dns_support_level = disabled\ndisable_dns_lookups = yes\n\
          {1}\n",
         folder.display(),
@@ -156,5 +157,6 @@ virtual   unix  -  n  n  -  -  virtual
 lmtp      unix  -  -  n  -  -  lmtp
 anvil     unix  -  -  n  -  1  anvil
 scache    unix  -  -  n  -  1  scache
+tlsmgr    unix  -  -  n  1000? 1 tlsmgr
 postlog   unix-dgram n - n  -  1  postlogd
 ";

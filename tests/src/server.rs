@@ -389,19 +389,12 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Files under a folder, at any depth; 0 when it is not there.
+/// Bodies under a folder, at any depth: files but the mark that says whose they are. 0 when it is not there.
 pub fn files(folder: &Path) -> usize {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return 0;
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let count = |entry: std::fs::DirEntry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        true => files(&entry.path()),
+        false => usize::from(entry.file_name() != "owner"),
     };
-    entries
-        .flatten()
-        .map(|e| {
-            if e.file_type().is_ok_and(|t| t.is_dir()) {
-                files(&e.path())
-            } else {
-                1
-            }
-        })
-        .sum()
+    entries.flatten().map(count).sum()
 }

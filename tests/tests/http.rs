@@ -47,7 +47,7 @@ fn metrics_satisfy_prometheus_and_count() {
     assert_eq!(server.metric("smtp_deliveries_total{status=\"sent\"}"), 2.0);
     assert_eq!(server.metric("smtp_active_connections"), 1.0);
     assert_eq!(
-        server.metric("smtp_commands_total{listener=\"smtp\",verb=\"RCPT\",class=\"2xx\"}"),
+        server.metric("smtp_commands_total{listener=\"smtp\",verb=\"rcpt\",class=\"2xx\"}"),
         2.0
     );
     assert!(server.metric("process_resident_memory_bytes") > 1e6);
@@ -114,7 +114,8 @@ fn the_admin_api_wants_credentials() {
     // An empty filter means nothing, not everything; garbage is refused.
     assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "{}").0, 400);
     assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "garbage").0, 400);
-    assert_eq!(api("GET", "/api/v1/queue/not-an-id", &bearer, "").0, 404);
+    assert_eq!(api("GET", "/api/v1/queue/not-an-id", &bearer, "").0, 400);
+    assert_eq!(api("GET", "/api/v1/queue/01ARZ3NDEKTSV4RRFFQ69G5FAV", &bearer, "").0, 404);
     // Guessing is slowed down; probes and metrics are not.
     let codes: Vec<u16> = (0..30)
         .map(|_| api("GET", "/api/v1/queue", "Authorization: Bearer guess\r\n", "").0)

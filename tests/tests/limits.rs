@@ -72,7 +72,7 @@ fn an_idle_client_is_sent_away() {
 #[test]
 fn a_slow_sender_loses_its_slot() {
     let server = Server::with(
-        "[limits]\nmin_data_rate = 1000\nmin_data_rate_window = 2\n[[domains]]\nname = \"local.test\"\ndeliver = \"capture\"\n",
+        "[server]\nconnection_timeout = 2\n[limits]\nmin_data_rate = 1000\n[[domains]]\nname = \"local.test\"\ndeliver = \"capture\"\n",
     );
     let mut wire = Wire::hello(server.smtp);
     wire.expect("MAIL FROM:<a@x.test>", 250);
@@ -145,7 +145,7 @@ fn memory_stays_flat_whatever_a_client_sends() {
     wire.expect("MAIL FROM:<a@x.test>", 250);
     wire.expect("RCPT TO:<b@local.test>", 250);
     for _ in 0..2_000 {
-        wire.send("BDAT 1\r\na".repeat(100));
+        wire.send("BDAT 2\r\n\r\n".repeat(100));
         for _ in 0..100 {
             assert_eq!(wire.reply().code, 250);
         }

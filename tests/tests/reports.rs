@@ -80,7 +80,7 @@ fn a_failure_goes_back_to_the_sender() {
     let messages = sink.wait(2);
     let report = messages
         .iter()
-        .find(|message| message.from == "<>")
+        .find(|message| message.from.starts_with("<>"))
         .expect("a report from <>");
     assert!(report.to[0].starts_with("<a@x.test>"), "{:?}", report.to);
     let report = parsed(report);
@@ -162,7 +162,7 @@ fn a_copy_of_a_double_bounce_goes_to_the_postmaster() {
     let server = relay(&sink, "double_bounce_to = \"postmaster@y.test\"\n");
     send(&server, "<>", &["<never@y.test>"], "Subject: lost\r\n\r\n");
     let copy = &sink.wait(1)[0];
-    assert_eq!(copy.from, "<>");
+    assert!(copy.from.starts_with("<>"), "{}", copy.from);
     assert!(copy.to[0].starts_with("<postmaster@y.test>"), "{:?}", copy.to);
     assert!(copy.text().contains("never@y.test"));
 }
@@ -187,7 +187,7 @@ fn success_is_reported_when_asked() {
     let report = relayed
         .wait(2)
         .into_iter()
-        .find(|message| message.from == "<>")
+        .find(|message| message.from.starts_with("<>"))
         .expect("a report");
     let report = parsed(&report);
     assert_has(

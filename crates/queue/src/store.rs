@@ -25,6 +25,9 @@ pub enum StoreError {
     /// Not now: locked, or the database is away.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The place is none where a store can keep its promises.
+    #[error("{0}")]
+    Unsuitable(String),
     /// The store is damaged, or was written by a newer version.
     #[error("{0}")]
     Damaged(String),

@@ -127,6 +127,10 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
     let said = answer["error"]["message"]
         .as_str()
         .unwrap_or("no explanation; is that an smtp-server?");
+    let hint = match status.as_u16() {
+        401 => "\nThe password comes from --password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's.",
+        _ => "",
+    };
     let exit = match status.as_u16() {
         400 | 413 | 415 => Exit::Usage,
         401 | 403 | 422 => Exit::Config,
@@ -136,7 +140,7 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
     };
     Failure::new(
         exit,
-        format_args!("the server answers {}: {said}", status.as_u16()),
+        format_args!("the server answers {}: {said}{hint}", status.as_u16()),
     )
 }
 

@@ -160,6 +160,7 @@ async fn open_store(house: &Arc<House>) -> Result<Queue, Failure> {
 fn store_failure(config: &Config, error: &StoreError) -> Failure {
     let exit = match error {
         StoreError::Full(_) | StoreError::Unavailable(_) => Exit::Temporary,
+        StoreError::Unsuitable(_) => Exit::Config,
         StoreError::Damaged(_) | StoreError::Closed => Exit::Io,
     };
     Failure::new(

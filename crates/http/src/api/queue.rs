@@ -112,7 +112,7 @@ fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {
 
 async fn find(store: &dyn Store, id: &str) -> Result<MessageDetail, ApiError> {
     let found = store.show(parse_id(id)?).await?;
-    found.ok_or_else(|| ApiError::not_found("no message of that id in the queue"))
+    found.ok_or_else(|| ApiError::not_found(format!("no message {id} in the queue: it was delivered, bounced or deleted, or never taken")))
 }
 
 fn can_retry(state: smtp_queue::State) -> bool {

@@ -79,7 +79,7 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), StoreError> {
     )]
     match refused(system.filesystem_type().0 as u32) {
         None => Ok(()),
-        Some(name) => Err(StoreError::Unavailable(format!(
+        Some(name) => Err(StoreError::Unsuitable(format!(
             "{} is on a network or user-space file system ({name}), where neither locks nor syncs can be relied \
              on: set storage.path to a local disk or a block volume, or storage.url to a PostgreSQL database",
             folder.display()
