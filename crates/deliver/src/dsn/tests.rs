@@ -46,18 +46,22 @@ fn text(report: &NewMessage) -> String {
     String::from_utf8(octets.to_vec()).unwrap()
 }
 
-/// The report with everything that differs each time replaced.
+/// The report with everything that differs each time replaced, and without its folded `Received:`.
 fn stable(report: &NewMessage) -> String {
     let text = text(report);
+    assert!(
+        text.starts_with(&format!("Received: by mx.own.test id {}; ", report.id)),
+        "{text}"
+    );
     let boundary = text
         .split("boundary=\"")
         .nth(1)
         .unwrap()
         .split('"')
         .next()
-        .unwrap()
-        .to_owned();
-    text.replace(&boundary, "BOUNDARY")
+        .unwrap();
+    let text = &text[text.find("\r\nDate: ").unwrap() + 2..];
+    text.replace(boundary, "BOUNDARY")
         .replace(&report.id.to_string(), "ID")
         .replace(&date(report.received_at), "NOW")
 }
@@ -166,7 +170,7 @@ fn what_peers_say_stays_text() {
     let mut message = message(Some("ann@home.test"));
     // CR LF and a field, as xtext.
     message.options.envid = Some("x+0D+0AEvil-Envid:+20yes".into());
-    let bob = recipient("bob@far.test", Some("rfc822;b+0D+0A+0D+0AEvil-Orcpt:yes"));
+    let bob = recipient("bob@far.test", Some("utf-8;b\\x{2028}Evil-Orcpt:yes@far.test"));
     let words = format!(
         "{}\nEvil-Reply: yes\r\nEvil-CR: {}\u{fc}\0",
         "w ".repeat(3000),

@@ -22,6 +22,8 @@ impl Draft<'_> {
             self.recipient_words(&mut out, reported);
         }
         paragraph(&mut out, "", &self.closing());
+        // The empty line after the last paragraph belongs to the delimiter that follows.
+        out.truncate(out.len() - "\r\n".len());
         out
     }
 

@@ -33,7 +33,12 @@ pub(crate) struct Zone {
 
 impl Zone {
     pub(crate) fn mx(mut self, name: &str, preference: u16, exchange: &str) -> Self {
-        let exchange = Name::from_ascii(exchange).unwrap();
+        // Label by label, so that a target can be what no host name is.
+        let labels = exchange
+            .split('.')
+            .filter(|label| !label.is_empty())
+            .map(str::as_bytes);
+        let exchange = Name::from_labels(labels).unwrap();
         self.records
             .entry(name.into())
             .or_default()

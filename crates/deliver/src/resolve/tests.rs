@@ -121,7 +121,7 @@ async fn hosts_that_cannot_be_hosts_are_left_out() {
     let zone = Zone::default()
         .mx("a.test.", 1, ".")
         .mx("a.test.", 2, "192.0.2.7.")
-        .mx("a.test.", 3, "mx\\032x.test.")
+        .mx("a.test.", 3, "mx x\n.test.")
         .mx("a.test.", 4, "nowhere.test.")
         .mx("a.test.", 5, "mx.test.")
         .ip("nowhere.test.", "0.0.0.0")
