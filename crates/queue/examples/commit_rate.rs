@@ -28,14 +28,19 @@ const SIZE: usize = 5120;
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let count: usize = arguments.next().map_or(40_000, |text| text.parse().unwrap());
-    let folder = tempfile::tempdir_in(arguments.next().map_or_else(std::env::temp_dir, PathBuf::from)).unwrap();
-    let settings =
-        SqliteSettings { path: folder.path().join("smtp.db"), min_free: 0, memory_budget: 64 << 20 };
+    let folder =
+        tempfile::tempdir_in(arguments.next().map_or_else(std::env::temp_dir, PathBuf::from)).unwrap();
+    let settings = SqliteSettings {
+        path: folder.path().join("smtp.db"),
+        min_free: 0,
+        memory_budget: 64 << 20,
+    };
     let (store, spool) = SqliteStore::open(settings, Observer::silent()).unwrap();
     let left = Arc::new(AtomicUsize::new(count));
     let start = Instant::now();
-    let tasks: Vec<_> =
-        (0..TASKS).map(|_| tokio::spawn(work(Arc::clone(&store), spool.clone(), Arc::clone(&left)))).collect();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| tokio::spawn(work(Arc::clone(&store), spool.clone(), Arc::clone(&left))))
+        .collect();
     for task in tasks {
         task.await.unwrap();
     }
@@ -51,7 +56,10 @@ async fn main() {
 
 async fn work(store: Arc<SqliteStore>, spool: Spool, left: Arc<AtomicUsize>) {
     let chunk = vec![b'x'; SIZE];
-    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+    while left
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+        .is_ok()
+    {
         let id = QueueId::generate();
         let mut body = spool.writer(id);
         body.write(&chunk).await.unwrap();
@@ -69,8 +77,16 @@ async fn work(store: Arc<SqliteStore>, spool: Spool, left: Arc<AtomicUsize>) {
         };
         let lease = Timestamp::now() + SignedDuration::from_secs(60);
         let claim = store.insert(message, Some(lease)).await.unwrap().unwrap();
-        let attempt = Attempt { message: claim.message.key, recipient: 0, epoch: 1 };
-        let result = RecipientResult { attempt, outcome: Outcome::Delivered, text: "250 2.0.0 Ok".to_owned() };
+        let attempt = Attempt {
+            message: claim.message.key,
+            recipient: 0,
+            epoch: 1,
+        };
+        let result = RecipientResult {
+            attempt,
+            outcome: Outcome::Delivered,
+            text: "250 2.0.0 Ok".to_owned(),
+        };
         store.finish(vec![result], Vec::new()).await.unwrap();
     }
 }

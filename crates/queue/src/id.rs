@@ -64,7 +64,13 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for text in ["", "01", "../../../../../etc/passwd0", "01ARZ3NDEKTSV4RRFFQ69G5FA!", "é"] {
+        for text in [
+            "",
+            "01",
+            "../../../../../etc/passwd0",
+            "01ARZ3NDEKTSV4RRFFQ69G5FA!",
+            "é",
+        ] {
             assert_eq!(QueueId::parse(text), None, "{text}");
         }
     }

@@ -21,10 +21,10 @@ pub mod store;
 pub mod conformance;
 
 pub use id::QueueId;
-pub use message::{MailOptions,
-    Attempt, Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Outcome, Recipient, RecipientResult,
-    State,
+pub use message::{
+    Attempt, Body, Claim, ClaimedRecipient, MailOptions, Message, NewMessage, NewRecipient, Outcome,
+    Recipient, RecipientResult, State,
 };
 pub use queue::{Handoff, Queue};
 pub use spool::{BodyWriter, Spool};
-pub use store::{ClaimRequest, Filter, MessageDetail, MessageSummary, Stats, Store, StoreError};
+pub use store::{ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Stats, Store, StoreError};

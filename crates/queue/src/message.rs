@@ -65,7 +65,10 @@ impl State {
     }
     /// The state stored as `number`; `None` for a number that means nothing.
     pub fn from_number(number: i64) -> Option<State> {
-        usize::try_from(number).ok().and_then(|number| State::ALL.get(number)).copied()
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| State::ALL.get(number))
+            .copied()
     }
     /// Whether the recipient is done: delivered, bounced or expired.
     pub fn is_final(self) -> bool {

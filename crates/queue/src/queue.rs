@@ -37,7 +37,11 @@ pub struct Queue {
 impl Queue {
     /// A queue over a store.
     pub fn new(store: Arc<dyn Store>, spool: Spool) -> Self {
-        Queue { store, spool, handoff: Arc::default() }
+        Queue {
+            store,
+            spool,
+            handoff: Arc::default(),
+        }
     }
 
     /// Connects delivery. Until then, and after [`Queue::disconnect`], new mail waits in the store.

@@ -93,7 +93,10 @@ impl Spool {
         }
         // One of the callers asks; the others take the last answer.
         let next = now.saturating_add(1000);
-        if inner.ask_at.compare_exchange(ask_at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        if inner
+            .ask_at
+            .compare_exchange(ask_at, next, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
             && let Ok(free) = files::free_octets(inner.folders.bodies())
         {
             inner.free.store(free, Ordering::Relaxed);
@@ -135,7 +138,10 @@ impl Spool {
 
 /// Whether an error says that the disk, or the owner's share of it, is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Opens a folder or file to sync it.

@@ -29,9 +29,7 @@ mod writer;
 use crate::id::QueueId;
 use crate::message::{Attempt, Body, Claim, Message, NewMessage, RecipientResult};
 use crate::spool::{Folders, Spool};
-use crate::store::{
-    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Stats, Store, StoreError,
-};
+use crate::store::{ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Stats, Store, StoreError};
 use async_trait::async_trait;
 use commit::{Operation, waiting};
 use counters::Counters;
@@ -98,9 +96,11 @@ impl SqliteStore {
             logged: 1,
             lock,
         };
-        let thread = std::thread::Builder::new().name("queue-writer".to_owned()).spawn(|| writer.run());
-        let thread =
-            thread.map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
+        let thread = std::thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(|| writer.run());
+        let thread = thread
+            .map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
         let store = SqliteStore {
             requests: Some(requests),
             thread: Some(thread),
@@ -129,10 +129,21 @@ impl SqliteStore {
         let (mut touched, mut after) = (0, i64::MIN);
         loop {
             let asked = condition.clone();
-            let keys = self.readers.ask(move |db| read::keys(db, &asked, after, operate::BATCH)).await?;
-            let Some(&last) = keys.last() else { return Ok(touched) };
+            let keys = self
+                .readers
+                .ask(move |db| read::keys(db, &asked, after, operate::BATCH))
+                .await?;
+            let Some(&last) = keys.last() else {
+                return Ok(touched);
+            };
             after = last;
-            touched += self.commit(Operate { action, condition: condition.clone(), keys }).await?;
+            touched += self
+                .commit(Operate {
+                    action,
+                    condition: condition.clone(),
+                    keys,
+                })
+                .await?;
         }
     }
 }
@@ -180,16 +191,25 @@ impl Store for SqliteStore {
 
     async fn body(&self, message: &Message) -> Result<Body, StoreError> {
         let (spool, asked) = (self.spool.clone(), message.clone());
-        let content = self.readers.ask(move |db| read::content(db, &spool, &asked)).await?;
+        let content = self
+            .readers
+            .ask(move |db| read::content(db, &spool, &asked))
+            .await?;
         match read::check_file(content).await? {
             Content::Found(body) => Ok(body),
-            Content::Gone => {
-                Err(StoreError::Unavailable(format!("message {} is not in the queue any more", message.id)))
-            }
+            Content::Gone => Err(StoreError::Unavailable(format!(
+                "message {} is not in the queue any more",
+                message.id
+            ))),
             Content::Unreadable(reason) => {
                 let id = message.id.to_string();
                 let error = StoreError::Damaged(format!("message {id} was quarantined: {reason}"));
-                self.commit(claim::Quarantine { key: message.key, id, reason }).await?;
+                self.commit(claim::Quarantine {
+                    key: message.key,
+                    id,
+                    reason,
+                })
+                .await?;
                 Err(error)
             }
         }
@@ -206,7 +226,9 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<MessageSummary>, StoreError> {
         let condition = Condition::new(&filter);
-        self.readers.ask(move |db| read::list(db, &condition, after, limit)).await
+        self.readers
+            .ask(move |db| read::list(db, &condition, after, limit))
+            .await
     }
 
     async fn show(&self, id: QueueId) -> Result<Option<MessageDetail>, StoreError> {

@@ -95,9 +95,14 @@ pub struct Stats {
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Stores a message. With `lease`, its recipients are born leased to the caller until that time, who
     /// gets the claim (without body); else they are queued and due.
-    async fn insert(&self, message: NewMessage, lease: Option<Timestamp>) -> Result<Option<Claim>, StoreError>;
+    async fn insert(
+        &self,
+        message: NewMessage,
+        lease: Option<Timestamp>,
+    ) -> Result<Option<Claim>, StoreError>;
 
     /// Claims recipients that are due, oldest first: queued, deferred, or leased with a lease that ended.
+    /// Recipients of one message come as one claim, in their order. What cannot be read is quarantined and left out.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError>;
 
     /// Extends leases to `until`; gives those that were lost.
@@ -105,16 +110,27 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Writes results, and stores `reports` (notifications about them, queued and due), all in one change. Gives the ids of messages
     /// that are gone now, and the attempts that were fenced. A fenced result's report is stored all the same.
-    async fn finish(&self, results: Vec<RecipientResult>, reports: Vec<NewMessage>) -> Result<Finished, StoreError>;
+    async fn finish(
+        &self,
+        results: Vec<RecipientResult>,
+        reports: Vec<NewMessage>,
+    ) -> Result<Finished, StoreError>;
 
-    /// A message's content.
+    /// A message's content. When it is missing or not whole, the message's recipients are quarantined, the caller's
+    /// leases on it are lost, and the answer is [`StoreError::Damaged`]. When the message left the queue
+    /// meanwhile, or could not be read just now, it is [`StoreError::Unavailable`].
     async fn body(&self, message: &Message) -> Result<Body, StoreError>;
 
     /// When the next unclaimed recipient is due, or the next lease ends.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Messages by id, ascending, after `after`.
-    async fn list(&self, filter: Filter, after: Option<QueueId>, limit: usize) -> Result<Vec<MessageSummary>, StoreError>;
+    async fn list(
+        &self,
+        filter: Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Vec<MessageSummary>, StoreError>;
 
     /// One message.
     async fn show(&self, id: QueueId) -> Result<Option<MessageDetail>, StoreError>;
@@ -125,7 +141,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Deletes these messages with all their recipients, leased ones too (their results are fenced). Gives how many.
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError>;
 
-    /// Figures of the queue; never scans it.
+    /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
     async fn stats(&self) -> Result<Stats, StoreError>;
 
     /// Writes out and closes. Later calls answer [`StoreError::Closed`].

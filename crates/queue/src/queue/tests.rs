@@ -1,0 +1,124 @@
+use super::*;
+use crate::message::{Body, MailOptions, NewRecipient, State};
+use crate::sqlite::{SqliteSettings, SqliteStore};
+use crate::{ClaimRequest, QueueId};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+#[derive(Debug, Default)]
+struct Delivery {
+    room: AtomicBool,
+    woken: AtomicUsize,
+    offered: Mutex<Vec<Claim>>,
+}
+
+impl Handoff for Delivery {
+    fn has_room(&self, _: &NewMessage) -> bool {
+        self.room.load(Ordering::Relaxed)
+    }
+    fn offer(&self, claim: Claim) {
+        self.offered.lock().push(claim);
+    }
+    fn wake(&self) {
+        self.woken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn queue(folder: &TempDir) -> Queue {
+    let settings = SqliteSettings {
+        path: folder.path().join("smtp.db"),
+        min_free: 0,
+        memory_budget: 1 << 20,
+    };
+    let (store, spool) = SqliteStore::open(settings, smtp_observe::Observer::silent()).unwrap();
+    Queue::new(store, spool)
+}
+
+fn message() -> NewMessage {
+    let address = smtp::Address::parse("a@x.example").unwrap();
+    NewMessage {
+        id: QueueId::generate(),
+        received_at: Timestamp::now(),
+        sender: None,
+        options: MailOptions::default(),
+        recipients: vec![NewRecipient {
+            address,
+            notify: None,
+            orcpt: None,
+        }],
+        body: Body::Memory(Bytes::from_static(b"x")),
+    }
+}
+
+async fn count(queue: &Queue, state: State) -> u64 {
+    queue.store().stats().await.unwrap().recipients[state as usize]
+}
+
+#[tokio::test]
+async fn new_mail_is_offered_with_its_body_while_there_is_room() {
+    let folder = TempDir::new().unwrap();
+    let (queue, delivery) = (queue(&folder), Arc::new(Delivery::default()));
+    queue.submit(message()).await.unwrap();
+    queue.connect(delivery.clone());
+    assert_eq!(
+        delivery.woken.load(Ordering::Relaxed),
+        1,
+        "there may be mail already"
+    );
+    queue.submit(message()).await.unwrap();
+    assert_eq!(delivery.woken.load(Ordering::Relaxed), 2);
+    assert_eq!(count(&queue, State::Queued).await, 2);
+    delivery.room.store(true, Ordering::Relaxed);
+    queue.submit(message()).await.unwrap();
+    let claim = delivery.offered.lock().pop().unwrap();
+    assert!(matches!(claim.body, Some(Body::Memory(bytes)) if bytes == "x"));
+    assert_eq!(count(&queue, State::Leased).await, 1);
+    queue.disconnect();
+    queue.submit(message()).await.unwrap();
+    assert!(delivery.offered.lock().is_empty());
+    assert_eq!(count(&queue, State::Queued).await, 3);
+}
+
+/// Disconnects the queue between the lease and the offer.
+#[derive(Debug)]
+struct Leaving(Queue);
+
+impl Handoff for Leaving {
+    fn has_room(&self, _: &NewMessage) -> bool {
+        self.0.disconnect();
+        true
+    }
+    fn offer(&self, _: Claim) {
+        panic!("nothing is offered during the drain");
+    }
+    fn wake(&self) {}
+}
+
+#[tokio::test]
+async fn what_cannot_be_offered_any_more_is_given_back() {
+    let folder = TempDir::new().unwrap();
+    let queue = queue(&folder);
+    queue.connect(Arc::new(Leaving(queue.clone())));
+    queue.submit(message()).await.unwrap();
+    assert_eq!(
+        (
+            count(&queue, State::Leased).await,
+            count(&queue, State::Queued).await
+        ),
+        (0, 1)
+    );
+    let request = ClaimRequest {
+        now: Timestamp::now(),
+        lease: Duration::from_secs(1),
+        limit: 1,
+        exclude_domains: Vec::new(),
+    };
+    assert_eq!(
+        queue.store().claim(request).await.unwrap().len(),
+        1,
+        "at once, not when the lease would end"
+    );
+}

@@ -13,7 +13,10 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(limit: usize) -> Self {
-        Budget { used: Arc::default(), limit }
+        Budget {
+            used: Arc::default(),
+            limit,
+        }
     }
 
     pub(super) fn used(&self) -> usize {
@@ -28,7 +31,10 @@ impl Budget {
     /// A share that is never refused.
     pub(super) fn take(&self, octets: usize) -> Share {
         self.used.fetch_add(octets, Ordering::Relaxed);
-        Share { budget: self.clone(), octets }
+        Share {
+            budget: self.clone(),
+            octets,
+        }
     }
 }
 

@@ -19,8 +19,11 @@ impl Folders {
     /// Makes the folders of a spool, durably.
     pub(crate) fn create(spool: &Path) -> io::Result<Self> {
         let bodies = spool.join("bodies");
-        let folders =
-            Folders { temporary: bodies.join("tmp"), quarantine: spool.join("quarantine"), bodies };
+        let folders = Folders {
+            temporary: bodies.join("tmp"),
+            quarantine: spool.join("quarantine"),
+            bodies,
+        };
         for folder in [&folders.bodies, &folders.temporary, &folders.quarantine] {
             fs::create_dir_all(folder)?;
         }

@@ -32,7 +32,15 @@ pub struct BodyWriter {
 impl BodyWriter {
     pub(super) fn new(spool: Spool, id: QueueId) -> Self {
         let share = spool.inner.budget.share();
-        BodyWriter { spool, id, buffer: Vec::new(), share, file: None, size: 0, failed: false }
+        BodyWriter {
+            spool,
+            id,
+            buffer: Vec::new(),
+            share,
+            file: None,
+            size: 0,
+            failed: false,
+        }
     }
 
     /// Octets taken so far.
@@ -62,7 +70,9 @@ impl BodyWriter {
         }
         self.flush().await?;
         let size = self.size;
-        let Some(file) = self.file.take() else { return Err(broken()) };
+        let Some(file) = self.file.take() else {
+            return Err(broken());
+        };
         let path = blocking(move || file.publish()).await?;
         Ok(Body::File { path, size })
     }
@@ -76,7 +86,9 @@ impl BodyWriter {
         if needed <= self.buffer.capacity() {
             return true;
         }
-        let room = needed.max(self.buffer.capacity() * 2).clamp(SMALLEST, INLINE_BODY);
+        let room = needed
+            .max(self.buffer.capacity() * 2)
+            .clamp(SMALLEST, INLINE_BODY);
         if !self.share.resize(room) {
             return false;
         }
@@ -116,7 +128,9 @@ impl BodyWriter {
 
     /// Writes the buffer out. When this future is dropped, the file goes with the blocking thread's work.
     async fn flush(&mut self) -> io::Result<()> {
-        let Some(mut file) = self.file.take() else { return Err(broken()) };
+        let Some(mut file) = self.file.take() else {
+            return Err(broken());
+        };
         let buffer = std::mem::take(&mut self.buffer);
         self.failed = true;
         let (file, mut buffer) = blocking(move || {
@@ -153,8 +167,18 @@ struct TemporaryFile {
 impl TemporaryFile {
     fn create(spool: Spool, id: QueueId) -> io::Result<Self> {
         let path = spool.folders().temporary_body(id);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(TemporaryFile { spool, id, path, file, published: false })
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(TemporaryFile {
+            spool,
+            id,
+            path,
+            file,
+            published: false,
+        })
     }
 
     fn publish(mut self) -> io::Result<PathBuf> {
@@ -177,5 +201,7 @@ impl Drop for TemporaryFile {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
 }

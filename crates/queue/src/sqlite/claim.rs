@@ -44,7 +44,8 @@ impl Operation for ClaimDue {
         }
         let mut claims = Vec::with_capacity(order.len());
         for key in order {
-            let group = by_message.remove(&key).unwrap_or_default();
+            let mut group = by_message.remove(&key).unwrap_or_default();
+            group.sort_unstable_by_key(|candidate| candidate.index);
             claims.extend(claim_message(change, key, &group, until)?);
         }
         Ok(claims)
@@ -100,12 +101,21 @@ fn claim_message(
             Ok(claimed) => recipients.push(claimed),
             Err(reason) => {
                 quarantine(change, key, candidate, &reason)?;
-                report(change, &message.id.to_string(), format!("recipient {}: {reason}", candidate.index));
+                report(
+                    change,
+                    &message.id.to_string(),
+                    format!("recipient {}: {reason}", candidate.index),
+                );
             }
         }
     }
     let message = Arc::new(message);
-    Ok((!recipients.is_empty()).then_some(Claim { message, recipients, body: None, until }))
+    Ok((!recipients.is_empty()).then_some(Claim {
+        message,
+        recipients,
+        body: None,
+        until,
+    }))
 }
 
 type Readable<T> = Result<T, String>;
@@ -113,7 +123,9 @@ type Readable<T> = Result<T, String>;
 fn read_message(change: &Change<'_>, key: i64) -> rusqlite::Result<Readable<Message>> {
     let sql = format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE key = ?1");
     let mut statement = change.db.prepare_cached(&sql)?;
-    let found = statement.query_row([key], |row| Ok(row::message(row))).optional()?;
+    let found = statement
+        .query_row([key], |row| Ok(row::message(row)))
+        .optional()?;
     Ok(found.unwrap_or_else(|| Err("its message is missing".to_owned())))
 }
 
@@ -130,8 +142,12 @@ fn lease(
     let mut statement = change.db.prepare_cached(&sql)?;
     let claimed = statement
         .query_row(params![key, candidate.index, until.as_millisecond()], |row| {
-            Ok(row::recipient(row)
-                .and_then(|recipient| Ok(ClaimedRecipient { recipient, epoch: row::epoch(row)? })))
+            Ok(row::recipient(row).and_then(|recipient| {
+                Ok(ClaimedRecipient {
+                    recipient,
+                    epoch: row::epoch(row)?,
+                })
+            }))
         })
         .optional()?
         .unwrap_or_else(|| Err("the index names it, but it is missing".to_owned()));
@@ -172,7 +188,10 @@ impl Operation for Renew {
     const NAME: &'static str = "renew";
 
     fn load(&self) -> Load {
-        Load { patient: true, ..Load::default() }
+        Load {
+            patient: true,
+            ..Load::default()
+        }
     }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
@@ -180,7 +199,12 @@ impl Operation for Renew {
         for attempt in &self.attempts {
             let touched = change.execute(
                 "UPDATE recipients SET due = ?4 WHERE message = ?1 AND idx = ?2 AND epoch = ?3 AND state = 1",
-                params![attempt.message, attempt.recipient, attempt.epoch, self.until.as_millisecond()],
+                params![
+                    attempt.message,
+                    attempt.recipient,
+                    attempt.epoch,
+                    self.until.as_millisecond()
+                ],
             )?;
             if touched == 0 {
                 lost.push(*attempt);
@@ -212,7 +236,11 @@ impl Operation for Quarantine {
         let candidates = statement
             .query_map([self.key], |row| {
                 let state = row::state(row, 2).unwrap_or(State::Queued);
-                Ok(Candidate { message: row.get(0)?, index: row.get(1)?, state })
+                Ok(Candidate {
+                    message: row.get(0)?,
+                    index: row.get(1)?,
+                    state,
+                })
             })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         for candidate in &candidates {

@@ -109,7 +109,14 @@ pub(super) type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 pub(super) fn waiting<O: Operation>(operation: O) -> (Box<dyn Work>, Answer<O::Output>) {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Waiting { operation, output: None, reply }), answer)
+    (
+        Box::new(Waiting {
+            operation,
+            output: None,
+            reply,
+        }),
+        answer,
+    )
 }
 
 impl<O: Operation> Work for Waiting<O> {
@@ -144,7 +151,10 @@ pub(super) struct Failure {
 
 impl Failure {
     fn new(error: &rusqlite::Error, at_commit: bool) -> Self {
-        Failure { error: store_error(error), at_commit }
+        Failure {
+            error: store_error(error),
+            at_commit,
+        }
     }
 }
 
@@ -156,10 +166,16 @@ pub(super) fn transact(
     batch: &mut [Box<dyn Work>],
 ) -> Result<Effects, Failure> {
     begin(db).map_err(|error| Failure::new(&error, false))?;
-    let mut change = Change { db, next_key, effects: Effects::default() };
+    let mut change = Change {
+        db,
+        next_key,
+        effects: Effects::default(),
+    };
     let mut result = Ok(());
     for work in batch {
-        result = work.attempt(&mut change).map_err(|error| Failure::new(&error, false));
+        result = work
+            .attempt(&mut change)
+            .map_err(|error| Failure::new(&error, false));
         if result.is_err() {
             break;
         }

@@ -19,7 +19,11 @@ impl Counters {
             db.query_row("SELECT count(*), ifnull(sum(size), 0) FROM messages", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
-        let mut counters = Counters { messages, octets, ..Counters::default() };
+        let mut counters = Counters {
+            messages,
+            octets,
+            ..Counters::default()
+        };
         // One pass without sorting, unlike GROUP BY.
         let sql = "SELECT sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3),
                           sum(state = 4), sum(state = 5), sum(state = 6), sum(state = 7) FROM recipients";

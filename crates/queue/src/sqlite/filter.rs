@@ -16,13 +16,18 @@ impl Condition {
         if !filter.ids.is_empty() {
             let ids: Vec<String> = filter.ids.iter().map(|id| hex(&id.to_bytes())).collect();
             pieces.push("m.id IN (SELECT unhex(value) FROM json_each(?))");
-            values.push(Value::Text(serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned())));
+            values.push(Value::Text(
+                serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned()),
+            ));
         }
         if let Some(sender) = &filter.sender {
             pieces.push("m.sender = ? COLLATE NOCASE");
             values.push(Value::Text(sender.clone()));
         }
-        let domain = filter.domain.as_ref().map(|domain| Value::Text(domain.to_lowercase()));
+        let domain = filter
+            .domain
+            .as_ref()
+            .map(|domain| Value::Text(domain.to_lowercase()));
         let state = filter.state.map(|state| Value::Integer(state as i64));
         // Both together mean one recipient that is in that domain and in that state.
         pieces.extend(match (&domain, &state) {

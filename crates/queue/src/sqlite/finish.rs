@@ -70,16 +70,24 @@ fn finish_message(
     finished: &mut Finished,
 ) -> rusqlite::Result<()> {
     let standing = standing(change, key, results)?;
-    let fenced = results.iter().filter(|result| !standing.valid.iter().any(|valid| std::ptr::eq(*valid, **result)));
+    let fenced = results
+        .iter()
+        .filter(|result| !standing.valid.iter().any(|valid| std::ptr::eq(*valid, **result)));
     finished.fenced.extend(fenced.map(|result| result.attempt));
     if standing.valid.is_empty() {
         return Ok(());
     }
-    let all_final = standing.valid.iter().all(|result| new_state(&result.outcome, 0).is_final());
+    let all_final = standing
+        .valid
+        .iter()
+        .all(|result| new_state(&result.outcome, 0).is_final());
     if all_final && !standing.others_open {
         let counters = &mut change.effects.counters;
         counters.recipients(State::Leased, -(standing.valid.len() as i64));
-        standing.others_final.iter().for_each(|state| counters.recipients(*state, -1));
+        standing
+            .others_final
+            .iter()
+            .for_each(|state| counters.recipients(*state, -1));
         change.execute("DELETE FROM recipients WHERE message = ?1", [key])?;
         finished.removed.extend(remove_message(change, key)?);
         return Ok(());
@@ -97,30 +105,26 @@ fn standing<'a>(
     results: &[&'a RecipientResult],
 ) -> rusqlite::Result<Standing<'a>> {
     let mut standing = Standing::default();
-    let mut wanted = results.len();
-    let by_index: BTreeMap<u32, &'a RecipientResult> =
-        results.iter().map(|result| (result.attempt.recipient, *result)).collect();
-    let mut statement =
-        change.db.prepare_cached("SELECT idx, epoch, state FROM recipients WHERE message = ?1")?;
+    let by_lease: BTreeMap<(u32, i64), &'a RecipientResult> = results
+        .iter()
+        .map(|result| ((result.attempt.recipient, result.attempt.epoch), *result))
+        .collect();
+    let mut statement = change
+        .db
+        .prepare_cached("SELECT idx, epoch, state FROM recipients WHERE message = ?1")?;
     let mut rows = statement.query([key])?;
     while let Some(row) = rows.next()? {
         // A state that means nothing is not final: it keeps the message.
         let state = row::state(row, 2).unwrap_or(State::Quarantined);
-        match by_index.get(&row.get(0)?) {
-            Some(result) => {
-                wanted = wanted.saturating_sub(1);
-                if state == State::Leased && result.attempt.epoch == row.get::<_, i64>(1)? {
-                    standing.valid.push(result);
-                } else if state.is_final() {
-                    standing.others_final.push(state);
-                } else {
-                    standing.others_open = true;
-                }
-            }
+        let held = by_lease
+            .get(&(row.get(0)?, row.get(1)?))
+            .filter(|_| state == State::Leased);
+        match held {
+            Some(result) => standing.valid.push(result),
             None if state.is_final() => standing.others_final.push(state),
             None => standing.others_open = true,
         }
-        if wanted == 0 && standing.others_open {
+        if standing.others_open && standing.valid.len() == by_lease.len() {
             break;
         }
     }
@@ -161,7 +165,10 @@ fn write_result(change: &mut Change<'_>, result: &RecipientResult) -> rusqlite::
     change.effects.counters.moved(State::Leased, state);
     if state == State::Quarantined {
         let id = message_id(change, message)?;
-        change.effects.quarantined.push((id, format!("recipient {index}: {}", result.text)));
+        change
+            .effects
+            .quarantined
+            .push((id, format!("recipient {index}: {}", result.text)));
     }
     Ok(())
 }
@@ -173,24 +180,39 @@ fn release(change: &mut Change<'_>, message: i64, index: u32, due: i64) -> rusql
          RETURNING attempts",
     )?;
     let attempts: u32 = statement.query_row(params![message, index, due], |row| row.get(0))?;
-    let state = new_state(&Outcome::Released { due: jiff::Timestamp::UNIX_EPOCH }, attempts);
+    let state = new_state(
+        &Outcome::Released {
+            due: jiff::Timestamp::UNIX_EPOCH,
+        },
+        attempts,
+    );
     change.effects.counters.moved(State::Leased, state);
     Ok(())
 }
 
 fn message_id(change: &Change<'_>, key: i64) -> rusqlite::Result<String> {
-    let mut statement = change.db.prepare_cached("SELECT id FROM messages WHERE key = ?1")?;
+    let mut statement = change
+        .db
+        .prepare_cached("SELECT id FROM messages WHERE key = ?1")?;
     let id = statement.query_row([key], |row| Ok(row::id(row, 0))).optional()?;
-    Ok(id.and_then(Result::ok).map_or_else(|| format!("key {key}"), |id| id.to_string()))
+    Ok(id
+        .and_then(Result::ok)
+        .map_or_else(|| format!("key {key}"), |id| id.to_string()))
 }
 
 /// Removes a message whose recipients are gone, with its content. Gives its id, if it had one.
 pub(super) fn remove_message(change: &mut Change<'_>, key: i64) -> rusqlite::Result<Option<QueueId>> {
-    let mut statement = change.db.prepare_cached("SELECT id, size, in_file FROM messages WHERE key = ?1")?;
+    let mut statement = change
+        .db
+        .prepare_cached("SELECT id, size, in_file FROM messages WHERE key = ?1")?;
     let found = statement
-        .query_row([key], |row| Ok((row::id(row, 0), row.get::<_, i64>(1)?, row.get::<_, bool>(2)?)))
+        .query_row([key], |row| {
+            Ok((row::id(row, 0), row.get::<_, i64>(1)?, row.get::<_, bool>(2)?))
+        })
         .optional()?;
-    let Some((id, size, in_file)) = found else { return Ok(None) };
+    let Some((id, size, in_file)) = found else {
+        return Ok(None);
+    };
     let id = id.ok();
     if in_file {
         // Without a readable id its file cannot be named; the next start finds it as an orphan.

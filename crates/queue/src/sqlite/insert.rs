@@ -20,7 +20,11 @@ impl Operation for Insert {
     const NAME: &'static str = "insert";
 
     fn load(&self) -> Load {
-        Load { messages: 1, octets: octets_in_row(&self.message), ..Load::default() }
+        Load {
+            messages: 1,
+            octets: octets_in_row(&self.message),
+            ..Load::default()
+        }
     }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
@@ -36,12 +40,15 @@ impl Operation for Insert {
 /// Refuses what could not be delivered or found again.
 pub(super) fn check(message: &NewMessage, spool: &Spool) -> Result<(), StoreError> {
     if message.recipients.is_empty() {
-        return Err(StoreError::Unavailable(format!("message {} has no recipients", message.id)));
+        return Err(StoreError::Unavailable(format!(
+            "message {} has no recipients",
+            message.id
+        )));
     }
     match &message.body {
-        Body::File { path, .. } if *path != spool.body_path(message.id) => {
-            Err(StoreError::Unavailable(format!("{} is not the body of {}", path.display(), message.id)))
-        }
+        Body::File { path, .. } if *path != spool.body_path(message.id) => Err(StoreError::Unavailable(
+            format!("{} is not the body of {}", path.display(), message.id),
+        )),
         _ => Ok(()),
     }
 }
@@ -69,7 +76,10 @@ pub(super) fn insert(
     let key = change.new_key();
     insert_message(change, key, message)?;
     if let Body::Memory(bytes) = &message.body {
-        change.execute("INSERT INTO bodies (message, content) VALUES (?1, ?2)", params![key, &bytes[..]])?;
+        change.execute(
+            "INSERT INTO bodies (message, content) VALUES (?1, ?2)",
+            params![key, &bytes[..]],
+        )?;
     }
     let (state, due, epoch) = match lease {
         Some(until) => (State::Leased, until, 1),
@@ -79,7 +89,10 @@ pub(super) fn insert(
         insert_recipient(change, key, index, recipient, (state, due, epoch))?;
     }
     change.effects.counters.message(1, stored_size(message));
-    change.effects.counters.recipients(state, message.recipients.len() as i64);
+    change
+        .effects
+        .counters
+        .recipients(state, message.recipients.len() as i64);
     Ok(key)
 }
 
@@ -140,20 +153,24 @@ fn insert_recipient(
 
 /// The claim that the stored rows amount to.
 fn claim(key: i64, message: &NewMessage, until: Timestamp) -> Claim {
-    let recipients = message.recipients.iter().zip(0..).map(|(recipient, index)| ClaimedRecipient {
-        recipient: Recipient {
-            index,
-            address: recipient.address.clone(),
-            notify: recipient.notify,
-            orcpt: recipient.orcpt.clone(),
-            state: State::Leased,
-            attempts: 0,
-            due: until,
-            delay_notified: false,
-            last_result: None,
-        },
-        epoch: 1,
-    });
+    let recipients = message
+        .recipients
+        .iter()
+        .zip(0..)
+        .map(|(recipient, index)| ClaimedRecipient {
+            recipient: Recipient {
+                index,
+                address: recipient.address.clone(),
+                notify: recipient.notify,
+                orcpt: recipient.orcpt.clone(),
+                state: State::Leased,
+                attempts: 0,
+                due: until,
+                delay_notified: false,
+                last_result: None,
+            },
+            epoch: 1,
+        });
     Claim {
         message: Arc::new(Message {
             key,

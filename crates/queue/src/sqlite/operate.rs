@@ -54,7 +54,10 @@ impl Operation for Operate {
 
 impl Operate {
     fn still_meant(&self, change: &Change<'_>, key: i64) -> rusqlite::Result<bool> {
-        let sql = format!("SELECT 1 FROM messages AS m WHERE m.key = ?1 AND {}", self.condition.sql(2));
+        let sql = format!(
+            "SELECT 1 FROM messages AS m WHERE m.key = ?1 AND {}",
+            self.condition.sql(2)
+        );
         let values = std::iter::once(key.into()).chain(self.condition.values());
         change.db.prepare_cached(&sql)?.exists(params_from_iter(values))
     }
@@ -84,7 +87,9 @@ fn delete(change: &mut Change<'_>, key: i64) -> rusqlite::Result<bool> {
 }
 
 fn states(change: &Change<'_>, key: i64) -> rusqlite::Result<Vec<State>> {
-    let mut statement = change.db.prepare_cached("SELECT state FROM recipients WHERE message = ?1")?;
+    let mut statement = change
+        .db
+        .prepare_cached("SELECT state FROM recipients WHERE message = ?1")?;
     let rows = statement.query_map([key], |row| Ok(row::state(row, 0).unwrap_or(State::Quarantined)))?;
     rows.collect()
 }

@@ -46,7 +46,13 @@ pub(super) enum Content {
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Self {
-        Readers { inner: Arc::new(Inner { path, idle: Mutex::default(), turns: Semaphore::new(READERS) }) }
+        Readers {
+            inner: Arc::new(Inner {
+                path,
+                idle: Mutex::default(),
+                turns: Semaphore::new(READERS),
+            }),
+        }
     }
 
     /// Answers later questions with [`StoreError::Closed`].
@@ -109,9 +115,13 @@ pub(super) fn keys(
         condition.sql(2),
         condition.after(2)
     );
-    let values = std::iter::once(after.into()).chain(condition.values()).chain([(limit as i64).into()]);
+    let values = std::iter::once(after.into())
+        .chain(condition.values())
+        .chain([(limit as i64).into()]);
     let mut statement = db.prepare_cached(&sql)?;
-    statement.query_map(params_from_iter(values), |row| row.get(0))?.collect()
+    statement
+        .query_map(params_from_iter(values), |row| row.get(0))?
+        .collect()
 }
 
 /// One page of a listing.
@@ -128,7 +138,9 @@ pub(super) fn list(
     );
     let after = after.map_or_else(Vec::new, |id| id.to_bytes().to_vec());
     let limit = limit.min(MAX_PAGE) as i64;
-    let values = std::iter::once(after.into()).chain(condition.values()).chain([limit.into()]);
+    let values = std::iter::once(after.into())
+        .chain(condition.values())
+        .chain([limit.into()]);
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut page = Vec::new();
@@ -165,14 +177,21 @@ fn recipients(
     );
     let mut statement = db.prepare_cached(&sql)?;
     let rows = statement.query_map([key, limit], |row| Ok(row::recipient_lenient(row)))?;
-    Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().filter_map(Result::ok).collect())
+    Ok(rows
+        .collect::<rusqlite::Result<Vec<_>>>()?
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect())
 }
 
 /// When the next recipient is due or the next lease ends; only unclaimed ones with `unclaimed`.
 pub(super) fn next_due(db: &Connection, unclaimed: bool) -> rusqlite::Result<Option<Timestamp>> {
     let sql = "SELECT due FROM recipients INDEXED BY recipients_due
                WHERE state <= 2 AND (NOT ?1 OR state <> 1) ORDER BY due LIMIT 1";
-    let due: Option<i64> = db.prepare_cached(sql)?.query_row([unclaimed], |row| row.get(0)).optional()?;
+    let due: Option<i64> = db
+        .prepare_cached(sql)?
+        .query_row([unclaimed], |row| row.get(0))
+        .optional()?;
     // A time that cannot be read is due: the claim will find it and set it aside.
     Ok(due.map(|due| Timestamp::from_millisecond(due).unwrap_or(Timestamp::UNIX_EPOCH)))
 }
@@ -183,9 +202,14 @@ pub(super) fn content(db: &Connection, spool: &Spool, message: &Message) -> rusq
         .prepare_cached("SELECT in_file FROM messages WHERE key = ?1 AND id = ?2")?
         .query_row(params![message.key, message.id.to_bytes()], |row| row.get(0))
         .optional()?;
-    let Some(in_file) = in_file else { return Ok(Content::Gone) };
+    let Some(in_file) = in_file else {
+        return Ok(Content::Gone);
+    };
     if in_file {
-        return Ok(Content::Found(Body::File { path: spool.body_path(message.id), size: message.size }));
+        return Ok(Content::Found(Body::File {
+            path: spool.body_path(message.id),
+            size: message.size,
+        }));
     }
     let found: Option<Vec<u8>> = db
         .prepare_cached("SELECT content FROM bodies WHERE message = ?1")?
@@ -202,13 +226,16 @@ pub(super) fn content(db: &Connection, spool: &Spool, message: &Message) -> rusq
 
 /// Looks whether a body's file is there, whole.
 pub(super) async fn check_file(content: Content) -> Result<Content, StoreError> {
-    let Content::Found(Body::File { path, size }) = &content else { return Ok(content) };
+    let Content::Found(Body::File { path, size }) = &content else {
+        return Ok(content);
+    };
     match tokio::fs::metadata(path).await {
         Ok(file) if file.len() == *size => Ok(content),
         Ok(file) => Ok(Content::Unreadable(wrong_size(file.len(), *size))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Content::Unreadable(format!("its content {} is missing", path.display())))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::Unreadable(format!(
+            "its content {} is missing",
+            path.display()
+        ))),
         // Too many open files, a failing disk: that is not the message's fault.
         Err(error) => Err(file_error(&format!("cannot look at {}", path.display()), &error)),
     }

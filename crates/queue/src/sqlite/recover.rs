@@ -31,20 +31,32 @@ pub(super) struct Recovered {
 }
 
 /// Recovers, and reports what it found.
-pub(super) fn recover(db: &Connection, folders: &Folders, observer: &Observer) -> Result<Recovered, StoreError> {
+pub(super) fn recover(
+    db: &Connection,
+    folders: &Folders,
+    observer: &Observer,
+) -> Result<Recovered, StoreError> {
     let start = Instant::now();
     let leases_released = release_leases(db).map_err(|error| store_error(&error))?;
     let unknown = set_aside_unknown_states(db).map_err(|error| store_error(&error))?;
     if unknown > 0 {
         let reason = format!("{unknown} recipients were in no known state");
-        observer.emit(Event::Quarantined { id: "-", reason: &reason });
+        observer.emit(Event::Quarantined {
+            id: "-",
+            reason: &reason,
+        });
     }
     let orphan_bodies = clear_bodies(db, folders, observer)?;
     let counters = Counters::count(db).map_err(|error| store_error(&error))?;
     let next_key = next_key(db).map_err(|error| store_error(&error))?;
     let messages = counters.stats().messages;
     let duration = start.elapsed();
-    observer.emit(Event::Recovered { messages, leases_released, orphan_bodies, duration });
+    observer.emit(Event::Recovered {
+        messages,
+        leases_released,
+        orphan_bodies,
+        duration,
+    });
     Ok(Recovered { counters, next_key })
 }
 
@@ -106,7 +118,9 @@ fn clear_shard(
         let file = file.map_err(failed)?;
         let name = file.file_name();
         // What we did not name we do not touch.
-        let Some(id) = name.to_str().and_then(QueueId::parse) else { continue };
+        let Some(id) = name.to_str().and_then(QueueId::parse) else {
+            continue;
+        };
         if is_stored(db, id).map_err(|error| store_error(&error))? {
             continue;
         }
@@ -116,7 +130,10 @@ fn clear_shard(
         } else {
             set_aside(&file.path(), &folders.quarantine().join(&name)).map_err(failed)?;
             let reason = "its content was found beside a database that does not know it; see quarantine/";
-            observer.emit(Event::Quarantined { id: &id.to_string(), reason });
+            observer.emit(Event::Quarantined {
+                id: &id.to_string(),
+                reason,
+            });
         }
     }
     Ok(orphans)
@@ -129,7 +146,10 @@ fn set_aside(from: &Path, to: &Path) -> io::Result<()> {
 
 fn is_stored(db: &Connection, id: QueueId) -> rusqlite::Result<bool> {
     let mut statement = db.prepare_cached("SELECT 1 FROM messages WHERE id = ?1 AND in_file = 1")?;
-    Ok(statement.query_row([id.to_bytes()], |_| Ok(())).optional()?.is_some())
+    Ok(statement
+        .query_row([id.to_bytes()], |_| Ok(()))
+        .optional()?
+        .is_some())
 }
 
 fn write_mark(owner: &Path, mark: &str, folders: &Folders) -> io::Result<()> {

@@ -22,7 +22,10 @@ fn column<T: FromSql>(row: &Row<'_>, index: usize) -> Readable<T> {
 
 /// A text that is shown however broken it is.
 fn lossy(row: &Row<'_>, index: usize) -> String {
-    let bytes = row.get_ref(index).ok().and_then(|value| value.as_bytes().ok().map(<[u8]>::to_vec));
+    let bytes = row
+        .get_ref(index)
+        .ok()
+        .and_then(|value| value.as_bytes().ok().map(<[u8]>::to_vec));
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
@@ -47,7 +50,11 @@ pub(super) fn state(row: &Row<'_>, index: usize) -> Readable<State> {
 /// A message, for delivery: right or not at all.
 pub(super) fn message(row: &Row<'_>) -> Readable<Message> {
     let sender: String = column(row, 3)?;
-    let sender = if sender.is_empty() { None } else { Some(address(&sender)?) };
+    let sender = if sender.is_empty() {
+        None
+    } else {
+        Some(address(&sender)?)
+    };
     read_message(row, sender)
 }
 

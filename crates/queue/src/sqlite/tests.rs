@@ -1,0 +1,299 @@
+//! The suite of promises, and what only this store can break: files, locks, schema, log.
+
+use super::*;
+use crate::conformance::{Subject, run_all};
+use crate::message::{MailOptions, NewRecipient, Outcome};
+use bytes::Bytes;
+use rusqlite::Connection;
+use smtp_observe::Observer;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+mod failures;
+
+fn settings(folder: &Path) -> SqliteSettings {
+    SqliteSettings {
+        path: folder.join("smtp.db"),
+        min_free: 0,
+        memory_budget: 16 << 20,
+    }
+}
+
+fn open(folder: &Path) -> (Arc<SqliteStore>, Spool) {
+    SqliteStore::open(settings(folder), Observer::silent()).unwrap()
+}
+
+fn refusal(folder: &Path) -> String {
+    SqliteStore::open(settings(folder), Observer::silent())
+        .unwrap_err()
+        .to_string()
+}
+
+fn message(body: Body, id: QueueId) -> NewMessage {
+    NewMessage {
+        id,
+        received_at: Timestamp::now(),
+        sender: None,
+        options: MailOptions::default(),
+        recipients: vec![NewRecipient {
+            address: smtp::Address::parse("a@x.example").unwrap(),
+            notify: None,
+            orcpt: None,
+        }],
+        body,
+    }
+}
+
+fn small() -> NewMessage {
+    message(
+        Body::Memory(Bytes::from_static(&[b'x'; 5000])),
+        QueueId::generate(),
+    )
+}
+
+async fn large(spool: &Spool) -> NewMessage {
+    let id = QueueId::generate();
+    let mut writer = spool.writer(id);
+    for _ in 0..10 {
+        writer.write(&[b'y'; 60_000]).await.unwrap();
+    }
+    message(writer.finish().await.unwrap(), id)
+}
+
+fn path_of(message: &NewMessage) -> PathBuf {
+    match &message.body {
+        Body::File { path, .. } => path.clone(),
+        Body::Memory(_) => panic!("a large body is a file"),
+    }
+}
+
+async fn deliver(store: &SqliteStore, claim: &Claim) -> Finished {
+    let attempt = Attempt {
+        message: claim.message.key,
+        recipient: claim.recipients[0].recipient.index,
+        epoch: claim.recipients[0].epoch,
+    };
+    let result = RecipientResult {
+        attempt,
+        outcome: Outcome::Delivered,
+        text: String::new(),
+    };
+    store.finish(vec![result], Vec::new()).await.unwrap()
+}
+
+async fn ids(store: &SqliteStore) -> Vec<QueueId> {
+    let lines = store.list(Filter::default(), None, 1000).await.unwrap();
+    lines.iter().map(|line| line.message.id).collect()
+}
+
+/// Keeps each store's folder, by the store's address.
+#[derive(Default)]
+struct Sqlite {
+    folders: Mutex<HashMap<usize, TempDir>>,
+}
+
+fn place(store: &Arc<dyn Store>) -> usize {
+    Arc::as_ptr(store).cast::<()>() as usize
+}
+
+impl Sqlite {
+    fn keep(&self, folder: TempDir) -> Arc<dyn Store> {
+        let store: Arc<dyn Store> = open(folder.path()).0;
+        self.folders.lock().insert(place(&store), folder);
+        store
+    }
+    fn damage(&self, store: &Arc<dyn Store>, sql: &str) {
+        let folders = self.folders.lock();
+        let db = Connection::open(folders[&place(store)].path().join("smtp.db")).unwrap();
+        assert_eq!(db.execute(sql, []).unwrap(), 1);
+    }
+}
+
+#[async_trait]
+impl Subject for Sqlite {
+    async fn fresh(&self) -> Arc<dyn Store> {
+        self.keep(TempDir::new().unwrap())
+    }
+    async fn crash(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        let folder = self.folders.lock().remove(&place(&store)).unwrap();
+        drop(store);
+        self.keep(folder)
+    }
+    async fn spoil_address(&self, store: &Arc<dyn Store>, message: i64, recipient: u32) {
+        let sql = "UPDATE recipients SET address = 'no address' WHERE";
+        self.damage(store, &format!("{sql} message = {message} AND idx = {recipient}"));
+    }
+    async fn spoil_content(&self, store: &Arc<dyn Store>, message: i64) {
+        self.damage(store, &format!("DELETE FROM bodies WHERE message = {message}"));
+    }
+}
+
+#[tokio::test]
+async fn keeps_every_promise() {
+    run_all(&Sqlite::default()).await;
+}
+
+#[tokio::test]
+async fn the_figures_match_a_count() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(folder.path());
+    for _ in 0..5 {
+        store.insert(small(), None).await.unwrap();
+    }
+    let db = Connection::open(folder.path().join("smtp.db")).unwrap();
+    assert_eq!(Counters::count(&db).unwrap(), *store.counters.lock());
+}
+
+#[tokio::test]
+async fn a_spool_has_one_process() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(folder.path());
+    assert!(refusal(folder.path()).contains("another process has the spool"));
+    let other = SqliteSettings {
+        path: folder.path().join("other.db"),
+        ..settings(folder.path())
+    };
+    assert!(
+        SqliteStore::open(other, Observer::silent()).is_err(),
+        "the bodies beside it are shared"
+    );
+    store.close().await.unwrap();
+    open(folder.path());
+}
+
+#[tokio::test]
+async fn what_is_not_our_spool_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("smtp.db");
+    let (store, _) = open(folder.path());
+    store.close().await.unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    assert!(refusal(folder.path()).contains("newer version"));
+    drop(db);
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE photos (x)")
+        .unwrap();
+    assert!(refusal(folder.path()).contains("not a mail spool"));
+    fs::write(&path, [b'#'; 8192]).unwrap();
+    assert!(refusal(folder.path()).contains("damaged"));
+    assert_eq!(fs::read(&path).unwrap(), [b'#'; 8192], "and left as it is");
+}
+
+#[test]
+fn network_file_systems_are_refused() {
+    assert_eq!(open::refused(0x6969), Some("NFS"));
+    assert_eq!(open::refused(0x6573_5546), Some("FUSE"));
+    assert_eq!(open::refused(0xef53), None, "ext4");
+    assert_eq!(open::refused(0x0102_1994), None, "tmpfs");
+    assert_eq!(
+        open::refused(0xdead_beef),
+        None,
+        "a local one that nobody heard of"
+    );
+}
+
+#[tokio::test]
+async fn a_large_body_is_a_file_for_as_long_as_its_message() {
+    let folder = TempDir::new().unwrap();
+    let (store, spool) = open(folder.path());
+    let new = large(&spool).await;
+    let path = path_of(&new);
+    let until = Timestamp::now() + jiff::SignedDuration::from_secs(60);
+    let claim = store.insert(new, Some(until)).await.unwrap().unwrap();
+    let Body::File { path: found, size } = store.body(&claim.message).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        (&found, size, fs::metadata(&path).unwrap().len()),
+        (&path, 600_000, 600_000)
+    );
+    assert_eq!(deliver(&store, &claim).await.removed.len(), 1);
+    store.close().await.unwrap();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_missing_file_is_set_aside_and_a_short_one_too() {
+    let folder = TempDir::new().unwrap();
+    let (store, spool) = open(folder.path());
+    for spoil in [
+        |path: &Path| fs::remove_file(path).unwrap(),
+        |path: &Path| fs::write(path, "x").unwrap(),
+    ] {
+        let new = large(&spool).await;
+        let (id, path) = (new.id, path_of(&new));
+        store.insert(new, None).await.unwrap();
+        let message = store.show(id).await.unwrap().unwrap().message;
+        spoil(&path);
+        assert!(matches!(store.body(&message).await, Err(StoreError::Damaged(_))));
+        let state = store.show(id).await.unwrap().unwrap().recipients[0].state;
+        assert_eq!(state, crate::State::Quarantined);
+    }
+}
+
+#[tokio::test]
+async fn orphans_are_removed_beside_their_database_only() {
+    let folder = TempDir::new().unwrap();
+    let (store, spool) = open(folder.path());
+    let (kept, orphan) = (large(&spool).await, large(&spool).await);
+    let (kept_path, orphan_path) = (path_of(&kept), path_of(&orphan));
+    fs::write(folder.path().join("bodies/tmp/half"), "half").unwrap();
+    fs::write(kept_path.with_file_name("README"), "not ours").unwrap();
+    store.insert(kept, None).await.unwrap();
+    drop((store, spool));
+    let (store, _) = open(folder.path());
+    assert!(kept_path.exists() && !orphan_path.exists());
+    assert!(!folder.path().join("bodies/tmp/half").exists());
+    assert!(kept_path.with_file_name("README").exists());
+    store.close().await.unwrap();
+    // The database is lost; the mail beside it is not ours to delete.
+    for name in ["smtp.db", "smtp.db-wal", "smtp.db-shm"] {
+        let _ = fs::remove_file(folder.path().join(name));
+    }
+    open(folder.path());
+    assert!(!kept_path.exists());
+    let saved = folder
+        .path()
+        .join("quarantine")
+        .join(kept_path.file_name().unwrap());
+    assert_eq!(fs::metadata(saved).unwrap().len(), 600_000);
+}
+
+#[tokio::test]
+async fn a_body_of_elsewhere_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(folder.path());
+    let path = folder.path().join("elsewhere");
+    fs::write(&path, "x").unwrap();
+    let new = message(
+        Body::File {
+            path: path.clone(),
+            size: 1,
+        },
+        QueueId::generate(),
+    );
+    assert!(store.insert(new, None).await.is_err());
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn an_unknown_state_is_set_aside_at_open() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(folder.path());
+    let new = small();
+    let id = new.id;
+    store.insert(new, None).await.unwrap();
+    drop(store);
+    let db = Connection::open(folder.path().join("smtp.db")).unwrap();
+    db.execute("UPDATE recipients SET state = 42", []).unwrap();
+    drop(db);
+    let (store, _) = open(folder.path());
+    let recipient = store.show(id).await.unwrap().unwrap().recipients.remove(0);
+    assert_eq!(recipient.state, crate::State::Quarantined);
+    assert_eq!(store.stats().await.unwrap().recipients[7], 1);
+}

@@ -84,7 +84,13 @@ impl Writer {
             Err(RecvTimeoutError::Timeout) => return Gathered::Idle,
             Err(RecvTimeoutError::Disconnected) => return Gathered::Gone,
         };
-        let (mut batch, mut total) = (Vec::new(), Load { patient: true, ..Load::default() });
+        let (mut batch, mut total) = (
+            Vec::new(),
+            Load {
+                patient: true,
+                ..Load::default()
+            },
+        );
         let deadline = Instant::now() + LINGER;
         while let Some(request) = next {
             match request {
@@ -115,12 +121,17 @@ impl Writer {
         let mut reported = false;
         for work in batch {
             let mut alone = vec![work];
-            let Err(failure) = self.commit_together(&mut alone) else { continue };
+            let Err(failure) = self.commit_together(&mut alone) else {
+                continue;
+            };
             for work in alone {
                 // One line for a batch: a full disk fails hundreds in a second.
                 if !std::mem::replace(&mut reported, true) {
                     let error = failure.error.to_string();
-                    self.observer.emit(Event::StoreFailed { operation: work.name(), error: &error });
+                    self.observer.emit(Event::StoreFailed {
+                        operation: work.name(),
+                        error: &error,
+                    });
                 }
                 work.fail(super::commit::Failure {
                     error: copy(&failure.error),
@@ -145,7 +156,11 @@ impl Writer {
         self.follow_up(effects);
         if total.messages + total.results > 0 {
             let (messages, results) = (total.messages, total.results);
-            self.observer.emit(Event::Committed { messages, results, duration });
+            self.observer.emit(Event::Committed {
+                messages,
+                results,
+                duration,
+            });
         }
         Ok(())
     }
@@ -169,8 +184,14 @@ impl Writer {
     /// Copies the log into the database. Not within a commit, so that nobody waits for it alone.
     fn checkpoint(&mut self) {
         self.logged = 0;
-        if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            self.observer.emit(Event::StoreFailed { operation: "checkpoint", error: &error.to_string() });
+        if let Err(error) = self
+            .db
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        {
+            self.observer.emit(Event::StoreFailed {
+                operation: "checkpoint",
+                error: &error.to_string(),
+            });
         }
         let pages = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         if let (Ok(free), Ok(size)) = (pages("freelist_count"), pages("page_size")) {
@@ -179,14 +200,18 @@ impl Writer {
     }
 
     fn close(self, reply: oneshot::Sender<Result<(), StoreError>>) {
-        let Writer { db, requests, lock, .. } = self;
+        let Writer {
+            db, requests, lock, ..
+        } = self;
         // Whoever still waits, or comes now, is told `Closed` by the end of its channel.
         drop(requests);
         db.flush_prepared_statement_cache();
         let truncated = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let closed = db.close().map_err(|(_, error)| error);
         drop(lock);
-        let result = truncated.and(closed).map_err(|error| super::error::store_error(&error));
+        let result = truncated
+            .and(closed)
+            .map_err(|error| super::error::store_error(&error));
         let _ = reply.send(result);
     }
 }

@@ -1,0 +1,176 @@
+//! Torn and garbled logs, full disks, operations that fail.
+
+use super::super::commit::{Change, Load, Operation};
+use super::*;
+
+/// Copies a spool as a power cut would leave it: as its files are now.
+fn snapshot(folder: &Path) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    for name in ["smtp.db", "smtp.db-wal"] {
+        fs::copy(folder.join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+#[tokio::test]
+async fn a_torn_log_keeps_what_was_committed_before() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(folder.path());
+    let log = folder.path().join("smtp.db-wal");
+    let mut committed = Vec::new();
+    for _ in 0..20 {
+        let new = small();
+        let id = new.id;
+        store.insert(new, None).await.unwrap();
+        committed.push((id, fs::metadata(&log).unwrap().len()));
+    }
+    let expected: Vec<QueueId> = committed.iter().map(|(id, _)| *id).collect();
+    let end = committed.last().unwrap().1;
+    for cut in (0..end).step_by(40_009).chain([end - 1, end]) {
+        let copy = snapshot(folder.path());
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(copy.path().join("smtp.db-wal"))
+            .unwrap();
+        file.set_len(cut).unwrap();
+        // What a disk may leave behind the last write that it finished.
+        let mut torn = fs::read(copy.path().join("smtp.db-wal")).unwrap();
+        torn.extend([0xa5; 9000]);
+        fs::write(copy.path().join("smtp.db-wal"), torn).unwrap();
+        let whole = committed.iter().filter(|(_, length)| *length <= cut).count();
+        let (store, _) = open(copy.path());
+        assert_eq!(ids(&store).await, expected[..whole], "cut at {cut} of {end}");
+        assert_eq!(store.stats().await.unwrap().messages, whole as u64);
+        store.insert(small(), None).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_garbled_log_keeps_what_was_committed_before() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(folder.path());
+    let log = folder.path().join("smtp.db-wal");
+    let mut expected = Vec::new();
+    let mut middle = 0;
+    for number in 0..20 {
+        let new = small();
+        if number == 10 {
+            middle = usize::try_from(fs::metadata(&log).unwrap().len()).unwrap();
+        }
+        if number < 10 {
+            expected.push(new.id);
+        }
+        store.insert(new, None).await.unwrap();
+    }
+    let copy = snapshot(folder.path());
+    let path = copy.path().join("smtp.db-wal");
+    let mut garbled = fs::read(&path).unwrap();
+    garbled[middle + 100] ^= 1;
+    fs::write(&path, garbled).unwrap();
+    assert_eq!(ids(&open(copy.path()).0).await, expected);
+}
+
+/// Limits the database to the pages it has and some more, as a full disk would.
+struct LimitPages(i64);
+
+impl Operation for LimitPages {
+    type Output = ();
+    const NAME: &'static str = "limit pages";
+    fn load(&self) -> Load {
+        Load::default()
+    }
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
+        let pages: i64 = change
+            .db
+            .pragma_query_value(None, "page_count", |row| row.get(0))?;
+        change
+            .db
+            .pragma_update_and_check(None, "max_page_count", pages + self.0, |_| Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_recovers() {
+    let folder = TempDir::new().unwrap();
+    let (store, spool) = open(folder.path());
+    store.commit(LimitPages(10)).await.unwrap();
+    let mut stored = Vec::new();
+    let error = loop {
+        let new = small();
+        let id = new.id;
+        match store.insert(new, None).await {
+            Ok(_) => stored.push(id),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full(_)), "{error}");
+    assert_eq!(ids(&store).await, stored, "nothing half kept");
+    assert_eq!(store.stats().await.unwrap().messages, stored.len() as u64);
+    let big = large(&spool).await;
+    let path = path_of(&big);
+    let mut twenty = Vec::new();
+    for _ in 0..20 {
+        twenty.push(small());
+    }
+    for new in twenty.into_iter().chain([big]) {
+        let _ = store.insert(new, None).await;
+    }
+    let kept = ids(&store).await.len();
+    assert_eq!(path.exists(), kept > stored.len(), "a refused body goes");
+    // Delivery goes on, and what it frees can be used again.
+    let request = ClaimRequest {
+        now: Timestamp::now(),
+        lease: Duration::from_secs(60),
+        limit: 1000,
+        exclude_domains: Vec::new(),
+    };
+    for claim in store.claim(request).await.unwrap() {
+        assert_eq!(deliver(&store, &claim).await.removed.len(), 1);
+    }
+    store.insert(small(), None).await.unwrap();
+    store.commit(LimitPages(100_000)).await.unwrap();
+    for _ in 0..50 {
+        store.insert(small(), None).await.unwrap();
+    }
+    assert_eq!(store.stats().await.unwrap().messages, 51);
+}
+
+/// Fails after it has changed something.
+struct Spoilsport;
+
+impl Operation for Spoilsport {
+    type Output = ();
+    const NAME: &'static str = "spoilsport";
+    fn load(&self) -> Load {
+        Load::default()
+    }
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
+        change.execute("DELETE FROM recipients", [])?;
+        change.effects.counters.message(1000, 1);
+        Err(rusqlite::Error::InvalidQuery)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_does_not_hurt_its_neighbours() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = open(folder.path());
+    let tasks: Vec<_> = (0..200)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                if number % 10 == 0 {
+                    assert!(store.commit(Spoilsport).await.is_err());
+                } else {
+                    store.insert(small(), None).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.messages, stats.recipients[0]), (180, 180));
+    assert_eq!(ids(&store).await.len(), 180);
+}
