@@ -88,11 +88,16 @@ impl Drop for Slot {
 pub(crate) struct TimedListener {
     listener: TcpListener,
     slots: Slots,
+    quiet: Duration,
 }
 
 impl TimedListener {
     pub(crate) fn new(listener: TcpListener, slots: Slots) -> Self {
-        TimedListener { listener, slots }
+        TimedListener {
+            listener,
+            slots,
+            quiet: QUIET,
+        }
     }
 }
 
@@ -107,14 +112,7 @@ impl Listener for TimedListener {
                     if let Some(slot) = self.slots.take(peer.ip().to_canonical()) {
                         // Without it an answer only waits longer.
                         let _ = stream.set_nodelay(true);
-                        return (
-                            TimedStream {
-                                stream,
-                                quiet: Box::pin(sleep(QUIET)),
-                                _slot: slot,
-                            },
-                            peer,
-                        );
+                        return (TimedStream::new(stream, slot, self.quiet), peer);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -132,13 +130,23 @@ impl Listener for TimedListener {
 #[derive(Debug)]
 pub(crate) struct TimedStream {
     stream: TcpStream,
-    quiet: Pin<Box<Sleep>>,
+    quiet: Duration,
+    end: Pin<Box<Sleep>>,
     _slot: Slot,
 }
 
 impl TimedStream {
+    fn new(stream: TcpStream, slot: Slot, quiet: Duration) -> Self {
+        TimedStream {
+            stream,
+            quiet,
+            end: Box::pin(sleep(quiet)),
+            _slot: slot,
+        }
+    }
+
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.quiet.as_mut().poll(cx) {
+        match self.end.as_mut().poll(cx) {
             Poll::Ready(()) => Err(ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
         }
@@ -146,7 +154,8 @@ impl TimedStream {
 
     fn progress(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(result, Poll::Ready(Ok(_))) {
-            self.quiet.as_mut().reset(Instant::now() + QUIET);
+            let end = Instant::now() + self.quiet;
+            self.end.as_mut().reset(end);
         }
         result
     }
@@ -197,6 +206,7 @@ impl AsyncWrite for TimedStream {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
     fn one_client_cannot_take_every_slot() {
@@ -216,5 +226,29 @@ mod tests {
         assert!(slots.take(client(1)).is_some());
         drop(others);
         assert!(slots.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_dribbles_is_cut_off() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let slots = Slots::default();
+        let mut listener = TimedListener {
+            listener: socket,
+            slots: slots.clone(),
+            quiet: Duration::from_millis(50),
+        };
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (mut stream, _) = listener.accept().await;
+        let dribble = tokio::spawn(async move { while client.write_all(b"x").await.is_ok() {} });
+        let error = loop {
+            if let Err(error) = stream.read(&mut [0; 16]).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(stream);
+        assert!(slots.lock().is_empty());
+        dribble.await.unwrap();
     }
 }

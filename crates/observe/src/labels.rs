@@ -137,7 +137,7 @@ labels! {
         Protocol = "protocol",
         /// A command or message was refused.
         Reject = "reject",
-        /// A connection was turned away.
+        /// A connection was turned away, or could not be accepted.
         Connection = "connection",
         /// The store failed, or something in it could not be read.
         Store = "store",

@@ -16,7 +16,7 @@ mod metrics;
 pub use event::{Event, EventInfo};
 pub use labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
 pub use log::LogSettings;
-pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat};
+pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
 
 use log::Log;
 use metrics::Metrics;
@@ -86,6 +86,11 @@ impl Observer {
     /// All metrics in the format that the scraper asked for.
     pub fn metrics_as(&self, gauges: &Gauges, format: MetricsFormat) -> String {
         self.inner.metrics.expose(gauges, format)
+    }
+
+    /// What the process has done since it started.
+    pub fn totals(&self) -> Totals {
+        self.inner.metrics.totals()
     }
 
     /// Sessions open now.

@@ -56,6 +56,13 @@ impl Queue {
         *self.handoff.write() = None;
     }
 
+    /// Tells delivery that there is work in the store: an operator made mail due.
+    pub fn wake(&self) {
+        if let Some(handoff) = self.handoff.read().as_ref() {
+            handoff.wake();
+        }
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store

@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(pace.patience(IDLE), 30 * SECOND);
         assert_eq!(pace.note(30 * SECOND, 0), Ok(()));
         assert_eq!(pace.patience(IDLE), 30 * SECOND);
-        assert_eq!(pace.note(10 * SECOND, 1), Ok(()));
+        assert_eq!(pace.note(10 * SECOND, 0), Ok(()));
         assert_eq!(pace.patience(IDLE), 20 * SECOND);
         assert_eq!(pace.patience(5 * SECOND), 5 * SECOND);
         assert_eq!(pace.note(SECOND, 500 * 50), Ok(()));

@@ -12,7 +12,10 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
         Output::Json => print(&as_json(&result))?,
         Output::Table => match &result {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(|warning| remark(&format!("warning: {warning}")));
+                loaded
+                    .warnings
+                    .iter()
+                    .for_each(|warning| remark(&format!("warning: {warning}")));
                 print(&valid(loaded))?;
             }
             Err(errors) => print(&format!("{errors}\n"))?,
@@ -27,16 +30,23 @@ fn valid(loaded: &Loaded) -> String {
         Some(path) => path.display().to_string(),
         None => "no file".into(),
     };
-    format!("the configuration is valid ({file}, profile {})\n", loaded.config.profile.name())
+    format!(
+        "the configuration is valid ({file}, profile {})\n",
+        loaded.config.profile.name()
+    )
 }
 
 fn as_json(result: &Result<Loaded, ConfigErrors>) -> String {
     let (warnings, errors) = match result {
         Ok(loaded) => (loaded.warnings.clone(), Vec::new()),
         Err(errors) => {
-            let error = |e: &smtp_config::ConfigError| json!({"source": e.source, "key": e.key, "reason": e.reason});
+            let error =
+                |e: &smtp_config::ConfigError| json!({"source": e.source, "key": e.key, "reason": e.reason});
             (Vec::new(), errors.0.iter().map(error).collect())
         }
     };
-    format!("{}\n", json!({"valid": result.is_ok(), "errors": errors, "warnings": warnings}))
+    format!(
+        "{}\n",
+        json!({"valid": result.is_ok(), "errors": errors, "warnings": warnings})
+    )
 }

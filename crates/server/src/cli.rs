@@ -7,7 +7,12 @@ use std::path::PathBuf;
 
 /// A mail server: takes mail, keeps it safe, delivers it.
 #[derive(Debug, Parser)]
-#[command(name = "smtp-server", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "smtp-server",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -95,8 +100,8 @@ pub(crate) enum QueueCommand {
     /// List messages
     List {
         #[command(flatten)]
-        selection: Selection,
-        /// At most this many
+        filter: FilterArgs,
+        /// At most this many messages
         #[arg(long, default_value_t = 1000)]
         limit: usize,
         #[command(flatten)]
@@ -118,6 +123,9 @@ pub(crate) enum QueueCommand {
     Retry {
         #[command(flatten)]
         selection: Selection,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -125,17 +133,17 @@ pub(crate) enum QueueCommand {
     Delete {
         #[command(flatten)]
         selection: Selection,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
 }
 
-/// Which messages. What is given must all apply.
+/// Which messages, by what they have. What is given must all apply.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Selection {
-    /// Queue ids
-    #[arg(value_name = "ID")]
-    pub(crate) ids: Vec<String>,
+pub(crate) struct FilterArgs {
     /// With a recipient of this domain
     #[arg(long)]
     pub(crate) domain: Option<String>,
@@ -145,6 +153,16 @@ pub(crate) struct Selection {
     /// With a recipient in this state
     #[arg(long, value_enum)]
     pub(crate) state: Option<StateName>,
+}
+
+/// Which messages to change: ids, a filter, both, or all; never all by omission.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Selection {
+    /// Queue ids
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     /// Every message
     #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "state"])]
     pub(crate) all: bool,
@@ -191,11 +209,17 @@ mod tests {
     fn run_is_the_default() {
         let cli = Cli::try_parse_from(["smtp-server", "--port", "26", "--set", "a.b=c=d"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!((cli.sources.port, cli.sources.set), (Some(26), vec![("a.b".into(), "c=d".into())]));
+        assert_eq!(
+            (cli.sources.port, cli.sources.set),
+            (Some(26), vec![("a.b".into(), "c=d".into())])
+        );
     }
 
     #[test]
     fn deleting_everything_excludes_filters() {
-        assert!(Cli::try_parse_from(["smtp-server", "queue", "delete", "--all", "--domain", "x.example"]).is_err());
+        assert!(
+            Cli::try_parse_from(["smtp-server", "queue", "delete", "--all", "--domain", "x.example"])
+                .is_err()
+        );
     }
 }

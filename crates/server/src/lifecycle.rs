@@ -30,7 +30,8 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn install() -> Result<Signals, Failure> {
         let install = |kind| {
-            signal(kind).map_err(|e| Failure::new(Exit::Temporary, format_args!("cannot listen to signals: {e}")))
+            signal(kind)
+                .map_err(|e| Failure::new(Exit::Temporary, format_args!("cannot listen to signals: {e}")))
         };
         Ok(Signals {
             hangup: install(SignalKind::hangup())?,

@@ -46,7 +46,11 @@ fn main() -> ExitCode {
 /// Prints help, version or what is wrong with the command line.
 fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+    if error.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        Exit::Ok.into()
+    }
 }
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {

@@ -17,9 +17,10 @@ pub(crate) enum Output {
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Io, format_args!("cannot write to standard output: {e}")))
-        }
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Io,
+            format_args!("cannot write to standard output: {e}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -28,4 +29,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 pub(crate) fn remark(line: &str) {
     // Nobody reads it when this fails.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Text that strangers wrote, harmless for a terminal.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }

@@ -41,11 +41,21 @@ impl House {
         for warning in &loaded.warnings {
             self.observer.emit(Event::ConfigWarning { warning });
         }
-        self.loaded.store(Arc::new(Loaded { config: (*new).clone(), ..loaded }));
+        self.loaded.store(Arc::new(Loaded {
+            config: (*new).clone(),
+            ..loaded
+        }));
         self.last_reload_succeeded.store(true, Ordering::Relaxed);
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let (changed, needs_restart) = (difference.changed, difference.needs_restart);
-        self.observer.emit(Event::ConfigReloaded { changed: &changed, needs_restart: &needs_restart });
-        Ok(Reloaded { generation, changed, needs_restart })
+        self.observer.emit(Event::ConfigReloaded {
+            changed: &changed,
+            needs_restart: &needs_restart,
+        });
+        Ok(Reloaded {
+            generation,
+            changed,
+            needs_restart,
+        })
     }
 }

@@ -74,7 +74,11 @@ impl House {
         let config = self.config.load();
         let storage = config.storage.path.display().to_string();
         let profile = config.profile.name();
-        self.observer.emit(Event::Starting { version: VERSION, profile, storage: &storage });
+        self.observer.emit(Event::Starting {
+            version: VERSION,
+            profile,
+            storage: &storage,
+        });
         for warning in &self.loaded.load().warnings {
             self.observer.emit(Event::ConfigWarning { warning });
         }
@@ -113,12 +117,19 @@ impl House {
 
     /// Addresses of the SMTP listeners.
     pub(crate) fn smtp_addresses(&self) -> Vec<SocketAddr> {
-        self.reception().map(|reception| reception.addresses()).unwrap_or_default()
+        self.reception()
+            .map(|reception| reception.addresses())
+            .unwrap_or_default()
     }
 
     /// The password that was made at this start, when none is configured.
     pub(crate) fn made_password(&self) -> Option<&str> {
-        self.config.load().admin.password.is_none().then_some(&*self.password)
+        self.config
+            .load()
+            .admin
+            .password
+            .is_none()
+            .then_some(&*self.password)
     }
 
     /// From now on the server is not ready.
@@ -145,12 +156,20 @@ impl House {
             None => Err("not open yet".to_owned()),
             Some(reception) => reception.alive(),
         };
-        Check { name: "listeners", ok: result.is_ok(), detail: result.err().unwrap_or_default() }
+        Check {
+            name: "listeners",
+            ok: result.is_ok(),
+            detail: result.err().unwrap_or_default(),
+        }
     }
 
     /// Whether the store answers, and has room for a message.
     async fn check_storage(&self) -> Check {
-        let failed = |detail: String| Check { name: "storage", ok: false, detail };
+        let failed = |detail: String| Check {
+            name: "storage",
+            ok: false,
+            detail,
+        };
         let Some(queue) = self.queue.get() else {
             return failed("recovering".into());
         };
@@ -158,14 +177,22 @@ impl House {
             Err(_) => failed("the store does not answer".into()),
             Ok(Err(error)) => failed(error.to_string()),
             Ok(Ok(_)) if !queue.spool().has_room(0) => failed("the disk is nearly full".into()),
-            Ok(Ok(_)) => Check { name: "storage", ok: true, detail: String::new() },
+            Ok(Ok(_)) => Check {
+                name: "storage",
+                ok: true,
+                detail: String::new(),
+            },
         }
     }
 
     fn check_draining(&self) -> Check {
         let draining = self.draining.load(Ordering::Relaxed);
         let detail = if draining { "the server is stopping" } else { "" };
-        Check { name: "draining", ok: !draining, detail: detail.into() }
+        Check {
+            name: "draining",
+            ok: !draining,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -185,7 +212,9 @@ pub(crate) fn log_settings(config: &Config) -> LogSettings {
 }
 
 fn new_password() -> Arc<str> {
-    let letters = rand::rng().sample_iter(rand::distr::Alphanumeric).take(PASSWORD_LENGTH);
+    let letters = rand::rng()
+        .sample_iter(rand::distr::Alphanumeric)
+        .take(PASSWORD_LENGTH);
     letters.map(char::from).collect::<String>().into()
 }
 
@@ -197,7 +226,11 @@ impl Rooms for House {
     }
 
     async fn ready(&self) -> Vec<Check> {
-        vec![self.check_listeners(), self.check_storage().await, self.check_draining()]
+        vec![
+            self.check_listeners(),
+            self.check_storage().await,
+            self.check_draining(),
+        ]
     }
 
     async fn gauges(&self) -> Gauges {
@@ -218,7 +251,11 @@ impl Rooms for House {
             if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
                 let age = |due: Timestamp| Timestamp::now().duration_since(due).as_secs_f64().max(0.0);
                 gauges.queue_depth = stats.messages;
-                gauges.recipients = State::ALL.map(State::name).into_iter().zip(stats.recipients).collect();
+                gauges.recipients = State::ALL
+                    .map(State::name)
+                    .into_iter()
+                    .zip(stats.recipients)
+                    .collect();
                 gauges.oldest_due_seconds = stats.oldest_due.map_or(0.0, age);
             }
         }

@@ -20,7 +20,8 @@ use smtp_observe::Event;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Queue, StoreError};
 use smtp_receive::Reception;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -97,13 +98,28 @@ fn http_settings(config: &Config) -> Settings {
     let on = |port| listen(&config.http.host, port);
     let metrics = config.metrics.enabled.then(|| MetricsSettings {
         path: config.metrics.path.clone(),
-        listen: if config.metrics.port == config.http.port { Vec::new() } else { on(config.metrics.port) },
+        listen: if config.metrics.port == config.http.port {
+            Vec::new()
+        } else {
+            on(config.metrics.port)
+        },
     });
-    Settings { listen: on(config.http.port), metrics }
+    Settings {
+        listen: on(config.http.port),
+        metrics,
+    }
 }
 
+/// On a system without IPv6 `::` becomes IPv4's, and `::1` is left to its IPv4 companion.
 fn listen(hosts: &[IpAddr], port: u16) -> Vec<SocketAddr> {
-    hosts.iter().map(|host| SocketAddr::new(*host, port)).collect()
+    let has_ipv6 = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    let usable = hosts.iter().filter_map(|host| match host {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !has_ipv6 => Some(IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) if !has_ipv6 && hosts.len() > 1 => None,
+        host => Some(*host),
+    });
+    let addresses: BTreeSet<SocketAddr> = usable.map(|host| SocketAddr::new(host, port)).collect();
+    addresses.into_iter().collect()
 }
 
 /// Opens the store, lets mail in and out until a signal, and closes the store whatever happened.
@@ -133,7 +149,10 @@ async fn open_store(house: &Arc<House>) -> Result<Queue, Failure> {
     match tokio::task::spawn_blocking(move || SqliteStore::open(settings, observer)).await {
         Ok(Ok((store, spool))) => Ok(Queue::new(store, spool)),
         Ok(Err(error)) => Err(store_failure(&config, &error)),
-        Err(error) => Err(Failure::new(Exit::Io, format_args!("opening the store broke off: {error}"))),
+        Err(error) => Err(Failure::new(
+            Exit::Io,
+            format_args!("opening the store broke off: {error}"),
+        )),
     }
 }
 
@@ -143,7 +162,10 @@ fn store_failure(config: &Config, error: &StoreError) -> Failure {
         StoreError::Full(_) | StoreError::Unavailable(_) => Exit::Temporary,
         StoreError::Damaged(_) | StoreError::Closed => Exit::Io,
     };
-    Failure::new(exit, format_args!("storage.path {}: {error}", config.storage.path.display()))
+    Failure::new(
+        exit,
+        format_args!("storage.path {}: {error}", config.storage.path.display()),
+    )
 }
 
 /// Delivery, then reception; reloads until a signal to stop; the drain.

@@ -25,7 +25,11 @@ impl SourceArgs {
     fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
         let mut add = |name: &str, key: &str, value: Option<String>| {
-            flags.extend(value.map(|value| Flag { name: name.into(), key: key.into(), value }));
+            flags.extend(value.map(|value| Flag {
+                name: name.into(),
+                key: key.into(),
+                value,
+            }));
         };
         for (key, value) in &self.set {
             add("--set", key, Some(value.clone()));
@@ -33,9 +37,21 @@ impl SourceArgs {
         let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
         add("--profile", "profile", self.profile.clone());
         add("--port", "server.port", self.port.map(|port| port.to_string()));
-        add("--host", "server.host", (!hosts.is_empty()).then(|| hosts.join(",")));
-        add("--http-port", "http.port", self.http_port.map(|port| port.to_string()));
-        add("--db", "storage.path", self.db.as_ref().map(|path| path.to_string_lossy().into_owned()));
+        add(
+            "--host",
+            "server.host",
+            (!hosts.is_empty()).then(|| hosts.join(",")),
+        );
+        add(
+            "--http-port",
+            "http.port",
+            self.http_port.map(|port| port.to_string()),
+        );
+        add(
+            "--db",
+            "storage.path",
+            self.db.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        );
         flags
     }
 }
@@ -49,5 +65,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Failure> {
 /// The variables of the process; one that is not UTF-8 cannot be a setting and is shown as well as it can be.
 fn environment() -> BTreeMap<String, String> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+    std::env::vars_os()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
 }

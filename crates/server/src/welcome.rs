@@ -33,23 +33,42 @@ fn text(house: &House) -> String {
     };
     let (smtp, http) = (house.smtp_addresses(), house.http_addresses());
     line("SMTP", list(&smtp, ""));
-    line("HTTP", format!("{} (health, metrics, admin API)", list(http, "http://")));
-    line("Admin", match house.made_password() {
-        Some(password) => format!("user admin, password {password} (for this run)"),
-        None => "user admin, password as configured".into(),
-    });
+    line(
+        "HTTP",
+        format!("{} (health, metrics, admin API)", list(http, "http://")),
+    );
+    line(
+        "Admin",
+        match house.made_password() {
+            Some(password) => format!("user admin, password {password} (for this run)"),
+            None => "user admin, password as configured".into(),
+        },
+    );
     if config.delivery.capture {
         let folder = capture_folder(&config);
-        line("Mail", format!("every recipient is accepted; nothing leaves this machine: see {}/new", folder.display()));
+        line(
+            "Mail",
+            format!(
+                "every recipient is accepted; nothing leaves this machine: see {}/new",
+                folder.display()
+            ),
+        );
     }
     if let Some(address) = smtp.first() {
-        line("Try", format!(
-            "printf 'Subject: Hello\\n\\nIt works.\\n' | curl smtp://{address} --mail-from ann@example.com --mail-rcpt bob@example.com -T -"
-        ));
+        line(
+            "Try",
+            format!(
+                "printf 'Subject: Hello\\n\\nIt works.\\n' | curl smtp://{address} --mail-from ann@example.com --mail-rcpt bob@example.com -T -"
+            ),
+        );
     }
     text + "\n"
 }
 
 fn list(addresses: &[SocketAddr], scheme: &str) -> String {
-    addresses.iter().map(|address| format!("{scheme}{address}")).collect::<Vec<_>>().join(" ")
+    addresses
+        .iter()
+        .map(|address| format!("{scheme}{address}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

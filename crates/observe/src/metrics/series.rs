@@ -157,6 +157,12 @@ impl<L: Labels> Counts<L> {
             cell.fetch_add(amount, Ordering::Relaxed);
         }
     }
+
+    pub(crate) fn get(&self, labels: L) -> u64 {
+        self.cells
+            .get(labels.index())
+            .map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
 }
 
 /// The table of all metrics, while it is made.

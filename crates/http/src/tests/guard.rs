@@ -1,0 +1,120 @@
+//! Who is let in, and what is kept out.
+
+use super::stage::{PASSWORD, Stage, exchange};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use smtp_queue::State;
+use std::sync::atomic::Ordering;
+
+#[tokio::test]
+async fn the_api_is_for_the_admin() {
+    let stage = Stage::open(false).await;
+    let answer = stage.get("/api/v1/status").await;
+    assert_eq!(answer.status, 401);
+    assert!(
+        answer.head.contains("www-authenticate: Basic realm="),
+        "{}",
+        answer.head
+    );
+    assert_eq!(answer.json()["error"]["code"], "unauthorized");
+    assert_eq!(
+        stage.metric("smtp_admin_requests_denied_total"),
+        "0",
+        "no password is not a guess"
+    );
+    assert_eq!(stage.get("/api/v1/nothing").await.status, 401);
+    assert_eq!(stage.admin_get("/api/v1/nothing").await.status, 404);
+    let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+    assert_eq!(
+        stage
+            .get_as("/api/v1/status", &basic(&format!("admin:{PASSWORD}")))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        stage.get_as("/api/v1/status", &basic("admin:guess")).await.status,
+        401
+    );
+    assert_eq!(stage.metric("smtp_admin_requests_denied_total"), "1");
+    stage.rooms.no_password.store(true, Ordering::SeqCst);
+    assert_eq!(stage.admin_get("/api/v1/status").await.status, 403);
+    assert_eq!(stage.get_as("/api/v1/status", "Bearer ").await.status, 403);
+}
+
+#[tokio::test]
+async fn guessing_is_stopped_and_probes_go_on() {
+    let stage = Stage::open(false).await;
+    for _ in 0..10 {
+        assert_eq!(stage.get_as("/api/v1/queue", "Bearer guess").await.status, 401);
+    }
+    let blocked = stage.admin_get("/api/v1/queue").await;
+    assert_eq!(blocked.status, 429);
+    assert!(blocked.head.contains("retry-after: "), "{}", blocked.head);
+    assert_eq!(stage.metric("smtp_admin_requests_denied_total"), "10");
+    assert_eq!(stage.get("/health/ready").await.status, 200);
+    assert_eq!(stage.get("/metrics").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_form_cannot_change_anything() {
+    let stage = Stage::open(false).await;
+    stage.rooms.store.add("a@x.test", "b@y.test", State::Queued);
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "",
+    ] {
+        let answer = stage
+            .admin_post("/api/v1/queue/delete", kind, r#"{"all":true}"#)
+            .await;
+        assert_eq!(answer.status, 415, "{kind}");
+        assert_eq!(
+            stage.admin_post("/api/v1/reload", kind, "").await.status,
+            415,
+            "{kind}"
+        );
+    }
+    assert_eq!(stage.rooms.store.messages.lock().unwrap().len(), 1);
+    assert_eq!(stage.admin_get("/api/v1/queue/delete").await.status, 405);
+}
+
+#[tokio::test]
+async fn garbage_is_refused_in_words() {
+    let stage = Stage::open(false).await;
+    let delete = "/api/v1/queue/delete";
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{\"all\":\"yes\"}",
+        "{\"everything\":true}",
+        "\u{0}",
+    ] {
+        let answer = stage.admin_post(delete, "application/json", body).await;
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["code"]),
+            (400, &json!("bad_request")),
+            "{body:?}"
+        );
+    }
+    let huge = format!("{{\"domain\":\"{}\"}}", "x".repeat(70_000));
+    assert_eq!(
+        stage.admin_post(delete, "application/json", &huge).await.status,
+        413
+    );
+    for raw in [
+        "EHLO x\r\n\r\n",
+        "\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET /health/live HTTP/9.9\r\n\r\n",
+    ] {
+        assert!(
+            matches!(exchange(stage.address, raw).await.status, 0 | 400),
+            "{raw:?}"
+        );
+    }
+    assert_eq!(stage.get("/health/live").await.status, 200);
+}

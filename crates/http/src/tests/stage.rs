@@ -1,0 +1,210 @@
+//! The stage of the tests: rooms in memory, and a client that writes raw HTTP.
+
+use super::fake_store::FakeStore;
+use crate::{Check, MetricsSettings, Reloaded, Rooms, Settings, bind};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use smtp_observe::{Gauges, Observer};
+use smtp_queue::Store;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+/// The password on this stage.
+pub(super) const PASSWORD: &str = "correct horse";
+
+/// Rooms that a test can put into any condition.
+#[derive(Debug, Default)]
+pub(super) struct FakeRooms {
+    pub(super) stuck: AtomicBool,
+    pub(super) draining: AtomicBool,
+    pub(super) recovering: AtomicBool,
+    pub(super) no_password: AtomicBool,
+    pub(super) bad_config: AtomicBool,
+    pub(super) woken: AtomicUsize,
+    pub(super) store: Arc<FakeStore>,
+}
+
+#[async_trait]
+impl Rooms for FakeRooms {
+    fn alive(&self) -> Result<(), String> {
+        match self.stuck.load(Ordering::SeqCst) {
+            true => Err("the scheduler has not moved for 60 s".into()),
+            false => Ok(()),
+        }
+    }
+    async fn ready(&self) -> Vec<Check> {
+        let ok = !self.draining.load(Ordering::SeqCst);
+        let detail = if ok { "" } else { "the server is stopping" };
+        let storage = Check {
+            name: "storage",
+            ok: true,
+            detail: String::new(),
+        };
+        vec![
+            storage,
+            Check {
+                name: "draining",
+                ok,
+                detail: detail.into(),
+            },
+        ]
+    }
+    async fn gauges(&self) -> Gauges {
+        Gauges {
+            queue_depth: 17,
+            ..Gauges::default()
+        }
+    }
+    fn store(&self) -> Option<Arc<dyn Store>> {
+        let store: Arc<dyn Store> = self.store.clone();
+        (!self.recovering.load(Ordering::SeqCst)).then_some(store)
+    }
+    fn wake(&self) {
+        self.woken.fetch_add(1, Ordering::SeqCst);
+    }
+    fn admin_password(&self) -> Option<Arc<str>> {
+        (!self.no_password.load(Ordering::SeqCst)).then(|| PASSWORD.into())
+    }
+    async fn reload(&self) -> Result<Reloaded, String> {
+        match self.bad_config.load(Ordering::SeqCst) {
+            true => Err("limits.max_recipients: not a number".into()),
+            false => Ok(Reloaded {
+                generation: 2,
+                changed: vec!["logging.level".into()],
+                needs_restart: vec![],
+            }),
+        }
+    }
+    fn config(&self) -> Value {
+        json!([{"key": "admin.password", "value": "***", "origin": "env"}])
+    }
+    fn status(&self) -> Value {
+        json!({"version": "0.1.0"})
+    }
+}
+
+/// A server on a free port of loopback.
+pub(super) struct Stage {
+    pub(super) rooms: Arc<FakeRooms>,
+    pub(super) observer: Observer,
+    pub(super) address: SocketAddr,
+    pub(super) metrics_address: Option<SocketAddr>,
+    pub(super) stop: oneshot::Sender<()>,
+    pub(super) served: tokio::task::JoinHandle<()>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+}
+
+impl Stage {
+    /// Health, API and metrics on one listener, or metrics on one of their own.
+    pub(super) async fn open(own_metrics: bool) -> Stage {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let listen = if own_metrics { vec![any] } else { Vec::new() };
+        let metrics = Some(MetricsSettings {
+            path: "/metrics".into(),
+            listen,
+        });
+        let observer = Observer::silent();
+        let server = bind(
+            Settings {
+                listen: vec![any],
+                metrics,
+            },
+            observer.clone(),
+        )
+        .await
+        .unwrap();
+        let rooms = Arc::new(FakeRooms::default());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (address, metrics_address) = (server.addresses()[0], server.metrics_addresses().first().copied());
+        let theirs = rooms.clone();
+        let served = tokio::spawn(async move { server.serve(theirs, async { drop(stopped.await) }).await });
+        Stage {
+            rooms,
+            observer,
+            address,
+            metrics_address,
+            stop,
+            served,
+        }
+    }
+
+    /// A request without credentials.
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        exchange(
+            self.address,
+            &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        )
+        .await
+    }
+
+    /// A request with the password.
+    pub(super) async fn admin_get(&self, path: &str) -> Answer {
+        self.get_as(path, &format!("Bearer {PASSWORD}")).await
+    }
+
+    pub(super) async fn get_as(&self, path: &str, authorization: &str) -> Answer {
+        let head = format!("Host: x\r\nConnection: close\r\nAuthorization: {authorization}");
+        exchange(self.address, &format!("GET {path} HTTP/1.1\r\n{head}\r\n\r\n")).await
+    }
+
+    /// A change with the password.
+    pub(super) async fn admin_post(&self, path: &str, kind: &str, body: &str) -> Answer {
+        let head = format!("Host: x\r\nConnection: close\r\nAuthorization: Bearer {PASSWORD}");
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\n{head}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        exchange(self.address, &request).await
+    }
+
+    pub(super) async fn change(&self, path: &str, body: Value) -> Answer {
+        self.admin_post(path, "application/json", &body.to_string()).await
+    }
+
+    /// The value of a metric.
+    pub(super) fn metric(&self, series: &str) -> String {
+        let text = self.observer.metrics(&Gauges::default());
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or("none").to_owned()
+    }
+}
+
+/// Writes `request` and reads until the server closes.
+pub(super) async fn exchange(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // The server may answer and close before it has read everything.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_default();
+    Answer {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
+}

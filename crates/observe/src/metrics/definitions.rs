@@ -1,0 +1,247 @@
+//! The one place where a metric gets its name and its meaning.
+
+use super::Metrics;
+use super::series::{MetricKind, Table};
+use std::sync::atomic::AtomicU64;
+use std::time::{Instant, SystemTime};
+
+/// States of recipients, as the queue names them.
+const STATES: &[&str] = &[
+    "queued",
+    "leased",
+    "deferred",
+    "held",
+    "delivered",
+    "bounced",
+    "expired",
+    "quarantined",
+];
+
+/// Upper bounds of a message's size, in octets.
+const SIZES: &[f64] = &[
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+/// Upper bounds of what a disk takes, in seconds.
+const COMMITS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Upper bounds of one attempt, in seconds.
+const ATTEMPTS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+];
+/// Upper bounds of the time in the queue, in seconds: from a burst's to `delivery.expire_after`'s.
+const QUEUED: &[f64] = &[
+    0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259_200.0,
+    432_000.0,
+];
+
+impl Metrics {
+    /// All metrics at 0.
+    pub(crate) fn new() -> Metrics {
+        let mut t = Table::default();
+        read_at_scrape(&mut t);
+        Metrics {
+            errors: t.counter("smtp_errors_total", "Errors of every kind, by class."),
+            connections: t.counter("smtp_connections_total", "Connections accepted."),
+            refused: t.counter(
+                "smtp_connections_refused_total",
+                "Connections turned away, by reason.",
+            ),
+            accept_failures: t.counter(
+                "smtp_accept_failures_total",
+                "Connections that could not be accepted.",
+            ),
+            commands: t.counter(
+                "smtp_commands_total",
+                "Commands answered, by verb and class of the reply.",
+            ),
+            received: t.counter(
+                "smtp_messages_received_total",
+                "Messages stored durably and acknowledged.",
+            ),
+            received_bytes: t.counter("smtp_received_bytes_total", "Octets of the messages received."),
+            message_size: t.histogram("smtp_message_size_bytes", "Size of messages received.", SIZES),
+            acknowledge: t.histogram(
+                "smtp_acknowledge_seconds",
+                "From the end of a message's content until it is durable.",
+                COMMITS,
+            ),
+            rejected: t.counter(
+                "smtp_messages_rejected_total",
+                "Commands and messages refused, by reason.",
+            ),
+            violations: t.counter(
+                "smtp_protocol_violations_total",
+                "Breaches of the protocol, by kind.",
+            ),
+            commit: t.histogram("smtp_commit_seconds", "Duration of the store's commits.", COMMITS),
+            commits: t.counter("smtp_commits_total", "Commits of the store."),
+            committed_messages: t.counter("smtp_committed_messages_total", "Messages in those commits."),
+            committed_results: t.counter(
+                "smtp_committed_results_total",
+                "Delivery results in those commits.",
+            ),
+            store_failures: t.counter(
+                "smtp_store_failures_total",
+                "Operations of the store that failed.",
+            ),
+            quarantined: t.counter(
+                "smtp_quarantined_total",
+                "What could not be read and was set aside.",
+            ),
+            deliveries: t.counter(
+                "smtp_deliveries_total",
+                "Attempts that ended, one for each recipient.",
+            ),
+            delivery: t.histogram(
+                "smtp_delivery_seconds",
+                "From reception until delivery, of recipients that were sent.",
+                QUEUED,
+            ),
+            attempt: t.histogram("smtp_attempt_seconds", "Duration of delivery attempts.", ATTEMPTS),
+            dsn_queued: t.counter(
+                "smtp_dsn_queued_total",
+                "Delivery status notifications queued, by kind.",
+            ),
+            double_bounces: t.counter(
+                "smtp_double_bounces_total",
+                "Notifications that nobody can be sent.",
+            ),
+            destinations_down: t.counter(
+                "smtp_destinations_down_total",
+                "Destinations given up for a while.",
+            ),
+            tls_fallbacks: t.counter(
+                "smtp_tls_fallbacks_total",
+                "TLS that failed, so that mail went in clear.",
+            ),
+            reloads: t.counter(
+                "smtp_config_reloads_total",
+                "New configurations, by what became of them.",
+            ),
+            admin_actions: t.counter("smtp_admin_actions_total", "Changes made by administrators."),
+            admin_denied: t.counter(
+                "smtp_admin_requests_denied_total",
+                "Requests with wrong credentials.",
+            ),
+            log_dropped: t.counter(
+                "smtp_log_lines_dropped_total",
+                "Log lines dropped for a slow reader.",
+            ),
+            table: t,
+            started: SystemTime::now(),
+            since: Instant::now(),
+            active_connections: AtomicU64::new(0),
+        }
+    }
+}
+
+/// The metrics that no event moves: they are read when they are asked for.
+fn read_at_scrape(t: &mut Table) {
+    use MetricKind::{Counter, Gauge};
+    t.read(Gauge, "smtp_active_connections", "Sessions open now.", |s, _| {
+        s.active_connections as f64
+    });
+    t.read(
+        Gauge,
+        "smtp_queue_depth",
+        "Messages with a recipient that is not done.",
+        |s, _| s.gauges.queue_depth as f64,
+    );
+    t.read_by(
+        ("state", STATES),
+        "smtp_queue_recipients",
+        "Recipients in the queue, by state.",
+        |s, place| {
+            let state = STATES.get(place);
+            let found = s.gauges.recipients.iter().find(|(name, _)| Some(name) == state);
+            found.map_or(0.0, |(_, count)| *count as f64)
+        },
+    );
+    t.read(
+        Gauge,
+        "smtp_queue_oldest_due_seconds",
+        "Age of the oldest recipient due and unclaimed.",
+        |s, _| s.gauges.oldest_due_seconds,
+    );
+    t.read(
+        Gauge,
+        "smtp_delivery_connections",
+        "Connections to next hops.",
+        |s, _| s.gauges.delivery_connections as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_delivery_in_progress",
+        "Recipients handed to delivery and not finished.",
+        |s, _| s.gauges.delivery_in_progress as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_delivery_destinations_down",
+        "Destinations given up for a while.",
+        |s, _| s.gauges.destinations_down as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_config_generation",
+        "Generation of the configuration in force, from 1.",
+        |s, _| s.gauges.config_generation as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_config_last_reload_success",
+        "1 unless the last reload was refused.",
+        |s, _| f64::from(s.gauges.config_last_reload_success),
+    );
+    t.read(Gauge, "smtp_draining", "1 while the server drains.", |s, _| {
+        f64::from(s.gauges.draining)
+    });
+    t.read(
+        Gauge,
+        "smtp_storage_free_bytes",
+        "Free octets on the spool's disk.",
+        |s, _| s.gauges.storage_free_bytes as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_uptime_seconds",
+        "Since the process started.",
+        |s, _| s.uptime.as_secs_f64(),
+    );
+    t.read(
+        Gauge,
+        "smtp_start_time_seconds",
+        "When the process started, since 1970.",
+        |s, _| s.started,
+    );
+    t.read_by(
+        ("version", &[env!("CARGO_PKG_VERSION")]),
+        "smtp_build_info",
+        "1; the version is the label.",
+        |_, _| 1.0,
+    );
+    t.read(
+        Gauge,
+        "process_resident_memory_bytes",
+        "Memory in use.",
+        |s, _| s.process.resident_bytes,
+    );
+    t.read(Gauge, "process_open_fds", "Open file descriptors.", |s, _| {
+        s.process.open_fds
+    });
+    t.read(
+        Counter,
+        "process_cpu_seconds_total",
+        "User and system time used.",
+        |s, _| s.process.cpu_seconds,
+    );
+}

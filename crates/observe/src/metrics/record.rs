@@ -1,0 +1,119 @@
+//! How each event changes the metrics. Nothing else does.
+
+use super::Metrics;
+use crate::event::Event;
+use crate::labels::{DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
+use std::sync::atomic::Ordering;
+
+impl Metrics {
+    /// Moves the metrics that `event` is about.
+    pub(crate) fn record(&self, event: &Event<'_>) {
+        match *event {
+            Event::ConnectionOpened { listener, .. } => {
+                self.connections.add((listener,), 1);
+                self.active_connections.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::ConnectionRefused { listener, reason, .. } => {
+                self.refused.add((listener, reason), 1);
+                self.error(ErrorClass::Connection);
+            }
+            Event::AcceptFailed { listener, .. } => {
+                self.accept_failures.add((listener,), 1);
+                self.error(ErrorClass::Connection);
+            }
+            Event::ConnectionClosed { .. } => {
+                let one_less = |open: u64| Some(open.saturating_sub(1));
+                let _ = self
+                    .active_connections
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+            }
+            Event::Command { listener, verb, code } => {
+                self.commands
+                    .add((listener, Verb::of(verb), ReplyClass::of(code)), 1);
+            }
+            Event::ProtocolViolation { violation, .. } => {
+                self.violations.add((violation,), 1);
+                self.error(ErrorClass::Protocol);
+            }
+            Event::Rejected { reason, .. } => {
+                self.rejected.add((reason,), 1);
+                self.error(ErrorClass::Reject);
+            }
+            Event::Received {
+                listener,
+                size,
+                commit,
+                ..
+            } => {
+                self.received.add((listener,), 1);
+                self.received_bytes.add((), size);
+                self.message_size.observe(size as f64);
+                self.acknowledge.observe(commit.as_secs_f64());
+            }
+            _ => self.record_queue(event),
+        }
+    }
+
+    /// The store's events, and delivery's.
+    fn record_queue(&self, event: &Event<'_>) {
+        match *event {
+            Event::Committed {
+                messages,
+                results,
+                duration,
+            } => {
+                self.commits.add((), 1);
+                self.committed_messages.add((), messages as u64);
+                self.committed_results.add((), results as u64);
+                self.commit.observe(duration.as_secs_f64());
+            }
+            Event::StoreFailed { .. } => {
+                self.store_failures.add((), 1);
+                self.error(ErrorClass::Store);
+            }
+            Event::Quarantined { .. } => {
+                self.quarantined.add((), 1);
+                self.error(ErrorClass::Store);
+            }
+            Event::Delivery {
+                status,
+                delay,
+                attempt,
+                ..
+            } => {
+                self.deliveries.add((status,), 1);
+                self.attempt.observe(attempt.as_secs_f64());
+                match status {
+                    DeliveryStatus::Sent => self.delivery.observe(delay.as_secs_f64()),
+                    _ => self.error(ErrorClass::Delivery),
+                }
+            }
+            Event::DsnQueued { kind, .. } => self.dsn_queued.add((kind,), 1),
+            Event::DoubleBounce { .. } => self.double_bounces.add((), 1),
+            Event::DestinationDown { .. } => self.destinations_down.add((), 1),
+            Event::TlsFallback { .. } => self.tls_fallbacks.add((), 1),
+            _ => self.record_operator(event),
+        }
+    }
+
+    /// What an operator did.
+    fn record_operator(&self, event: &Event<'_>) {
+        match *event {
+            Event::ConfigReloaded { .. } => self.reloads.add((ReloadResult::Taken,), 1),
+            Event::ConfigRefused { .. } => {
+                self.reloads.add((ReloadResult::Refused,), 1);
+                self.error(ErrorClass::Config);
+            }
+            Event::AdminAction { .. } => self.admin_actions.add((), 1),
+            Event::AdminDenied { .. } => {
+                self.admin_denied.add((), 1);
+                self.error(ErrorClass::Admin);
+            }
+            _ => {}
+        }
+    }
+
+    fn error(&self, class: ErrorClass) {
+        self.errors.add((class,), 1);
+    }
+}

@@ -1,0 +1,132 @@
+//! Clients that ask too much, or give too little.
+
+use super::*;
+
+fn impatient() -> Config {
+    let mut config = config();
+    config.server.connection_timeout = Duration::from_secs(1);
+    config
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_turned_away() {
+    let mut config = config();
+    config.server.max_connections = 2;
+    let stage = Stage::start(config);
+    let mut first = stage.greeted().await;
+    let _second = stage.greeted().await;
+    let mut third = stage.connect().await;
+    third.expect("421 4.3.2").await;
+    third.expect_end().await;
+    assert_eq!(stage.reception.connections(), 2);
+    first.say("QUIT", "221").await;
+    stage.until_connections(1).await;
+    stage.greeted().await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_counts_connections_and_mails() {
+    let mut config = config();
+    config.rate_limiting.exempt.clear();
+    config.rate_limiting.requests_per_minute = 1;
+    config.rate_limiting.burst_size = 2;
+    let stage = Stage::start(config);
+    let mut client = stage.greeted().await;
+    client.say("MAIL FROM:<a@x.test>", "250").await;
+    client.say("RSET", "250").await;
+    let reply = client.say("MAIL FROM:<a@x.test>", "450 4.7.1").await;
+    assert!(reply.contains("try again in 60 s") || reply.contains("try again in 5"), "{reply}");
+    let mut other = stage.connect().await;
+    let reply = other.expect("421 4.7.0").await;
+    assert!(reply.contains("try again in"), "{reply}");
+    other.expect_end().await;
+}
+
+#[tokio::test]
+async fn an_idle_client_is_closed() {
+    let stage = Stage::start(impatient());
+    let mut client = stage.greeted().await;
+    client.expect("421 4.4.2").await;
+    client.expect_end().await;
+    stage.until_connections(0).await;
+}
+
+#[tokio::test]
+async fn half_a_command_does_not_keep_a_session() {
+    let stage = Stage::start(impatient());
+    let mut client = stage.greeted().await;
+    client.send(b"MAIL FR").await;
+    client.expect("421 4.4.2").await;
+    client.expect_end().await;
+}
+
+#[tokio::test]
+async fn content_that_drips_is_cut() {
+    let stage = Stage::start(impatient());
+    let mut client = stage.greeted().await;
+    client.begin_data().await;
+    // Each drip comes well within the idle limit.
+    let Client { stream, unread } = client;
+    let (read, mut write) = stream.into_split();
+    let drip = tokio::spawn(async move {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        write
+    });
+    let mut read = tokio::io::BufReader::new(read);
+    let mut reply = unread;
+    timeout(PATIENCE, read.read_to_end(&mut reply)).await.expect("cut in time").ok();
+    assert!(reply.starts_with(b"421 4.4.2"), "{}", String::from_utf8_lossy(&reply));
+    stage.until_connections(0).await;
+    assert!(stage.messages().await.is_empty());
+    drip.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_closed() {
+    let stage = Stage::start(impatient());
+    let mut client = stage.greeted().await;
+    let burst = b"NOOP\r\n".repeat(10_000);
+    let flood = async { while client.stream.write_all(&burst).await.is_ok() {} };
+    timeout(PATIENCE, flood).await.expect("closed in time");
+    stage.until_connections(0).await;
+}
+
+#[tokio::test]
+async fn who_speaks_before_the_greeting_is_refused() {
+    let stage = Stage::open(config());
+    let mut client = stage.connect().await;
+    client.send(b"EHLO client.test\r\n").await;
+    stage.reception.start().unwrap();
+    client.expect("554 5.5.0").await;
+    client.expect_end().await;
+}
+
+#[tokio::test]
+async fn who_speaks_before_the_greeting_can_be_let_in() {
+    let mut config = config();
+    config.limits.refuse_unauthorized_pipelining = false;
+    let stage = Stage::open(config);
+    let mut client = stage.connect().await;
+    client.send(b"EHLO client.test\r\n").await;
+    stage.reception.start().unwrap();
+    client.expect("220").await;
+    client.expect("250").await;
+}
+
+#[tokio::test]
+async fn a_reload_holds_for_the_next_mail() {
+    let stage = Stage::open(config());
+    stage.reception.start().unwrap();
+    let mut client = stage.greeted().await;
+    client.say("MAIL FROM:<a@x.test>", "250").await;
+    client.say("RCPT TO:<b@new.test>", "554").await;
+    let mut reloaded = config();
+    reloaded.domains.push(Domain { name: "new.test".into(), deliver: LocalDelivery::Capture });
+    stage.config.store(Arc::new(reloaded));
+    client.say("RCPT TO:<b@new.test>", "554").await;
+    client.say("RSET", "250").await;
+    client.say("MAIL FROM:<a@x.test>", "250").await;
+    client.say("RCPT TO:<b@new.test>", "250").await;
+}

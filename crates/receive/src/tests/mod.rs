@@ -1,0 +1,166 @@
+//! Reception over real sockets, with the real queue in a folder of its own.
+
+mod limits;
+mod mail;
+mod stop;
+
+use super::*;
+use smtp_config::{Domain, LocalDelivery, Profile};
+use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
+use smtp_queue::{Body, Filter, MessageSummary};
+use std::path::Path;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longest any one step of a test may take: a server that hangs fails the test rather than hang it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server on loopback, not yet accepting.
+struct Stage {
+    reception: Reception,
+    queue: Queue,
+    config: Arc<ArcSwap<Config>>,
+    folder: TempDir,
+}
+
+fn config() -> Config {
+    let mut config = Config::defaults(Profile::Testing);
+    config.server.hostname = "mx.test".into();
+    config.server.host = vec!["127.0.0.1".parse().unwrap()];
+    config.server.port = 0;
+    config.domains = vec![Domain { name: "local.test".into(), deliver: LocalDelivery::Capture }];
+    config
+}
+
+impl Stage {
+    fn open(config: Config) -> Self {
+        let folder = TempDir::new().unwrap();
+        let settings = SqliteSettings {
+            path: folder.path().join("smtp.db"),
+            min_free: config.storage.min_free,
+            memory_budget: config.storage.memory_budget,
+        };
+        let (store, spool) = SqliteStore::open(settings, Observer::silent()).unwrap();
+        let queue = Queue::new(store, spool);
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        let reception = Reception::bind(config.clone(), queue.clone(), Observer::silent()).unwrap();
+        Stage { reception, queue, config, folder }
+    }
+
+    fn start(config: Config) -> Self {
+        let stage = Stage::open(config);
+        stage.reception.start().unwrap();
+        stage
+    }
+
+    async fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.reception.addresses()[0]).await.unwrap();
+        Client { stream, unread: Vec::new() }
+    }
+
+    /// A client that has said EHLO.
+    async fn greeted(&self) -> Client {
+        let mut client = self.connect().await;
+        client.expect("220 mx.test").await;
+        client.say("EHLO client.test", "250").await;
+        client
+    }
+
+    async fn messages(&self) -> Vec<MessageSummary> {
+        self.queue.store().list(Filter::default(), None, 100).await.unwrap()
+    }
+
+    async fn content(&self, summary: &MessageSummary) -> String {
+        match self.queue.store().body(&summary.message).await.unwrap() {
+            Body::Memory(octets) => String::from_utf8(octets.to_vec()).unwrap(),
+            Body::File { path, .. } => std::fs::read_to_string(path).unwrap(),
+        }
+    }
+
+    async fn until_connections(&self, wanted: usize) {
+        let reached = async {
+            while self.reception.connections() != wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("the number of connections");
+    }
+
+    /// Octets of files that are not the database's.
+    fn left_behind(&self) -> u64 {
+        octets_below(self.folder.path())
+    }
+}
+
+fn octets_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| match entry.metadata().unwrap() {
+            metadata if metadata.is_dir() => octets_below(&entry.path()),
+            _ if entry.file_name().to_string_lossy().starts_with("smtp.db") => 0,
+            metadata => metadata.len(),
+        })
+        .sum()
+}
+
+/// A client that says what it is told.
+struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Client {
+    async fn send(&mut self, octets: &[u8]) {
+        timeout(PATIENCE, self.stream.write_all(octets)).await.expect("writing in time").unwrap();
+    }
+
+    /// The next reply, all its lines.
+    async fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let line = self.line().await;
+            reply.push_str(&line);
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return reply;
+            }
+        }
+    }
+
+    async fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.unread.iter().position(|octet| *octet == b'\n') {
+                return String::from_utf8(self.unread.drain(..=end).collect()).unwrap();
+            }
+            assert_ne!(self.read().await, 0, "closed instead of a reply; unread: {:?}", self.unread);
+        }
+    }
+
+    /// One read of the socket. 0 is the end.
+    async fn read(&mut self) -> usize {
+        let read = self.stream.read_buf(&mut self.unread);
+        timeout(PATIENCE, read).await.expect("a reply in time").unwrap_or(0)
+    }
+
+    async fn expect(&mut self, start: &str) -> String {
+        let reply = self.reply().await;
+        assert!(reply.starts_with(start), "wanted {start:?}, got {reply:?}");
+        reply
+    }
+
+    async fn say(&mut self, command: &str, start: &str) -> String {
+        self.send(format!("{command}\r\n").as_bytes()).await;
+        self.expect(start).await
+    }
+
+    async fn expect_end(&mut self) {
+        assert_eq!(self.read().await, 0, "unread: {:?}", String::from_utf8_lossy(&self.unread));
+    }
+
+    /// MAIL, RCPT and DATA.
+    async fn begin_data(&mut self) {
+        self.say("MAIL FROM:<ann@client.test>", "250 2.1.0").await;
+        self.say("RCPT TO:<bob@local.test>", "250 2.1.5").await;
+        self.say("DATA", "354").await;
+    }
+}

@@ -1,0 +1,186 @@
+//! Talks to the admin API of a running server, and says in an operator's words what goes wrong.
+
+use crate::cli::ServerArgs;
+use crate::exit::{Exit, Failure};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest time for one answer; the server gives up after 25 seconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to the admin API.
+pub(crate) struct AdminClient {
+    http: reqwest::Client,
+    /// Ends in `/api/v1/`.
+    base: Url,
+    password: String,
+}
+
+impl AdminClient {
+    pub(crate) fn new(args: &ServerArgs) -> Result<AdminClient, Failure> {
+        let base = base_url(&args.url)?;
+        let password = password(args.password_file.as_deref())?;
+        // A proxy of the environment is for the world outside, not for this server.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build();
+        let http = http.map_err(|e| Failure::new(Exit::Unavailable, e))?;
+        Ok(AdminClient { http, base, password })
+    }
+
+    /// The answer to GET.
+    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Json, Failure> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.http.request(Method::GET, url)).await
+    }
+
+    /// The answer to POST.
+    pub(crate) async fn post(&self, path: &[&str], body: &Json) -> Result<Json, Failure> {
+        let url = self.url(path)?;
+        self.send(self.http.request(Method::POST, url).json(body)).await
+    }
+
+    /// The address of a resource; its parts may hold anything, they are encoded.
+    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => return Err(Failure::new(Exit::Usage, "--url: expected http://host:port")),
+        };
+        Ok(url)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Json, Failure> {
+        let unreachable = |e: reqwest::Error| {
+            let host = self.base.authority();
+            let reason = innermost(&e);
+            Failure::new(
+                Exit::Unavailable,
+                format_args!(
+                    "cannot reach the server at {host}: {reason}\nIs it running? Its address is set by --url or SMTP_ADMIN_URL."
+                ),
+            )
+        };
+        let response = request
+            .basic_auth("admin", Some(&self.password))
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let status = response.status();
+        let text = response.text().await.map_err(unreachable)?;
+        let answer: Json = serde_json::from_str(&text).unwrap_or(Json::Null);
+        match status.is_success() && !answer.is_null() {
+            true => Ok(answer),
+            false => Err(refusal(status, &answer)),
+        }
+    }
+}
+
+fn base_url(text: &str) -> Result<Url, Failure> {
+    let usage = |reason: String| Failure::new(Exit::Usage, format_args!("--url {text}: {reason}"));
+    let mut url = Url::parse(text).map_err(|e| usage(e.to_string()))?;
+    if url.scheme() != "http" {
+        return Err(usage("expected http://host:port".into()));
+    }
+    url.set_query(None);
+    url.path_segments_mut()
+        .map_err(|()| usage("expected http://host:port".into()))?
+        .pop_if_empty()
+        .extend(["api", "v1"]);
+    Ok(url)
+}
+
+/// From the file of the flag, else the variable, else the variable's file.
+fn password(file: Option<&Path>) -> Result<String, Failure> {
+    let variable_file = || std::env::var_os("SMTP_ADMIN_PASSWORD_FILE").map(PathBuf::from);
+    let file = match file {
+        Some(file) => file.to_owned(),
+        None => match (std::env::var("SMTP_ADMIN_PASSWORD"), variable_file()) {
+            (Ok(password), _) => return Ok(password),
+            (Err(_), Some(file)) => file,
+            (Err(_), None) => {
+                let message = "the admin password is needed: --password-file, SMTP_ADMIN_PASSWORD_FILE or SMTP_ADMIN_PASSWORD";
+                return Err(Failure::new(Exit::Config, message));
+            }
+        },
+    };
+    let text = std::fs::read_to_string(&file).map_err(|e| {
+        Failure::new(
+            Exit::Config,
+            format_args!("the admin password in {}: {e}", file.display()),
+        )
+    })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// What the server said, with a code that tells a script whether another try makes sense.
+fn refusal(status: StatusCode, answer: &Json) -> Failure {
+    let said = answer["error"]["message"]
+        .as_str()
+        .unwrap_or("no explanation; is that an smtp-server?");
+    let exit = match status.as_u16() {
+        400 | 413 | 415 => Exit::Usage,
+        401 | 403 | 422 => Exit::Config,
+        429 | 503 => Exit::Temporary,
+        500 | 507 => Exit::Io,
+        _ => Exit::Unavailable,
+    };
+    Failure::new(
+        exit,
+        format_args!("the server answers {}: {said}", status.as_u16()),
+    )
+}
+
+/// The cause at the bottom: `Connection refused` rather than "error sending request".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(url: &str) -> AdminClient {
+        AdminClient {
+            http: reqwest::Client::new(),
+            base: base_url(url).unwrap(),
+            password: String::new(),
+        }
+    }
+
+    #[test]
+    fn parts_of_a_path_are_encoded() {
+        let url = client("http://[::1]:8080/").url(&["queue", "../x?y"]).unwrap();
+        assert_eq!(url.as_str(), "http://[::1]:8080/api/v1/queue/..%2Fx%3Fy");
+    }
+
+    #[test]
+    fn what_is_no_http_is_refused() {
+        for url in ["https://h", "h:8080", "", "mailto:x"] {
+            assert_eq!(base_url(url).unwrap_err().exit, Exit::Usage, "{url}");
+        }
+    }
+
+    #[test]
+    fn refusals_tell_scripts_apart() {
+        let answer = serde_json::json!({"error": {"code": "x", "message": "too many failures"}});
+        let failure = refusal(StatusCode::TOO_MANY_REQUESTS, &answer);
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::Temporary, "the server answers 429: too many failures")
+        );
+    }
+}
