@@ -19,6 +19,7 @@ mod kinds;
 mod later;
 mod lists;
 mod load;
+mod merge;
 mod reference;
 mod schema;
 mod show;

@@ -101,6 +101,17 @@ fn every_default_is_valid() {
 }
 
 #[test]
+fn defaults_can_be_had_without_what_production_needs() {
+    let case = Case::new("profile = \"production\"\n[server]\nport = 26\n");
+    let loaded = Loaded::defaults(&case.sources).unwrap();
+    assert_eq!(loaded.config, Config::defaults(Profile::Production));
+    assert_eq!(
+        loaded.origins["server.host"],
+        Origin::Profile(Profile::Production)
+    );
+}
+
+#[test]
 fn later_sources_win() {
     let case = Case::new("[limits]\nmax_recipients = 1\nmax_hops = 2\nmin_data_rate = 3\n")
         .env("SMTP_LIMITS__MAX_HOPS", "20")

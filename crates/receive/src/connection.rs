@@ -35,7 +35,10 @@ struct Cut {
     last_word: bool,
 }
 
-const GONE: Cut = Cut { lost: Some("connection lost"), last_word: false };
+const GONE: Cut = Cut {
+    lost: Some("connection lost"),
+    last_word: false,
+};
 
 #[derive(Debug)]
 struct Connection {
@@ -59,7 +62,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, slot: Slot, stream: TcpStream, pe
         quit: false,
     };
     let cut = match connection.converse().await {
-        Ok(()) => Cut { lost: None, last_word: !connection.quit },
+        Ok(()) => Cut {
+            lost: None,
+            last_word: !connection.quit,
+        },
         Err(cut) => cut,
     };
     connection.visit.lost = cut.lost;
@@ -82,7 +88,11 @@ impl Connection {
                     let answer = self.visit.mail(sender, params);
                     self.session.answer_mail(answer);
                 }
-                Step::Rcpt { transaction, recipient, params } => {
+                Step::Rcpt {
+                    transaction,
+                    recipient,
+                    params,
+                } => {
                     let reply = self.visit.rcpt(transaction, recipient, params);
                     self.session.answer_rcpt(reply);
                 }
@@ -110,7 +120,11 @@ impl Connection {
             self.session.greet();
         } else if self.visit.policy.settings.refuse_unauthorized_pipelining {
             let (peer, reason) = (self.visit.peer, ConnectionRefusal::EarlyTalker);
-            let refused = Event::ConnectionRefused { listener: Listener::Smtp, peer, reason };
+            let refused = Event::ConnectionRefused {
+                listener: Listener::Smtp,
+                peer,
+                reason,
+            };
             self.visit.shared.observer.emit(refused);
             let reply = Reply::new(554, Enhanced(5, 5, 0), "Error: you spoke before the greeting");
             self.session.refuse(&reply);
@@ -124,7 +138,11 @@ impl Connection {
     async fn answered(&mut self, verb: &'static str, code: u16) -> Result<(), Cut> {
         self.visit.answered(verb, code);
         self.quit |= verb == "QUIT";
-        if self.session.output().len() > MOST_OUTPUT { self.flush().await } else { Ok(()) }
+        if self.session.output().len() > MOST_OUTPUT {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is to be said, then waits for more input.
@@ -152,13 +170,21 @@ impl Connection {
                     Ok(Some(count)) => count,
                 },
             };
-            if self.pace.as_mut().is_some_and(|pace| pace.note(waited, count).is_err()) {
+            if self
+                .pace
+                .as_mut()
+                .is_some_and(|pace| pace.note(waited, count).is_err())
+            {
                 return self.too_slow().await;
             }
             if count > 0 {
                 return Ok(());
             }
-            silent += if wake == Wake::TimedOut { waited } else { Duration::ZERO };
+            silent += if wake == Wake::TimedOut {
+                waited
+            } else {
+                Duration::ZERO
+            };
             if silent >= patience {
                 return self.idle().await;
             }
@@ -166,7 +192,11 @@ impl Connection {
     }
 
     fn room(&self) -> usize {
-        if self.pace.is_some() { CONTENT_READ } else { COMMAND_READ }
+        if self.pace.is_some() {
+            CONTENT_READ
+        } else {
+            COMMAND_READ
+        }
     }
 
     async fn flush(&mut self) -> Result<(), Cut> {
@@ -175,10 +205,16 @@ impl Connection {
             return Ok(());
         }
         let limit = self.visit.patience().min(MOST_WRITE);
-        self.wire.send(output, limit).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => Cut { lost: Some("timeout: replies were not read"), last_word: false },
-            _ => GONE,
-        })
+        self.wire
+            .send(output, limit)
+            .await
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::TimedOut => Cut {
+                    lost: Some("timeout: replies were not read"),
+                    last_word: false,
+                },
+                _ => GONE,
+            })
     }
 
     /// Slows down a client that makes errors.
@@ -206,7 +242,11 @@ impl Connection {
     }
 
     async fn too_slow(&mut self) -> Result<(), Cut> {
-        let reply = Reply::new(421, Enhanced(4, 4, 2), "the message comes too slowly, closing the connection");
+        let reply = Reply::new(
+            421,
+            Enhanced(4, 4, 2),
+            "the message comes too slowly, closing the connection",
+        );
         self.visit.too_slow(&reply);
         self.cut(&reply, "too slow").await
     }
@@ -215,7 +255,10 @@ impl Connection {
     async fn cut(&mut self, reply: &Reply, lost: &'static str) -> Result<(), Cut> {
         reply.write(self.session.output());
         self.flush().await?;
-        Err(Cut { lost: Some(lost), last_word: true })
+        Err(Cut {
+            lost: Some(lost),
+            last_word: true,
+        })
     }
 }
 

@@ -30,7 +30,13 @@ impl Pace {
     /// `octets_per_second` is `limits.min_data_rate`, `idle` is `server.connection_timeout`.
     pub(crate) fn new(octets_per_second: u64, idle: Duration) -> Self {
         let window = WINDOW.min(idle).max(Duration::from_millis(1));
-        Pace { octets_per_second, window, grace: window, waited: Duration::ZERO, octets: 0 }
+        Pace {
+            octets_per_second,
+            window,
+            grace: window,
+            waited: Duration::ZERO,
+            octets: 0,
+        }
     }
 
     /// How long the client may stay silent from now on; never more than `most`.

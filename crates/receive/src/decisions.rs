@@ -11,12 +11,20 @@ use std::time::{Duration, Instant};
 
 impl Visit {
     /// MAIL: within the rate limit, and is there room?
-    pub(crate) fn mail(&self, sender: Option<Address>, params: MailParams) -> Result<Box<Transaction>, Reply> {
+    pub(crate) fn mail(
+        &self,
+        sender: Option<Address>,
+        params: MailParams,
+    ) -> Result<Box<Transaction>, Reply> {
         let policy = self.shared.policy();
         let refusal = match self.shared.take_token(&policy, self.peer.ip()) {
             Err(wait) => Some((rate_limited(wait), RejectReason::RateLimited)),
             Ok(()) if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) => {
-                let reply = Reply::new(452, Enhanced(4, 3, 1), "Insufficient system storage, try again later");
+                let reply = Reply::new(
+                    452,
+                    Enhanced(4, 3, 1),
+                    "Insufficient system storage, try again later",
+                );
                 Some((reply, RejectReason::StorageFull))
             }
             Ok(()) => None,
@@ -25,14 +33,22 @@ impl Visit {
             None => Ok(Box::new(Transaction::new(policy, sender, params))),
             Some((reply, reason)) => {
                 let from = Some(sender.as_ref().map_or("", Address::as_str));
-                self.rejected(&Refusal { from, ..Refusal::new("MAIL", &reply, reason) });
+                self.rejected(&Refusal {
+                    from,
+                    ..Refusal::new("MAIL", &reply, reason)
+                });
                 Err(reply)
             }
         }
     }
 
     /// RCPT: the relay rule.
-    pub(crate) fn rcpt(&self, transaction: &mut Transaction, recipient: Address, params: RcptParams) -> Reply {
+    pub(crate) fn rcpt(
+        &self,
+        transaction: &mut Transaction,
+        recipient: Address,
+        params: RcptParams,
+    ) -> Reply {
         match transaction.policy.recipient(self.peer.ip(), recipient) {
             Ok(address) => {
                 transaction.add_recipient(address, params);
@@ -63,9 +79,16 @@ impl Visit {
             }
             Err(NotStored { reply, reason, error }) => {
                 if let Some(error) = error {
-                    self.shared.observer.emit(Event::StoreFailed { operation: "write content", error: &error });
+                    self.shared.observer.emit(Event::StoreFailed {
+                        operation: "write content",
+                        error: &error,
+                    });
                 }
-                self.rejected(&Refusal { id, from: Some(&from), ..Refusal::new("DATA", &reply, reason) });
+                self.rejected(&Refusal {
+                    id,
+                    from: Some(&from),
+                    ..Refusal::new("DATA", &reply, reason)
+                });
                 reply
             }
         }
@@ -104,19 +127,29 @@ impl Visit {
         };
         let id = transaction.id();
         let from = Some(transaction.sender_text());
-        self.rejected(&Refusal { id, from, ..Refusal::new("DATA", reply, reason) });
+        self.rejected(&Refusal {
+            id,
+            from,
+            ..Refusal::new("DATA", reply, reason)
+        });
     }
 
     /// A command was answered. Some refusals are the session's own.
     pub(crate) fn answered(&self, verb: &'static str, code: u16) {
-        self.shared.observer.emit(Event::Command { listener: Listener::Smtp, verb, code });
+        self.shared.observer.emit(Event::Command {
+            listener: Listener::Smtp,
+            verb,
+            code,
+        });
         let (reply, reason) = match (verb, code) {
-            ("RCPT", 452) => {
-                (Reply::new(452, Enhanced(4, 5, 3), "Too many recipients"), RejectReason::TooManyRecipients)
-            }
-            ("MAIL", 552) => {
-                (Reply::new(552, Enhanced(5, 3, 4), "Declared size over the limit"), RejectReason::TooLarge)
-            }
+            ("RCPT", 452) => (
+                Reply::new(452, Enhanced(4, 5, 3), "Too many recipients"),
+                RejectReason::TooManyRecipients,
+            ),
+            ("MAIL", 552) => (
+                Reply::new(552, Enhanced(5, 3, 4), "Declared size over the limit"),
+                RejectReason::TooLarge,
+            ),
             _ => return,
         };
         self.rejected(&Refusal::new(verb, &reply, reason));
@@ -139,6 +172,9 @@ impl Visit {
 }
 
 fn rate_limited(wait: Duration) -> Reply {
-    let text = format!("too many messages from your address, try again in {} s", whole_seconds(wait));
+    let text = format!(
+        "too many messages from your address, try again in {} s",
+        whole_seconds(wait)
+    );
     Reply::with(450, Enhanced(4, 7, 1), text)
 }

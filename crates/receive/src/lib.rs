@@ -70,7 +70,10 @@ impl Reception {
     /// When an address cannot be bound; the text names the address and the settings.
     pub fn bind(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> io::Result<Reception> {
         let listeners = listener::bind(&config.load().server)?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<_>>()?;
         Ok(Reception {
             shared: Arc::new(Shared::new(config, queue, observer)),
             addresses,
@@ -94,9 +97,17 @@ impl Reception {
             let address = listener.local_addr()?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let heartbeat = Arc::new(Heartbeat::new());
-            let task = tokio::spawn(accept_loop(listener, self.shared.clone(), heartbeat.clone())).abort_handle();
-            self.loops.lock().push(AcceptLoop { address, heartbeat, task });
-            self.shared.observer.emit(Event::Listening { listener: "smtp", address });
+            let task =
+                tokio::spawn(accept_loop(listener, self.shared.clone(), heartbeat.clone())).abort_handle();
+            self.loops.lock().push(AcceptLoop {
+                address,
+                heartbeat,
+                task,
+            });
+            self.shared.observer.emit(Event::Listening {
+                listener: "smtp",
+                address,
+            });
         }
         Ok(())
     }
@@ -107,10 +118,13 @@ impl Reception {
     /// Names the listener that stands still, and for how long.
     pub fn alive(&self) -> Result<(), String> {
         for accepting in self.loops.lock().iter() {
-            accepting
-                .heartbeat
-                .check()
-                .map_err(|age| format!("listener {} has stood still for {} s", accepting.address, age.as_secs()))?;
+            accepting.heartbeat.check().map_err(|age| {
+                format!(
+                    "listener {} has stood still for {} s",
+                    accepting.address,
+                    age.as_secs()
+                )
+            })?;
         }
         Ok(())
     }
@@ -149,6 +163,8 @@ impl Drop for Reception {
 
 impl fmt::Debug for Reception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reception").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Reception")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }

@@ -82,7 +82,10 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     pub(crate) fn new() -> Self {
-        Heartbeat { start: Instant::now(), last_millis: AtomicU64::new(0) }
+        Heartbeat {
+            start: Instant::now(),
+            last_millis: AtomicU64::new(0),
+        }
     }
 
     fn beat(&self) {
@@ -122,7 +125,10 @@ pub(crate) async fn accept_loop(
             // Out of descriptors or memory: sessions that end give some back.
             Some(Err(error)) => {
                 let error = error.to_string();
-                shared.observer.emit(Event::AcceptFailed { listener: Listener::Smtp, error: &error });
+                shared.observer.emit(Event::AcceptFailed {
+                    listener: Listener::Smtp,
+                    error: &error,
+                });
                 sleep(PAUSE).await;
             }
             None => {}
@@ -140,8 +146,14 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | WouldBlock | HostUnreachable | NetworkUnreachable
-            | NetworkDown | TimedOut
+        ConnectionAborted
+            | ConnectionReset
+            | Interrupted
+            | WouldBlock
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+            | TimedOut
     )
 }
 
@@ -151,7 +163,11 @@ fn enter(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
             tokio::spawn(serve(shared.clone(), slot, stream, peer));
         }
         Err((reason, reply)) => {
-            shared.observer.emit(Event::ConnectionRefused { listener: Listener::Smtp, peer, reason });
+            shared.observer.emit(Event::ConnectionRefused {
+                listener: Listener::Smtp,
+                peer,
+                reason,
+            });
             let mut text = Vec::new();
             reply.write(&mut text);
             // A fresh socket takes this without waiting; there is nobody to tell if it does not.
@@ -171,15 +187,25 @@ fn admit(shared: &Arc<Shared>, peer: SocketAddr) -> Result<Slot, (ConnectionRefu
         return Err((ConnectionRefusal::TooMany, reply));
     };
     shared.take_token(&policy, peer.ip()).map_err(|wait| {
-        let text = format!("too many connections from your address, try again in {} s", whole_seconds(wait));
-        (ConnectionRefusal::RateLimited, Reply::with(421, Enhanced(4, 7, 0), text))
+        let text = format!(
+            "too many connections from your address, try again in {} s",
+            whole_seconds(wait)
+        );
+        (
+            ConnectionRefusal::RateLimited,
+            Reply::with(421, Enhanced(4, 7, 0), text),
+        )
     })?;
     Ok(slot)
 }
 
 /// What a client is told when the server stops.
 pub(crate) fn stopping() -> Reply {
-    Reply::new(421, Enhanced(4, 3, 2), "the server is shutting down, try again later")
+    Reply::new(
+        421,
+        Enhanced(4, 3, 2),
+        "the server is shutting down, try again later",
+    )
 }
 
 /// Seconds to wait, so that who waits as long as it is told gets in.
@@ -222,13 +248,24 @@ mod tests {
         second.port = first[0].local_addr().unwrap().port();
         let error = bind(&second).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains(&format!("127.0.0.1:{} (server.host", second.port)), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("127.0.0.1:{} (server.host", second.port)),
+            "{error}"
+        );
     }
 
     #[test]
     fn mapped_peers_become_ipv4() {
-        assert_eq!(canonical("[::ffff:192.0.2.1]:7".parse().unwrap()), "192.0.2.1:7".parse().unwrap());
-        assert_eq!(canonical("[2001:db8::1]:7".parse().unwrap()), "[2001:db8::1]:7".parse().unwrap());
+        assert_eq!(
+            canonical("[::ffff:192.0.2.1]:7".parse().unwrap()),
+            "192.0.2.1:7".parse().unwrap()
+        );
+        assert_eq!(
+            canonical("[2001:db8::1]:7".parse().unwrap()),
+            "[2001:db8::1]:7".parse().unwrap()
+        );
     }
 
     #[test]

@@ -24,13 +24,22 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        let local_domains: HashSet<String> = config.domains.iter().map(|domain| domain.name.to_lowercase()).collect();
+        let local_domains: HashSet<String> = config
+            .domains
+            .iter()
+            .map(|domain| domain.name.to_lowercase())
+            .collect();
         let postmaster = config
             .domains
             .first()
             .filter(|_| !local_domains.contains(&config.server.hostname.to_lowercase()))
             .and_then(|domain| Address::parse(&format!("postmaster@{}", domain.name)).ok());
-        Policy { settings: Arc::new(settings(&config)), local_domains, postmaster, config }
+        Policy {
+            settings: Arc::new(settings(&config)),
+            local_domains,
+            postmaster,
+            config,
+        }
     }
 
     /// Accepts a recipient, as the address that mail is queued for, or says why not.
@@ -38,7 +47,11 @@ impl Policy {
         if self.is_local(recipient.domain()) {
             return Ok(recipient);
         }
-        if let Some(postmaster) = self.postmaster.as_ref().filter(|_| self.is_our_postmaster(&recipient)) {
+        if let Some(postmaster) = self
+            .postmaster
+            .as_ref()
+            .filter(|_| self.is_our_postmaster(&recipient))
+        {
             return Ok(postmaster.clone());
         }
         if self.config.delivery.capture || self.may_relay(client) {
@@ -58,7 +71,9 @@ impl Policy {
 
     fn is_our_postmaster(&self, recipient: &Address) -> bool {
         recipient.local().eq_ignore_ascii_case("postmaster")
-            && recipient.domain().eq_ignore_ascii_case(&self.config.server.hostname)
+            && recipient
+                .domain()
+                .eq_ignore_ascii_case(&self.config.server.hostname)
     }
 }
 

@@ -42,7 +42,12 @@ impl RateLimiter {
     }
 
     /// Takes a token of `client`. `now` is measured from any fixed moment. `Err` is how long to wait for a token.
-    pub(crate) fn take(&self, settings: &RateLimiting, client: IpAddr, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn take(
+        &self,
+        settings: &RateLimiting,
+        client: IpAddr,
+        now: Duration,
+    ) -> Result<(), Duration> {
         if !settings.enabled || is_within(&settings.exempt, client) {
             return Ok(());
         }
@@ -118,13 +123,26 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(limiter.take(&settings, ip("192.0.2.1"), START), Ok(()));
         }
-        assert_eq!(limiter.take(&settings, ip("192.0.2.1"), START), Err(Duration::from_secs(1)));
+        assert_eq!(
+            limiter.take(&settings, ip("192.0.2.1"), START),
+            Err(Duration::from_secs(1))
+        );
         let half = START + Duration::from_millis(500);
-        assert_eq!(limiter.take(&settings, ip("192.0.2.1"), half), Err(Duration::from_millis(500)));
+        assert_eq!(
+            limiter.take(&settings, ip("192.0.2.1"), half),
+            Err(Duration::from_millis(500))
+        );
         let next = START + Duration::from_secs(1);
         assert_eq!(limiter.take(&settings, ip("192.0.2.1"), next), Ok(()));
-        assert_eq!(limiter.take(&settings, ip("192.0.2.1"), next), Err(Duration::from_secs(1)));
-        assert_eq!(limiter.take(&settings, ip("192.0.2.2"), next), Ok(()), "another client");
+        assert_eq!(
+            limiter.take(&settings, ip("192.0.2.1"), next),
+            Err(Duration::from_secs(1))
+        );
+        assert_eq!(
+            limiter.take(&settings, ip("192.0.2.2"), next),
+            Ok(()),
+            "another client"
+        );
     }
 
     #[test]
@@ -135,7 +153,11 @@ mod tests {
         for _ in 0..100 {
             assert!(limiter.take(&settings, ip("192.0.2.1"), START).is_err());
         }
-        assert!(limiter.take(&settings, ip("192.0.2.1"), START + Duration::from_secs(1)).is_ok());
+        assert!(
+            limiter
+                .take(&settings, ip("192.0.2.1"), START + Duration::from_secs(1))
+                .is_ok()
+        );
     }
 
     #[test]
@@ -154,10 +176,19 @@ mod tests {
         let limiter = RateLimiter::new();
         let settings = settings(60, 1);
         assert!(limiter.take(&settings, ip("2001:db8::1"), START).is_ok());
-        assert!(limiter.take(&settings, ip("2001:db8::2"), START).is_err(), "same /64");
-        assert!(limiter.take(&settings, ip("2001:db8:0:1::1"), START).is_ok(), "another /64");
+        assert!(
+            limiter.take(&settings, ip("2001:db8::2"), START).is_err(),
+            "same /64"
+        );
+        assert!(
+            limiter.take(&settings, ip("2001:db8:0:1::1"), START).is_ok(),
+            "another /64"
+        );
         assert!(limiter.take(&settings, ip("192.0.2.1"), START).is_ok());
-        assert!(limiter.take(&settings, ip("::ffff:192.0.2.1"), START).is_err(), "mapped is the same client");
+        assert!(
+            limiter.take(&settings, ip("::ffff:192.0.2.1"), START).is_err(),
+            "mapped is the same client"
+        );
         assert_ne!(key(ip("::2")), key(ip("0.0.0.2")));
     }
 
@@ -187,9 +218,16 @@ mod tests {
         assert_eq!(entries, SHARDS * 4);
         let later = START + Duration::from_secs(60);
         for n in 0..10_000u32 {
-            assert!(limiter.take(&settings, IpAddr::V4((n + 20_000).into()), later).is_ok());
+            assert!(
+                limiter
+                    .take(&settings, IpAddr::V4((n + 20_000).into()), later)
+                    .is_ok()
+            );
         }
-        let stale = limiter.shards.iter().any(|shard| shard.lock().values().any(|full_at| *full_at <= later));
+        let stale = limiter
+            .shards
+            .iter()
+            .any(|shard| shard.lock().values().any(|full_at| *full_at <= later));
         assert!(!stale);
     }
 }

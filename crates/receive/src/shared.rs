@@ -78,7 +78,8 @@ impl Shared {
 
     /// Takes a token of the client's rate limit, or says how long to wait for one.
     pub(crate) fn take_token(&self, policy: &Policy, client: IpAddr) -> Result<(), Duration> {
-        self.limiter.take(&policy.config.rate_limiting, client, self.started.elapsed())
+        self.limiter
+            .take(&policy.config.rate_limiting, client, self.started.elapsed())
     }
 
     /// A slot for a connection, unless `most` are taken.

@@ -88,7 +88,11 @@ impl Transaction {
     }
 
     pub(crate) fn add_recipient(&mut self, address: Address, params: RcptParams) {
-        self.recipients.push(NewRecipient { address, notify: params.notify, orcpt: params.orcpt });
+        self.recipients.push(NewRecipient {
+            address,
+            notify: params.notify,
+            orcpt: params.orcpt,
+        });
     }
 
     /// Opens the place for the content and writes our `Received:` field into it.
@@ -107,7 +111,11 @@ impl Transaction {
             received_at: self.received_at,
         }
         .field();
-        let mut content = Content { id, writer: Ok(queue.spool().writer(id)), message_id: MessageIdScan::default() };
+        let mut content = Content {
+            id,
+            writer: Ok(queue.spool().writer(id)),
+            message_id: MessageIdScan::default(),
+        };
         content.write(field.as_bytes()).await;
         self.content = Some(content);
     }
@@ -151,7 +159,10 @@ impl Transaction {
             recipients: self.recipients,
             body,
         };
-        queue.submit(message).await.map_err(|error| NotStored::of_store(&error))?;
+        queue
+            .submit(message)
+            .await
+            .map_err(|error| NotStored::of_store(&error))?;
         Ok(stored)
     }
 }
@@ -190,7 +201,10 @@ impl NotStored {
     }
 
     fn of_io(error: &io::Error) -> Self {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
         NotStored::later(full, Some(error.to_string()))
     }
 
@@ -202,10 +216,20 @@ impl NotStored {
     /// One code for every failure to store: whatever the reason, the client keeps the message and tries again.
     fn later(full: bool, error: Option<String>) -> Self {
         let (text, reason) = if full {
-            ("Insufficient system storage, message not accepted; try again later", RejectReason::StorageFull)
+            (
+                "Insufficient system storage, message not accepted; try again later",
+                RejectReason::StorageFull,
+            )
         } else {
-            ("The message could not be stored; try again later", RejectReason::StorageError)
+            (
+                "The message could not be stored; try again later",
+                RejectReason::StorageError,
+            )
         };
-        NotStored { reply: Reply::new(451, Enhanced(4, 3, 0), text), reason, error }
+        NotStored {
+            reply: Reply::new(451, Enhanced(4, 3, 0), text),
+            reason,
+            error,
+        }
     }
 }

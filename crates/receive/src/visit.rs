@@ -42,13 +42,23 @@ pub(crate) struct Refusal<'a> {
 
 impl<'a> Refusal<'a> {
     pub(crate) fn new(verb: &'static str, reply: &'a Reply, reason: RejectReason) -> Self {
-        Refusal { verb, id: None, from: None, to: None, reply, reason }
+        Refusal {
+            verb,
+            id: None,
+            from: None,
+            to: None,
+            reply,
+            reason,
+        }
     }
 }
 
 impl Visit {
     pub(crate) fn new(shared: Arc<Shared>, policy: Arc<Policy>, slot: Slot, peer: SocketAddr) -> Self {
-        shared.observer.emit(Event::ConnectionOpened { listener: Listener::Smtp, peer });
+        shared.observer.emit(Event::ConnectionOpened {
+            listener: Listener::Smtp,
+            peer,
+        });
         Visit {
             shared,
             policy,
@@ -64,12 +74,20 @@ impl Visit {
 
     /// The client as its mails know it.
     pub(crate) fn client(&self) -> Client<'_> {
-        Client { address: self.peer.ip(), helo: &self.helo, extended: self.extended }
+        Client {
+            address: self.peer.ip(),
+            helo: &self.helo,
+            extended: self.extended,
+        }
     }
 
     /// How long the client may be silent. A day is as good as for ever, and cannot overflow.
     pub(crate) fn patience(&self) -> Duration {
-        self.policy.config.server.connection_timeout.min(Duration::from_secs(86_400))
+        self.policy
+            .config
+            .server
+            .connection_timeout
+            .min(Duration::from_secs(86_400))
     }
 
     pub(crate) fn hello(&mut self, name: &str, extended: bool) {
@@ -84,7 +102,11 @@ impl Visit {
     }
 
     pub(crate) fn violated(&self, violation: Violation) {
-        let event = Event::ProtocolViolation { listener: Listener::Smtp, peer: self.peer, violation };
+        let event = Event::ProtocolViolation {
+            listener: Listener::Smtp,
+            peer: self.peer,
+            violation,
+        };
         self.shared.observer.emit(event);
     }
 
@@ -116,7 +138,11 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let lost = if std::thread::panicking() { Some("internal error") } else { self.lost };
+        let lost = if std::thread::panicking() {
+            Some("internal error")
+        } else {
+            self.lost
+        };
         self.shared.observer.emit(Event::ConnectionClosed {
             listener: Listener::Smtp,
             peer: self.peer,

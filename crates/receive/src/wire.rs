@@ -65,7 +65,9 @@ impl Wire {
     /// Whether the client has sent something already. Does not wait.
     pub(crate) fn has_input(&self) -> bool {
         let mut octet = [MaybeUninit::uninit()];
-        SockRef::from(&self.stream).peek(&mut octet).is_ok_and(|count| count > 0)
+        SockRef::from(&self.stream)
+            .peek(&mut octet)
+            .is_ok_and(|count| count > 0)
     }
 
     /// Waits for input, a change of phase, or the limit. Gives back what the read buffer does not need.
@@ -138,7 +140,9 @@ impl Wire {
         };
         if let Some(rest) = output.get(sent..).filter(|rest| !rest.is_empty()) {
             // Boxed: seldom needed, and then the session is not at rest.
-            Box::pin(timeout(limit, self.stream.write_all(rest))).await.map_err(io::Error::from)??;
+            Box::pin(timeout(limit, self.stream.write_all(rest)))
+                .await
+                .map_err(io::Error::from)??;
         }
         if output.capacity() > KEPT_OUTPUT {
             *output = Vec::new();

@@ -3,8 +3,8 @@
 use crate::cli::{ConfigCommand, SourceArgs};
 use crate::exit::Failure;
 use crate::output::{Output, print, remark};
-use crate::sources::load;
-use smtp_config::{Sources, json_schema, reference_markdown, show_json, show_table};
+use crate::sources::{load, wrong};
+use smtp_config::{Loaded, Sources, json_schema, reference_markdown, show_json, show_table};
 
 pub(crate) fn config(command: &ConfigCommand) -> Result<(), Failure> {
     match command {
@@ -23,8 +23,10 @@ fn show(args: &SourceArgs, defaults: bool, output: Output) -> Result<(), Failure
         resolve_files: false,
         ..args.sources()
     };
-    let sources = if defaults { only_profile(sources) } else { sources };
-    let loaded = load(&sources)?;
+    let loaded = match defaults {
+        true => Loaded::defaults(&sources).map_err(wrong)?,
+        false => load(&sources)?,
+    };
     loaded
         .warnings
         .iter()
@@ -32,22 +34,5 @@ fn show(args: &SourceArgs, defaults: bool, output: Output) -> Result<(), Failure
     match output {
         Output::Table => print(&show_table(&loaded)),
         Output::Json => print(&show_json(&loaded)),
-    }
-}
-
-/// What decides the profile, and nothing else.
-fn only_profile(sources: Sources) -> Sources {
-    Sources {
-        environment: sources
-            .environment
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("SMTP_PROFILE"))
-            .collect(),
-        flags: sources
-            .flags
-            .into_iter()
-            .filter(|flag| flag.key == "profile")
-            .collect(),
-        ..Sources::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
-use smtp_config::{Config, DEFAULT_FILE, Flag, Loaded, Sources};
+use smtp_config::{Config, ConfigErrors, DEFAULT_FILE, Flag, Loaded, Sources};
 use std::collections::BTreeMap;
 
 impl SourceArgs {
@@ -15,11 +15,6 @@ impl SourceArgs {
             flags: self.flags(),
             resolve_files: true,
         }
-    }
-
-    /// Reads the configuration; what is wrong with it ends the process with 78.
-    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
-        load(&self.sources())
     }
 
     fn flags(&self) -> Vec<Flag> {
@@ -58,8 +53,12 @@ impl SourceArgs {
 
 /// Reads the configuration; what is wrong with it ends the process with 78.
 pub(crate) fn load(sources: &Sources) -> Result<Loaded, Failure> {
-    Config::load(sources)
-        .map_err(|errors| Failure::new(Exit::Config, format_args!("the configuration is wrong\n{errors}")))
+    Config::load(sources).map_err(wrong)
+}
+
+/// How a wrong configuration ends the process.
+pub(crate) fn wrong(errors: ConfigErrors) -> Failure {
+    Failure::new(Exit::Config, format_args!("the configuration is wrong\n{errors}"))
 }
 
 /// The variables of the process; one that is not UTF-8 cannot be a setting and is shown as well as it can be.

@@ -13,7 +13,11 @@ pub(crate) fn greet(house: &House) -> Result<(), Failure> {
     let config = house.config.load();
     match config.profile {
         Profile::Production => Ok(()),
-        Profile::Development => print(&text(house)),
+        Profile::Development => {
+            // The log writes to the same place, from a thread of its own.
+            house.observer.flush();
+            print(&text(house))
+        }
         Profile::Testing => {
             // Standard output is the log's alone, for programs that read it.
             if let Some(password) = house.made_password() {

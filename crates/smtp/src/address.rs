@@ -63,7 +63,10 @@ impl Address {
         if domain.is_empty() {
             return Err(AddressError::Incomplete);
         }
-        if at > limits::LOCAL_PART || domain.len() > limits::DOMAIN || at + 1 + domain.len() > limits::PATH - 2 {
+        if at > limits::LOCAL_PART
+            || domain.len() > limits::DOMAIN
+            || at + 1 + domain.len() > limits::PATH - 2
+        {
             return Err(AddressError::TooLong);
         }
         if !is_domain(domain) && literal(domain).is_none() {
@@ -72,7 +75,13 @@ impl Address {
         address.reserve_exact(1 + domain.len());
         address.push('@');
         address.push_str(domain);
-        Ok((Address { text: address.into_boxed_str(), at }, rest))
+        Ok((
+            Address {
+                text: address.into_boxed_str(),
+                at,
+            },
+            rest,
+        ))
     }
 
     /// The whole address.
@@ -167,7 +176,11 @@ fn quoted_local_part(text: &str) -> Result<(String, &str), AddressError> {
         }
     };
     let rest = text[end..].strip_prefix('@').ok_or(AddressError::Incomplete)?;
-    if is_dot_string(&content) { Ok((content, rest)) } else { Ok((quote(&content), rest)) }
+    if is_dot_string(&content) {
+        Ok((content, rest))
+    } else {
+        Ok((quote(&content), rest))
+    }
 }
 
 /// Quotes a local part, escaping only what has to be.

@@ -1,7 +1,14 @@
 //! Message content on the wire: from DATA or BDAT to canonical lines, and back
 //! to DATA with its dots stuffed.
+//!
+//! Canonical content has CRLF at every line end and no bare CR or LF, unless it came as
+//! BINARYMIME: then it is any octets.
+
+mod inspect;
+mod reader;
 
 pub use crate::stuffing::DotStuffer;
+pub use reader::{Breach, Limits, Piece, Reader};
 
 /// What was learnt of a message while it was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

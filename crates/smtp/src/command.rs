@@ -68,9 +68,14 @@ const VERBS: [(&str, Verb); 20] = [
 impl Verb {
     /// The verb of a line that may still be incomplete.
     pub fn of(line: &[u8]) -> Verb {
-        let end = line.iter().position(|c| matches!(c, b' ' | b'\t' | b'\r' | b'\n')).unwrap_or(line.len());
+        let end = line
+            .iter()
+            .position(|c| matches!(c, b' ' | b'\t' | b'\r' | b'\n'))
+            .unwrap_or(line.len());
         let word = &line[..end];
-        let known = VERBS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
+        let known = VERBS
+            .iter()
+            .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
         known.map_or(Verb::Other, |(_, verb)| *verb)
     }
 
@@ -78,7 +83,10 @@ impl Verb {
     pub fn name(self) -> &'static str {
         match self {
             Verb::Http | Verb::Other => "other",
-            _ => VERBS.iter().find(|(_, verb)| *verb == self).map_or("other", |(name, _)| name),
+            _ => VERBS
+                .iter()
+                .find(|(_, verb)| *verb == self)
+                .map_or("other", |(name, _)| name),
         }
     }
 
@@ -180,7 +188,9 @@ fn text(line: &[u8]) -> Result<&str, CommandError> {
 const BLANK: [char; 2] = [' ', '\t'];
 
 fn arguments(verb: Verb, line: &str) -> Result<Command<'_>, CommandError> {
-    let rest = line.find(BLANK).map_or("", |blank| line[blank..].trim_start_matches(BLANK));
+    let rest = line
+        .find(BLANK)
+        .map_or("", |blank| line[blank..].trim_start_matches(BLANK));
     match verb {
         Verb::Ehlo | Verb::Helo => hello(rest, verb == Verb::Ehlo),
         Verb::Mail => mail(rest),
@@ -199,7 +209,11 @@ fn arguments(verb: Verb, line: &str) -> Result<Command<'_>, CommandError> {
 }
 
 fn alone<'a>(rest: &str, command: Command<'a>) -> Result<Command<'a>, CommandError> {
-    if rest.is_empty() { Ok(command) } else { Err(CommandError::Unexpected) }
+    if rest.is_empty() {
+        Ok(command)
+    } else {
+        Err(CommandError::Unexpected)
+    }
 }
 
 /// The grammar wants a domain or a literal; people send host names with underscores or without
@@ -219,7 +233,10 @@ fn mail(rest: &str) -> Result<Command<'_>, CommandError> {
     let (path, params) = path(keyword(rest, "FROM:")?)?;
     match path {
         Path::Null => Ok(Command::Mail { sender: None, params }),
-        Path::Mailbox(sender) => Ok(Command::Mail { sender: Some(sender), params }),
+        Path::Mailbox(sender) => Ok(Command::Mail {
+            sender: Some(sender),
+            params,
+        }),
         Path::Postmaster => Err(CommandError::Address(AddressError::Incomplete)),
     }
 }
@@ -228,8 +245,14 @@ fn rcpt(rest: &str) -> Result<Command<'_>, CommandError> {
     let (path, params) = path(keyword(rest, "TO:")?)?;
     match path {
         Path::Null => Err(CommandError::NullRecipient),
-        Path::Mailbox(recipient) => Ok(Command::Rcpt { recipient: Some(recipient), params }),
-        Path::Postmaster => Ok(Command::Rcpt { recipient: None, params }),
+        Path::Mailbox(recipient) => Ok(Command::Rcpt {
+            recipient: Some(recipient),
+            params,
+        }),
+        Path::Postmaster => Ok(Command::Rcpt {
+            recipient: None,
+            params,
+        }),
     }
 }
 
@@ -306,7 +329,11 @@ fn bdat(rest: &str) -> Result<Command<'_>, CommandError> {
         Some(word) if word.eq_ignore_ascii_case("LAST") => true,
         Some(_) => return Err(CommandError::Chunk),
     };
-    if words.next().is_some() { Err(CommandError::Chunk) } else { Ok(Command::Bdat { size, last }) }
+    if words.next().is_some() {
+        Err(CommandError::Chunk)
+    } else {
+        Ok(Command::Bdat { size, last })
+    }
 }
 
 #[cfg(test)]

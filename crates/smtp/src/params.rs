@@ -4,8 +4,12 @@
 //! Values that come back in reports (ENVID, ORCPT) are kept as sent, and are taken only when
 //! they decode to text without control characters: nobody can write header fields through them.
 
+mod xtext;
+
 use crate::{address, limits};
 use std::fmt;
+use xtext::unitext_decode;
+pub use xtext::{xtext_decode, xtext_encode};
 
 /// What kind of octets a body holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +75,11 @@ impl Notify {
         if value.eq_ignore_ascii_case("NEVER") {
             return Some(Notify::NEVER);
         }
-        let sets = [("SUCCESS", Notify::SUCCESS), ("FAILURE", Notify::FAILURE), ("DELAY", Notify::DELAY)];
+        let sets = [
+            ("SUCCESS", Notify::SUCCESS),
+            ("FAILURE", Notify::FAILURE),
+            ("DELAY", Notify::DELAY),
+        ];
         value.split(',').try_fold(Notify::NEVER, |sum, word| {
             let set = sets.iter().find(|(name, _)| name.eq_ignore_ascii_case(word))?;
             Some(sum.with(set.1))
@@ -114,13 +122,20 @@ impl Orcpt {
     }
     /// The address, decoded from xtext.
     pub fn address(&self) -> String {
-        self.0.split_once(';').and_then(|(kind, address)| orcpt_decode(kind, address)).unwrap_or_default()
+        self.0
+            .split_once(';')
+            .and_then(|(kind, address)| orcpt_decode(kind, address))
+            .unwrap_or_default()
     }
 }
 
 /// The address of an ORCPT: xtext, or for `utf-8` the form of RFC 6533 3.
 fn orcpt_decode(kind: &str, address: &str) -> Option<String> {
-    if kind.eq_ignore_ascii_case("utf-8") { unitext_decode(address) } else { xtext_decode(address) }
+    if kind.eq_ignore_ascii_case("utf-8") {
+        unitext_decode(address)
+    } else {
+        xtext_decode(address)
+    }
 }
 
 /// The parameters of one RCPT command.
@@ -159,17 +174,21 @@ impl MailParams {
     /// Parses what follows the path of MAIL.
     pub fn parse(text: &str) -> Result<Self, ParamError> {
         let mut params = MailParams::default();
-        each(text, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"], |keyword, value| match (keyword, value) {
-            ("SIZE", Some(value)) => put(&mut params.size, size(value)),
-            ("BODY", Some(value)) => body_type(value).map(|body| params.body = body),
-            ("SMTPUTF8", None) => {
-                params.smtputf8 = true;
-                Some(())
-            }
-            ("RET", Some(value)) => put(&mut params.ret, ret(value)),
-            ("ENVID", Some(value)) => put(&mut params.envid, envid(value)),
-            _ => None,
-        })?;
+        each(
+            text,
+            &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"],
+            |keyword, value| match (keyword, value) {
+                ("SIZE", Some(value)) => put(&mut params.size, size(value)),
+                ("BODY", Some(value)) => body_type(value).map(|body| params.body = body),
+                ("SMTPUTF8", None) => {
+                    params.smtputf8 = true;
+                    Some(())
+                }
+                ("RET", Some(value)) => put(&mut params.ret, ret(value)),
+                ("ENVID", Some(value)) => put(&mut params.envid, envid(value)),
+                _ => None,
+            },
+        )?;
         Ok(params)
     }
 }
@@ -178,10 +197,12 @@ impl RcptParams {
     /// Parses what follows the path of RCPT.
     pub fn parse(text: &str) -> Result<Self, ParamError> {
         let mut params = RcptParams::default();
-        each(text, &["NOTIFY", "ORCPT"], |keyword, value| match (keyword, value) {
-            ("NOTIFY", Some(value)) => put(&mut params.notify, Notify::parse(value)),
-            ("ORCPT", Some(value)) => put(&mut params.orcpt, Orcpt::parse(value)),
-            _ => None,
+        each(text, &["NOTIFY", "ORCPT"], |keyword, value| {
+            match (keyword, value) {
+                ("NOTIFY", Some(value)) => put(&mut params.notify, Notify::parse(value)),
+                ("ORCPT", Some(value)) => put(&mut params.orcpt, Orcpt::parse(value)),
+                _ => None,
+            }
         })?;
         Ok(params)
     }
@@ -201,7 +222,11 @@ fn each(
             None => (param, None),
         };
         let Some(index) = known.iter().position(|name| name.eq_ignore_ascii_case(keyword)) else {
-            let error = if is_keyword(keyword) { ParamError::Unknown } else { ParamError::Malformed };
+            let error = if is_keyword(keyword) {
+                ParamError::Unknown
+            } else {
+                ParamError::Malformed
+            };
             return Err(error(shown(keyword)));
         };
         if seen & (1 << index) != 0 {
@@ -228,7 +253,10 @@ fn is_keyword(text: &str) -> bool {
 
 /// esmtp-value (RFC 5321 4.1.2, RFC 6531 3.3).
 fn is_value(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| (c.is_ascii_graphic() && c != '=') || (!c.is_ascii() && !c.is_control()))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| (c.is_ascii_graphic() && c != '=') || (!c.is_ascii() && !c.is_control()))
 }
 
 /// A keyword fit for a reply.
@@ -248,7 +276,10 @@ fn body_type(value: &str) -> Option<BodyType> {
         ("8BITMIME", BodyType::EightBitMime),
         ("BINARYMIME", BodyType::BinaryMime),
     ];
-    kinds.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, kind)| kind)
+    kinds
+        .into_iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(value))
+        .map(|(_, kind)| kind)
 }
 
 fn ret(value: &str) -> Option<Ret> {
@@ -262,59 +293,6 @@ fn ret(value: &str) -> Option<Ret> {
 fn envid(value: &str) -> Option<String> {
     let good = value.len() <= limits::ENVID && xtext_decode(value).is_some_and(|text| text.is_ascii());
     good.then(|| value.to_owned())
-}
-
-/// Decodes xtext (RFC 3461 4). `None` when it is malformed, not UTF-8, or stands for
-/// control characters, which no value of ours may hold.
-pub fn xtext_decode(text: &str) -> Option<String> {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(octet) = rest.next() {
-        match octet {
-            b'+' => octets.push(hex(rest.next()?)? << 4 | hex(rest.next()?)?),
-            b'=' => return None,
-            b'!'..=b'~' => octets.push(octet),
-            _ => return None,
-        }
-    }
-    String::from_utf8(octets).ok().filter(|text| !text.contains(char::is_control))
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-/// Encodes as xtext (RFC 3461 4).
-pub fn xtext_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for octet in text.bytes() {
-        match octet {
-            b'+' | b'=' => out.push_str(if octet == b'+' { "+2B" } else { "+3D" }),
-            b'!'..=b'~' => out.push(char::from(octet)),
-            _ => {
-                const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-                out.push('+');
-                out.push(char::from(DIGITS[usize::from(octet >> 4)]));
-                out.push(char::from(DIGITS[usize::from(octet & 15)]));
-            }
-        }
-    }
-    out
-}
-
-/// Decodes the address of `utf-8;`: characters as they are, or as `\x{HEX}` (RFC 6533 3).
-fn unitext_decode(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find('\\') {
-        out.push_str(&rest[..start]);
-        let (digits, after) = rest[start..].strip_prefix("\\x{")?.split_once('}')?;
-        let hex = (2..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
-        out.push(char::from_u32(hex.then(|| u32::from_str_radix(digits, 16).ok())??)?);
-        rest = after;
-    }
-    out.push_str(rest);
-    (!out.contains(|c: char| c.is_control())).then_some(out)
 }
 
 #[cfg(test)]

@@ -9,16 +9,24 @@ const FRIEND: &str = "10.42.7.7";
 fn config() -> Config {
     let mut config = Config::defaults(Profile::Testing);
     config.server.hostname = "mx.host.example".into();
-    config.relay.networks = vec!["10.42.0.0/16".parse().unwrap(), "2001:db8:42::/48".parse().unwrap()];
+    config.relay.networks = vec![
+        "10.42.0.0/16".parse().unwrap(),
+        "2001:db8:42::/48".parse().unwrap(),
+    ];
     config.domains = ["local.example", "second.example", "münchen.example"]
-        .map(|name| Domain { name: name.into(), deliver: LocalDelivery::Capture })
+        .map(|name| Domain {
+            name: name.into(),
+            deliver: LocalDelivery::Capture,
+        })
         .into();
     config
 }
 
 /// What became of an address: the one that is queued for, `denied`, or `syntax`.
 fn verdict(policy: &Policy, client: &str, address: &str) -> String {
-    let Ok(address) = Address::parse(address) else { return "syntax".into() };
+    let Ok(address) = Address::parse(address) else {
+        return "syntax".into();
+    };
     match policy.recipient(client.parse().unwrap(), address) {
         Ok(address) => address.as_str().to_owned(),
         Err((_, reply)) => {
@@ -90,12 +98,32 @@ fn only_relay_networks_relay() {
     let policy = Policy::new(Arc::new(config()));
     let friends = [FRIEND, "10.42.255.255", "::ffff:10.42.0.1", "2001:db8:42::1"];
     for client in friends {
-        assert_eq!(verdict(&policy, client, "ann@remote.example"), "ann@remote.example", "{client}");
+        assert_eq!(
+            verdict(&policy, client, "ann@remote.example"),
+            "ann@remote.example",
+            "{client}"
+        );
     }
-    let strangers = [STRANGER, "127.0.0.1", "::1", "10.43.0.1", "::ffff:127.0.0.1", "2001:db8:43::1", "::10.42.0.1"];
+    let strangers = [
+        STRANGER,
+        "127.0.0.1",
+        "::1",
+        "10.43.0.1",
+        "::ffff:127.0.0.1",
+        "2001:db8:43::1",
+        "::10.42.0.1",
+    ];
     for client in strangers {
-        assert_eq!(verdict(&policy, client, "ann@remote.example"), "denied", "{client}");
-        assert_eq!(verdict(&policy, client, "ann@local.example"), "ann@local.example", "{client}");
+        assert_eq!(
+            verdict(&policy, client, "ann@remote.example"),
+            "denied",
+            "{client}"
+        );
+        assert_eq!(
+            verdict(&policy, client, "ann@local.example"),
+            "ann@local.example",
+            "{client}"
+        );
     }
 }
 
@@ -105,14 +133,21 @@ fn without_settings_nobody_relays_in_production() {
     for client in [STRANGER, "127.0.0.1", "::1"] {
         assert_eq!(verdict(&policy, client, "ann@remote.example"), "denied");
         let postmaster = format!("postmaster@{}", policy.config.server.hostname);
-        assert_ne!(verdict(&policy, client, &postmaster), postmaster, "no local domain: no postmaster either");
+        assert_ne!(
+            verdict(&policy, client, &postmaster),
+            postmaster,
+            "no local domain: no postmaster either"
+        );
     }
 }
 
 #[test]
 fn capture_takes_every_recipient() {
     let policy = Policy::new(Arc::new(Config::defaults(Profile::Development)));
-    assert_eq!(verdict(&policy, STRANGER, "ann@remote.example"), "ann@remote.example");
+    assert_eq!(
+        verdict(&policy, STRANGER, "ann@remote.example"),
+        "ann@remote.example"
+    );
 }
 
 #[test]
@@ -120,7 +155,10 @@ fn postmaster_of_a_local_hostname_stays_as_it_is() {
     let mut config = config();
     config.server.hostname = "second.example".into();
     let policy = Policy::new(Arc::new(config));
-    assert_eq!(verdict(&policy, STRANGER, "postmaster@second.example"), "postmaster@second.example");
+    assert_eq!(
+        verdict(&policy, STRANGER, "postmaster@second.example"),
+        "postmaster@second.example"
+    );
 }
 
 #[test]

@@ -35,7 +35,10 @@ async fn a_rate_limit_counts_connections_and_mails() {
     client.say("MAIL FROM:<a@x.test>", "250").await;
     client.say("RSET", "250").await;
     let reply = client.say("MAIL FROM:<a@x.test>", "450 4.7.1").await;
-    assert!(reply.contains("try again in 60 s") || reply.contains("try again in 5"), "{reply}");
+    assert!(
+        reply.contains("try again in 60 s") || reply.contains("try again in 5"),
+        "{reply}"
+    );
     let mut other = stage.connect().await;
     let reply = other.expect("421 4.7.0").await;
     assert!(reply.contains("try again in"), "{reply}");
@@ -76,8 +79,15 @@ async fn content_that_drips_is_cut() {
     });
     let mut read = tokio::io::BufReader::new(read);
     let mut reply = unread;
-    timeout(PATIENCE, read.read_to_end(&mut reply)).await.expect("cut in time").ok();
-    assert!(reply.starts_with(b"421 4.4.2"), "{}", String::from_utf8_lossy(&reply));
+    timeout(PATIENCE, read.read_to_end(&mut reply))
+        .await
+        .expect("cut in time")
+        .ok();
+    assert!(
+        reply.starts_with(b"421 4.4.2"),
+        "{}",
+        String::from_utf8_lossy(&reply)
+    );
     stage.until_connections(0).await;
     assert!(stage.messages().await.is_empty());
     drip.abort();
@@ -123,7 +133,10 @@ async fn a_reload_holds_for_the_next_mail() {
     client.say("MAIL FROM:<a@x.test>", "250").await;
     client.say("RCPT TO:<b@new.test>", "554").await;
     let mut reloaded = config();
-    reloaded.domains.push(Domain { name: "new.test".into(), deliver: LocalDelivery::Capture });
+    reloaded.domains.push(Domain {
+        name: "new.test".into(),
+        deliver: LocalDelivery::Capture,
+    });
     stage.config.store(Arc::new(reloaded));
     client.say("RCPT TO:<b@new.test>", "554").await;
     client.say("RSET", "250").await;

@@ -29,7 +29,10 @@ fn config() -> Config {
     config.server.hostname = "mx.test".into();
     config.server.host = vec!["127.0.0.1".parse().unwrap()];
     config.server.port = 0;
-    config.domains = vec![Domain { name: "local.test".into(), deliver: LocalDelivery::Capture }];
+    config.domains = vec![Domain {
+        name: "local.test".into(),
+        deliver: LocalDelivery::Capture,
+    }];
     config
 }
 
@@ -45,7 +48,12 @@ impl Stage {
         let queue = Queue::new(store, spool);
         let config = Arc::new(ArcSwap::from_pointee(config));
         let reception = Reception::bind(config.clone(), queue.clone(), Observer::silent()).unwrap();
-        Stage { reception, queue, config, folder }
+        Stage {
+            reception,
+            queue,
+            config,
+            folder,
+        }
     }
 
     fn start(config: Config) -> Self {
@@ -56,7 +64,10 @@ impl Stage {
 
     async fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.reception.addresses()[0]).await.unwrap();
-        Client { stream, unread: Vec::new() }
+        Client {
+            stream,
+            unread: Vec::new(),
+        }
     }
 
     /// A client that has said EHLO.
@@ -68,7 +79,11 @@ impl Stage {
     }
 
     async fn messages(&self) -> Vec<MessageSummary> {
-        self.queue.store().list(Filter::default(), None, 100).await.unwrap()
+        self.queue
+            .store()
+            .list(Filter::default(), None, 100)
+            .await
+            .unwrap()
     }
 
     async fn content(&self, summary: &MessageSummary) -> String {
@@ -84,12 +99,14 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        timeout(PATIENCE, reached).await.expect("the number of connections");
+        timeout(PATIENCE, reached)
+            .await
+            .expect("the number of connections");
     }
 
-    /// Octets of files that are not the database's.
+    /// Octets of bodies that are files, finished or not.
     fn left_behind(&self) -> u64 {
-        octets_below(self.folder.path())
+        octets_below(&self.folder.path().join("bodies"))
     }
 }
 
@@ -98,7 +115,6 @@ fn octets_below(folder: &Path) -> u64 {
     entries
         .map(|entry| match entry.metadata().unwrap() {
             metadata if metadata.is_dir() => octets_below(&entry.path()),
-            _ if entry.file_name().to_string_lossy().starts_with("smtp.db") => 0,
             metadata => metadata.len(),
         })
         .sum()
@@ -112,7 +128,10 @@ struct Client {
 
 impl Client {
     async fn send(&mut self, octets: &[u8]) {
-        timeout(PATIENCE, self.stream.write_all(octets)).await.expect("writing in time").unwrap();
+        timeout(PATIENCE, self.stream.write_all(octets))
+            .await
+            .expect("writing in time")
+            .unwrap();
     }
 
     /// The next reply, all its lines.
@@ -132,14 +151,23 @@ impl Client {
             if let Some(end) = self.unread.iter().position(|octet| *octet == b'\n') {
                 return String::from_utf8(self.unread.drain(..=end).collect()).unwrap();
             }
-            assert_ne!(self.read().await, 0, "closed instead of a reply; unread: {:?}", self.unread);
+            assert_ne!(
+                self.read().await,
+                0,
+                "closed instead of a reply; unread: {:?}",
+                self.unread
+            );
         }
     }
 
     /// One read of the socket. 0 is the end.
     async fn read(&mut self) -> usize {
+        self.unread.reserve(16 * 1024);
         let read = self.stream.read_buf(&mut self.unread);
-        timeout(PATIENCE, read).await.expect("a reply in time").unwrap_or(0)
+        timeout(PATIENCE, read)
+            .await
+            .expect("a reply in time")
+            .unwrap_or(0)
     }
 
     async fn expect(&mut self, start: &str) -> String {
@@ -154,7 +182,12 @@ impl Client {
     }
 
     async fn expect_end(&mut self) {
-        assert_eq!(self.read().await, 0, "unread: {:?}", String::from_utf8_lossy(&self.unread));
+        assert_eq!(
+            self.read().await,
+            0,
+            "unread: {:?}",
+            String::from_utf8_lossy(&self.unread)
+        );
     }
 
     /// MAIL, RCPT and DATA.

@@ -21,7 +21,10 @@ async fn a_drain_ends_idle_sessions_and_lets_mails_finish() {
     busy.say("Subject: x\r\n\r\nx\r\n.", "250 2.0.0").await;
     busy.expect("421 4.3.2").await;
     busy.expect_end().await;
-    timeout(PATIENCE, draining).await.expect("drained in time").unwrap();
+    timeout(PATIENCE, draining)
+        .await
+        .expect("drained in time")
+        .unwrap();
     assert_eq!(stage.reception.connections(), 0);
     assert_eq!(stage.messages().await.len(), 1);
     let refused = TcpStream::connect(stage.reception.addresses()[0]).await;
@@ -34,7 +37,9 @@ async fn a_drain_ends_at_its_limit() {
     let mut stuck = stage.greeted().await;
     stuck.begin_data().await;
     stuck.send(b"Subject: never ended\r\n").await;
-    timeout(PATIENCE, stage.reception.drain(Duration::from_millis(100))).await.expect("in time");
+    timeout(PATIENCE, stage.reception.drain(Duration::from_millis(100)))
+        .await
+        .expect("in time");
     stuck.expect("421 4.3.2").await;
     assert_eq!(stage.reception.connections(), 0);
     assert!(stage.messages().await.is_empty());
@@ -63,5 +68,7 @@ async fn a_panic_gives_its_slot_back() {
 async fn before_its_start_reception_is_alive_and_can_be_drained() {
     let stage = Stage::open(config());
     assert_eq!(stage.reception.alive(), Ok(()));
-    timeout(PATIENCE, stage.reception.drain(PATIENCE)).await.expect("at once");
+    timeout(PATIENCE, stage.reception.drain(PATIENCE))
+        .await
+        .expect("at once");
 }

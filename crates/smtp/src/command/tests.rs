@@ -21,19 +21,43 @@ fn verbs_in_any_case() {
     assert_eq!(ok("data"), Command::Data);
     assert_eq!(ok("vrfy x"), Command::Vrfy);
     assert_eq!(ok("help"), Command::Help);
-    for (line, verb) in [("expn x", Verb::Expn), ("STARTTLS", Verb::StartTls), ("auth plain", Verb::Auth)] {
+    for (line, verb) in [
+        ("expn x", Verb::Expn),
+        ("STARTTLS", Verb::StartTls),
+        ("auth plain", Verb::Auth),
+    ] {
         assert_eq!(parse(line.as_bytes()), (verb, Ok(Command::NotOffered)));
     }
     assert_eq!(Verb::of(b"GET / HTTP/1.1"), Verb::Http);
-    assert_eq!((Verb::Bdat.name(), Verb::Other.name(), Verb::Http.name()), ("BDAT", "other", "other"));
+    assert_eq!(
+        (Verb::Bdat.name(), Verb::Other.name(), Verb::Http.name()),
+        ("BDAT", "other", "other")
+    );
 }
 
 #[test]
 fn hello_takes_names_people_send() {
-    for name in ["mail.example.com", "my_pc", "localhost", "[127.0.0.1]", "[IPv6:::1]", "a.b.", "-"] {
-        assert_eq!(ok(&format!("EHLO {name}")), Command::Hello { name, extended: true });
+    for name in [
+        "mail.example.com",
+        "my_pc",
+        "localhost",
+        "[127.0.0.1]",
+        "[IPv6:::1]",
+        "a.b.",
+        "-",
+    ] {
+        assert_eq!(
+            ok(&format!("EHLO {name}")),
+            Command::Hello { name, extended: true }
+        );
     }
-    assert_eq!(ok("helo x"), Command::Hello { name: "x", extended: false });
+    assert_eq!(
+        ok("helo x"),
+        Command::Hello {
+            name: "x",
+            extended: false
+        }
+    );
     assert_eq!(error("EHLO"), CommandError::Missing);
     assert_eq!(error("EHLO  "), CommandError::Missing);
     for line in ["EHLO a b", "EHLO a(b)", "EHLO \"x\"", "EHLO é"] {
@@ -54,8 +78,20 @@ fn paths() {
     assert_eq!(mail("MAIL  FROM:<@a,@[IPv6:::1]:c@d>"), (address("c@d"), ""));
     assert_eq!(mail("MAIL FROM:<\"a b>@c\"@d> X"), (address("\"a b>@c\"@d"), "X"));
     assert_eq!(mail("MAIL FROM:<a@[1.2.3.4]>"), (address("a@[1.2.3.4]"), ""));
-    assert_eq!(ok("RCPT TO:<pOSTmaster> A=B"), Command::Rcpt { recipient: None, params: "A=B" });
-    assert_eq!(ok("RCPT TO:<postmaster@x>"), Command::Rcpt { recipient: address("postmaster@x"), params: "" });
+    assert_eq!(
+        ok("RCPT TO:<pOSTmaster> A=B"),
+        Command::Rcpt {
+            recipient: None,
+            params: "A=B"
+        }
+    );
+    assert_eq!(
+        ok("RCPT TO:<postmaster@x>"),
+        Command::Rcpt {
+            recipient: address("postmaster@x"),
+            params: ""
+        }
+    );
 }
 
 #[test]
@@ -91,15 +127,36 @@ fn malformed_paths() {
 fn chunks() {
     assert_eq!(ok("BDAT 0"), Command::Bdat { size: 0, last: false });
     assert_eq!(ok("bdat 0010 last "), Command::Bdat { size: 10, last: true });
-    assert_eq!(ok("BDAT 18446744073709551615"), Command::Bdat { size: u64::MAX, last: false });
-    for line in ["BDAT", "BDAT x", "BDAT -1", "BDAT +1", "BDAT 1 FIRST", "BDAT 1 LAST 2", "BDAT 18446744073709551616"] {
+    assert_eq!(
+        ok("BDAT 18446744073709551615"),
+        Command::Bdat {
+            size: u64::MAX,
+            last: false
+        }
+    );
+    for line in [
+        "BDAT",
+        "BDAT x",
+        "BDAT -1",
+        "BDAT +1",
+        "BDAT 1 FIRST",
+        "BDAT 1 LAST 2",
+        "BDAT 18446744073709551616",
+    ] {
         assert_eq!(error(line), CommandError::Chunk, "{line}");
     }
 }
 
 #[test]
 fn octets_that_no_command_holds() {
-    for line in [&b"NOOP \0"[..], b"NOOP\r", b"NOOP \x80", b"NOOP \x7f", b"\x16\x03\x01", "NOOP \u{85}".as_bytes()] {
+    for line in [
+        &b"NOOP \0"[..],
+        b"NOOP\r",
+        b"NOOP \x80",
+        b"NOOP \x7f",
+        b"\x16\x03\x01",
+        "NOOP \u{85}".as_bytes(),
+    ] {
         assert_eq!(parse(line).1, Err(CommandError::Octets), "{line:?}");
     }
     for line in ["", " NOOP", "NOOPE", "NOO"] {

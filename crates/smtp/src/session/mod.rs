@@ -4,17 +4,39 @@
 //! answers [`Step::Read`]. Replies gather in [`Session::output`], so that a
 //! pipelined burst is answered in one write: the caller writes them whenever it
 //! is about to wait (for input, for a delay, or for a decision that takes long).
+//! `std::mem::take` of the output gives its memory back too: a session at rest then holds none.
+//!
+//! Promises: no panic whatever the octets; one reply for each command, in the order of the
+//! commands (and one more at the end of content), however the input was split; after the reply that
+//! [`Step::Close`] follows nothing more is read.
+//!
+//! Where to look: `line` cuts lines, `commands` decides on commands without a mail, `mail` on MAIL,
+//! RCPT, DATA and BDAT, `content` reads messages, `answers` writes, counts and delays replies,
+//! `replies` holds our own ones, and `state` is all a session can be in.
 //!
 //! `T` is the caller's own transaction: the envelope and the place where the
 //! body goes. MAIL creates it, the session owns it, and every way out (the
 //! final reply, RSET, EHLO, an error, a disconnect) takes it by value or drops it:
 //! nothing of one mail can leak into the next.
 
+mod answers;
+mod commands;
+mod content;
+mod line;
+mod mail;
+mod replies;
+mod state;
+#[cfg(test)]
+mod tests;
+
 use crate::address::Address;
 use crate::body::BodyInfo;
 use crate::params::{MailParams, RcptParams};
 use crate::reply::Reply;
+use answers::Due;
 use bytes::{Bytes, BytesMut};
+use line::Lines;
+use state::{Event, Peer, State};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +99,7 @@ pub enum Step<'a, T> {
     Content {
         /// The transaction.
         transaction: &'a mut T,
-        /// A piece of it.
+        /// A piece of it, at least one octet and often no more: gather small ones before writing.
         chunk: Bytes,
     },
     /// The message is complete and within limits: answer with [`Session::answer_message`].
@@ -105,7 +127,8 @@ pub enum Step<'a, T> {
         /// Code of the reply.
         code: u16,
     },
-    /// Too many errors: write the output, wait, then call [`Session::step`] again.
+    /// Too many errors: write the output, wait, then call [`Session::step`] again, which writes
+    /// the reply that was held back.
     Delay(Duration),
     /// Write the output, then close the connection.
     Close,
@@ -120,18 +143,27 @@ pub enum Note {
     BareLineEnds,
     /// A command line was too long.
     LongCommandLine,
-    /// The peer speaks another protocol (HTTP).
+    /// The peer speaks another protocol (HTTP, TLS); the session ends.
     OtherProtocol,
     /// Too many errors; the session ends.
     TooManyErrors,
 }
 
 /// One session with a client.
+///
+/// A reply of 421 in any answer ends the session behind it.
 #[derive(Debug)]
 pub struct Session<T> {
     settings: Arc<Settings>,
     output: Vec<u8>,
-    transaction: Option<T>,
+    state: State<T>,
+    peer: Peer,
+    lines: Lines,
+    /// Errors since the last message that was accepted.
+    errors: u32,
+    due: Due,
+    /// The reply that ends the session once no mail is in progress.
+    stop: Option<Box<Reply>>,
 }
 
 impl<T> Session<T> {
@@ -140,25 +172,104 @@ impl<T> Session<T> {
         Session {
             settings,
             output: Vec::new(),
-            transaction: None,
+            state: State::Fresh,
+            peer: Peer::Silent,
+            lines: Lines::Whole,
+            errors: 0,
+            due: Due::default(),
+            stop: None,
         }
     }
 
     /// Writes the 220 greeting.
+    ///
+    /// Octets that are in the input at a [`Session::step`] before this call, or before the greeting
+    /// was taken from the output, came too early ([`Note::UnauthorizedPipelining`]).
     pub fn greet(&mut self) {
-        todo!()
+        if matches!(self.state, State::Fresh) {
+            replies::greeting(&self.settings).write(&mut self.output);
+            self.state = State::Idle;
+        }
     }
 
     /// Writes `reply` instead of a greeting (421, 554); the next step is [`Step::Close`].
     pub fn refuse(&mut self, reply: &Reply) {
-        let _ = reply;
-        todo!()
+        reply.write(&mut self.output);
+        self.state = State::Closed;
     }
 
     /// Goes on with what is in `input`, taking from it what is used.
+    ///
+    /// A decision that was asked for and not answered becomes 451.
     pub fn step<'a>(&'a mut self, input: &mut BytesMut) -> Step<'a, T> {
-        let _ = (input, &self.settings, &self.transaction);
-        todo!()
+        let event = loop {
+            if let Some(event) = self.due() {
+                break event;
+            }
+            if let Some(event) = self.advance(input) {
+                break event;
+            }
+        };
+        self.present(event)
+    }
+
+    /// One move of the machine. `None` when there is nothing to tell the caller.
+    fn advance(&mut self, input: &mut BytesMut) -> Option<Event<T>> {
+        match self.state {
+            State::Fresh => self.before_greeting(input),
+            State::Idle | State::Envelope(_) | State::Chunks { .. } => self.command(input),
+            State::Data { .. } | State::Chunk { .. } | State::Drain { .. } | State::Complete { .. } => {
+                self.read_content(input)
+            }
+            State::AwaitMail(_) | State::AwaitRcpt(_) | State::AwaitData(..) | State::AwaitMessage(_) => {
+                self.answer_missing();
+                None
+            }
+            State::Closed => {
+                input.clear();
+                Some(Event::Close)
+            }
+        }
+    }
+
+    /// Lends the caller what the event is about.
+    fn present(&mut self, event: Event<T>) -> Step<'_, T> {
+        match event {
+            Event::Read => Step::Read,
+            Event::Hello => match &self.peer {
+                Peer::Named { name, extended } => Step::Hello {
+                    name,
+                    extended: *extended,
+                },
+                Peer::Silent | Peer::Heard => Step::Read,
+            },
+            Event::Mail { sender, params } => Step::Mail { sender, params },
+            Event::Rcpt { recipient, params } => match self.state.transaction() {
+                Some(transaction) => Step::Rcpt {
+                    transaction,
+                    recipient,
+                    params,
+                },
+                None => Step::Read,
+            },
+            Event::Data => match self.state.transaction() {
+                Some(transaction) => Step::Data { transaction },
+                None => Step::Read,
+            },
+            Event::Content(chunk) => match self.state.transaction() {
+                Some(transaction) => Step::Content { transaction, chunk },
+                None => Step::Read,
+            },
+            Event::Message { transaction, info } => Step::Message { transaction, info },
+            Event::Refused { transaction, reply } => Step::Refused { transaction, reply },
+            Event::Note(note) => Step::Note(note),
+            Event::Answered { verb, code } => Step::Answered {
+                verb: verb.name(),
+                code,
+            },
+            Event::Delay(time) => Step::Delay(time),
+            Event::Close => Step::Close,
+        }
     }
 
     /// Replies to be written. The caller empties it.
@@ -169,43 +280,33 @@ impl<T> Session<T> {
     /// Whether the session is between commands with no transaction open: where a
     /// shutdown may end it at once.
     pub fn is_idle(&self) -> bool {
-        self.transaction.is_none()
+        matches!(self.state, State::Fresh | State::Idle | State::Closed)
     }
 
     /// Whether content of a message is being read: DATA's rate limit applies.
     pub fn in_content(&self) -> bool {
-        todo!()
-    }
-
-    /// Answers [`Step::Mail`]: the new transaction, or a refusal.
-    pub fn answer_mail(&mut self, answer: Result<T, Reply>) {
-        let _ = answer;
-        todo!()
-    }
-
-    /// Answers [`Step::Rcpt`]; a positive reply counts the recipient.
-    pub fn answer_rcpt(&mut self, reply: Reply) {
-        let _ = reply;
-        todo!()
-    }
-
-    /// Answers [`Step::Data`].
-    pub fn answer_data(&mut self, answer: Result<(), Reply>) {
-        let _ = answer;
-        todo!()
-    }
-
-    /// Answers [`Step::Message`].
-    pub fn answer_message(&mut self, reply: Reply) {
-        let _ = reply;
-        todo!()
+        matches!(
+            self.state,
+            State::Data { .. } | State::Chunk { .. } | State::Drain { .. }
+        )
     }
 
     /// Ends the session with `reply` (421) in place of the answer to the next
     /// command, or now when it is idle (write the output after this call). A transaction in
-    /// progress may finish: its commands are answered as usual.
+    /// progress may finish: its commands are answered as usual, and `reply` follows its end.
     pub fn shutdown(&mut self, reply: Reply) {
-        let _ = reply;
-        todo!()
+        self.stop = Some(Box::new(reply));
+        self.stop_if_idle();
+    }
+
+    fn stop_if_idle(&mut self) {
+        if !matches!(self.state, State::Fresh | State::Idle) {
+            return;
+        }
+        if let Some(reply) = self.stop.take() {
+            self.due.forget_held();
+            reply.write(&mut self.output);
+            self.state = State::Closed;
+        }
     }
 }
