@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use smtp_config::{Config, Route, TlsPolicy};
 use smtp_observe::Observer;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
-use smtp_queue::{Body, MailOptions, MessageDetail, NewMessage, NewRecipient, Queue, QueueId, Recipient, State};
+use smtp_queue::{
+    Body, MailOptions, MessageDetail, NewMessage, NewRecipient, Queue, QueueId, Recipient, State,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,42 +37,58 @@ pub(super) fn smarthost(server: SocketAddr) -> Config {
 /// The same, but for one domain.
 pub(super) fn route(config: &mut Config, domain: &str, server: SocketAddr) {
     let to = hop("127.0.0.1", server.port());
-    config.routes.push(Route { pattern: domain.into(), to, tls: TlsPolicy::Opportunistic });
+    config.routes.push(Route {
+        pattern: domain.into(),
+        to,
+        tls: TlsPolicy::Opportunistic,
+    });
 }
 
 impl House {
     pub(super) fn open(config: Config) -> House {
         let folder = tempfile::tempdir().unwrap();
-        let settings =
-            SqliteSettings { path: folder.path().join("smtp.db"), min_free: 0, memory_budget: 32 << 20 };
+        let settings = SqliteSettings {
+            path: folder.path().join("smtp.db"),
+            min_free: 0,
+            memory_budget: 32 << 20,
+        };
         let (store, spool) = SqliteStore::open(settings, Observer::silent()).unwrap();
         let queue = Queue::new(store, spool);
         let config = Arc::new(ArcSwap::from_pointee(config));
         let delivery = Delivery::start(config, queue.clone(), Observer::silent()).unwrap();
-        House { queue, delivery, folder }
+        House {
+            queue,
+            delivery,
+            folder,
+        }
     }
 
     pub(super) async fn submit(&self, to: &[&str]) -> QueueId {
         let content = "Subject: x\r\n\r\n.dot\r\n..\r\nend\r\n";
-        self.submit_body(to, Body::Memory(Bytes::from_static(content.as_bytes()))).await
+        let id = QueueId::generate();
+        self.submit_body(id, to, Body::Memory(Bytes::from_static(content.as_bytes())))
+            .await;
+        id
     }
 
-    pub(super) async fn submit_body(&self, to: &[&str], body: Body) -> QueueId {
+    pub(super) async fn submit_body(&self, id: QueueId, to: &[&str], body: Body) {
         let recipients = to
             .iter()
-            .map(|to| NewRecipient { address: address(to), notify: None, orcpt: None })
+            .map(|to| NewRecipient {
+                address: address(to),
+                notify: None,
+                orcpt: None,
+            })
             .collect();
         let message = NewMessage {
-            id: QueueId::generate(),
+            id,
             received_at: Timestamp::now(),
             sender: Some(address("sender@from.test")),
             options: MailOptions::default(),
             recipients,
             body,
         };
-        let id = message.id;
         self.queue.submit(message).await.unwrap();
-        id
     }
 
     async fn show(&self, id: QueueId) -> Option<MessageDetail> {
@@ -81,8 +99,15 @@ impl House {
     pub(super) async fn tried(&self, id: QueueId) -> Vec<Recipient> {
         let tried = async {
             loop {
-                let recipients = self.show(id).await.map(|detail| detail.recipients).unwrap_or_default();
-                if recipients.iter().all(|it| !matches!(it.state, State::Leased | State::Queued)) {
+                let recipients = self
+                    .show(id)
+                    .await
+                    .map(|detail| detail.recipients)
+                    .unwrap_or_default();
+                if recipients
+                    .iter()
+                    .all(|it| !matches!(it.state, State::Leased | State::Queued))
+                {
                     return recipients;
                 }
                 sleep(Duration::from_millis(5)).await;

@@ -90,7 +90,10 @@ async fn converse(stream: TcpStream, number: usize, script: Script, got: Arc<Mut
         let line = read_line(&mut stream).await?;
         let command = String::from_utf8_lossy(&line).trim_end().to_owned();
         if command.starts_with("MAIL") {
-            message = Got { sender: command.clone(), ..Got::default() };
+            message = Got {
+                sender: command.clone(),
+                ..Got::default()
+            };
         }
         if command.starts_with("RCPT") {
             message.recipients.push(command.clone());
