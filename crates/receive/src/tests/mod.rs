@@ -115,6 +115,8 @@ fn octets_below(folder: &Path) -> u64 {
     entries
         .map(|entry| match entry.metadata().unwrap() {
             metadata if metadata.is_dir() => octets_below(&entry.path()),
+            // Says whose folder it is.
+            _ if entry.file_name() == "owner" => 0,
             metadata => metadata.len(),
         })
         .sum()

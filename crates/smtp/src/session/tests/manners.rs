@@ -19,7 +19,7 @@ fn strict() -> Settings {
 #[test]
 fn a_session_at_rest_is_small() {
     let size = size_of::<Session<[u8; 1000]>>();
-    assert!(size <= 320, "{size}");
+    assert!(size <= 256, "{size}");
 }
 
 #[test]
