@@ -25,6 +25,9 @@ pub const BLOCK: usize = 64 * 1024;
 /// How long a server that stopped reading a message may take to say why.
 const EARLY_REPLY: Duration = Duration::from_secs(5);
 
+/// The server closes the connection (RFC 5321 3.8).
+const CLOSING: u16 = 421;
+
 /// How to connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
@@ -54,8 +57,9 @@ pub enum Failure {
     Connection(Reply),
     /// TLS was offered but failed. 4yz.
     Tls(Reply),
-    /// The connection failed after the final dot: the server may have the message. 4yz.
-    AfterDot(Reply),
+    /// The connection failed after the final dot: the server may have the message. Recipients that it had
+    /// refused before keep their replies, the others have a 4yz.
+    AfterDot(Outcome),
     /// The gate was closed.
     Gate,
     /// The content could not be read.
@@ -111,11 +115,13 @@ impl Connection {
     ) -> Result<Outcome, Failure> {
         let count = message.recipients.len();
         self.uses = self.uses.saturating_add(1);
-        if let Err(reply) = self.wire.client.begin(message) {
-            return Ok(same_for_all(count, Phase::Mail, reply));
+        match self.wire.client.begin(message) {
+            Ok(()) => {}
+            Err(reply) if reply.code == CLOSING => return Err(Failure::Connection(reply)),
+            Err(reply) => return Ok(same_for_all(count, Phase::Mail, reply)),
         }
         match self.wire.advance().await? {
-            ClientStep::Finished(outcome) => Ok(outcome),
+            ClientStep::Finished(outcome) => hung_up(outcome),
             ClientStep::SendContent { chunked } => self.content(count, chunked, body, gate).await,
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),
@@ -144,7 +150,7 @@ impl Connection {
                     rest = after;
                     encode(&mut encoder, chunk, &mut block);
                     if let Err(failure) = self.wire.write_block(&mut block).await {
-                        return self.early_reply(count, failure).await;
+                        return self.early_reply(failure).await;
                     }
                 }
                 encode(&mut encoder, rest, &mut block);
@@ -162,7 +168,7 @@ impl Connection {
                     if left > 0
                         && let Err(failure) = self.wire.write_block(&mut block).await
                     {
-                        return self.early_reply(count, failure).await;
+                        return self.early_reply(failure).await;
                     }
                 }
             }
@@ -188,18 +194,17 @@ impl Connection {
         };
         match step {
             Ok(ClientStep::Finished(outcome)) => Ok(outcome),
-            Ok(ClientStep::Refused { reply, .. }) => {
-                self.closed = true;
-                Ok(same_for_all(count, Phase::Final, reply))
+            Ok(other) => {
+                let failure = self.wire.unexpected(&other);
+                Err(self.after_dot(failure, count))
             }
-            Ok(other) => Err(after_dot(self.wire.unexpected(&other))),
-            Err(failure) => Err(after_dot(failure)),
+            Err(failure) => Err(self.after_dot(failure, count)),
         }
     }
 
     /// The server hung up in the middle of a message: what it may have said before. It cannot have
     /// taken the message.
-    async fn early_reply(&mut self, count: usize, failure: Failure) -> Result<Outcome, Failure> {
+    async fn early_reply(&mut self, failure: Failure) -> Result<Outcome, Failure> {
         self.closed = true;
         self.wire.client.content_sent();
         match timeout(EARLY_REPLY, self.wire.advance()).await {
@@ -208,9 +213,18 @@ impl Connection {
             {
                 Ok(outcome)
             }
-            Ok(Ok(ClientStep::Refused { reply, .. })) => Ok(same_for_all(count, Phase::Final, reply)),
             _ => Err(failure),
         }
+    }
+
+    fn after_dot(&mut self, failure: Failure, count: usize) -> Failure {
+        let Failure::Connection(mut reply) = failure else {
+            return failure;
+        };
+        self.closed = true;
+        reply.text = format!("{} -- the message may be delivered more than once", reply.text).into();
+        let outcome = self.wire.client.abort(&reply);
+        Failure::AfterDot(outcome.unwrap_or_else(|| same_for_all(count, Phase::Final, reply)))
     }
 
     /// Says QUIT and closes.
@@ -251,7 +265,7 @@ impl Connection {
     }
     /// Whether the server sends reports of success itself.
     pub fn has_dsn(&self) -> bool {
-        self.wire.client.capabilities().dsn
+        self.wire.client.passes_dsn()
     }
     /// Most recipients of one message here.
     pub fn recipient_limit(&self) -> usize {
@@ -313,8 +327,13 @@ async fn secure(
     wire.client.start_tls();
     match wire.advance().await? {
         ClientStep::StartTls => {}
-        ClientStep::Ready if optional => return Ok((wire, None)),
-        ClientStep::Ready => return Err(not_offered("refused STARTTLS")),
+        ClientStep::TlsRefused(_) if optional => return Ok((wire, None)),
+        ClientStep::TlsRefused(reply) => {
+            return Err(not_offered(&format!(
+                "refused STARTTLS: {} {}",
+                reply.code, reply.text
+            )));
+        }
         ClientStep::Refused { reply, .. } => return Err(Failure::Connection(reply)),
         other => return Err(wire.unexpected(&other)),
     }
@@ -343,12 +362,11 @@ fn same_for_all(count: usize, phase: Phase, reply: Reply) -> Outcome {
     }
 }
 
-fn after_dot(failure: Failure) -> Failure {
-    match failure {
-        Failure::Connection(mut reply) => {
-            reply.text = format!("{} -- the message may be delivered more than once", reply.text).into();
-            Failure::AfterDot(reply)
-        }
-        other => other,
+/// A server that hung up before it could have the message has answered for nobody.
+fn hung_up(outcome: Outcome) -> Result<Outcome, Failure> {
+    let all = outcome.recipients.iter().all(|(_, reply)| reply.code == CLOSING);
+    match outcome.recipients.first() {
+        Some((_, reply)) if all => Err(Failure::Connection(reply.clone())),
+        _ => Ok(outcome),
     }
 }

@@ -30,7 +30,8 @@ const LIFE: Duration = Duration::from_secs(300);
 const JOBS_UNDER_PRESSURE: u32 = 20;
 
 /// Works until nothing waits.
-pub(super) async fn run(guard: LaneGuard, hop: Arc<Hop>) {
+pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
+    guard.runs();
     let engine = guard.engine.clone();
     let entry = guard.entry.clone();
     let mut lane = Lane {
@@ -215,8 +216,8 @@ impl Lane {
                 self.guard.connected();
                 Ok(())
             }
-            Err(Failure::Connection(reply) | Failure::Tls(reply) | Failure::AfterDot(reply)) => Err(reply),
-            Err(Failure::Gate | Failure::Content(_)) => {
+            Err(Failure::Connection(reply) | Failure::Tls(reply)) => Err(reply),
+            Err(Failure::AfterDot(_) | Failure::Gate | Failure::Content(_)) => {
                 Err(Reply::new(451, Enhanced(4, 3, 0), "connection failed"))
             }
         }
@@ -244,8 +245,8 @@ impl Lane {
                 self.hang_up();
                 Tried::NotYet(job, reply)
             }
-            Err(Failure::AfterDot(reply)) => {
-                self.lost_after_dot(job, started, reply).await;
+            Err(Failure::AfterDot(outcome)) => {
+                self.lost_after_dot(job, started, outcome).await;
                 Tried::Done
             }
             Err(Failure::Gate) => {
@@ -296,22 +297,25 @@ impl Lane {
     }
 
     /// The server may have the message: it is deferred for a good while.
-    async fn lost_after_dot(&mut self, job: Job, started: Instant, reply: Reply) {
-        let relay = self
-            .connection
-            .as_ref()
-            .map(|connection| connection.relay().to_owned());
-        self.hang_up();
-        let attempted = Attempted {
-            relay: relay.as_deref().unwrap_or("none"),
-            pause: AFTER_A_DOT,
-            ..Attempted::nowhere(started)
-        };
-        self.engine
-            .settle(job, attempted, Replies::Same(&transient(reply.clone())))
-            .await;
-        if self.guard.entry.state.lock().stumbled() {
-            self.take_down(transient(reply), None, started).await;
+    async fn lost_after_dot(&mut self, job: Job, started: Instant, outcome: Outcome) {
+        if let Some(connection) = self.connection.take() {
+            self.guard.disconnected();
+            let attempted = Attempted {
+                relay: connection.relay(),
+                remote: Some(connection.name()),
+                tls: connection.tls(),
+                uses: connection.uses(),
+                pause: AFTER_A_DOT,
+                ..Attempted::nowhere(started)
+            };
+            self.engine
+                .settle(job, attempted, Replies::Each(&outcome.recipients))
+                .await;
+        }
+        let stumbled = self.guard.entry.state.lock().stumbled();
+        if stumbled && let Some((_, reply)) = outcome.recipients.into_iter().find(|(_, it)| it.is_transient())
+        {
+            self.take_down(reply, None, started).await;
         }
     }
 

@@ -9,7 +9,8 @@ use smtp::{Enhanced, Reply};
 use std::time::Instant;
 
 /// Does what waits, then ends.
-pub(super) async fn run(guard: LaneGuard) {
+pub(super) async fn run(mut guard: LaneGuard) {
+    guard.runs();
     let LaneGuard { engine, entry, .. } = &guard;
     let mut stop = engine.stop.subscribe();
     while engine.may_begin(&mut stop).await {

@@ -123,6 +123,7 @@ pub(super) struct LaneGuard {
     /// Its destination.
     pub(super) entry: Arc<Entry>,
     connected: bool,
+    ran: bool,
 }
 
 impl LaneGuard {
@@ -132,7 +133,13 @@ impl LaneGuard {
             engine,
             entry,
             connected: false,
+            ran: false,
         }
+    }
+
+    /// The lane runs. One that never does, because the runtime ends, is not replaced.
+    pub(super) fn runs(&mut self) {
+        self.ran = true;
     }
 
     /// The lane has a connection.
@@ -156,11 +163,13 @@ impl Drop for LaneGuard {
         let engine = &self.engine;
         if matches!(self.entry.key, Key::Hop(_)) {
             engine.places.taken.fetch_sub(1, Ordering::AcqRel);
-            engine.start_first_in_line();
+            if self.ran {
+                engine.start_first_in_line();
+            }
         }
         let again = self.entry.state.lock().lane_ended();
         if again {
-            if engine.is_stopping() {
+            if engine.is_stopping() || !self.ran {
                 let waiting = self.entry.state.lock().take_all();
                 self.entry.state.lock().lane_ended();
                 drop(waiting);
