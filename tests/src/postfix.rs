@@ -120,7 +120,7 @@ fn write_configuration(folder: &Path, address: SocketAddr, more: &str) {
          inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\n\
          alias_maps =\nalias_database =\nlocal_recipient_maps =\n\
          smtpd_recipient_restrictions = permit_mynetworks, reject\n\
-         message_drop_headers =\n\
+         message_drop_headers =\nlocal_header_rewrite_clients =\n\
          smtp_host_lookup = native\nsmtp_dns_support_level = disabled\ndisable_dns_lookups = yes\n\
          {1}\n",
         folder.display(),

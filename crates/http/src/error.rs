@@ -38,7 +38,7 @@ impl From<StoreError> for ApiError {
         let (status, code) = match error {
             StoreError::Full(_) => (507, "storage_full"),
             StoreError::Unavailable(_) | StoreError::Closed => (503, "storage_unavailable"),
-            StoreError::Damaged(_) => (500, "storage_damaged"),
+            StoreError::Damaged(_) | StoreError::Unsuitable(_) => (500, "storage_damaged"),
         };
         Self::new(status, code, error.to_string())
     }

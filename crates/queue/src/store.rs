@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use std::time::Duration;
 
 /// Why a store could not do something.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full.
     #[error("no space left on the spool's disk: {0}")]

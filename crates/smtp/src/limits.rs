@@ -20,5 +20,8 @@ pub const REPLY_LINE: usize = 4096;
 pub const REPLY_LINES: usize = 256;
 /// Errors after which each further error's reply is delayed.
 pub const SOFT_ERRORS: u32 = 10;
+/// How long such a reply is delayed. It does not grow: a session that is slowed
+/// down still holds a connection of ours.
+pub const ERROR_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 /// Errors after which the session ends with 421.
 pub const HARD_ERRORS: u32 = 20;

@@ -377,8 +377,9 @@ impl Engine {
         }
         match self.queue.store().body(&job.message).await {
             Ok(body) => Some(body),
-            Err(StoreError::Damaged(why)) => {
-                self.quarantine(job, &why);
+            Err(StoreError::Damaged(_)) => {
+                // The store has quarantined it, and reported that; our leases on it are gone.
+                job.recipients.clear();
                 None
             }
             Err(error) => {
@@ -409,10 +410,7 @@ impl Engine {
     fn quarantine(&self, job: &mut Job, reason: &str) {
         job.drop_lost();
         if !job.recipients.is_empty() {
-            self.observer.emit(Event::Quarantined {
-                id: &job.message.id.to_string(),
-                reason,
-            });
+            // The store reports it when that is written.
             job.end_all(&Outcome::Quarantined, reason);
         }
     }

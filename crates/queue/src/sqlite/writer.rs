@@ -134,7 +134,7 @@ impl Writer {
                     });
                 }
                 work.fail(super::commit::Failure {
-                    error: copy(&failure.error),
+                    error: failure.error.clone(),
                     at_commit: failure.at_commit,
                 });
             }
@@ -221,13 +221,4 @@ fn add(total: &mut Load, load: Load) {
     total.results += load.results;
     total.octets += load.octets;
     total.patient &= load.patient;
-}
-
-fn copy(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Full(text) => StoreError::Full(text.clone()),
-        StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
-        StoreError::Damaged(text) => StoreError::Damaged(text.clone()),
-        StoreError::Closed => StoreError::Closed,
-    }
 }

@@ -82,11 +82,10 @@ impl<T> Session<T> {
             self.write(verb, &reply);
             return;
         }
-        let delay = Duration::from_secs(replies::delay_seconds(self.errors));
         self.due.held = Some(Box::new(Held {
             verb,
             reply,
-            delay: Some(delay),
+            delay: Some(limits::ERROR_DELAY),
         }));
     }
 

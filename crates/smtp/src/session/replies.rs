@@ -4,7 +4,6 @@ use super::Settings;
 use crate::address::AddressError;
 use crate::body::Breach;
 use crate::command::{CommandError, Verb};
-use crate::limits;
 use crate::params::ParamError;
 use crate::reply::{Enhanced, Reply};
 use std::borrow::Cow;
@@ -169,8 +168,3 @@ fn address(error: AddressError) -> &'static str {
 }
 
 pub(super) const NOT_OFFERED: Reply = reply(502, 5, 1, "Command not offered here");
-
-/// How many seconds the reply to an error waits, by errors so far.
-pub(super) fn delay_seconds(errors: u32) -> u64 {
-    u64::from((errors + 1).saturating_sub(limits::SOFT_ERRORS))
-}
