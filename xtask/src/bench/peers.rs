@@ -174,6 +174,9 @@ impl Sink {
     pub(crate) fn start() -> Result<Sink, String> {
         let address = free_address()?;
         let mut command = Command::new("/usr/sbin/smtp-sink");
+        if nix::unistd::geteuid().is_root() {
+            command.args(["-u", "nobody"]);
+        }
         command
             .arg(format!("{address}"))
             .arg("1000")
