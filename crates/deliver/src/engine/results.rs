@@ -108,7 +108,8 @@ impl Committer {
                 }
             }
         };
-        self.storing
+        let recovered = self
+            .storing
             .send_if_modified(|storing| !std::mem::replace(storing, true));
         for id in finished.removed {
             self.observer.emit(Event::Removed { id: &id.to_string() });
@@ -120,7 +121,7 @@ impl Committer {
             ));
         }
         self.announce(&reports);
-        if (!reports.is_empty() || results.iter().any(is_due_soon))
+        if (recovered || !reports.is_empty() || results.iter().any(is_due_soon))
             && let Some(engine) = self.engine.upgrade()
         {
             engine.wake_scheduler();
