@@ -5,25 +5,22 @@
 //! octets. Right before its last octets leave, the caller is asked whether they may
 //! ([`Gate`]); from then on a lost connection may mean that the server has the message.
 
+mod content;
 mod wire;
 
 use crate::resolve::Endpoint;
 use crate::tls::Tls;
-use smtp::body::DotStuffer;
 use smtp::client::{ClientStep, Outcome, Outgoing, Phase};
 use smtp::{Enhanced, Reply};
 use smtp_config::TlsPolicy;
 use smtp_queue::Body;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wire::{Stream, Wire};
 
 /// Most octets of a message held at once, before stuffing.
 pub const BLOCK: usize = 64 * 1024;
-/// How long a server that stopped reading a message may take to say why.
-const EARLY_REPLY: Duration = Duration::from_secs(5);
 
 /// The server closes the connection (RFC 5321 3.8).
 const CLOSING: u16 = 421;
@@ -126,105 +123,6 @@ impl Connection {
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),
         }
-    }
-
-    /// Writes the content and waits for the reply to it.
-    async fn content(
-        &mut self,
-        count: usize,
-        chunked: bool,
-        body: &Body,
-        gate: &dyn Gate,
-    ) -> Result<Outcome, Failure> {
-        let mut block = std::mem::take(self.wire.client.output());
-        let mut encoder = if chunked {
-            None
-        } else {
-            Some(DotStuffer::default())
-        };
-        match body {
-            Body::Memory(bytes) => {
-                let mut rest = &bytes[..];
-                while rest.len() > BLOCK {
-                    let (chunk, after) = rest.split_at(BLOCK);
-                    rest = after;
-                    encode(&mut encoder, chunk, &mut block);
-                    if let Err(failure) = self.wire.write_block(&mut block).await {
-                        return self.early_reply(failure).await;
-                    }
-                }
-                encode(&mut encoder, rest, &mut block);
-            }
-            Body::File { path, size } => {
-                let mut file = tokio::fs::File::open(path).await.map_err(Failure::Content)?;
-                let mut chunk = vec![0; BLOCK];
-                let mut left = *size;
-                while left > 0 {
-                    let want = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
-                    let (part, _) = chunk.split_at_mut(want);
-                    file.read_exact(part).await.map_err(Failure::Content)?;
-                    left -= want as u64;
-                    encode(&mut encoder, part, &mut block);
-                    if left > 0
-                        && let Err(failure) = self.wire.write_block(&mut block).await
-                    {
-                        return self.early_reply(failure).await;
-                    }
-                }
-            }
-        }
-        if let Some(encoder) = encoder {
-            encoder.finish(&mut block);
-        }
-        if !gate.may_commit() {
-            return Err(Failure::Gate);
-        }
-        self.finish(count, &mut block).await
-    }
-
-    /// Writes the last block and waits for the reply to the message.
-    async fn finish(&mut self, count: usize, block: &mut Vec<u8>) -> Result<Outcome, Failure> {
-        let written = self.wire.write_block(block).await;
-        self.wire.client.content_sent();
-        let step = match written {
-            Ok(()) => self.wire.advance().await,
-            Err(failure) => timeout(EARLY_REPLY, self.wire.advance())
-                .await
-                .unwrap_or(Err(failure)),
-        };
-        match step {
-            Ok(ClientStep::Finished(outcome)) => Ok(outcome),
-            Ok(other) => {
-                let failure = self.wire.unexpected(&other);
-                Err(self.after_dot(failure, count))
-            }
-            Err(failure) => Err(self.after_dot(failure, count)),
-        }
-    }
-
-    /// The server hung up in the middle of a message: what it may have said before. It cannot have
-    /// taken the message.
-    async fn early_reply(&mut self, failure: Failure) -> Result<Outcome, Failure> {
-        self.closed = true;
-        self.wire.client.content_sent();
-        match timeout(EARLY_REPLY, self.wire.advance()).await {
-            Ok(Ok(ClientStep::Finished(outcome)))
-                if !outcome.recipients.iter().any(|(_, reply)| reply.is_positive()) =>
-            {
-                Ok(outcome)
-            }
-            _ => Err(failure),
-        }
-    }
-
-    fn after_dot(&mut self, failure: Failure, count: usize) -> Failure {
-        let Failure::Connection(mut reply) = failure else {
-            return failure;
-        };
-        self.closed = true;
-        reply.text = format!("{} -- the message may be delivered more than once", reply.text).into();
-        let outcome = self.wire.client.abort(&reply);
-        Failure::AfterDot(outcome.unwrap_or_else(|| same_for_all(count, Phase::Final, reply)))
     }
 
     /// Says QUIT and closes.
@@ -346,13 +244,6 @@ async fn secure(
         Err(Failure::Connection(reply)) if optional && reply.is_transient() => Err(Failure::Tls(reply)),
         Err(failure) => Err(failure),
         Ok(()) => Ok((wire, info)),
-    }
-}
-
-fn encode(encoder: &mut Option<DotStuffer>, chunk: &[u8], block: &mut Vec<u8>) {
-    match encoder {
-        Some(stuffer) => stuffer.push(chunk, block),
-        None => block.extend_from_slice(chunk),
     }
 }
 

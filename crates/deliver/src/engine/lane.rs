@@ -3,27 +3,17 @@
 //! A job gets one attempt: on the connection that is open, or on new ones to the servers of the next hop in their order
 //! until one has taken or refused the message. A connection that was open and turns out dead costs nothing.
 
-use super::job::{AFTER_A_DOT, Job};
-use super::settle::{Attempted, Replies, Success};
+use super::attempt::Tried;
+use super::job::Job;
 use super::{Engine, LaneGuard, Stop};
-use crate::connection::{Connection, Failure, Settings};
-use crate::destination::Failed;
-use crate::resolve::Endpoint;
+use crate::connection::Connection;
 use crate::route::Hop;
-use crate::schedule::{backoff, dice};
-use smtp::client::{Outcome, Outgoing};
-use smtp::{Enhanced, MailParams, RcptParams, Reply};
-use smtp_config::TlsPolicy;
-use smtp_observe::Event;
-use smtp_queue::Body;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep_until;
 
-/// Most servers tried in one attempt.
-const SERVERS: usize = 5;
 /// Longest life of a connection.
 const LIFE: Duration = Duration::from_secs(300);
 /// Jobs a lane may do while lanes of other next hops wait for a place.
@@ -56,25 +46,17 @@ pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
     lane.close().await;
 }
 
-struct Lane {
-    engine: Arc<Engine>,
-    guard: LaneGuard,
-    hop: Arc<Hop>,
-    connection: Option<Connection>,
+pub(super) struct Lane {
+    pub(super) engine: Arc<Engine>,
+    pub(super) guard: LaneGuard,
+    pub(super) hop: Arc<Hop>,
+    pub(super) connection: Option<Connection>,
     wake: Arc<Notify>,
     dot: Arc<AtomicBool>,
     stop: watch::Receiver<Stop>,
     /// The connection is in the middle of something: it cannot say QUIT.
     in_transaction: bool,
-    ended: bool,
-}
-
-/// How an attempt on one connection ended.
-enum Tried {
-    /// The job is settled, or given back.
-    Done,
-    /// The connection failed before the server could have the message.
-    NotYet(Job, Reply),
+    pub(super) ended: bool,
 }
 
 impl Lane {
@@ -146,244 +128,6 @@ impl Lane {
         self.on_new_connections(job, &body, started).await;
     }
 
-    /// Tries the servers of the next hop in their order.
-    async fn on_new_connections(&mut self, mut job: Job, body: &Body, started: Instant) {
-        let parts = self.engine.parts.load_full();
-        let port = parts.config.delivery.port;
-        let endpoints = match parts.resolver.endpoints(&self.hop.kind, port, &parts.own).await {
-            Ok(endpoints) => endpoints,
-            Err(reply) if reply.is_permanent() => return self.refuse(job, started, &reply).await,
-            Err(reply) => return self.next_hop_failed(job, started, reply).await,
-        };
-        let mut last = None;
-        let mut all_refused = true;
-        let mut spoke = false;
-        for endpoint in endpoints.iter().take(SERVERS) {
-            let reply = match self.open(endpoint).await {
-                Err(reply) => reply,
-                Ok(()) => match self.attempt(job, body, started).await {
-                    Tried::Done => return,
-                    Tried::NotYet(back, reply) => {
-                        job = back;
-                        spoke |= reply.code != 421;
-                        reply
-                    }
-                },
-            };
-            all_refused &= reply.is_permanent();
-            last = Some(reply);
-        }
-        let reply = last.unwrap_or_else(|| Reply::new(451, Enhanced(4, 4, 4), "no server to connect to"));
-        if all_refused && reply.is_permanent() {
-            self.refuse(job, started, &reply).await;
-        } else if spoke && !self.guard.entry.state.lock().stumbled() {
-            // The servers are there, but broke off with this message: others may fare better.
-            self.engine
-                .settle(job, Attempted::nowhere(started), Replies::Same(&transient(reply)))
-                .await;
-        } else {
-            self.next_hop_failed(job, started, transient(reply)).await;
-        }
-    }
-
-    /// Connects; in clear if TLS is offered, fails, and need not be.
-    async fn open(&mut self, endpoint: &Endpoint) -> Result<(), Reply> {
-        let parts = self.engine.parts.load_full();
-        let settings = Settings {
-            hostname: &parts.own.hostname,
-            policy: self.hop.tls,
-            tls: &parts.tls,
-            connect_timeout: parts.config.delivery.connect_timeout,
-            final_timeout: parts.config.delivery.final_timeout,
-        };
-        let mut opened = Connection::open(endpoint, &settings).await;
-        if self.hop.tls == TlsPolicy::Opportunistic
-            && let Err(Failure::Tls(reply)) = &opened
-        {
-            self.engine.observer.emit(Event::TlsFallback {
-                destination: &self.guard.entry.name,
-                reason: &reply.text,
-            });
-            let in_clear = Settings {
-                policy: TlsPolicy::None,
-                ..settings
-            };
-            opened = Connection::open(endpoint, &in_clear).await;
-        }
-        match opened {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                self.guard.connected();
-                Ok(())
-            }
-            Err(Failure::Connection(reply) | Failure::Tls(reply)) => Err(reply),
-            Err(Failure::AfterDot(_) | Failure::Gate | Failure::Content(_)) => {
-                Err(Reply::new(451, Enhanced(4, 3, 0), "connection failed"))
-            }
-        }
-    }
-
-    /// Sends the job's message over the open connection and settles what can be settled.
-    async fn attempt(&mut self, mut job: Job, body: &Body, started: Instant) -> Tried {
-        let Some(connection) = self.connection.as_mut() else {
-            return Tried::NotYet(job, Reply::new(451, Enhanced(4, 4, 2), "no connection"));
-        };
-        let limit = connection.recipient_limit();
-        if job.recipients.len() > limit {
-            let rest = job.split_off(limit);
-            let lane = self.guard.entry.state.lock().give_back(rest);
-            if let Some(lane) = lane {
-                lane.notify_one();
-            }
-        }
-        match connection.send(outgoing(&job), body, &job).await {
-            Ok(outcome) => {
-                self.succeeded(job, started, &outcome).await;
-                Tried::Done
-            }
-            Err(Failure::Connection(reply) | Failure::Tls(reply)) => {
-                self.hang_up();
-                Tried::NotYet(job, reply)
-            }
-            Err(Failure::AfterDot(outcome)) => {
-                self.lost_after_dot(job, started, outcome).await;
-                Tried::Done
-            }
-            Err(Failure::Gate) => {
-                // In the middle of a transaction the only way out is to hang up.
-                self.hang_up();
-                job.drop_lost();
-                job.release(Duration::ZERO);
-                Tried::Done
-            }
-            Err(Failure::Content(error)) => {
-                self.hang_up();
-                self.engine.unreadable(job, &error);
-                Tried::Done
-            }
-        }
-    }
-
-    /// The server answered for every recipient.
-    async fn succeeded(&mut self, job: Job, started: Instant, outcome: &Outcome) {
-        let changed = self.guard.entry.state.lock().succeeded();
-        if changed.recovered {
-            self.engine.observer.emit(Event::DestinationUp {
-                destination: &self.guard.entry.name,
-            });
-        }
-        if changed.spawn {
-            self.engine.start_lane(&self.guard.entry);
-        }
-        let Some(connection) = self.connection.as_ref() else {
-            return;
-        };
-        let attempted = Attempted {
-            relay: connection.relay(),
-            remote: Some(connection.name()),
-            tls: connection.tls(),
-            uses: connection.uses(),
-            started,
-            success: if connection.has_dsn() {
-                Success::PassedOn
-            } else {
-                Success::Relayed
-            },
-            pause: Duration::ZERO,
-        };
-        self.engine
-            .settle(job, attempted, Replies::Each(&outcome.recipients))
-            .await;
-    }
-
-    /// The server may have the message: it is deferred for a good while.
-    async fn lost_after_dot(&mut self, job: Job, started: Instant, outcome: Outcome) {
-        if let Some(connection) = self.connection.take() {
-            self.guard.disconnected();
-            let attempted = Attempted {
-                relay: connection.relay(),
-                remote: Some(connection.name()),
-                tls: connection.tls(),
-                uses: connection.uses(),
-                pause: AFTER_A_DOT,
-                ..Attempted::nowhere(started)
-            };
-            self.engine
-                .settle(job, attempted, Replies::Each(&outcome.recipients))
-                .await;
-        }
-        let stumbled = self.guard.entry.state.lock().stumbled();
-        if stumbled && let Some((_, reply)) = outcome.recipients.into_iter().find(|(_, it)| it.is_transient())
-        {
-            self.take_down(reply, None, started).await;
-        }
-    }
-
-    /// Every server refused us for good, or the domain takes no mail: the message bounces.
-    async fn refuse(&mut self, job: Job, started: Instant, reply: &Reply) {
-        self.engine
-            .settle(job, Attempted::nowhere(started), Replies::Same(reply))
-            .await;
-    }
-
-    async fn next_hop_failed(&mut self, job: Job, started: Instant, reply: Reply) {
-        self.take_down(reply, Some(job), started).await;
-    }
-
-    /// No server can be talked to: the next hop is left alone for a while, and what waits for it is deferred.
-    async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
-        self.ended = true;
-        let config = self.engine.parts.load_full().config.clone();
-        let reason = Arc::new(reply);
-        let failed = {
-            let mut state = self.guard.entry.state.lock();
-            state.failed(Instant::now(), reason.clone(), |failures| {
-                backoff(failures, &config.delivery, dice())
-            })
-        };
-        match failed {
-            Failed::Fewer => {
-                if let Some(job) = job {
-                    let lane = self.guard.entry.state.lock().give_back(job);
-                    if let Some(lane) = lane {
-                        lane.notify_one();
-                    }
-                }
-            }
-            Failed::Down {
-                first,
-                retry_in,
-                waiting,
-            } => {
-                if first {
-                    self.engine.observer.emit(Event::DestinationDown {
-                        destination: &self.guard.entry.name,
-                        retry_in,
-                        reason: &reason.text,
-                    });
-                }
-                if let Some(job) = job {
-                    self.engine
-                        .settle(job, Attempted::nowhere(started), Replies::Same(&reason))
-                        .await;
-                }
-                let suspended = super::suspended(&reason);
-                for job in waiting {
-                    self.engine
-                        .settle(job, Attempted::nowhere(started), Replies::Same(&suspended))
-                        .await;
-                    tokio::task::consume_budget().await;
-                }
-            }
-        }
-    }
-
-    fn hang_up(&mut self) {
-        if self.connection.take().is_some() {
-            self.guard.disconnected();
-        }
-    }
-
     async fn close(mut self) {
         if let Some(connection) = self.connection.take()
             && !self.in_transaction
@@ -405,51 +149,5 @@ async fn stopped(stop: &mut watch::Receiver<Stop>, dot: &AtomicBool) {
         if stop.changed().await.is_err() {
             return;
         }
-    }
-}
-
-fn outgoing(job: &Job) -> Outgoing {
-    let message = &job.message;
-    let options = &message.options;
-    Outgoing {
-        sender: message.sender.clone(),
-        params: MailParams {
-            size: Some(message.size),
-            body: options.body_type,
-            smtputf8: options.smtputf8,
-            ret: options.ret,
-            envid: options.envid.clone(),
-        },
-        has_8bit: options.has_8bit,
-        header_8bit: options.header_8bit,
-        size: message.size,
-        recipients: job
-            .recipients
-            .iter()
-            .map(|claimed| {
-                let recipient = &claimed.recipient;
-                let params = RcptParams {
-                    notify: recipient.notify,
-                    orcpt: recipient.orcpt.clone(),
-                };
-                (recipient.address.clone(), params)
-            })
-            .collect(),
-    }
-}
-
-/// A refusal that is not final after all: another server did not refuse.
-fn transient(reply: Reply) -> Reply {
-    if reply.is_transient() {
-        return reply;
-    }
-    let enhanced = reply
-        .enhanced
-        .map(|Enhanced(_, subject, detail)| Enhanced(4, subject, detail));
-    let text = format!("{} {}", reply.code, reply.text);
-    Reply {
-        code: 451,
-        enhanced: enhanced.or(Some(Enhanced(4, 4, 0))),
-        text: text.into(),
     }
 }

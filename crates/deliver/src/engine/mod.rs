@@ -10,10 +10,14 @@
 //! queues, and a lane takes its next job from there itself. A destination may fill at most as much of the window
 //! as is left free, so that there is always room for the others.
 
+mod attempt;
+mod content;
+mod intake;
 mod job;
 mod lane;
 mod local;
 mod places;
+mod reports;
 mod results;
 mod scheduler;
 mod settle;
@@ -22,21 +26,19 @@ mod tests;
 mod window;
 
 use crate::Figures;
-use crate::destination::{Destination, Pushed};
+use crate::destination::Destination;
 use crate::resolve::{Own, Resolver};
-use crate::route::{Hop, Router, Target};
+use crate::route::{Hop, Router};
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
-use job::{Job, Work};
+use job::Job;
 use parking_lot::Mutex;
 use places::{LaneGuard, Places};
 use results::{Committer, Input};
-use smtp::{Enhanced, Reply};
 use smtp_config::Config;
-use smtp_observe::{Event, Observer};
-use smtp_queue::{Body, Claim, ClaimedRecipient, Handoff, NewMessage, Outcome, Queue, StoreError};
+use smtp_observe::Observer;
+use smtp_queue::Queue;
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -49,12 +51,6 @@ use window::Window;
 const LOCAL_LANES: usize = 8;
 /// Lanes for recipients whose outcome is known.
 const KNOWN_LANES: usize = 2;
-/// Most recipients of one job.
-const JOB: usize = 100;
-/// Recipients that may always wait for one destination.
-const FLOOR: usize = 64;
-/// When a job comes back that the store could not give the content of.
-const STORE_PAUSE: Duration = Duration::from_secs(60);
 /// How long a drain waits for what must be quick: aborted lanes, the last results.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
@@ -114,15 +110,6 @@ impl Entry {
     fn take(&self) -> Option<Job> {
         self.state.lock().take()
     }
-}
-
-/// Where a claim comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// From reception: there was room for it a moment ago.
-    Reception,
-    /// From the store: it can go back there.
-    Store,
 }
 
 /// The engine.
@@ -219,6 +206,7 @@ impl Engine {
     }
 
     pub(crate) async fn drain(&self, limit: Duration) {
+        let end = Instant::now() + limit;
         self.queue.disconnect();
         self.stopping.store(true, Ordering::Release);
         self.stop.send_replace(Stop::Draining);
@@ -232,7 +220,11 @@ impl Engine {
         let (written, flushed) = oneshot::channel();
         if self.results.send(Input::Flush(written)).is_ok() {
             // A store that fails now finds these recipients again when their leases have ended.
-            let _ = timeout(limit.max(LAST_MOMENTS), flushed).await;
+            let _ = timeout(
+                end.saturating_duration_since(Instant::now()).max(LAST_MOMENTS),
+                flushed,
+            )
+            .await;
         }
         self.stop.send_replace(Stop::Abort);
     }
@@ -293,171 +285,5 @@ impl Engine {
         });
         destinations.insert(key.clone(), entry.clone());
         entry
-    }
-
-    /// Takes a claim on: every recipient goes on the queue of its destination.
-    fn take_on(&self, mut claim: Claim, source: Source) {
-        let lease = self.window.lease(&claim);
-        let body = claim.body.take().and_then(|body| self.window.hold(body));
-        let message = claim.message.clone();
-        for (route, recipients) in self.routed(claim) {
-            let (key, work) = match route {
-                Ok(Target::Maildir(template)) => (Key::Local, Work::Maildir(template)),
-                Ok(Target::Capture) => (Key::Local, Work::Capture),
-                Ok(Target::Hop(hop)) => (Key::Hop(hop), Work::Relay),
-                Err(reply) => (Key::Known, Work::Known(Arc::new(reply))),
-            };
-            let mut job = Job {
-                message: message.clone(),
-                body: body.clone(),
-                recipients,
-                work,
-                lease: lease.clone(),
-                results: self.results.clone(),
-                dot: None,
-                stopping: self.stopping.clone(),
-            };
-            if self.is_stopping() {
-                continue;
-            }
-            let entry = self.entry(&key);
-            if source == Source::Store && self.is_full(&entry) {
-                self.exclude(&job);
-                job.release(scheduler::OVERFLOW_PAUSE);
-                continue;
-            }
-            while job.recipients.len() > JOB {
-                let rest = job.split_off(JOB);
-                self.push(&entry, std::mem::replace(&mut job, rest));
-            }
-            self.push(&entry, job);
-        }
-    }
-
-    /// The recipients of a claim by where they go.
-    fn routed(&self, claim: Claim) -> Vec<(Result<Target, Reply>, Vec<ClaimedRecipient>)> {
-        let parts = self.parts.load();
-        let mut groups: Vec<(Result<Target, Reply>, Vec<ClaimedRecipient>)> = Vec::new();
-        for claimed in claim.recipients {
-            let route = parts.router.target(&claimed.recipient.address);
-            match groups.iter_mut().find(|(known, _)| *known == route) {
-                Some((_, recipients)) => recipients.push(claimed),
-                None => groups.push((route, vec![claimed])),
-            }
-        }
-        groups
-    }
-
-    fn push(&self, entry: &Arc<Entry>, job: Job) {
-        let pushed = entry.state.lock().push(job, Instant::now());
-        match pushed {
-            Pushed::Wake(lane) => lane.notify_one(),
-            Pushed::Spawn => self.start_lane(entry),
-            Pushed::Waits => {}
-            Pushed::Down(mut job, reason) => {
-                job.work = Work::Known(Arc::new(suspended(&reason)));
-                let known = self.entry(&Key::Known);
-                self.push(&known, job);
-            }
-        }
-    }
-
-    /// A destination gets at most as much of the window as is left free.
-    fn is_full(&self, entry: &Entry) -> bool {
-        entry.state.lock().waiting_recipients() >= self.window.free().max(FLOOR)
-    }
-
-    /// The content of a job's message. Without it the job is ended here.
-    async fn content_of(&self, job: &mut Job) -> Option<Body> {
-        if job.recipients.is_empty() {
-            return None;
-        }
-        if let Some(body) = job.body() {
-            return Some(body.clone());
-        }
-        match self.queue.store().body(&job.message).await {
-            Ok(body) => Some(body),
-            Err(StoreError::Damaged(_)) => {
-                // The store has quarantined it, and reported that; our leases on it are gone.
-                job.recipients.clear();
-                None
-            }
-            Err(error) => {
-                self.observer.emit(Event::StoreFailed {
-                    operation: "body",
-                    error: &error.to_string(),
-                });
-                job.release(STORE_PAUSE);
-                None
-            }
-        }
-    }
-
-    /// The content's file could not be read.
-    fn unreadable(&self, mut job: Job, error: &std::io::Error) {
-        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) {
-            self.quarantine(&mut job, &format!("its content cannot be read: {error}"));
-        } else {
-            self.observer.emit(Event::StoreFailed {
-                operation: "body",
-                error: &error.to_string(),
-            });
-            job.dot = None;
-            job.release(STORE_PAUSE);
-        }
-    }
-
-    fn quarantine(&self, job: &mut Job, reason: &str) {
-        job.drop_lost();
-        if !job.recipients.is_empty() {
-            // The store reports it when that is written.
-            job.end_all(&Outcome::Quarantined, reason);
-        }
-    }
-}
-
-impl Handoff for Engine {
-    fn has_room(&self, message: &NewMessage) -> bool {
-        let free = self.window.free();
-        if self.is_stopping() || !*self.storing.borrow() || free < message.recipients.len() {
-            return false;
-        }
-        let parts = self.parts.load();
-        let now = Instant::now();
-        let mut last: Option<Arc<Hop>> = None;
-        message.recipients.iter().all(|recipient| {
-            let key = match parts.router.target(&recipient.address) {
-                Ok(Target::Hop(hop)) if last.as_ref() == Some(&hop) => return true,
-                Ok(Target::Hop(hop)) => {
-                    last = Some(hop.clone());
-                    Key::Hop(hop)
-                }
-                Ok(Target::Maildir(_) | Target::Capture) => Key::Local,
-                Err(_) => return true,
-            };
-            let entry = self.destinations.lock().get(&key).cloned();
-            entry.is_none_or(|entry| {
-                let state = entry.state.lock();
-                !state.is_down(now) && state.waiting_recipients() < free
-            })
-        })
-    }
-
-    fn offer(&self, claim: Claim) {
-        self.take_on(claim, Source::Reception);
-    }
-
-    fn wake(&self) {
-        self.wake_scheduler();
-    }
-}
-
-/// What jobs are told that were not even tried.
-fn suspended(reason: &Reply) -> Reply {
-    let text = format!("delivery temporarily suspended: {}", reason.text);
-    Reply {
-        code: 451,
-        enhanced: reason.enhanced.or(Some(Enhanced(4, 4, 1))),
-        text: text.into(),
     }
 }

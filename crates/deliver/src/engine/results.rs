@@ -4,9 +4,12 @@
 //! nothing new is begun: what is delivered without being written down may be delivered twice.
 
 use super::Engine;
+use super::scheduler::TICK;
 use super::window::Lease;
+use crate::schedule::later;
+use jiff::Timestamp;
 use smtp_observe::{DsnKind, Event, Observer};
-use smtp_queue::{NewMessage, QueueId, RecipientResult, Store, StoreError};
+use smtp_queue::{NewMessage, Outcome, QueueId, RecipientResult, Store, StoreError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -105,7 +108,8 @@ impl Committer {
                 }
             }
         };
-        self.storing
+        let recovered = self
+            .storing
             .send_if_modified(|storing| !std::mem::replace(storing, true));
         for id in finished.removed {
             self.observer.emit(Event::Removed { id: &id.to_string() });
@@ -117,9 +121,14 @@ impl Committer {
             ));
         }
         self.announce(&reports);
+        if (recovered || !reports.is_empty() || results.iter().any(is_due_soon))
+            && let Some(engine) = self.engine.upgrade()
+        {
+            engine.wake_scheduler();
+        }
     }
 
-    /// Logs the notifications, and has them delivered.
+    /// Logs the notifications.
     fn announce(&self, reports: &[Report]) {
         for report in reports {
             let to = report
@@ -134,11 +143,6 @@ impl Committer {
                 to,
             });
         }
-        if !reports.is_empty()
-            && let Some(engine) = self.engine.upgrade()
-        {
-            engine.wake_scheduler();
-        }
     }
 
     fn failed(&self, error: &str) {
@@ -146,6 +150,14 @@ impl Committer {
             operation: "finish",
             error,
         });
+    }
+}
+
+/// Whether the scheduler may not know yet when to look for it.
+fn is_due_soon(result: &RecipientResult) -> bool {
+    match result.outcome {
+        Outcome::Released { due } | Outcome::Deferred { due, .. } => due < later(Timestamp::now(), TICK),
+        _ => false,
     }
 }
 

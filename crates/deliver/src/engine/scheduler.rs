@@ -1,8 +1,9 @@
 //! Old mail: claimed from the store when it is due, as much as there is room for; and leases, renewed.
 
+use super::intake::Source;
 use super::job::Job;
 use super::window::LEASE;
-use super::{Engine, Entry, Source, Stop};
+use super::{Engine, Entry, Stop};
 use crate::schedule::{later, since};
 use jiff::Timestamp;
 use smtp_observe::Event;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// The scheduler looks at least so often, whatever it was told.
-const TICK: Duration = Duration::from_secs(10);
+pub(super) const TICK: Duration = Duration::from_secs(10);
 /// It claims at most so often, so that a claim is worth its while.
 const PACE: Duration = Duration::from_millis(20);
 /// Recipients claimed at once.

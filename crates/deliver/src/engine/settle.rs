@@ -4,15 +4,15 @@
 
 use super::Engine;
 use super::job::Job;
-use super::results::{Input, Report, Resolved};
-use crate::dsn::{self, Action, Reported, Returned};
+use super::results::{Input, Resolved};
+use crate::dsn::Action;
 use crate::schedule::{self, Next, dice, later, since};
 use jiff::Timestamp;
 use smtp::client::Phase;
-use smtp::{Address, Enhanced, Notify, Reply};
+use smtp::{Enhanced, Notify, Reply};
 use smtp_config::Config;
 use smtp_observe::{DeliveryStatus, Event};
-use smtp_queue::{Body, ClaimedRecipient, Message, Outcome, Recipient, RecipientResult};
+use smtp_queue::{ClaimedRecipient, Message, Outcome, Recipient, RecipientResult};
 use std::time::{Duration, Instant};
 
 /// Longest text kept of a reply, in characters.
@@ -90,10 +90,10 @@ struct Fate {
 }
 
 /// A recipient that a report is to mention.
-struct Mention<'a> {
-    place: usize,
-    action: Action,
-    reply: &'a Reply,
+pub(super) struct Mention<'a> {
+    pub(super) place: usize,
+    pub(super) action: Action,
+    pub(super) reply: &'a Reply,
 }
 
 impl Engine {
@@ -166,103 +166,6 @@ impl Engine {
             tls: attempted.tls,
         });
     }
-
-    /// The reports about recipients of one attempt: one of each kind that is due.
-    async fn reports(
-        &self,
-        job: &Job,
-        attempted: &Attempted<'_>,
-        mentions: &[Mention<'_>],
-        now: Timestamp,
-        config: &Config,
-    ) -> Vec<Report> {
-        let message = &*job.message;
-        let mut reports = Vec::new();
-        for (kind, logged) in [
-            (dsn::DsnKind::Failure, smtp_observe::DsnKind::Failure),
-            (dsn::DsnKind::Delay, smtp_observe::DsnKind::Delay),
-            (dsn::DsnKind::Success, smtp_observe::DsnKind::Success),
-        ] {
-            let wanted: Vec<Reported<'_>> = mentions
-                .iter()
-                .filter(|mention| kind_of(mention.action) == kind)
-                .filter_map(|mention| {
-                    let claimed = job.recipients.get(mention.place)?;
-                    Some(Reported {
-                        recipient: &claimed.recipient,
-                        action: mention.action,
-                        status: report_status(mention, message, now, config),
-                        remote: attempted.remote,
-                        diagnostic: Some(mention.reply),
-                        last_attempt: now,
-                        will_retry_until: (mention.action == Action::Delayed)
-                            .then(|| schedule::expiry(message.received_at, &config.delivery)),
-                    })
-                })
-                .collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let bounce_copy = if message.sender.is_none() {
-                self.double_bounce(job, &wanted, config)
-            } else {
-                None
-            };
-            let message = bounce_copy.as_ref().unwrap_or(message);
-            if message.sender.is_none() {
-                continue;
-            }
-            let content = self.returned(job, message, kind).await;
-            let own = &self.parts.load_full().own;
-            if let Some(report) = dsn::report(kind, message, &wanted, &content, own) {
-                reports.push(Report {
-                    message: report,
-                    about: message.id,
-                    kind: logged,
-                });
-            }
-        }
-        reports
-    }
-
-    /// A message without a sender failed: nobody can be told, but the operator may want to know. Gives
-    /// the message as if the operator's address had sent it.
-    fn double_bounce(&self, job: &Job, failed: &[Reported<'_>], config: &Config) -> Option<Message> {
-        for reported in failed {
-            self.observer.emit(Event::DoubleBounce {
-                id: &job.message.id.to_string(),
-                to: reported.recipient.address.as_str(),
-                text: &reported
-                    .diagnostic
-                    .map(|reply| reply_text(reply, true))
-                    .unwrap_or_default(),
-            });
-        }
-        let operator = Address::parse(config.delivery.double_bounce_to.as_deref()?).ok()?;
-        // A copy that cannot be delivered to the operator makes no other copy.
-        let loops = failed
-            .iter()
-            .any(|reported| reported.recipient.address == operator);
-        (!loops).then(|| Message {
-            sender: Some(operator),
-            ..(*job.message).clone()
-        })
-    }
-
-    /// What a report returns of the message; nothing if it cannot be read now.
-    async fn returned(&self, job: &Job, message: &Message, kind: dsn::DsnKind) -> Returned {
-        let nothing = Returned::Headers(Vec::new());
-        let body: Body = match job.body() {
-            Some(body) => body.clone(),
-            None => match self.queue.store().body(&job.message).await {
-                Ok(body) => body,
-                Err(_) => return nothing,
-            },
-        };
-        dsn::returned_content(message, kind, &body)
-            .await
-            .unwrap_or(nothing)
-    }
 }
 
 /// What becomes of a recipient with this reply.
@@ -334,26 +237,6 @@ fn decide(
     }
 }
 
-fn kind_of(action: Action) -> dsn::DsnKind {
-    match action {
-        Action::Failed => dsn::DsnKind::Failure,
-        Action::Delayed => dsn::DsnKind::Delay,
-        Action::Delivered | Action::Relayed => dsn::DsnKind::Success,
-    }
-}
-
-/// The status of a recipient in a report: one that was given up after transient failures has expired.
-fn report_status(mention: &Mention<'_>, message: &Message, now: Timestamp, config: &Config) -> Enhanced {
-    let expired = mention.action == Action::Failed
-        && !mention.reply.is_permanent()
-        && now >= schedule::expiry(message.received_at, &config.delivery);
-    if expired {
-        Enhanced(4, 4, 7)
-    } else {
-        own_status(mention.reply)
-    }
-}
-
 fn status_code(reply: &Reply, outcome: &Outcome) -> Enhanced {
     if matches!(outcome, Outcome::Expired) {
         Enhanced(4, 4, 7)
@@ -363,7 +246,7 @@ fn status_code(reply: &Reply, outcome: &Outcome) -> Enhanced {
 }
 
 /// The reply's enhanced code; one made of its class if it has none, or one of another class.
-fn own_status(reply: &Reply) -> Enhanced {
+pub(super) fn own_status(reply: &Reply) -> Enhanced {
     let class = match reply.code {
         200..300 => 2,
         500..600 => 5,
@@ -376,7 +259,7 @@ fn own_status(reply: &Reply) -> Enhanced {
 }
 
 /// A reply on one line, with its codes when a server said it.
-fn reply_text(reply: &Reply, remote: bool) -> String {
+pub(super) fn reply_text(reply: &Reply, remote: bool) -> String {
     let mut text = String::new();
     if remote {
         text.push_str(&format!("{} ", reply.code));

@@ -1,13 +1,18 @@
 //! The engine against servers that behave, and servers that do not.
 
+mod flaky;
 mod house;
 mod server;
 
+use crate::testing::address;
+use bytes::Bytes;
+use flaky::Flaky;
 use house::{House, route, smarthost};
 use jiff::{SignedDuration, Timestamp};
 use server::{Say, Server, polite, say};
+use smtp::Notify;
 use smtp_config::{Domain, LocalDelivery};
-use smtp_queue::State;
+use smtp_queue::{Body, NewRecipient, QueueId, State};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -281,11 +286,11 @@ async fn a_large_message_arrives_octet_for_octet() {
             b"a line of text\r\n"
         });
     }
-    let id = smtp_queue::QueueId::generate();
+    let id = QueueId::generate();
     let mut writer = house.queue.spool().writer(id);
     writer.write(&content).await.unwrap();
     let body = writer.finish().await.unwrap();
-    assert!(matches!(body, smtp_queue::Body::File { .. }));
+    assert!(matches!(body, Body::File { .. }));
     house.submit_body(id, &["a@x.test"], body).await;
     house.gone(id).await;
     assert!(server.messages()[0].content == content);
@@ -382,4 +387,90 @@ async fn many_messages_all_arrive_once() {
         .until(async || house.queue.store().stats().await.unwrap().messages == 0)
         .await;
     assert!(server.connections() <= 21, "{}", server.connections());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_that_the_store_does_not_take_are_kept_and_nothing_new_begins() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let house = House::open_with(smarthost(server.address), |store| Flaky::wrap(store, 3));
+    let first = house.submit(&["a@x.test"]).await;
+    house.until(async || server.messages().len() == 1).await;
+    let second = house.submit(&["b@x.test"]).await;
+    house.gone(first).await;
+    house.gone(second).await;
+    assert_eq!(server.messages().len(), 2);
+    house
+        .until(async || house.delivery.figures().in_progress == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn next_hops_share_the_places_for_connections() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let others = [
+        Server::start(|command, _| polite(command)).await,
+        Server::start(|_, _| Say::Hang).await,
+    ];
+    let mut config = smarthost(server.address);
+    config.delivery.max_connections = 2;
+    route(&mut config, "other.test", others[0].address);
+    route(&mut config, "hangs.test", others[1].address);
+    let house = House::open(config);
+    house.submit(&["a@hangs.test"]).await;
+    for _ in 0..50 {
+        house.submit(&["a@x.test", "a@other.test"]).await;
+    }
+    house
+        .until(async || server.messages().len() == 50 && others[0].messages().len() == 50)
+        .await;
+    assert!(house.delivery.figures().connections <= 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_success_hears_that_it_was_relayed() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let house = House::open(smarthost(server.address));
+    let recipient = NewRecipient {
+        address: address("a@x.test"),
+        notify: Some(Notify::SUCCESS),
+        orcpt: None,
+    };
+    let body = Body::Memory(Bytes::from_static(b"Subject: x\r\n\r\nx\r\n"));
+    house
+        .submit_whole(QueueId::generate(), Some("s@from.test"), vec![recipient], body)
+        .await;
+    house.until(async || server.messages().len() == 2).await;
+    let report = String::from_utf8_lossy(&server.messages()[1].content).into_owned();
+    assert!(report.contains("Action: relayed"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_without_sender_that_fails_is_shown_to_the_operator_only() {
+    let server = Server::start(|command, _| match command {
+        _ if command.starts_with("RCPT TO:<ops@") => polite(command),
+        _ if command.starts_with("RCPT") => say("550 5.1.1 nobody"),
+        _ => polite(command),
+    })
+    .await;
+    let mut config = smarthost(server.address);
+    config.delivery.double_bounce_to = Some("ops@x.test".into());
+    let house = House::open(config);
+    let recipient = NewRecipient {
+        address: address("a@x.test"),
+        notify: None,
+        orcpt: None,
+    };
+    let body = Body::Memory(Bytes::from_static(b"Subject: x\r\n\r\nx\r\n"));
+    let id = QueueId::generate();
+    house.submit_whole(id, None, vec![recipient], body).await;
+    house.gone(id).await;
+    let copies = || {
+        server
+            .messages()
+            .into_iter()
+            .filter(|got| !got.content.is_empty())
+    };
+    house.until(async || copies().count() == 1).await;
+    assert!(copies().all(|got| got.sender.starts_with("MAIL FROM:<>")));
+    assert!(copies().all(|got| got.recipients[0].starts_with("RCPT TO:<ops@x.test>")));
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use smtp_config::{Config, Route, TlsPolicy};
 use smtp_observe::Observer;
+use smtp_queue::Store;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{
     Body, MailOptions, MessageDetail, NewMessage, NewRecipient, Queue, QueueId, Recipient, State,
@@ -46,6 +47,11 @@ pub(super) fn route(config: &mut Config, domain: &str, server: SocketAddr) {
 
 impl House {
     pub(super) fn open(config: Config) -> House {
+        House::open_with(config, |store| store)
+    }
+
+    /// With something between delivery and its store.
+    pub(super) fn open_with(config: Config, wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> House {
         let folder = tempfile::tempdir().unwrap();
         let settings = SqliteSettings {
             path: folder.path().join("smtp.db"),
@@ -53,7 +59,7 @@ impl House {
             memory_budget: 32 << 20,
         };
         let (store, spool) = SqliteStore::open(settings, Observer::silent()).unwrap();
-        let queue = Queue::new(store, spool);
+        let queue = Queue::new(wrap(store), spool);
         let config = Arc::new(ArcSwap::from_pointee(config));
         let delivery = Delivery::start(config, queue.clone(), Observer::silent()).unwrap();
         House {
@@ -80,10 +86,21 @@ impl House {
                 orcpt: None,
             })
             .collect();
+        self.submit_whole(id, Some("sender@from.test"), recipients, body)
+            .await;
+    }
+
+    pub(super) async fn submit_whole(
+        &self,
+        id: QueueId,
+        sender: Option<&str>,
+        recipients: Vec<NewRecipient>,
+        body: Body,
+    ) {
         let message = NewMessage {
             id,
             received_at: Timestamp::now(),
-            sender: Some(address("sender@from.test")),
+            sender: sender.map(address),
             options: MailOptions::default(),
             recipients,
             body,

@@ -65,6 +65,7 @@ impl Server {
         let me = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 let number = me.connections.fetch_add(1, Ordering::SeqCst) + 1;
                 tokio::spawn(converse(stream, number, script.clone(), me.got.clone()));
             }

@@ -1,0 +1,120 @@
+//! The content of a message: streamed in blocks, its last one only with leave, its reply awaited.
+
+use super::{BLOCK, Connection, Failure, Gate, same_for_all};
+use smtp::body::DotStuffer;
+use smtp::client::{ClientStep, Outcome, Phase};
+use smtp_queue::Body;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+/// How long a server that stopped reading a message may take to say why.
+const EARLY_REPLY: Duration = Duration::from_secs(5);
+
+impl Connection {
+    /// Writes the content and waits for the reply to it.
+    pub(super) async fn content(
+        &mut self,
+        count: usize,
+        chunked: bool,
+        body: &Body,
+        gate: &dyn Gate,
+    ) -> Result<Outcome, Failure> {
+        let mut block = std::mem::take(self.wire.client.output());
+        let mut encoder = if chunked {
+            None
+        } else {
+            Some(DotStuffer::default())
+        };
+        match body {
+            Body::Memory(bytes) => {
+                let mut rest = &bytes[..];
+                while rest.len() > BLOCK {
+                    let (chunk, after) = rest.split_at(BLOCK);
+                    rest = after;
+                    encode(&mut encoder, chunk, &mut block);
+                    if let Err(failure) = self.wire.write_block(&mut block).await {
+                        return self.early_reply(failure).await;
+                    }
+                }
+                encode(&mut encoder, rest, &mut block);
+            }
+            Body::File { path, size } => {
+                let mut file = tokio::fs::File::open(path).await.map_err(Failure::Content)?;
+                let mut chunk = vec![0; BLOCK];
+                let mut left = *size;
+                while left > 0 {
+                    let want = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+                    let (part, _) = chunk.split_at_mut(want);
+                    file.read_exact(part).await.map_err(Failure::Content)?;
+                    left -= want as u64;
+                    encode(&mut encoder, part, &mut block);
+                    if left > 0
+                        && let Err(failure) = self.wire.write_block(&mut block).await
+                    {
+                        return self.early_reply(failure).await;
+                    }
+                }
+            }
+        }
+        if let Some(encoder) = encoder {
+            encoder.finish(&mut block);
+        }
+        if !gate.may_commit() {
+            return Err(Failure::Gate);
+        }
+        self.finish(count, &mut block).await
+    }
+
+    /// Writes the last block and waits for the reply to the message.
+    async fn finish(&mut self, count: usize, block: &mut Vec<u8>) -> Result<Outcome, Failure> {
+        let written = self.wire.write_block(block).await;
+        self.wire.client.content_sent();
+        let step = match written {
+            Ok(()) => self.wire.advance().await,
+            Err(failure) => timeout(EARLY_REPLY, self.wire.advance())
+                .await
+                .unwrap_or(Err(failure)),
+        };
+        match step {
+            Ok(ClientStep::Finished(outcome)) => Ok(outcome),
+            Ok(other) => {
+                let failure = self.wire.unexpected(&other);
+                Err(self.after_dot(failure, count))
+            }
+            Err(failure) => Err(self.after_dot(failure, count)),
+        }
+    }
+
+    /// The server hung up in the middle of a message: what it may have said before. It cannot have
+    /// taken the message.
+    async fn early_reply(&mut self, failure: Failure) -> Result<Outcome, Failure> {
+        self.closed = true;
+        self.wire.client.content_sent();
+        match timeout(EARLY_REPLY, self.wire.advance()).await {
+            Ok(Ok(ClientStep::Finished(outcome)))
+                if !outcome.recipients.iter().any(|(_, reply)| reply.is_positive()) =>
+            {
+                Ok(outcome)
+            }
+            _ => Err(failure),
+        }
+    }
+
+    fn after_dot(&mut self, failure: Failure, count: usize) -> Failure {
+        let Failure::Connection(mut reply) = failure else {
+            return failure;
+        };
+        self.closed = true;
+        reply.text = format!("{} -- the message may be delivered more than once", reply.text).into();
+        let outcome = self.wire.client.abort(&reply);
+        Failure::AfterDot(outcome.unwrap_or_else(|| same_for_all(count, Phase::Final, reply)))
+    }
+}
+
+fn encode(encoder: &mut Option<DotStuffer>, chunk: &[u8], block: &mut Vec<u8>) {
+    match encoder {
+        Some(stuffer) => stuffer.push(chunk, block),
+        None => block.extend_from_slice(chunk),
+    }
+}

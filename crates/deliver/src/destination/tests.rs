@@ -1,0 +1,165 @@
+use super::*;
+
+#[derive(Debug, PartialEq)]
+struct Job(usize);
+
+impl Load for Job {
+    fn recipients(&self) -> usize {
+        self.0
+    }
+}
+
+fn reason() -> Arc<Reply> {
+    Arc::new(Reply::new(421, smtp::Enhanced(4, 4, 1), "no answer"))
+}
+
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(30 * u64::from(failures))
+}
+
+#[test]
+fn slow_start_gives_two_lanes_then_one_more_a_run() {
+    let now = Instant::now();
+    let mut it = Destination::new(4);
+    let spawned = (0..100)
+        .filter(|_| matches!(it.push(Job(1), now), Pushed::Spawn))
+        .count();
+    assert_eq!(spawned, START);
+    let lanes: Vec<usize> = (0..20)
+        .map(|_| {
+            it.succeeded();
+            it.lanes
+        })
+        .collect();
+    assert_eq!(
+        lanes,
+        [2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
+    );
+}
+
+#[test]
+fn lanes_do_not_grow_when_nothing_waits() {
+    let mut it = Destination::new(20);
+    it.push(Job(1), Instant::now());
+    it.take().unwrap();
+    for _ in 0..100 {
+        assert_eq!(it.succeeded(), Succeeded::default());
+    }
+    assert_eq!(it.allowed, START);
+}
+
+#[test]
+fn a_parked_lane_is_woken_before_another_starts() {
+    let now = Instant::now();
+    let mut it = Destination::new(20);
+    let lane = Arc::new(Notify::new());
+    assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
+    assert_eq!(it.take_or_park(&lane), Some(Job(1)));
+    assert_eq!(it.take_or_park(&lane), None);
+    assert!(matches!(it.push(Job(1), now), Pushed::Wake(woken) if Arc::ptr_eq(&woken, &lane)));
+    assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
+    it.unpark(&lane);
+    assert!(matches!(it.push(Job(1), now), Pushed::Waits));
+}
+
+#[test]
+fn a_failure_beside_live_connections_only_lowers_the_number() {
+    let now = Instant::now();
+    let mut it = Destination::new(20);
+    for _ in 0..3 {
+        it.push(Job(1), now);
+    }
+    it.connected();
+    assert!(matches!(it.failed(now, reason(), backoff), Failed::Fewer));
+    assert!(!it.is_down(now));
+    assert!(!it.lane_ended());
+    assert_eq!((it.allowed, it.lanes), (1, 1));
+}
+
+#[test]
+fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
+    let start = Instant::now();
+    let mut it = Destination::new(20);
+    for _ in 0..5 {
+        it.push(Job(2), start);
+    }
+    let first = it.take().unwrap();
+    match it.failed(start, reason(), backoff) {
+        Failed::Down {
+            first: true,
+            retry_in,
+            waiting,
+        } => {
+            assert_eq!((retry_in, waiting.len()), (Duration::from_secs(30), 4));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(it.waiting_recipients(), 0);
+    assert!(matches!(it.push(first, start), Pushed::Down(Job(2), _)));
+    // The second lane that was connecting fails too: the same failure.
+    assert!(matches!(
+        it.failed(start, reason(), backoff),
+        Failed::Down { first: false, .. }
+    ));
+    assert!(!it.lane_ended() && !it.lane_ended());
+
+    let later = start + Duration::from_secs(31);
+    assert!(!it.is_down(later));
+    assert!(matches!(it.push(Job(1), later), Pushed::Spawn));
+    assert!(matches!(it.push(Job(1), later), Pushed::Waits));
+    it.take().unwrap();
+    match it.failed(later, reason(), backoff) {
+        Failed::Down {
+            first: true,
+            retry_in,
+            waiting,
+        } => {
+            assert_eq!((retry_in, waiting.len()), (Duration::from_secs(60), 1));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!it.lane_ended());
+
+    let recovery = later + Duration::from_secs(61);
+    assert!(matches!(it.push(Job(1), recovery), Pushed::Spawn));
+    it.push(Job(1), recovery);
+    it.take().unwrap();
+    assert_eq!(
+        it.succeeded(),
+        Succeeded {
+            recovered: true,
+            spawn: true
+        }
+    );
+    assert_eq!(it.failures, 0);
+}
+
+#[test]
+fn forgets_only_what_is_idle_and_well() {
+    let now = Instant::now();
+    let mut it = Destination::<Job>::new(2);
+    assert!(it.is_forgettable(now));
+    it.push(Job(1), now);
+    assert!(!it.is_forgettable(now));
+    it.take();
+    it.failed(now, reason(), backoff);
+    it.lane_ended();
+    assert!(!it.is_forgettable(now + Duration::from_secs(31)));
+    it.forgive(now + Duration::from_secs(40), Duration::from_secs(60));
+    assert!(!it.is_forgettable(now + Duration::from_secs(40)));
+    it.forgive(now + Duration::from_secs(91), Duration::from_secs(60));
+    assert!(it.is_forgettable(now + Duration::from_secs(91)));
+}
+
+#[test]
+fn an_ended_lane_is_replaced_while_jobs_wait() {
+    let now = Instant::now();
+    let mut it = Destination::new(2);
+    it.push(Job(1), now);
+    it.push(Job(1), now);
+    it.push(Job(1), now);
+    assert!(it.lane_ended());
+    it.take_all();
+    assert!(!it.lane_ended());
+    assert!(!it.lane_ended());
+}

@@ -1,0 +1,88 @@
+//! A store that takes no results for a while.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use smtp_queue::store::Finished;
+use smtp_queue::{
+    Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
+    RecipientResult, Stats, Store, StoreError,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[derive(Debug)]
+pub(super) struct Flaky {
+    store: Arc<dyn Store>,
+    failures_left: AtomicUsize,
+}
+
+impl Flaky {
+    /// The first results are refused so many times.
+    pub(super) fn wrap(store: Arc<dyn Store>, failures: usize) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            store,
+            failures_left: AtomicUsize::new(failures),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for Flaky {
+    async fn insert(
+        &self,
+        message: NewMessage,
+        lease: Option<Timestamp>,
+    ) -> Result<Option<Claim>, StoreError> {
+        self.store.insert(message, lease).await
+    }
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        self.store.claim(request).await
+    }
+    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+        self.store.renew(attempts, until).await
+    }
+    async fn finish(
+        &self,
+        results: Vec<RecipientResult>,
+        reports: Vec<NewMessage>,
+    ) -> Result<Finished, StoreError> {
+        let one_less = |left: usize| left.checked_sub(1);
+        if self
+            .failures_left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+            .is_ok()
+        {
+            return Err(StoreError::Full("no space".into()));
+        }
+        self.store.finish(results, reports).await
+    }
+    async fn body(&self, message: &Message) -> Result<Body, StoreError> {
+        self.store.body(message).await
+    }
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.store.next_due().await
+    }
+    async fn list(
+        &self,
+        filter: Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Vec<MessageSummary>, StoreError> {
+        self.store.list(filter, after, limit).await
+    }
+    async fn show(&self, id: QueueId) -> Result<Option<MessageDetail>, StoreError> {
+        self.store.show(id).await
+    }
+    async fn retry(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
+        self.store.retry(filter, now).await
+    }
+    async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.store.delete(filter).await
+    }
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        self.store.stats().await
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
+    }
+}
