@@ -115,7 +115,10 @@ fn the_admin_api_wants_credentials() {
     assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "{}").0, 400);
     assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "garbage").0, 400);
     assert_eq!(api("GET", "/api/v1/queue/not-an-id", &bearer, "").0, 400);
-    assert_eq!(api("GET", "/api/v1/queue/01ARZ3NDEKTSV4RRFFQ69G5FAV", &bearer, "").0, 404);
+    assert_eq!(
+        api("GET", "/api/v1/queue/01ARZ3NDEKTSV4RRFFQ69G5FAV", &bearer, "").0,
+        404
+    );
     // Guessing is slowed down; probes and metrics are not.
     let codes: Vec<u16> = (0..30)
         .map(|_| api("GET", "/api/v1/queue", "Authorization: Bearer guess\r\n", "").0)

@@ -371,9 +371,7 @@ fn certificate(folder: &std::path::Path) -> String {
 #[test]
 fn a_broken_starttls_falls_back_only_when_it_may() {
     let offers = |_: usize, moment: &Moment| match moment {
-        moment if command(moment, "STARTTLS") => {
-            Act::RawClose(b"220 go ahead\r\n".to_vec())
-        }
+        moment if command(moment, "STARTTLS") => Act::RawClose(b"220 go ahead\r\n".to_vec()),
         _ => Act::Default,
     };
     let sink = Sink::on("127.0.0.1:0", &["PIPELINING", "STARTTLS"], offers);

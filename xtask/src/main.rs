@@ -8,6 +8,7 @@
 //! * `fuzz` runs every fuzz target for a time.
 
 mod bench;
+mod docs;
 mod fuzz;
 mod peers;
 mod run;
@@ -23,6 +24,7 @@ cargo xtask <chore>
   bench [NAME]... [--rounds N]
                            measure beside Postfix; NAME is one of
                            accept, relay, idle, large, backlog, durable
+  docs [--check]           write the pages of docs/reference
   fuzz [--seconds N] [TARGET]...
                            run the fuzz targets, 600 s each unless told
   peers                    only install the peers that tests and benchmarks need
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let result = match chore.as_str() {
         "test" => test::run(&rest),
         "bench" => bench::run(&rest),
+        "docs" => docs::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "peers" => peers::install(),
         "help" | "--help" | "-h" => {

@@ -121,6 +121,13 @@ impl<J: Load> Destination<J> {
         matches!(self.health, Health::Down { until, .. } if now < until)
     }
 
+    /// Lets the next job be the probe, now rather than when the back-off is over.
+    pub fn end_back_off(&mut self, now: Instant) {
+        if let Health::Down { until, .. } = &mut self.health {
+            *until = now.min(*until);
+        }
+    }
+
     /// Whether nothing is lost by forgetting it.
     pub fn is_forgettable(&self, now: Instant) -> bool {
         self.lanes == 0 && self.waiting.is_empty() && !self.is_down(now) && self.failures == 0

@@ -41,8 +41,8 @@ pub trait Rooms: Send + Sync + 'static {
     async fn gauges(&self) -> Gauges;
     /// The queue's store; `None` until recovery is done: the API answers 503.
     fn store(&self) -> Option<Arc<dyn Store>>;
-    /// Recipients were made due: delivery should look at the store.
-    fn wake(&self);
+    /// An operator made recipients due: delivery tries them now.
+    fn retry_now(&self);
     /// The admin password in force; `None` when there is none: the API answers 403 to everybody.
     fn admin_password(&self) -> Option<Arc<str>>;
     /// Reads the configuration again. The error is what is wrong with it; the old one stays.

@@ -22,6 +22,10 @@ pub trait Handoff: Send + Sync + std::fmt::Debug {
     fn offer(&self, claim: Claim);
     /// There is work in the store that was not offered.
     fn wake(&self);
+    /// An operator made mail due: it is tried now, at next hops that are left alone for a while too.
+    fn retry_now(&self) {
+        self.wake();
+    }
 }
 
 type Connection = Arc<RwLock<Option<Arc<dyn Handoff>>>>;
@@ -56,10 +60,10 @@ impl Queue {
         *self.handoff.write() = None;
     }
 
-    /// Tells delivery that there is work in the store: an operator made mail due.
-    pub fn wake(&self) {
+    /// Tells delivery that an operator made mail due.
+    pub fn retry_now(&self) {
         if let Some(handoff) = self.handoff.read().as_ref() {
-            handoff.wake();
+            handoff.retry_now();
         }
     }
 

@@ -128,7 +128,9 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
         .as_str()
         .unwrap_or("no explanation; is that an smtp-server?");
     let hint = match status.as_u16() {
-        401 => "\nThe password comes from --password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's.",
+        401 => {
+            "\nThe password comes from --password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's."
+        }
         _ => "",
     };
     let exit = match status.as_u16() {

@@ -266,9 +266,9 @@ impl Rooms for House {
         self.queue.get().map(|queue| queue.store().clone())
     }
 
-    fn wake(&self) {
+    fn retry_now(&self) {
         if let Some(queue) = self.queue.get() {
-            queue.wake();
+            queue.retry_now();
         }
     }
 

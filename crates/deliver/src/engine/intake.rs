@@ -134,6 +134,14 @@ impl Handoff for Engine {
     fn wake(&self) {
         self.wake_scheduler();
     }
+
+    fn retry_now(&self) {
+        let now = Instant::now();
+        for entry in self.entries() {
+            entry.state.lock().end_back_off(now);
+        }
+        self.wake_scheduler();
+    }
 }
 
 /// What jobs are told that were not even tried.

@@ -78,7 +78,7 @@ pub(crate) async fn retry(
         }));
     }
     let touched = store.retry(filter, Timestamp::now()).await?;
-    shared.rooms.wake();
+    shared.rooms.retry_now();
     audit(&shared, peer, "retry", &words, touched);
     Ok(Json(Touched { touched }))
 }
@@ -112,7 +112,11 @@ fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {
 
 async fn find(store: &dyn Store, id: &str) -> Result<MessageDetail, ApiError> {
     let found = store.show(parse_id(id)?).await?;
-    found.ok_or_else(|| ApiError::not_found(format!("no message {id} in the queue: it was delivered, bounced or deleted, or never taken")))
+    found.ok_or_else(|| {
+        ApiError::not_found(format!(
+            "no message {id} in the queue: it was delivered, bounced or deleted, or never taken"
+        ))
+    })
 }
 
 fn can_retry(state: smtp_queue::State) -> bool {

@@ -63,7 +63,7 @@ impl Rooms for FakeRooms {
         let store: Arc<dyn Store> = self.store.clone();
         (!self.recovering.load(Ordering::SeqCst)).then_some(store)
     }
-    fn wake(&self) {
+    fn retry_now(&self) {
         self.woken.fetch_add(1, Ordering::SeqCst);
     }
     fn admin_password(&self) -> Option<Arc<str>> {
