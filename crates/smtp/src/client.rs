@@ -11,7 +11,7 @@
 mod capabilities;
 mod envelope;
 mod phase;
-mod replies;
+mod reactions;
 #[cfg(test)]
 mod tests;
 mod transaction;
