@@ -354,11 +354,11 @@ fn listening(log: &[Value], listener: &str) -> Option<SocketAddr> {
             && line["listener"] == listener
             && line["address"]
                 .as_str()
-                .is_some_and(|a| a.starts_with("127.") || a.starts_with("0.0.0.0"))
+                .is_some_and(|a| a.starts_with("127.") || a.starts_with("[::]:"))
     })?;
     line["address"]
         .as_str()?
-        .replace("0.0.0.0", "127.0.0.1")
+        .replace("[::]:", "127.0.0.1:")
         .parse()
         .ok()
 }

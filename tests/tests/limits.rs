@@ -176,3 +176,26 @@ fn half_of_a_thousand_sessions_vanish() {
         session.expect("NOOP", 250);
     }
 }
+
+#[test]
+fn both_families_on_one_port() {
+    let server = Setup::new("")
+        .env("SMTP_HOST", "::")
+        .env("SMTP_HTTP__HOST", "127.0.0.1")
+        .start();
+    for address in ["127.0.0.1", "::1"] {
+        let address: std::net::IpAddr = address.parse().expect("address");
+        let mut wire = Wire::hello((address, server.smtp.port()).into());
+        wire.expect("NOOP", 250);
+    }
+    // An IPv4 client is not one of IPv6: its address is what rules and logs see.
+    server.wait_event("ready", |_| true);
+    let mut wire = Wire::hello(([127, 0, 0, 1], server.smtp.port()).into());
+    wire.expect("MAIL FROM:<a@x.test>", 250);
+    wire.expect("RCPT TO:<b@elsewhere.test>", 554);
+    let rejected = server.wait_event("rejected", |_| true);
+    assert!(
+        rejected["peer"].as_str().expect("peer").starts_with("127.0.0.1:"),
+        "{rejected}"
+    );
+}

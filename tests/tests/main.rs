@@ -5,6 +5,7 @@ mod configuration;
 mod crash;
 mod dialogs;
 mod disk;
+mod durable;
 mod http;
 mod lifecycle;
 mod limits;

@@ -63,6 +63,15 @@ fn send_all(server: &Server, to: &str) {
     }
 }
 
+/// The messages as Postfix passes them on: it takes the blank before a header's colon out.
+fn as_postfix_has_them() -> Vec<Vec<u8>> {
+    let sloppy = |message: Vec<u8>| match String::from_utf8_lossy(&message).find("from : blank") {
+        Some(at) => [&message[..at + 4], &message[at + 5..]].concat(),
+        None => message,
+    };
+    awkward().into_iter().map(sloppy).collect()
+}
+
 /// What is left of `got` when header lines that hops add on top are cut: the part that ends like `sent`.
 fn without_trace<'a>(got: &'a [u8], sent: &[u8]) -> &'a [u8] {
     &got[got.len().saturating_sub(sent.len())..]
@@ -163,7 +172,7 @@ fn postfix_takes_what_we_relay() {
         .iter()
         .map(|message| with_crlf(message))
         .collect();
-    let all = awkward();
+    let all = as_postfix_has_them();
     let (empty, rest): (Vec<_>, Vec<_>) = copies
         .into_iter()
         .partition(|copy| copy.ends_with(b"at all\r\n\r\n") || copy.ends_with(b"at all\r\n"));
@@ -197,7 +206,7 @@ fn postfix_relays_into_us() {
         server.smtp.ip(),
         server.smtp.port()
     ));
-    let all = awkward();
+    let (all, passed_on) = (awkward(), as_postfix_has_them());
     let mut wire = Wire::hello(postfix.address);
     for message in &all {
         wire.expect("MAIL FROM:<a@x.test> BODY=8BITMIME", 250);
@@ -209,7 +218,7 @@ fn postfix_relays_into_us() {
     let messages = sink.wait(20);
     wait_for_secs("Postfix's queue to be empty", 60, || postfix.queued() == 0);
     for message in &messages {
-        let sent = original(&all, &message.content);
+        let sent = original(&passed_on, &message.content);
         if sent.ends_with(b"at all\r\n") {
             continue;
         }
