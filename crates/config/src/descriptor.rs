@@ -98,11 +98,6 @@ impl Descriptor {
         )
     }
 
-    /// Documentation as plain lines without the indentation of comments.
-    pub fn doc_lines(&self) -> impl Iterator<Item = &'static str> {
-        self.doc.lines().map(str::trim)
-    }
-
     /// The value in `config`, secrets masked.
     pub fn shown(&self, config: &Config) -> Json {
         match (self.get)(config) {

@@ -20,14 +20,14 @@ use tokio::time::timeout;
 use wire::{Stream, Wire};
 
 /// Most octets of a message held at once, before stuffing.
-pub const BLOCK: usize = 64 * 1024;
+pub(crate) const BLOCK: usize = 64 * 1024;
 
 /// The server closes the connection (RFC 5321 3.8).
 const CLOSING: u16 = 421;
 
 /// How to connect.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings<'a> {
+pub(crate) struct Settings<'a> {
     /// The name that EHLO says.
     pub hostname: &'a str,
     /// Whether the connection is secured.
@@ -41,14 +41,14 @@ pub struct Settings<'a> {
 }
 
 /// Asked once for a message, right before its last octets are written.
-pub trait Gate: Sync {
+pub(crate) trait Gate: Sync {
     /// Whether they may be: the message is still ours to deliver. From here on it may have been delivered.
     fn may_commit(&self) -> bool;
 }
 
 /// Why a connection or a message did not get through.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The connection cannot be used (any longer); the server does not have the message. 4yz, or
     /// what the server said at its greeting, EHLO or with 421.
     Connection(Reply),
@@ -65,7 +65,7 @@ pub enum Failure {
 
 /// An open connection, ready for messages.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     wire: Wire,
     relay: String,
     name: String,
@@ -77,7 +77,7 @@ pub struct Connection {
 
 impl Connection {
     /// Connects, and goes as far as EHLO, under TLS where the policy and the server want it.
-    pub async fn open(endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Self, Failure> {
+    pub(crate) async fn open(endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Self, Failure> {
         let relay = relay_name(endpoint);
         let stream = connect(endpoint, &relay, settings.connect_timeout).await?;
         let mut wire = Wire::new(
@@ -104,7 +104,7 @@ impl Connection {
     }
 
     /// Sends one message. The connection can be used again when this is `Ok` and [`Connection::is_open`].
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         message: Outgoing,
         body: &Body,
@@ -126,7 +126,7 @@ impl Connection {
     }
 
     /// Says QUIT and closes.
-    pub async fn quit(mut self) {
+    pub(crate) async fn quit(mut self) {
         if !self.closed {
             self.wire.client.quit();
             // Whatever the answer is, the connection ends here.
@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// Whether it can carry another message, and is not older than `life`.
-    pub fn is_open(&self, life: Duration) -> bool {
+    pub(crate) fn is_open(&self, life: Duration) -> bool {
         let used_up = self
             .wire
             .client
@@ -146,27 +146,27 @@ impl Connection {
     }
 
     /// What the log calls the server: `mx.example.com[192.0.2.1]:25`.
-    pub fn relay(&self) -> &str {
+    pub(crate) fn relay(&self) -> &str {
         &self.relay
     }
     /// The server's name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
     /// Version and cipher, under TLS.
-    pub fn tls(&self) -> Option<&str> {
+    pub(crate) fn tls(&self) -> Option<&str> {
         self.tls.as_deref()
     }
     /// Messages it was used for.
-    pub fn uses(&self) -> u32 {
+    pub(crate) fn uses(&self) -> u32 {
         self.uses
     }
     /// Whether the server sends reports of success itself.
-    pub fn has_dsn(&self) -> bool {
+    pub(crate) fn has_dsn(&self) -> bool {
         self.wire.client.passes_dsn()
     }
     /// Most recipients of one message here.
-    pub fn recipient_limit(&self) -> usize {
+    pub(crate) fn recipient_limit(&self) -> usize {
         self.wire
             .client
             .capabilities()
@@ -177,7 +177,7 @@ impl Connection {
 }
 
 /// What the log calls a server.
-pub fn relay_name(endpoint: &Endpoint) -> String {
+pub(crate) fn relay_name(endpoint: &Endpoint) -> String {
     format!(
         "{}[{}]:{}",
         endpoint.name,

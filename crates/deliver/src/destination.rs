@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Lanes a next hop gets before it has proved itself.
-pub const START: usize = 2;
+pub(crate) const START: usize = 2;
 /// Messages in a row that a next hop breaks off, before it counts as failed.
 const STUMBLES: u32 = 3;
 
 /// Something that waits for a next hop.
-pub trait Load {
+pub(crate) trait Load {
     /// How many recipients it stands for.
     fn recipients(&self) -> usize;
 }
@@ -33,7 +33,7 @@ enum Health {
 
 /// One next hop.
 #[derive(Debug)]
-pub struct Destination<J> {
+pub(crate) struct Destination<J> {
     waiting: VecDeque<J>,
     recipients: usize,
     parked: Vec<Arc<Notify>>,
@@ -49,7 +49,7 @@ pub struct Destination<J> {
 
 /// What became of a job that was pushed.
 #[derive(Debug)]
-pub enum Pushed<J> {
+pub(crate) enum Pushed<J> {
     /// It waits; wake this lane.
     Wake(Arc<Notify>),
     /// It waits; start a lane (it is counted already).
@@ -62,7 +62,7 @@ pub enum Pushed<J> {
 
 /// What a success changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Succeeded {
+pub(crate) struct Succeeded {
     /// The next hop was down before.
     pub recovered: bool,
     /// Start one more lane (it is counted already).
@@ -71,7 +71,7 @@ pub struct Succeeded {
 
 /// What a failure to connect changed.
 #[derive(Debug)]
-pub enum Failed<J> {
+pub(crate) enum Failed<J> {
     /// Other connections live: fewer lanes from now on. The job is best given back.
     Fewer,
     /// The next hop is down; these jobs waited for it.
@@ -87,7 +87,7 @@ pub enum Failed<J> {
 
 impl<J: Load> Destination<J> {
     /// A next hop that nobody has tried, with at most `cap` lanes.
-    pub fn new(cap: usize) -> Self {
+    pub(crate) fn new(cap: usize) -> Self {
         let cap = cap.max(1);
         Destination {
             waiting: VecDeque::new(),
@@ -105,36 +105,36 @@ impl<J: Load> Destination<J> {
     }
 
     /// One that needs no slow start: it is on this machine.
-    pub fn without_slow_start(cap: usize) -> Self {
+    pub(crate) fn without_slow_start(cap: usize) -> Self {
         let mut destination = Destination::new(cap);
         destination.allowed = destination.cap;
         destination
     }
 
     /// Recipients that wait.
-    pub fn waiting_recipients(&self) -> usize {
+    pub(crate) fn waiting_recipients(&self) -> usize {
         self.recipients
     }
 
     /// Whether it is left alone now.
-    pub fn is_down(&self, now: Instant) -> bool {
+    pub(crate) fn is_down(&self, now: Instant) -> bool {
         matches!(self.health, Health::Down { until, .. } if now < until)
     }
 
     /// Lets the next job be the probe, now rather than when the back-off is over.
-    pub fn end_back_off(&mut self, now: Instant) {
+    pub(crate) fn end_back_off(&mut self, now: Instant) {
         if let Health::Down { until, .. } = &mut self.health {
             *until = now.min(*until);
         }
     }
 
     /// Whether nothing is lost by forgetting it.
-    pub fn is_forgettable(&self, now: Instant) -> bool {
+    pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         self.lanes == 0 && self.waiting.is_empty() && !self.is_down(now) && self.failures == 0
     }
 
     /// Forgets failures whose back-off ended `ago` or longer ago: nobody sent anything there since.
-    pub fn forgive(&mut self, now: Instant, ago: Duration) {
+    pub(crate) fn forgive(&mut self, now: Instant, ago: Duration) {
         if let Health::Down { until, .. } = self.health
             && now.saturating_duration_since(until) > ago
         {
@@ -144,7 +144,7 @@ impl<J: Load> Destination<J> {
     }
 
     /// A new job.
-    pub fn push(&mut self, job: J, now: Instant) -> Pushed<J> {
+    pub(crate) fn push(&mut self, job: J, now: Instant) -> Pushed<J> {
         if let Health::Down { until, reason } = &self.health {
             if now < *until {
                 return Pushed::Down(job, reason.clone());
@@ -165,21 +165,21 @@ impl<J: Load> Destination<J> {
     }
 
     /// A job that its lane cannot do goes back to the front; a lane to wake for it.
-    pub fn give_back(&mut self, job: J) -> Option<Arc<Notify>> {
+    pub(crate) fn give_back(&mut self, job: J) -> Option<Arc<Notify>> {
         self.recipients += job.recipients();
         self.waiting.push_front(job);
         self.parked.pop()
     }
 
     /// The next job for a lane.
-    pub fn take(&mut self) -> Option<J> {
+    pub(crate) fn take(&mut self) -> Option<J> {
         let job = self.waiting.pop_front()?;
         self.recipients = self.recipients.saturating_sub(job.recipients());
         Some(job)
     }
 
     /// The next job; if there is none, the lane is parked and woken by `lane` when there is.
-    pub fn take_or_park(&mut self, lane: &Arc<Notify>) -> Option<J> {
+    pub(crate) fn take_or_park(&mut self, lane: &Arc<Notify>) -> Option<J> {
         let job = self.take();
         if job.is_none() {
             self.parked.push(lane.clone());
@@ -188,28 +188,28 @@ impl<J: Load> Destination<J> {
     }
 
     /// The lane no longer waits, whoever woke it.
-    pub fn unpark(&mut self, lane: &Arc<Notify>) {
+    pub(crate) fn unpark(&mut self, lane: &Arc<Notify>) {
         self.parked.retain(|parked| !Arc::ptr_eq(parked, lane));
     }
 
     /// Everything that waits.
-    pub fn take_all(&mut self) -> Vec<J> {
+    pub(crate) fn take_all(&mut self) -> Vec<J> {
         self.recipients = 0;
         self.waiting.drain(..).collect()
     }
 
     /// A lane has a connection.
-    pub fn connected(&mut self) {
+    pub(crate) fn connected(&mut self) {
         self.connected += 1;
     }
 
     /// A lane has its connection no more.
-    pub fn disconnected(&mut self) {
+    pub(crate) fn disconnected(&mut self) {
         self.connected = self.connected.saturating_sub(1);
     }
 
     /// The next hop answered a transaction, with whatever replies.
-    pub fn succeeded(&mut self) -> Succeeded {
+    pub(crate) fn succeeded(&mut self) -> Succeeded {
         let recovered = self.failures > 0;
         if !matches!(self.health, Health::Up) {
             self.health = Health::Up;
@@ -229,7 +229,7 @@ impl<J: Load> Destination<J> {
 
     /// No server of the next hop could be talked to. `backoff` says for how long it is
     /// left alone after so many failures in a row. The lane that says so has no connection.
-    pub fn failed(
+    pub(crate) fn failed(
         &mut self,
         now: Instant,
         reason: Arc<Reply>,
@@ -267,37 +267,37 @@ impl<J: Load> Destination<J> {
 
     /// A server was there but broke off in the middle of a message. Whether that happened so often in a
     /// row that the message is not to blame: the next hop has failed.
-    pub fn stumbled(&mut self) -> bool {
+    pub(crate) fn stumbled(&mut self) -> bool {
         self.successes = 0;
         self.stumbles = self.stumbles.saturating_add(1);
         self.stumbles >= STUMBLES
     }
 
     /// Changes the cap.
-    pub fn set_cap(&mut self, cap: usize) {
+    pub(crate) fn set_cap(&mut self, cap: usize) {
         self.cap = cap.max(1);
         self.allowed = self.allowed.min(self.cap);
     }
 
     /// A lane ended. Whether another is to be started in its place (it is counted already).
-    pub fn lane_ended(&mut self) -> bool {
+    pub(crate) fn lane_ended(&mut self) -> bool {
         self.lanes = self.lanes.saturating_sub(1);
         !self.waiting.is_empty() && self.start_lane()
     }
 
     /// A lane that was to be started was not; whether it is to be tried again later.
-    pub fn lane_refused(&mut self) -> bool {
+    pub(crate) fn lane_refused(&mut self) -> bool {
         self.lanes = self.lanes.saturating_sub(1);
         !self.waiting.is_empty()
     }
 
     /// Whether jobs wait that a new lane could do; it is counted then.
-    pub fn wants_lane(&mut self) -> bool {
+    pub(crate) fn wants_lane(&mut self) -> bool {
         !self.waiting.is_empty() && self.start_lane()
     }
 
     /// Whether a lane may give up its place for another next hop's.
-    pub fn can_spare_lane(&self) -> bool {
+    pub(crate) fn can_spare_lane(&self) -> bool {
         self.lanes > 1 || self.waiting.is_empty()
     }
 

@@ -13,7 +13,7 @@ mod returned;
 mod status;
 mod words;
 
-pub use returned::{Returned, returned_content};
+pub(crate) use returned::{Returned, returned_content};
 
 use crate::resolve::Own;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use smtp_queue::{Body, MailOptions, Message, NewMessage, NewRecipient, QueueId, 
 
 /// What a report is about; its recipients' actions fit it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DsnKind {
+pub(crate) enum DsnKind {
     /// Recipients failed for good or expired: [`Action::Failed`].
     Failure,
     /// Recipients are late: [`Action::Delayed`].
@@ -36,7 +36,7 @@ pub enum DsnKind {
 
 /// What was done with a recipient (RFC 3464 2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Given up.
     Failed,
     /// Not delivered yet; we go on trying.
@@ -49,7 +49,7 @@ pub enum Action {
 
 /// One recipient of a report.
 #[derive(Clone, Copy, Debug)]
-pub struct Reported<'a> {
+pub(crate) struct Reported<'a> {
     /// Whose mail.
     pub recipient: &'a Recipient,
     /// What was done.
@@ -67,7 +67,7 @@ pub struct Reported<'a> {
 }
 
 /// The report to the sender of `message`; `None` when it has no sender or `recipients` is empty.
-pub fn report(
+pub(crate) fn report(
     kind: DsnKind,
     message: &Message,
     recipients: &[Reported<'_>],

@@ -1,26 +1,28 @@
 //! When and where a message goes next.
 //!
-//! * [`route`] says which way an address goes, [`resolve`] which servers that means.
-//! * [`destination`] decides how many connections a next hop gets, and when it is left alone.
-//! * [`engine`] moves messages: the window of mail in hand, lanes, results, leases, the drain.
-//! * [`connection`] speaks SMTP with one server, [`tls`] secures it; [`local`] writes Maildirs.
-//! * [`schedule`] says when a recipient is tried again, [`dsn`] writes the reports to senders.
+//! * `route` says which way an address goes, `resolve` which servers that means.
+//! * `destination` decides how many connections a next hop gets, and when it is left alone.
+//! * `engine` moves messages: the window of mail in hand, lanes, results, leases, the drain.
+//! * `connection` speaks SMTP with one server, `tls` secures it; `local` writes Maildirs.
+//! * `schedule` says when a recipient is tried again, `dsn` writes the reports to senders.
 //!
 //! Promises: a recipient has one outcome per attempt, and it is written to the store before the
 //! recipient leaves the window; memory is bounded by the window, not by the queue; a next
 //! hop that is slow or dead holds up no other; nothing that a next hop says makes us panic or wait for ever.
 
-pub mod connection;
-pub mod destination;
-pub mod dsn;
+mod connection;
+mod destination;
+mod dsn;
 mod engine;
-pub mod local;
-pub mod resolve;
-pub mod route;
-pub mod schedule;
+mod local;
+mod resolve;
+mod route;
+mod schedule;
 #[cfg(test)]
 mod testing;
-pub mod tls;
+mod tls;
+
+pub use local::capture_folder;
 
 use arc_swap::ArcSwap;
 use engine::Engine;
@@ -48,8 +50,10 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Starts delivery on the current tokio runtime and connects it to the queue. The error says
-    /// which setting cannot work.
+    /// Starts delivery on the current tokio runtime and connects it to the queue.
+    ///
+    /// # Errors
+    /// Says which setting cannot work.
     pub fn start(
         config: Arc<ArcSwap<Config>>,
         queue: Queue,
@@ -60,6 +64,9 @@ impl Delivery {
     }
 
     /// Whether the scheduler makes progress: its last sign of life is less than 30 s old. Asks nobody.
+    ///
+    /// # Errors
+    /// Says for how long there was none.
     pub fn alive(&self) -> Result<(), String> {
         self.engine.alive()
     }
@@ -76,8 +83,10 @@ impl Delivery {
         self.engine.drain(limit).await;
     }
 
-    /// Takes over a changed configuration: routes, DNS, TLS, limits. On an error the old
-    /// settings stay.
+    /// Takes over a changed configuration: routes, DNS, TLS, limits.
+    ///
+    /// # Errors
+    /// Says which setting cannot work; the old settings stay.
     pub fn reconfigured(&self) -> Result<(), String> {
         self.engine.reconfigured()
     }

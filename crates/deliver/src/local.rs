@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// In `template`, `{domain}` and `{local}` stand for the recipient's domain (A-label, lower case) and local
 /// part (lower case, without the subaddress that `separator` begins); both are encoded so that no address
 /// leaves the folder. An empty `separator` keeps subaddresses. Missing folders are made, with mode 0700.
-pub async fn deliver_maildir(
+pub(crate) async fn deliver_maildir(
     template: &str,
     separator: &str,
     message: &Message,
@@ -40,7 +40,7 @@ pub async fn deliver_maildir(
 }
 
 /// Delivers into the capture folder, a Maildir that keeps each message once per recipient.
-pub async fn deliver_capture(
+pub(crate) async fn deliver_capture(
     folder: &Path,
     message: &Message,
     recipient: &Address,

@@ -33,7 +33,7 @@ const MOST_ADDRESSES: usize = 10;
 
 /// One server to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Its name, lower case and without a final dot: for certificates and the log. An address when
     /// the hop is one.
     pub name: String,
@@ -43,7 +43,7 @@ pub struct Endpoint {
 
 /// Who we are: to find mail loops, and to sign reports.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub(crate) struct Own {
     /// `server.hostname`.
     pub hostname: String,
     /// Addresses that our listener answers on.
@@ -54,7 +54,7 @@ pub struct Own {
 
 impl Own {
     /// As configured; a listener on all addresses answers on those of every interface.
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let mut addresses: Vec<IpAddr> = config.server.host.iter().map(IpAddr::to_canonical).collect();
         if addresses.iter().any(IpAddr::is_unspecified) {
             addresses.extend(interface_addresses());
@@ -93,14 +93,14 @@ fn interface_addresses() -> Vec<IpAddr> {
 
 /// Finds servers by DNS. Its cache is shared by everyone who uses it.
 #[derive(Debug)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     dns: Dns,
 }
 
 impl Resolver {
     /// A resolver that asks `dns.servers`, or the system's. Needs no runtime and asks nothing yet.
     /// The error says what is wrong with the settings.
-    pub fn new(config: &Config) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config) -> Result<Self, String> {
         Ok(Resolver {
             dns: Dns::new(&config.dns.servers)?,
         })
@@ -108,7 +108,7 @@ impl Resolver {
 
     /// The servers of a next hop in the order to try them, at least one; `default_port` is that of
     /// an MX. Else why there is none: a transient or permanent reply. Takes at most 30 s.
-    pub async fn endpoints(
+    pub(crate) async fn endpoints(
         &self,
         kind: &HopKind,
         default_port: u16,

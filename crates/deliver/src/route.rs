@@ -16,7 +16,7 @@ const DOMAIN_LENGTH: usize = 253;
 
 /// Where the mail of one address goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// Into a Maildir; the template of its folder, as configured.
     Maildir(Arc<str>),
     /// Into the capture folder.
@@ -27,7 +27,7 @@ pub enum Target {
 
 /// A next hop, and how its connection is protected. Equal hops can share connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Hop {
+pub(crate) struct Hop {
     /// How the servers are found.
     pub kind: HopKind,
     /// TLS towards them.
@@ -36,7 +36,7 @@ pub struct Hop {
 
 /// How the servers of a next hop are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HopKind {
+pub(crate) enum HopKind {
     /// By the MX records of this domain: ASCII, lower case (an A-label where it is international).
     Mx(String),
     /// This host, a name or an address, with its port.
@@ -64,7 +64,7 @@ impl fmt::Display for Hop {
 
 /// The routing table, made of the configuration once.
 #[derive(Debug)]
-pub struct Router {
+pub(crate) struct Router {
     capture: bool,
     local: HashMap<String, Target>,
     routes: Vec<(Pattern, Arc<Hop>)>,
@@ -104,7 +104,7 @@ impl Pattern {
 
 impl Router {
     /// The table of this configuration.
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let tls = config.delivery.tls;
         let local = config.domains.iter().map(|domain| {
             let target = match &domain.deliver {
@@ -133,7 +133,7 @@ impl Router {
     }
 
     /// Where mail for `address` goes, or why it can go nowhere (a permanent reply).
-    pub fn target(&self, address: &Address) -> Result<Target, Reply> {
+    pub(crate) fn target(&self, address: &Address) -> Result<Target, Reply> {
         if self.capture {
             return Ok(Target::Capture);
         }

@@ -18,7 +18,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What to do with a recipient that could not be delivered now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Try again then.
     At(Timestamp),
     /// It was tried for long enough.
@@ -26,13 +26,19 @@ pub enum Next {
 }
 
 /// A random number from -1 to 1, for the functions of this module.
-pub fn dice() -> f64 {
+pub(crate) fn dice() -> f64 {
     rand::random_range(-1.0..=1.0)
 }
 
 /// When a recipient is tried again that was tried `attempts` times before the attempt that ended at
 /// `now`. `dice` is from -1 to 1.
-pub fn next_try(attempts: u32, received: Timestamp, now: Timestamp, settings: &Delivery, dice: f64) -> Next {
+pub(crate) fn next_try(
+    attempts: u32,
+    received: Timestamp,
+    now: Timestamp,
+    settings: &Delivery,
+    dice: f64,
+) -> Next {
     let end = expiry(received, settings);
     if now >= end {
         return Next::GiveUp;
@@ -42,21 +48,21 @@ pub fn next_try(attempts: u32, received: Timestamp, now: Timestamp, settings: &D
 }
 
 /// When a message received then is given up.
-pub fn expiry(received: Timestamp, settings: &Delivery) -> Timestamp {
+pub(crate) fn expiry(received: Timestamp, settings: &Delivery) -> Timestamp {
     later(received, settings.expire_after)
 }
 
 /// How long a next hop is left alone after `failures` failures in a row, from 1: 30 s, doubled up to
 /// `delivery.retry_initial`. More would only delay new mail for a host that is back; one probe in five minutes is
 /// cheap. `dice` is from -1 to 1.
-pub fn backoff(failures: u32, settings: &Delivery, dice: f64) -> Duration {
+pub(crate) fn backoff(failures: u32, settings: &Delivery, dice: f64) -> Duration {
     let doubled = FIRST_BACKOFF.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
     spread(doubled.min(settings.retry_initial), dice)
 }
 
 /// Whether a sender is told now that its message is late. Without NOTIFY it is; with NOTIFY
 /// it must have asked for it (RFC 3461 4.1).
-pub fn notice_due(
+pub(crate) fn notice_due(
     notified: bool,
     notify: Option<Notify>,
     received: Timestamp,
@@ -70,7 +76,7 @@ pub fn notice_due(
 }
 
 /// `time` and `by` later; the end of time if there is no such moment.
-pub fn later(time: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn later(time: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by)
         .ok()
         .and_then(|by| time.checked_add(by).ok())
@@ -78,7 +84,7 @@ pub fn later(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// How long ago `time` is; zero for the future.
-pub fn since(time: Timestamp, now: Timestamp) -> Duration {
+pub(crate) fn since(time: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(time)).unwrap_or_default()
 }
 

@@ -13,14 +13,14 @@ use tokio_rustls::client::TlsStream;
 
 /// The client configurations. Sessions are resumed within each.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     any: Arc<ClientConfig>,
     verified: Arc<ClientConfig>,
 }
 
 impl Tls {
     /// With the roots of `ca_file` (PEM), or the built-in ones.
-    pub fn new(ca_file: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn new(ca_file: Option<&Path>) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(provider.clone())
@@ -41,7 +41,7 @@ impl Tls {
     }
 
     /// Secures a connection to the server `name` (a name or an address). The error is for people.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         name: &str,
         verify: bool,
@@ -58,7 +58,7 @@ impl Tls {
 }
 
 /// What the log says of a secured connection: `TLSv1.3 with TLS13_AES_256_GCM_SHA384`.
-pub fn describe(stream: &TlsStream<TcpStream>) -> String {
+pub(crate) fn describe(stream: &TlsStream<TcpStream>) -> String {
     let (_, connection) = stream.get_ref();
     let version = match connection.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

@@ -21,7 +21,7 @@ impl QueueId {
         })
     }
 
-    /// Parses the 26 characters, in either case.
+    /// Parses the 26 characters, in either case; `None` when they are no id.
     pub fn parse(text: &str) -> Option<Self> {
         ulid::Ulid::from_string(text).ok().map(QueueId)
     }

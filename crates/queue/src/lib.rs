@@ -1,23 +1,24 @@
 //! The queue: messages, their recipients and the recipients' states, kept durably.
 //!
-//! * [`message`] is the model: a message is one body and one row per recipient.
-//! * [`store`] is the contract that every store fulfils, with its promises.
+//! * `message` is the model: a message is one body and one row per recipient.
+//! * `store` is the contract that every store fulfils, with its promises: [`Store`].
 //! * [`sqlite`] is the store inside the process.
-//! * [`spool`] holds a body while it is received, in memory or in a file.
-//! * [`queue`] is the counter where reception hands messages in and delivery takes
-//!   them out; the two rooms meet only here.
+//! * `spool` holds a body while it is received, in memory or in a file: [`Spool`].
+//! * `queue` is the counter where reception hands messages in and delivery takes
+//!   them out; the two rooms meet only here: [`Queue`], [`Handoff`].
+//! * `conformance` is the suite that every store must pass.
 //!
-//! The promise: when [`queue::Queue::submit`] returns `Ok`, the message and its envelope are
+//! The promise: when [`Queue::submit`] returns `Ok`, the message and its envelope are
 //! on stable storage. Nothing unreadable is deleted: it is quarantined.
 
-pub mod id;
-pub mod message;
-pub mod queue;
-pub mod spool;
+mod id;
+mod message;
+mod queue;
+mod spool;
 pub mod sqlite;
-pub mod store;
+mod store;
 
-#[cfg(any(test, feature = "conformance"))]
+#[cfg(test)]
 pub mod conformance;
 
 pub use id::QueueId;

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 
 /// How long new mail is leased to delivery. Delivery renews what it still works on.
-pub const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(60);
+const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Delivery's side of the counter: takes new mail without it being read back.
 pub trait Handoff: Send + Sync + std::fmt::Debug {
@@ -28,14 +28,15 @@ pub trait Handoff: Send + Sync + std::fmt::Debug {
     }
 }
 
-type Connection = Arc<RwLock<Option<Arc<dyn Handoff>>>>;
+/// Delivery while it is connected; shared by all clones of a queue.
+type Connected = Arc<RwLock<Option<Arc<dyn Handoff>>>>;
 
 /// The queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Queue {
     store: Arc<dyn Store>,
     spool: Spool,
-    handoff: Connection,
+    handoff: Connected,
 }
 
 impl Queue {

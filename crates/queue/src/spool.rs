@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Largest body kept inside the database, in octets.
-pub const INLINE_BODY: usize = 256 * 1024;
+const INLINE_BODY: usize = 256 * 1024;
 
 /// The folder for large bodies, and the memory budget for small ones. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -113,7 +113,8 @@ impl Spool {
     }
 
     /// Octets of bodies in memory now.
-    pub fn memory_used(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn memory_used(&self) -> usize {
         self.inner.budget.used()
     }
 

@@ -4,7 +4,7 @@ use crate::exit::Failure;
 use crate::output::{print, remark};
 use crate::rooms::{House, VERSION};
 use smtp_config::Profile;
-use smtp_deliver::local::capture_folder;
+use smtp_deliver::capture_folder;
 use std::fmt::Write;
 use std::net::SocketAddr;
 

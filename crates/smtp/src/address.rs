@@ -99,7 +99,7 @@ impl Address {
         &self.text[self.at + 1..]
     }
 
-    /// The IP address when the domain is a literal (`[127.0.0.1]`, `[IPv6:::1]`).
+    /// The IP address when the domain is a literal (`[127.0.0.1]`, `[IPv6:::1]`), else `None`.
     pub fn literal(&self) -> Option<IpAddr> {
         literal(self.domain())
     }

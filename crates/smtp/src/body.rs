@@ -1,5 +1,5 @@
-//! Message content on the wire: from DATA or BDAT to canonical lines, and back
-//! to DATA with its dots stuffed.
+//! Message content as it comes, by DATA or BDAT, made canonical. (The way back, to DATA with its dots
+//! stuffed, is [`crate::DotStuffer`].)
 //!
 //! Canonical content has CRLF at every line end and no bare CR or LF, unless it came as
 //! BINARYMIME: then it is any octets.
@@ -7,7 +7,6 @@
 mod inspect;
 mod reader;
 
-pub use crate::stuffing::DotStuffer;
 pub use reader::{Breach, Limits, Piece, Reader};
 
 /// What was learnt of a message while it was read.

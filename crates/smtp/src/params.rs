@@ -66,11 +66,13 @@ impl Notify {
     pub fn with(self, other: Notify) -> Notify {
         Notify(self.0 | other.0)
     }
+
     /// Whether all of `other` was asked for. `NEVER` is in no set.
     pub fn contains(self, other: Notify) -> bool {
         other.0 != 0 && self.0 & other.0 == other.0
     }
-    /// Parses the value of a NOTIFY parameter (RFC 3461 4.1).
+
+    /// Parses the value of a NOTIFY parameter (RFC 3461 4.1); `None` when it is malformed, or NEVER is not alone.
     pub fn parse(value: &str) -> Option<Notify> {
         if value.eq_ignore_ascii_case("NEVER") {
             return Some(Notify::NEVER);
@@ -85,10 +87,12 @@ impl Notify {
             Some(sum.with(set.1))
         })
     }
+
     /// The set as bits 0 to 7, for storing.
     pub fn bits(self) -> u8 {
         self.0
     }
+
     /// The set of some stored bits; `None` for bits that mean nothing.
     pub fn from_bits(bits: u8) -> Option<Notify> {
         (bits <= 7).then_some(Notify(bits))
@@ -100,7 +104,8 @@ impl Notify {
 pub struct Orcpt(String);
 
 impl Orcpt {
-    /// Parses the value of an ORCPT parameter.
+    /// Parses the value of an ORCPT parameter (RFC 3461 4.2, RFC 6533 3); `None` when it is malformed, longer than
+    /// [`limits::ORCPT`], or hides control characters.
     pub fn parse(value: &str) -> Option<Self> {
         let (kind, address) = value.split_once(';')?;
         if kind.is_empty() || !kind.is_ascii() || !address::is_atom(kind) {
@@ -112,14 +117,17 @@ impl Orcpt {
         orcpt_decode(kind, address)?;
         Some(Orcpt(value.to_owned()))
     }
+
     /// The value as sent.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
     /// The address type before the `;` (`rfc822`, `utf-8`).
     pub fn address_type(&self) -> &str {
         self.0.split_once(';').map_or("", |(kind, _)| kind)
     }
+
     /// The address, decoded from xtext.
     pub fn address(&self) -> String {
         self.0
@@ -171,7 +179,10 @@ impl fmt::Display for ParamError {
 impl std::error::Error for ParamError {}
 
 impl MailParams {
-    /// Parses what follows the path of MAIL.
+    /// Parses what follows the path of MAIL (RFC 5321 4.1.2).
+    ///
+    /// # Errors
+    /// The first parameter that is unknown, comes twice or is malformed.
     pub fn parse(text: &str) -> Result<Self, ParamError> {
         let mut params = MailParams::default();
         each(
@@ -194,7 +205,7 @@ impl MailParams {
 }
 
 impl RcptParams {
-    /// Parses what follows the path of RCPT.
+    /// Parses what follows the path of RCPT; errors as of [`MailParams::parse`].
     pub fn parse(text: &str) -> Result<Self, ParamError> {
         let mut params = RcptParams::default();
         each(text, &["NOTIFY", "ORCPT"], |keyword, value| {

@@ -44,6 +44,7 @@ impl Reply {
             text: Cow::Borrowed(text),
         }
     }
+
     /// A reply with an enhanced code and a text made at run time. Control
     /// characters other than `\n` are written as spaces.
     pub fn with(code: u16, enhanced: Enhanced, text: impl Into<String>) -> Self {
@@ -53,6 +54,7 @@ impl Reply {
             text: Cow::Owned(text.into()),
         }
     }
+
     /// A reply with a fixed text and no enhanced code: the greeting, 354, replies to HELO (RFC 2034 4).
     pub const fn plain(code: u16, text: &'static str) -> Self {
         Reply {
@@ -61,18 +63,22 @@ impl Reply {
             text: Cow::Borrowed(text),
         }
     }
+
     /// 2yz.
     pub fn is_positive(&self) -> bool {
         (200..300).contains(&self.code)
     }
+
     /// 4yz.
     pub fn is_transient(&self) -> bool {
         (400..500).contains(&self.code)
     }
+
     /// 5yz.
     pub fn is_permanent(&self) -> bool {
         (500..600).contains(&self.code)
     }
+
     /// Appends the reply as it goes over the wire, every line with its code. Lines longer than
     /// 512 octets are folded; control characters become spaces.
     pub fn write(&self, out: &mut Vec<u8>) {

@@ -1,7 +1,7 @@
 //! The content of a message: streamed in blocks, its last one only with leave, its reply awaited.
 
 use super::{BLOCK, Connection, Failure, Gate, same_for_all};
-use smtp::body::DotStuffer;
+use smtp::DotStuffer;
 use smtp::client::{ClientStep, Outcome, Phase};
 use smtp_queue::Body;
 use std::time::Duration;

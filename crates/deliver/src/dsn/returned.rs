@@ -17,7 +17,7 @@ const HEADER: u64 = 64 * 1024;
 
 /// What a report returns of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Returned {
+pub(crate) enum Returned {
     /// All of it.
     Whole(Vec<u8>),
     /// Its header, or as much of it as is returned.
@@ -26,7 +26,7 @@ pub enum Returned {
 
 impl Returned {
     /// The octets, whichever they are.
-    pub fn octets(&self) -> &[u8] {
+    pub(crate) fn octets(&self) -> &[u8] {
         match self {
             Returned::Whole(octets) | Returned::Headers(octets) => octets,
         }
@@ -36,7 +36,7 @@ impl Returned {
 /// Reads what a report of `kind` about `message` returns of its content: bounded, off the reactor.
 /// `body` is only read as far as needed. Without the content (an error), a report can still be made
 /// with `Returned::Headers(Vec::new())`.
-pub async fn returned_content(message: &Message, kind: DsnKind, body: &Body) -> io::Result<Returned> {
+pub(crate) async fn returned_content(message: &Message, kind: DsnKind, body: &Body) -> io::Result<Returned> {
     let whole = returns_whole(message, kind, body.size());
     let limit = if whole { body.size() } else { HEADER };
     let octets = match body {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use smtp::Address;
-use smtp_queue::store::Finished;
+use smtp_queue::Finished;
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, MailOptions, Message, MessageDetail, MessageSummary,
     NewMessage, QueueId, Recipient, RecipientResult, State, Stats, Store, StoreError,

@@ -19,6 +19,7 @@ impl Budget {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

@@ -14,7 +14,7 @@ const FILE_BUFFER: usize = 128 * 1024;
 /// Smallest room that a body takes in memory, in octets.
 const SMALLEST: usize = 2048;
 
-/// Takes a body as it comes. Holds at most [`INLINE_BODY`] octets in memory.
+/// Takes a body as it comes. Holds at most 256 KiB in memory.
 ///
 /// After an error the writer is of no more use: later calls fail too.
 #[derive(Debug)]

@@ -118,7 +118,7 @@ impl Reader {
         self.announced = self.announced.saturating_add(size);
     }
 
-    /// The limit broken so far.
+    /// The limit broken so far, if any.
     pub fn breach(&self) -> Option<Breach> {
         if self.seen.info.size.max(self.announced) > self.limits.size {
             return Some(Breach::Size);

@@ -5,13 +5,13 @@
 //! one after the other.
 //!
 //! Promises: every reply is matched with its command, in order, and one that nobody asked for ends
-//! the connection; every recipient of a transaction gets exactly one outcome; at most [`WINDOW`]
+//! the connection; every recipient of a transaction gets exactly one outcome; at most 100
 //! commands are in flight, so that neither side can block the other.
 
 mod capabilities;
 mod envelope;
 mod phase;
-mod replies;
+mod reactions;
 #[cfg(test)]
 mod tests;
 mod transaction;
