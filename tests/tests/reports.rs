@@ -260,3 +260,28 @@ fn a_report_about_an_address_beyond_ascii() {
     assert!(text.contains("message/global-delivery-status"), "{text}");
     assert!(text.contains("utf-8; never-\u{fc}@y.test"), "{text}");
 }
+
+/// A report is sent with DATA: what BINARYMIME content holds must not reach it as it is.
+#[test]
+fn a_report_about_binary_content_holds_only_lines() {
+    let sink = Sink::start();
+    let server = Server::with(&format!(
+        "{}[[domains]]\nname = \"local.test\"\ndeliver = \"capture\"\n",
+        sink.relay_config()
+    ));
+    let content = "Subject: kept\r\nX: y\n.\nMAIL FROM:<smuggled@x.test>\r\nA: \0\r\n\r\nbody";
+    let mut wire = Wire::hello(server.smtp);
+    wire.expect("MAIL FROM:<a@x.test> BODY=BINARYMIME", 250);
+    wire.expect("RCPT TO:<b@local.test> NOTIFY=SUCCESS", 250);
+    wire.send(format!("BDAT {} LAST\r\n{content}", content.len()));
+    assert_eq!(wire.reply().code, 250);
+    let report = sink.wait(1).remove(0).text();
+    assert!(
+        report.contains("Subject: kept") && !report.contains("smuggled"),
+        "{report}"
+    );
+    assert!(
+        !report.replace("\r\n", "").contains(['\r', '\n', '\0']),
+        "{report}"
+    );
+}

@@ -34,7 +34,8 @@ server: Server {
     }, Restart, env: "SMTP_HOST";
     /// Port of the `smtp` listener; 0 takes any free port (not in production).
     port: u16 = 2525, Restart, env: "SMTP_PORT";
-    /// Sessions at once; beyond it a connection is answered `421 4.3.2`.
+    /// Sessions at once; beyond it a connection is answered `421 4.3.2`. One client gets a tenth, at least 20
+    /// (`421 4.7.0`), unless it is in `rate_limiting.exempt` or `rate_limiting.enabled` is false.
     max_connections: usize = 10_000, Live, range: (1, 1_000_000);
     /// How long a session may be idle (RFC 5321 section 4.5.3.2).
     connection_timeout: Duration = Duration::from_secs(300), Live, range: (1, 86_400);

@@ -89,7 +89,7 @@ fn is_right(value: &HeaderValue, password: &str) -> bool {
         return false;
     }
     let expected = [b"admin:", password.as_bytes()].concat();
-    STANDARD.decode(rest).is_ok_and(|given| same(&given, &expected))
+    !password.is_empty() && STANDARD.decode(rest).is_ok_and(|given| same(&given, &expected))
 }
 
 /// Compares without telling by its time where, or whether in length, the two differ.
@@ -153,11 +153,11 @@ impl Limiter {
     }
 }
 
-/// Stands for all clients that there is no room for.
-const SHARED: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+/// Stands for all clients that there is no room for: a network that no client is in (not `::`, which is that of `::1`).
+const SHARED: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
 
 /// An IPv6 client owns a /64.
-fn counted_as(client: IpAddr) -> IpAddr {
+pub(crate) fn counted_as(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
@@ -200,7 +200,12 @@ mod tests {
                 "{pair}"
             );
         }
-        assert!(!right("Bearer ", ""), "an empty password opens nothing");
+        for value in [
+            "Bearer ".to_owned(),
+            format!("Basic {}", STANDARD.encode("admin:")),
+        ] {
+            assert!(!right(&value, ""), "an empty password opens nothing");
+        }
         assert!(!same(&[b'a'; MAX_PASSWORD + 1], &[b'a'; MAX_PASSWORD + 1]));
     }
 
@@ -237,6 +242,8 @@ mod tests {
             "newcomers share a count"
         );
         assert_eq!(limiter.blocked(client(1), start), None);
+        assert_eq!(counted_as(SHARED), SHARED);
+        assert_ne!(counted_as(Ipv6Addr::LOCALHOST.into()), SHARED);
         limiter.failed(client(1), start + WINDOW);
         assert_eq!(limiter.clients.lock().unwrap().len(), 1);
     }

@@ -47,6 +47,8 @@ struct Connection {
     session: Session<Box<Transaction>>,
     /// While content is read.
     pace: Option<Pace>,
+    /// Since when a command is awaited: one that comes octet by octet gets no more time than one that does not come.
+    awaited: Option<Instant>,
     quit: bool,
 }
 
@@ -59,6 +61,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, slot: Slot, stream: TcpStream, pe
         visit: Visit::new(shared, policy, slot, peer),
         session: Session::new(settings),
         pace: None,
+        awaited: None,
         quit: false,
     };
     let cut = match connection.converse().await {
@@ -137,6 +140,7 @@ impl Connection {
 
     async fn answered(&mut self, verb: &'static str, code: u16) -> Result<(), Cut> {
         self.visit.answered(verb, code);
+        self.awaited = None;
         self.quit |= verb == "QUIT";
         if self.session.output().len() > MOST_OUTPUT {
             self.flush().await
@@ -148,9 +152,14 @@ impl Connection {
     /// Writes what is to be said, then waits for more input.
     async fn read(&mut self) -> Result<(), Cut> {
         self.flush().await?;
-        let patience = self.visit.patience();
+        let mut patience = self.visit.patience();
         if !self.session.in_content() {
             self.pace = None;
+            let awaited = self.awaited.get_or_insert_with(Instant::now);
+            patience = patience.saturating_sub(awaited.elapsed());
+            if patience.is_zero() {
+                return self.idle().await;
+            }
         } else if self.pace.is_none() {
             self.pace = Some(Pace::new(self.visit.policy.config.limits.min_data_rate, patience));
         }

@@ -4,7 +4,7 @@
 //! spins when the system has no descriptors left.
 
 use crate::connection::serve;
-use crate::shared::{Phase, Shared, Slot};
+use crate::shared::{Full, Phase, Shared, Slot};
 use smtp::{Enhanced, Reply};
 use smtp_config::Server;
 use smtp_observe::{ConnectionRefusal, Event, Listener};
@@ -182,10 +182,17 @@ fn admit(shared: &Arc<Shared>, peer: SocketAddr) -> Result<Slot, (ConnectionRefu
         return Err((ConnectionRefusal::Draining, stopping()));
     }
     let policy = shared.policy();
-    let Some(slot) = shared.take_slot(policy.config.server.max_connections) else {
-        let reply = Reply::new(421, Enhanced(4, 3, 2), "too many connections, try again later");
-        return Err((ConnectionRefusal::TooMany, reply));
-    };
+    let slot = shared.take_slot(&policy.config, peer.ip()).map_err(|full| {
+        let reply = match full {
+            Full::Server => Reply::new(421, Enhanced(4, 3, 2), "too many connections, try again later"),
+            Full::Client => Reply::new(
+                421,
+                Enhanced(4, 7, 0),
+                "too many connections from your address at once",
+            ),
+        };
+        (ConnectionRefusal::TooMany, reply)
+    })?;
     shared.take_token(&policy, peer.ip()).map_err(|wait| {
         let text = format!(
             "too many connections from your address, try again in {} s",

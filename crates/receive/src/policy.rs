@@ -24,15 +24,12 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        let local_domains: HashSet<String> = config
-            .domains
-            .iter()
-            .map(|domain| domain.name.to_lowercase())
-            .collect();
+        let local_domains: HashSet<String> =
+            config.domains.iter().map(|domain| key_of(&domain.name)).collect();
         let postmaster = config
             .domains
             .first()
-            .filter(|_| !local_domains.contains(&config.server.hostname.to_lowercase()))
+            .filter(|_| !local_domains.contains(&key_of(&config.server.hostname)))
             .and_then(|domain| Address::parse(&format!("postmaster@{}", domain.name)).ok());
         Policy {
             settings: Arc::new(settings(&config)),
@@ -66,7 +63,7 @@ impl Policy {
     }
 
     fn is_local(&self, domain: &str) -> bool {
-        self.local_domains.contains(domain) || self.local_domains.contains(&domain.to_lowercase())
+        self.local_domains.contains(domain) || self.local_domains.contains(&key_of(domain))
     }
 
     fn is_our_postmaster(&self, recipient: &Address) -> bool {
@@ -75,6 +72,15 @@ impl Policy {
                 .domain()
                 .eq_ignore_ascii_case(&self.config.server.hostname)
     }
+}
+
+/// What domains are compared by: A-labels (RFC 5890) in lower case, as delivery compares them. What is no domain
+/// name stays as it is.
+fn key_of(domain: &str) -> String {
+    if domain.is_ascii() {
+        return domain.to_ascii_lowercase();
+    }
+    idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned())
 }
 
 fn settings(config: &Config) -> Settings {

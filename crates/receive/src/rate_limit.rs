@@ -88,7 +88,7 @@ pub(crate) fn is_within(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// What counts as one client: an IPv4 address, or an IPv6 /64, which is what one site gets at least.
-fn key(client: IpAddr) -> u128 {
+pub(crate) fn key(client: IpAddr) -> u128 {
     const HOST_BITS: u128 = u64::MAX as u128;
     match client.to_canonical() {
         // No /64 is below 2^64, so the two kinds cannot meet.

@@ -2,17 +2,24 @@
 //! phase of the server's life.
 
 use crate::policy::Policy;
-use crate::rate_limit::RateLimiter;
+use crate::rate_limit::{RateLimiter, is_within, key};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use smtp_config::Config;
 use smtp_observe::Observer;
 use smtp_queue::Queue;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+
+/// One client (an IPv4 address, an IPv6 /64) gets this part of `server.max_connections`: a tenth.
+const SHARES: usize = 10;
+/// But at least so many.
+const LEAST_SHARE: usize = 20;
 
 /// Where the server is in its life. It only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +43,8 @@ pub(crate) struct Shared {
     limiter: RateLimiter,
     started: Instant,
     open: AtomicUsize,
+    /// Connections of each client that is not exempt from limits.
+    open_of: Mutex<HashMap<u128, usize>>,
     emptied: Notify,
     phase: AtomicU8,
     phase_changed: Arc<Notify>,
@@ -45,6 +54,17 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Slot {
     shared: Arc<Shared>,
+    /// As whose it is counted.
+    client: Option<u128>,
+}
+
+/// No slot is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// For anybody.
+    Server,
+    /// For this client.
+    Client,
 }
 
 impl Shared {
@@ -58,6 +78,7 @@ impl Shared {
             limiter: RateLimiter::new(),
             started: Instant::now(),
             open: AtomicUsize::new(0),
+            open_of: Mutex::default(),
             emptied: Notify::new(),
             phase: AtomicU8::new(Phase::Serving as u8),
             phase_changed: Arc::new(Notify::new()),
@@ -82,11 +103,29 @@ impl Shared {
             .take(&policy.config.rate_limiting, client, self.started.elapsed())
     }
 
-    /// A slot for a connection, unless `most` are taken.
-    pub(crate) fn take_slot(self: &Arc<Self>, most: usize) -> Option<Slot> {
-        let slot = Slot { shared: self.clone() };
-        let before = self.open.fetch_add(1, Ordering::AcqRel);
-        (before < most).then_some(slot)
+    /// A slot for a connection of `client`, unless all are taken, or it has its share of them: one that is not
+    /// exempt from limits cannot keep everybody else out.
+    pub(crate) fn take_slot(self: &Arc<Self>, config: &Config, client: IpAddr) -> Result<Slot, Full> {
+        let most = config.server.max_connections;
+        let mut slot = Slot {
+            shared: self.clone(),
+            client: None,
+        };
+        if self.open.fetch_add(1, Ordering::AcqRel) >= most {
+            return Err(Full::Server);
+        }
+        let limits = &config.rate_limiting;
+        if limits.enabled && !is_within(&limits.exempt, client) {
+            let client = key(client);
+            let mut open_of = self.open_of.lock();
+            let own = open_of.entry(client).or_default();
+            if *own >= (most / SHARES).max(LEAST_SHARE) {
+                return Err(Full::Client);
+            }
+            *own += 1;
+            slot.client = Some(client);
+        }
+        Ok(slot)
     }
 
     pub(crate) fn open_connections(&self) -> usize {
@@ -127,6 +166,15 @@ impl Shared {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if let Some(client) = self.client {
+            let mut open_of = self.shared.open_of.lock();
+            match open_of.get_mut(&client) {
+                Some(own) if *own > 1 => *own -= 1,
+                _ => {
+                    open_of.remove(&client);
+                }
+            }
+        }
         if self.shared.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.emptied.notify_waiters();
         }

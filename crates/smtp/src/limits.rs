@@ -25,3 +25,6 @@ pub const SOFT_ERRORS: u32 = 10;
 pub const ERROR_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 /// Errors after which the session ends with 421.
 pub const HARD_ERRORS: u32 = 20;
+/// Commands since the last message that brought none further (NOOP, RSET, EHLO, refusals of any kind) after which
+/// the session ends with 421: 4yz are no errors, but nobody may ask for them for ever.
+pub const FRUITLESS: u32 = 1000;

@@ -145,7 +145,7 @@ pub enum Note {
     LongCommandLine,
     /// The peer speaks another protocol (HTTP, TLS); the session ends.
     OtherProtocol,
-    /// Too many errors; the session ends.
+    /// Too many errors, or commands that led nowhere; the session ends.
     TooManyErrors,
 }
 
@@ -161,6 +161,8 @@ pub struct Session<T> {
     lines: Lines,
     /// Errors since the last message that was accepted.
     errors: u32,
+    /// Commands since then that brought no message further.
+    fruitless: u32,
     due: Due,
     /// The reply that ends the session once no mail is in progress.
     stop: Option<Box<Reply>>,
@@ -176,6 +178,7 @@ impl<T> Session<T> {
             peer: Peer::Silent,
             lines: Lines::Whole,
             errors: 0,
+            fruitless: 0,
             due: Due::default(),
             stop: None,
         }
@@ -283,11 +286,11 @@ impl<T> Session<T> {
         matches!(self.state, State::Fresh | State::Idle | State::Closed)
     }
 
-    /// Whether content of a message is being read: DATA's rate limit applies.
+    /// Whether content of a message is being read, or its next chunk awaited: DATA's rate limit applies.
     pub fn in_content(&self) -> bool {
         matches!(
             self.state,
-            State::Data { .. } | State::Chunk { .. } | State::Drain { .. }
+            State::Data { .. } | State::Chunk { .. } | State::Chunks { .. } | State::Drain { .. }
         )
     }
 

@@ -14,6 +14,8 @@ const WHOLE_UNASKED: u64 = 64 * 1024;
 const WHOLE_ASKED: u64 = 1024 * 1024;
 /// Most octets of a header that are returned.
 const HEADER: u64 = 64 * 1024;
+/// Longest line of a header that is returned, without its CRLF (RFC 5322 2.1.1).
+const LINE: usize = 998;
 
 /// What a report returns of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +77,9 @@ fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-/// The header without the empty line that ends it; of a longer one the whole lines that are there.
+/// The header without the empty line that ends it; of a longer one the whole lines that are there. BINARYMIME
+/// content may hold anything at all: what are no lines of text is not returned, since a report is
+/// sent with DATA, where a bare LF and a dot could end it for the next server (SMTP smuggling).
 fn header_of(mut octets: Vec<u8>) -> Vec<u8> {
     let end = if octets.starts_with(b"\r\n") {
         0
@@ -84,5 +88,14 @@ fn header_of(mut octets: Vec<u8>) -> Vec<u8> {
         end.map_or(octets.len(), |at| at + 2)
     };
     octets.truncate(end);
+    let mut text = 0;
+    for line in octets.split_inclusive(|octet| *octet == b'\n') {
+        let inner = line.strip_suffix(b"\r\n").unwrap_or(line);
+        if inner.len() > LINE || inner.iter().any(|octet| b"\r\n\0".contains(octet)) {
+            break;
+        }
+        text += line.len();
+    }
+    octets.truncate(text);
     octets
 }

@@ -336,3 +336,23 @@ async fn headers_end_where_they_end() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_binary_header_cannot_end_the_report() {
+    for smuggled in [
+        "\n.\nMAIL FROM:<x@y>\r\n",
+        "\r.\rMAIL FROM:<x@y>\r\n",
+        "\n.\r\nMAIL\r\n",
+        "a\0b\r\n",
+    ] {
+        let content = format!("Subject: x\r\nTo: y{smuggled}Cc: z\r\n\r\nbody");
+        let mut message = message(Some("a@b.test"));
+        message.options.body_type = BodyType::BinaryMime;
+        let returned = returned_content(&message, DsnKind::Success, &Body::Memory(content.into())).await;
+        assert_eq!(
+            returned.unwrap(),
+            Returned::Headers(b"Subject: x\r\n".to_vec()),
+            "{smuggled:?}"
+        );
+    }
+}

@@ -58,6 +58,8 @@ impl<T> Session<T> {
     pub(super) fn write(&mut self, verb: Verb, reply: &Reply) {
         reply.write(&mut self.output);
         self.due.answered = Some((verb, reply.code));
+        let leads_on = matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat) && reply.code < 400;
+        self.fruitless = self.fruitless.saturating_add(u32::from(!leads_on));
     }
 
     /// Answers a command. A 5yz counts as an error; from some number on it waits, and the last
@@ -93,6 +95,7 @@ impl<T> Session<T> {
     pub(super) fn answer_content(&mut self, verb: Verb, reply: &Reply) {
         if reply.is_positive() {
             self.errors = 0;
+            self.fruitless = 0;
         } else if reply.is_permanent() {
             self.errors = self.errors.saturating_add(1);
         }

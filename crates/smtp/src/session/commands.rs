@@ -4,6 +4,7 @@ use super::line::Line;
 use super::state::{Event, Peer, State};
 use super::{Note, Session, replies};
 use crate::command::{self, Command, CommandError, Verb};
+use crate::limits;
 use bytes::{Buf, BytesMut};
 
 /// The first octet of a TLS handshake record: ClientHello.
@@ -94,6 +95,11 @@ impl<T> Session<T> {
             return None;
         }
         if more && verb.ends_a_group() && self.unauthorized_pipelining(verb) {
+            return None;
+        }
+        if self.fruitless >= limits::FRUITLESS && verb != Verb::Quit {
+            self.note(Note::TooManyErrors);
+            self.close_with(verb, &replies::TOO_MANY_COMMANDS);
             return None;
         }
         match command {

@@ -32,6 +32,7 @@ pub(super) const START: Reply = Reply {
 
 pub(super) const LOCAL_ERROR: Reply = reply(451, 3, 0, "Local error, try again later");
 pub(super) const TOO_MANY_ERRORS: Reply = reply(421, 7, 0, "Too many errors, closing");
+pub(super) const TOO_MANY_COMMANDS: Reply = reply(421, 7, 0, "Too many commands without a message, closing");
 pub(super) const SYNCHRONIZATION: Reply = reply(
     554,
     5,

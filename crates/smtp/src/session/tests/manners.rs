@@ -67,6 +67,31 @@ fn an_accepted_message_forgives() {
 }
 
 #[test]
+fn commands_that_lead_nowhere_end_the_session() {
+    for endless in ["NOOP", "RSET", "EHLO x", "MAIL FROM:<later@x>", "BDAT 0", "HELP"] {
+        let mut driver = Driver::new(settings());
+        driver.send("EHLO x\r\n");
+        for _ in 0..=limits::FRUITLESS {
+            driver.send(format!("{endless}\r\n"));
+        }
+        assert!(driver.record.closed, "{endless}");
+        assert_eq!(driver.record.codes().last(), Some(&421), "{endless}");
+        assert_eq!(driver.record.notes, [Note::TooManyErrors], "{endless}");
+    }
+}
+
+#[test]
+fn messages_may_follow_one_another_for_ever() {
+    let mut driver = Driver::new(settings());
+    driver.send("EHLO x\r\n");
+    for _ in 0..=limits::FRUITLESS {
+        driver.send("RSET\r\nMAIL FROM:<>\r\nRCPT TO:<a@x>\r\nDATA\r\n");
+        driver.send(".\r\n");
+    }
+    assert!(!driver.record.closed);
+}
+
+#[test]
 fn long_lines_are_answered_once() {
     let line = "x".repeat(limits::COMMAND_LINE * 5);
     let record = converse(settings(), &[line.as_str(), &line, "\r\nNOOP\r\n"]);
