@@ -133,7 +133,7 @@ relay: Relay {
 delivery: Delivery {
     /// Accept every recipient of every domain and keep the mail here: nothing leaves the machine. Not in production.
     capture: bool = profile == Profile::Development, Live;
-    /// Wait after the first failed attempt; it doubles from attempt to attempt.
+    /// Wait after the first failed attempt; each wait is half as long again as the one before.
     retry_initial: Duration = Duration::from_secs(300), Live, range: (1, LONGEST);
     /// Longest wait between attempts.
     retry_max: Duration = Duration::from_secs(3600), Live, range: (1, LONGEST);

@@ -2,7 +2,7 @@
 
 use super::intake::Source;
 use super::job::Job;
-use super::window::LEASE;
+use super::window::{self, LEASE};
 use super::{Engine, Entry, Stop};
 use crate::schedule::{later, since};
 use jiff::Timestamp;
@@ -72,7 +72,11 @@ impl Engine {
             }
             tokio::select! {
                 () = sleep(pause.min(TICK)) => {}
-                () = self.wake.notified() => sleep(PACE.saturating_sub(began.elapsed())).await,
+                () = self.wake.notified() => {
+                    // A claim passes over the backlog of a full destination, which may be long.
+                    let pace = if self.has_full_destination() { PACE_BESIDE_FULL } else { PACE };
+                    sleep(pace.saturating_sub(began.elapsed())).await;
+                }
                 _ = stop.changed() => {}
             }
         }
@@ -86,9 +90,15 @@ impl Engine {
                 return STORE_PAUSE;
             }
             let full = self.has_full_destination();
-            let most = if full { CLAIM_BESIDE_FULL } else { CLAIM };
+            // Half of the window, so that claims are worth their while. But a next hop that is full may stay so for
+            // hours: then the others get what little room there is.
+            let (most, room) = if full {
+                (self.window.free().clamp(1, CLAIM_BESIDE_FULL), 1)
+            } else {
+                (CLAIM, window::LIMIT / 2)
+            };
             if self.window.free() < most {
-                self.window.half_free().await;
+                self.window.room_for(room).await;
             }
             let claimed = match self.claim(most).await {
                 Ok(claimed) => claimed,
@@ -110,9 +120,17 @@ impl Engine {
     }
 
     /// Claims up to `most` recipients and takes them on. Gives how many.
+    ///
+    /// Leases of what is in hand may have ended although nobody let go: the clock was set forward, the process or its machine
+    /// stood still, or the store took no renewals for a while. They are renewed before anything is claimed, or what is
+    /// in hand would be claimed again beside itself and sent twice.
     async fn claim(&self, most: usize) -> Result<usize, String> {
+        let now = Timestamp::now();
+        if self.window.any_ended(now) && !self.renew_ending().await {
+            return Err("leases could not be renewed".to_owned());
+        }
         let request = ClaimRequest {
-            now: Timestamp::now(),
+            now,
             lease: LEASE,
             limit: most,
             exclude_domains: self.excluded_domains(),
@@ -192,13 +210,14 @@ impl Engine {
         let mut stop = self.stop.subscribe();
         while *stop.borrow() != Stop::Abort {
             tokio::select! {
-                () = sleep(LEASE_TICK) => self.renew_ending().await,
+                () = sleep(LEASE_TICK) => { self.renew_ending().await; }
                 _ = stop.changed() => {}
             }
         }
     }
 
-    async fn renew_ending(&self) {
+    /// Renews the leases that end soon; whether that was done.
+    async fn renew_ending(&self) -> bool {
         let now = Timestamp::now();
         let until = later(now, LEASE);
         let ending = self.window.ending(now);
@@ -224,9 +243,11 @@ impl Engine {
                         operation: "renew",
                         error: &error.to_string(),
                     });
-                    return;
+                    return false;
                 }
             }
         }
+        self.window.look_for_first_end();
+        true
     }
 }

@@ -12,7 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use server::{Say, Server, polite, say};
 use smtp::Notify;
 use smtp_config::{Domain, LocalDelivery};
-use smtp_queue::{Body, NewRecipient, QueueId, State};
+use smtp_queue::{
+    Body, Claim, ClaimedRecipient, MailOptions, Message, NewRecipient, QueueId, Recipient, State,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -473,4 +477,98 @@ async fn a_message_without_sender_that_fails_is_shown_to_the_operator_only() {
     house.until(async || copies().count() == 1).await;
     assert!(copies().all(|got| got.sender.starts_with("MAIL FROM:<>")));
     assert!(copies().all(|got| got.recipients[0].starts_with("RCPT TO:<ops@x.test>")));
+}
+
+/// Ends every lease in hand, as a clock that is set forward or a machine that stood still does.
+async fn end_leases(house: &House) {
+    let past = Timestamp::now() - SignedDuration::from_secs(1);
+    let window = &house.delivery.engine.window;
+    for lease in window.ending(Timestamp::MAX) {
+        let attempts = lease.attempts().to_vec();
+        house.queue.store().renew(attempts, past).await.unwrap();
+        lease.renewed(past, &[]);
+    }
+    window.look_for_first_end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_hand_is_not_claimed_again_when_its_lease_ended() {
+    let dots = Arc::new(AtomicUsize::new(0));
+    let seen = dots.clone();
+    let server = Server::start(move |command, _| {
+        if command == "." {
+            seen.fetch_add(1, Ordering::SeqCst);
+            Say::Hang
+        } else {
+            polite(command)
+        }
+    })
+    .await;
+    let house = House::open(smarthost(server.address));
+    house.submit(&["a@x.test"]).await;
+    house.until(async || dots.load(Ordering::SeqCst) == 1).await;
+    end_leases(&house).await;
+    house.delivery.engine.wake_scheduler();
+    let renewed = async || {
+        let due = house.queue.store().next_due().await.unwrap();
+        due.is_some_and(|due| due > Timestamp::now())
+    };
+    house.until(renewed).await;
+    house.delivery.engine.wake_scheduler();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(dots.load(Ordering::SeqCst), 1, "sent again while it is in hand");
+}
+
+/// A claim on so many recipients of no message in particular.
+fn filler(recipients: usize) -> Claim {
+    let claimed = |index| ClaimedRecipient {
+        recipient: Recipient {
+            index,
+            address: address("a@filler.test"),
+            notify: None,
+            orcpt: None,
+            state: State::Leased,
+            attempts: 0,
+            due: Timestamp::MAX,
+            delay_notified: false,
+            last_result: None,
+        },
+        epoch: 1,
+    };
+    let message = Message {
+        key: i64::MAX,
+        id: QueueId::generate(),
+        received_at: Timestamp::now(),
+        sender: None,
+        options: MailOptions::default(),
+        size: 0,
+    };
+    Claim {
+        message: Arc::new(message),
+        recipients: (0..).take(recipients).map(claimed).collect(),
+        body: None,
+        until: Timestamp::MAX,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_next_hops_leave_what_little_room_there_is_to_the_others() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let hanging = Server::start(|_, _| Say::Hang).await;
+    let mut config = smarthost(server.address);
+    route(&mut config, "hangs.test", hanging.address);
+    let house = House::open(config);
+    let to = |domain: &str| -> Vec<String> { (0..100).map(|number| format!("{number}@{domain}")).collect() };
+    let to = [to("hangs.test"), to("x.test")];
+    let [slow, quick] = to
+        .each_ref()
+        .map(|to| to.iter().map(String::as_str).collect::<Vec<_>>());
+    for _ in 0..10 {
+        house.submit(&slow).await;
+    }
+    let window = &house.delivery.engine.window;
+    let _held = window.lease(&filler(window.free() - 30));
+    // More than there is room for: it has to be claimed, piece by piece.
+    let id = house.submit(&quick).await;
+    house.gone(id).await;
 }

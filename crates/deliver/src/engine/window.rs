@@ -28,9 +28,17 @@ pub(super) struct Window {
     body_octets: AtomicUsize,
     body_limit: usize,
     serial: AtomicU64,
-    leases: Mutex<HashMap<u64, Weak<Lease>>>,
-    wanted: AtomicBool,
+    leases: Mutex<Leases>,
+    wanted: AtomicUsize,
     room: Notify,
+}
+
+/// The leases of what is in hand.
+#[derive(Debug)]
+struct Leases {
+    by_serial: HashMap<u64, Weak<Lease>>,
+    /// None of them ends before that, in milliseconds.
+    first_end: i64,
 }
 
 impl Window {
@@ -41,8 +49,11 @@ impl Window {
             body_octets: AtomicUsize::new(0),
             body_limit,
             serial: AtomicU64::new(0),
-            leases: Mutex::new(HashMap::new()),
-            wanted: AtomicBool::new(false),
+            leases: Mutex::new(Leases {
+                by_serial: HashMap::new(),
+                first_end: i64::MAX,
+            }),
+            wanted: AtomicUsize::new(0),
             room: Notify::new(),
         }
     }
@@ -57,13 +68,13 @@ impl Window {
         LIMIT.saturating_sub(self.in_hand())
     }
 
-    /// Waits until half of the window is free.
-    pub(super) async fn half_free(&self) {
-        self.wanted.store(true, Ordering::SeqCst);
-        while self.free() < LIMIT / 2 {
+    /// Waits until there is room for so many recipients. One caller at a time.
+    pub(super) async fn room_for(&self, recipients: usize) {
+        self.wanted.store(recipients, Ordering::SeqCst);
+        while self.free() < recipients {
             self.room.notified().await;
         }
-        self.wanted.store(false, Ordering::SeqCst);
+        self.wanted.store(0, Ordering::SeqCst);
     }
 
     /// Puts a claim on the books.
@@ -87,7 +98,10 @@ impl Window {
             any_lost: AtomicBool::new(false),
             lost: Mutex::new(Vec::new()),
         });
-        self.leases.lock().insert(serial, Arc::downgrade(&lease));
+        let mut leases = self.leases.lock();
+        leases.by_serial.insert(serial, Arc::downgrade(&lease));
+        leases.first_end = leases.first_end.min(claim.until.as_millisecond());
+        drop(leases);
         lease
     }
 
@@ -95,9 +109,26 @@ impl Window {
     pub(super) fn ending(&self, now: Timestamp) -> Vec<Arc<Lease>> {
         let limit = later(now, RENEW_BELOW).as_millisecond();
         // A lease that ends here takes the lock itself: it is given back before any is let go.
-        let mut leases: Vec<Arc<Lease>> = self.leases.lock().values().filter_map(Weak::upgrade).collect();
+        let held = self.leases.lock();
+        let mut leases: Vec<Arc<Lease>> = held.by_serial.values().filter_map(Weak::upgrade).collect();
+        drop(held);
         leases.retain(|lease| lease.until.load(Ordering::Relaxed) < limit);
         leases
+    }
+
+    /// Whether a lease of something in hand may have ended.
+    pub(super) fn any_ended(&self, now: Timestamp) -> bool {
+        self.leases.lock().first_end <= now.as_millisecond()
+    }
+
+    /// Looks again when the first lease ends, after renewals.
+    pub(super) fn look_for_first_end(&self) {
+        let mut leases = self.leases.lock();
+        // Let go after the lock: a lease that ends takes it.
+        let held: Vec<Arc<Lease>> = leases.by_serial.values().filter_map(Weak::upgrade).collect();
+        let ends = held.iter().map(|lease| lease.until.load(Ordering::Relaxed));
+        leases.first_end = ends.min().unwrap_or(i64::MAX);
+        drop(leases);
     }
 
     /// Keeps a body at hand if there is memory for it.
@@ -158,11 +189,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let window = &self.window;
-        window.leases.lock().remove(&self.serial);
+        window.leases.lock().by_serial.remove(&self.serial);
         window
             .recipients
             .fetch_sub(self.attempts.len(), Ordering::Relaxed);
-        if window.wanted.load(Ordering::SeqCst) && window.free() >= LIMIT / 2 {
+        let wanted = window.wanted.load(Ordering::SeqCst);
+        if wanted > 0 && window.free() >= wanted {
             window.room.notify_one();
         }
     }

@@ -3,9 +3,12 @@
 use super::sync_path;
 use crate::id::QueueId;
 use nix::sys::statvfs::statvfs;
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where bodies live. Made at open; cheap enough to clone.
 #[derive(Clone, Debug)]
@@ -13,6 +16,8 @@ pub(crate) struct Folders {
     bodies: PathBuf,
     temporary: PathBuf,
     quarantine: PathBuf,
+    /// Folders `xx` whose names are durable.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Folders {
@@ -23,6 +28,7 @@ impl Folders {
             temporary: bodies.join("tmp"),
             quarantine: spool.join("quarantine"),
             bodies,
+            durable: Arc::default(),
         };
         for folder in [&folders.bodies, &folders.temporary, &folders.quarantine] {
             fs::create_dir_all(folder)?;
@@ -61,17 +67,28 @@ impl Folders {
         file.sync_all()?;
         let path = self.body(id);
         let shard = path.parent().unwrap_or(&self.bodies);
+        // A folder that is there may just have been made by another thread that has not synced its name yet.
+        if !self.durable.lock().contains(shard) {
+            self.make_shard(shard)?;
+        }
         if let Err(error) = fs::rename(temporary, &path) {
+            // Somebody removed it.
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(error);
             }
-            fs::create_dir_all(shard)?;
-            sync_folder(&self.bodies)?;
+            self.make_shard(shard)?;
             fs::rename(temporary, &path)?;
         }
         // Then the name itself.
         sync_folder(shard)?;
         Ok(path)
+    }
+
+    fn make_shard(&self, shard: &Path) -> io::Result<()> {
+        fs::create_dir_all(shard)?;
+        sync_folder(&self.bodies)?;
+        self.durable.lock().insert(shard.to_owned());
+        Ok(())
     }
 }
 

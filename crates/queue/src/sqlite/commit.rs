@@ -13,9 +13,11 @@
 //!    again in a transaction of its own: one that cannot be done does not hurt its neighbours, and a small deletion may
 //!    still succeed where a large insertion finds the disk full. An operation changes nothing outside of its transaction until it is
 //!    committed, so that trying again is safe: counters, events and files to remove are gathered in [`Change`] and dropped with it.
-//! 5. If COMMIT itself fails (the log could not be synced), SQLite goes back to the transaction before. The waiter is told of a failure.
-//!    After a crash right then the change may still be found in the log: then a client that was answered 451 sends
-//!    its message twice. That is a duplicate, never a loss; the body's file is left alone for that case.
+//! 5. If COMMIT itself fails, SQLite goes back to the transaction before, and the waiter is told of a failure. On a full
+//!    disk the frame that ends the transaction was not written: the change is nowhere. After any other error (the log
+//!    was written, but could not be synced) a crash right then may leave the change in the log: then a client that was answered 451 sends
+//!    its message twice. That is a duplicate, never a loss; the body's file is left alone for that case. Trying again writes
+//!    all frames of the transaction anew, so that nothing depends on a page that a failed sync has forgotten.
 //! 6. After COMMIT: answers, then removal of the files whose rows are gone. A crash between
 //!    the two leaves files without rows, which the next start removes.
 //! 7. The checkpoint copies the log into the database, syncs it, and only then lets the log start over; SQLite does this,
@@ -28,7 +30,7 @@ use super::counters::Counters;
 use super::error::store_error;
 use crate::id::QueueId;
 use crate::store::StoreError;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 /// What one operation asks of the transaction that it is in.
@@ -95,7 +97,8 @@ pub(super) trait Work: Send {
     fn load(&self) -> Load;
     fn attempt(&mut self, change: &mut Change<'_>) -> rusqlite::Result<()>;
     fn succeed(self: Box<Self>);
-    fn fail(self: Box<Self>, failure: Failure);
+    /// `known`: it is certain that nothing of it will be found later.
+    fn fail(self: Box<Self>, error: StoreError, known: bool);
 }
 
 struct Waiting<O: Operation> {
@@ -133,27 +136,40 @@ impl<O: Operation> Work for Waiting<O> {
     fn succeed(self: Box<Self>) {
         let _ = self.reply.send(self.output.ok_or(StoreError::Closed));
     }
-    fn fail(self: Box<Self>, failure: Failure) {
-        if !failure.at_commit {
+    fn fail(self: Box<Self>, error: StoreError, known: bool) {
+        if known {
             self.operation.abandon();
         }
-        let _ = self.reply.send(Err(failure.error));
+        let _ = self.reply.send(Err(error));
     }
 }
 
 /// Why a transaction was rolled back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) error: StoreError,
-    /// COMMIT failed: after a crash the change may be found all the same.
-    pub(super) at_commit: bool,
+    pub(super) step: Step,
+    /// It is certain that the change will not be found after a crash.
+    pub(super) known: bool,
+}
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The transaction could not be begun: the database is locked or away, for everybody.
+    Begin,
+    /// An operation.
+    Change,
+    Commit,
 }
 
 impl Failure {
-    fn new(error: &rusqlite::Error, at_commit: bool) -> Self {
+    fn new(error: &rusqlite::Error, step: Step) -> Self {
+        let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         Failure {
             error: store_error(error),
-            at_commit,
+            step,
+            known: full || step != Step::Commit,
         }
     }
 }
@@ -165,7 +181,7 @@ pub(super) fn transact(
     next_key: &mut i64,
     batch: &mut [Box<dyn Work>],
 ) -> Result<Effects, Failure> {
-    begin(db).map_err(|error| Failure::new(&error, false))?;
+    begin(db).map_err(|error| Failure::new(&error, Step::Begin))?;
     let mut change = Change {
         db,
         next_key,
@@ -175,13 +191,14 @@ pub(super) fn transact(
     for work in batch {
         result = work
             .attempt(&mut change)
-            .map_err(|error| Failure::new(&error, false));
+            .map_err(|error| Failure::new(&error, Step::Change));
         if result.is_err() {
             break;
         }
     }
     let Change { effects, .. } = change;
-    let result = result.and_then(|()| command(db, "COMMIT").map_err(|error| Failure::new(&error, true)));
+    let result =
+        result.and_then(|()| command(db, "COMMIT").map_err(|error| Failure::new(&error, Step::Commit)));
     match result {
         Ok(()) => Ok(effects),
         Err(failure) => {

@@ -57,8 +57,7 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 
 /// Makes the spool's folder, readable by its owner only, and refuses one that is not on a local disk.
 pub(super) fn prepare_folder(folder: &Path) -> Result<(), StoreError> {
-    let create = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    create.map_err(|error| {
+    make_folder(folder).map_err(|error| {
         file_error(
             &format!(
                 "cannot create the spool's folder {} (storage.path)",
@@ -85,6 +84,20 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), StoreError> {
             folder.display()
         ))),
     }
+}
+
+/// Makes a folder and those above it; each new name is durable.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = match folder.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    make_folder(above)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    sync_folder(above)
 }
 
 pub(super) fn refused(file_system: u32) -> Option<&'static str> {
@@ -149,7 +162,13 @@ fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     // Takes effect on a new database only.
     db.pragma_update(None, "page_size", PAGE_SIZE)?;
-    db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        // SQLite says so instead of failing, and with a rollback journal FULL promises less.
+        return Err(rusqlite::Error::InvalidParameterName(format!(
+            "its disk does not support write-ahead logging (journal_mode is {mode})"
+        )));
+    }
     db.execute_batch(
         // FULL: COMMIT returns after the log is synced. This line is the promise.
         "PRAGMA synchronous = FULL;

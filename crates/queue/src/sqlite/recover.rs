@@ -4,8 +4,9 @@
 //!   result was not written yet is sent again; that duplicate cannot be avoided.
 //! * Half-written bodies are removed: their senders were never answered.
 //! * Body files without a row were never acknowledged, or are of messages that are gone. They are removed, but only when
-//!   this database is the one that they were written for. Beside a new, restored or other
-//!   database they may be all that is left of real mail: they go to `quarantine/`.
+//!   this database is the one that they were written for. Beside a new or another database they may be all that is
+//!   left of real mail: they go to `quarantine/`. An older copy of the same database cannot be told from it: who restores
+//!   one removes `bodies/owner` first (docs/queue-and-delivery.md).
 
 use super::counters::Counters;
 use super::error::{file_error, store_error};

@@ -1,6 +1,6 @@
 //! The writer thread: gathers operations, has them committed, answers.
 
-use super::commit::{Effects, Load, Work, transact};
+use super::commit::{Effects, Failure, Load, Step, Work, transact};
 use super::counters::Counters;
 use crate::spool::Spool;
 use crate::store::StoreError;
@@ -114,29 +114,31 @@ impl Writer {
 
     /// Commits a batch together, or failing that each operation by itself, and answers.
     fn commit(&mut self, mut batch: Vec<Box<dyn Work>>) {
-        if self.commit_together(&mut batch).is_ok() {
+        let Err(together) = self.commit_together(&mut batch) else {
             self.after_commit();
             return;
-        }
+        };
         let mut reported = false;
         for work in batch {
             let mut alone = vec![work];
-            let Err(failure) = self.commit_together(&mut alone) else {
-                continue;
+            let failure = if together.step == Step::Begin {
+                // No operation is to blame, and each would wait for the lock again.
+                together.clone()
+            } else {
+                match self.commit_together(&mut alone) {
+                    Ok(()) => continue,
+                    Err(failure) => failure,
+                }
             };
             for work in alone {
                 // One line for a batch: a full disk fails hundreds in a second.
                 if !std::mem::replace(&mut reported, true) {
-                    let error = failure.error.to_string();
                     self.observer.emit(Event::StoreFailed {
                         operation: work.name(),
-                        error: &error,
+                        error: &failure.error.to_string(),
                     });
                 }
-                work.fail(super::commit::Failure {
-                    error: failure.error.clone(),
-                    at_commit: failure.at_commit,
-                });
+                work.fail(failure.error.clone(), together.known && failure.known);
             }
         }
         // If the disk is full, copying the log lets it start over: room for deletions.
@@ -144,7 +146,7 @@ impl Writer {
     }
 
     /// On success the batch is empty: everybody was answered.
-    fn commit_together(&mut self, batch: &mut Vec<Box<dyn Work>>) -> Result<(), super::commit::Failure> {
+    fn commit_together(&mut self, batch: &mut Vec<Box<dyn Work>>) -> Result<(), Failure> {
         let mut total = Load::default();
         batch.iter().for_each(|work| add(&mut total, work.load()));
         let start = Instant::now();

@@ -174,3 +174,27 @@ async fn one_that_fails_does_not_hurt_its_neighbours() {
     assert_eq!((stats.messages, stats.recipients[0]), (180, 180));
     assert_eq!(ids(&store).await.len(), 180);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_database_is_waited_for_once_by_all_together() {
+    let folder = TempDir::new().unwrap();
+    let (store, spool) = open(folder.path());
+    let other = rusqlite::Connection::open(folder.path().join("smtp.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let start = std::time::Instant::now();
+    let big = large(&spool).await;
+    let path = path_of(&big);
+    let mut tasks = Vec::new();
+    for new in (0..9).map(|_| small()).chain([big]) {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move { store.insert(new, None).await }));
+    }
+    for task in tasks {
+        let error = task.await.unwrap().unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(!path.exists(), "a refused body goes");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.insert(small(), None).await.unwrap();
+}
