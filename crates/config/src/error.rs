@@ -39,13 +39,18 @@ impl fmt::Display for ConfigError {
 
 /// Everything that is wrong with a configuration; one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
+pub struct ConfigErrors {
+    /// What is wrong.
+    pub errors: Vec<ConfigError>,
+    /// What was ignored besides; often the reason why something is missing.
+    pub warnings: Vec<String>,
+}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().take(SHOWN).map(ToString::to_string).collect();
+        let lines: Vec<String> = self.errors.iter().take(SHOWN).map(ToString::to_string).collect();
         f.write_str(&lines.join("\n"))?;
-        match self.0.len().saturating_sub(SHOWN) {
+        match self.errors.len().saturating_sub(SHOWN) {
             0 => Ok(()),
             more => write!(f, "\nand {more} more"),
         }

@@ -180,7 +180,10 @@ impl Merge {
                 warnings,
                 file: self.path,
             }),
-            false => Err(ConfigErrors(self.errors)),
+            false => Err(ConfigErrors {
+                errors: self.errors,
+                warnings,
+            }),
         }
     }
 }

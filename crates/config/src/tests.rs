@@ -50,7 +50,7 @@ impl Case {
         let folder = format!("{}/", self.folder.path().display());
         let errors = Config::load(&self.sources).expect_err("it should be refused");
         errors
-            .0
+            .errors
             .iter()
             .map(|error| error.to_string().replace(&folder, ""))
             .collect()
@@ -587,4 +587,11 @@ proptest! {
     fn no_next_hop_makes_it_panic(text in "(smtp://)?[\\[\\]:0-9a-z.@/]{0,30}") {
         let _ = Config::load(&Case::new("").flag("relay.smarthost", &text).sources);
     }
+}
+
+#[test]
+fn warnings_survive_errors() {
+    let case = Case::new("[server]\nport = \"x\"\n").env("SMTP_PORT", "tcp://10.0.0.1:25");
+    let errors = Config::load(&case.sources).unwrap_err();
+    assert_eq!((errors.errors.len(), errors.warnings.len()), (1, 1), "{errors:?}");
 }

@@ -48,7 +48,8 @@ pub(crate) async fn guard(
         Some(value) if is_right(value, &password) => next.run(request).await,
         Some(_) => {
             shared.limiter.failed(peer, Instant::now());
-            let path = request.uri().path();
+            // Below its prefix the router has taken it off.
+            let path = &format!("/api/v1{}", request.uri().path());
             shared.observer.emit(Event::AdminDenied {
                 peer: &peer.to_string(),
                 path,

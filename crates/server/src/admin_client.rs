@@ -87,7 +87,7 @@ impl AdminClient {
 
 fn base_url(text: &str) -> Result<Url, Failure> {
     let usage = |reason: String| Failure::new(Exit::Usage, format_args!("--url {text}: {reason}"));
-    let mut url = Url::parse(text).map_err(|e| usage(e.to_string()))?;
+    let mut url = Url::parse(text).map_err(|e| usage(format!("{e}; expected http://host:port")))?;
     if url.scheme() != "http" {
         return Err(usage("expected http://host:port".into()));
     }
@@ -108,7 +108,7 @@ fn password(file: Option<&Path>) -> Result<String, Failure> {
             (Ok(password), _) => return Ok(password),
             (Err(_), Some(file)) => file,
             (Err(_), None) => {
-                let message = "the admin password is needed: --password-file, SMTP_ADMIN_PASSWORD_FILE or SMTP_ADMIN_PASSWORD";
+                let message = "the admin password is needed: set SMTP_ADMIN_PASSWORD, SMTP_ADMIN_PASSWORD_FILE or --password-file; without a configured one the server prints one at its start";
                 return Err(Failure::new(Exit::Config, message));
             }
         },
@@ -129,7 +129,7 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
         .unwrap_or("no explanation; is that an smtp-server?");
     let hint = match status.as_u16() {
         401 => {
-            "\nThe password comes from --password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's."
+            "\nThe password comes from --password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's: the configured one, or the one that it printed at its start."
         }
         _ => "",
     };

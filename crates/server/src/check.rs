@@ -2,7 +2,7 @@
 
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, print, remark};
+use crate::output::{Output, print, warn};
 use serde_json::json;
 use smtp_config::{Config, ConfigErrors, Loaded};
 
@@ -12,13 +12,13 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
         Output::Json => print(&as_json(&result))?,
         Output::Table => match &result {
             Ok(loaded) => {
-                loaded
-                    .warnings
-                    .iter()
-                    .for_each(|warning| remark(&format!("warning: {warning}")));
+                warn(&loaded.warnings);
                 print(&valid(loaded))?;
             }
-            Err(errors) => print(&format!("{errors}\n"))?,
+            Err(errors) => {
+                warn(&errors.warnings);
+                print(&format!("{errors}\n"))?;
+            }
         },
     }
     // Everything has been said.
@@ -42,7 +42,7 @@ fn as_json(result: &Result<Loaded, ConfigErrors>) -> String {
         Err(errors) => {
             let error =
                 |e: &smtp_config::ConfigError| json!({"source": e.source, "key": e.key, "reason": e.reason});
-            (Vec::new(), errors.0.iter().map(error).collect())
+            (errors.warnings.clone(), errors.errors.iter().map(error).collect())
         }
     };
     format!(

@@ -2,7 +2,7 @@
 
 use crate::cli::{ConfigCommand, SourceArgs};
 use crate::exit::Failure;
-use crate::output::{Output, print, remark};
+use crate::output::{Output, print, warn};
 use crate::sources::{load, wrong};
 use smtp_config::{Loaded, Sources, json_schema, reference_markdown, show_json, show_table};
 
@@ -27,10 +27,7 @@ fn show(args: &SourceArgs, defaults: bool, output: Output) -> Result<(), Failure
         true => Loaded::defaults(&sources).map_err(wrong)?,
         false => load(&sources)?,
     };
-    loaded
-        .warnings
-        .iter()
-        .for_each(|warning| remark(&format!("warning: {warning}")));
+    warn(&loaded.warnings);
     match output {
         Output::Table => print(&show_table(&loaded)),
         Output::Json => print(&show_json(&loaded)),

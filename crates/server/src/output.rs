@@ -31,6 +31,13 @@ pub(crate) fn remark(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// What was ignored in the configuration.
+pub(crate) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        remark(&format!("warning: {warning}"));
+    }
+}
+
 /// Text that strangers wrote, harmless for a terminal.
 pub(crate) fn clean(text: &str) -> String {
     text.chars()

@@ -6,6 +6,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, print, remark};
 use crate::queue_table as table;
 use clap::ValueEnum;
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 /// Most messages on a page, and ids in a request; the API's limit.
@@ -62,7 +63,7 @@ async fn list(filter: &FilterArgs, limit: usize, server: &ServerArgs) -> Result<
         print(
             &messages
                 .iter()
-                .map(|message| one(message, server.output))
+                .map(|message| one(message, server.output, table::listed))
                 .collect::<String>(),
         )?;
         count += messages.len();
@@ -85,14 +86,14 @@ async fn list(filter: &FilterArgs, limit: usize, server: &ServerArgs) -> Result<
 
 async fn show(id: &str, server: &ServerArgs) -> Result<(), Failure> {
     let message = AdminClient::new(server)?.get(&["queue", id], &[]).await?;
-    print(&one(&message, server.output))
+    print(&one(&message, server.output, table::shown))
 }
 
 async fn stats(server: &ServerArgs) -> Result<(), Failure> {
     let stats = AdminClient::new(server)?.get(&["queue", "stats"], &[]).await?;
     match server.output {
         Output::Json => print(&format!("{stats}\n")),
-        Output::Table => print(&table::stats(&stats)),
+        Output::Table => print(&table::stats(&stats, Timestamp::now())),
     }
 }
 
@@ -123,14 +124,20 @@ async fn change(
             "{}\n",
             json!({"action": action, "dry_run": dry_run, "touched": touched})
         )),
-        Output::Table => print(&format!("{} {would}{done}\n", table::messages(touched))),
+        Output::Table => {
+            print(&format!("{} {would}{done}\n", table::messages(touched)))?;
+            if touched < selection.ids.len() as u64 {
+                remark("the others are not in the queue any more, do not match, or are just being delivered");
+            }
+            Ok(())
+        }
     }
 }
 
-fn one(message: &Json, output: Output) -> String {
+fn one(message: &Json, output: Output, table: fn(&Json, Timestamp) -> String) -> String {
     match output {
         Output::Json => format!("{message}\n"),
-        Output::Table => table::message(message),
+        Output::Table => table(message, Timestamp::now()),
     }
 }
 

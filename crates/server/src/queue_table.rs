@@ -1,57 +1,117 @@
-//! The queue as people read it: a line a message, a line below for each recipient.
+//! The queue as people read it.
 
 use crate::output::clean;
+use jiff::Timestamp;
 use serde_json::Value as Json;
 use std::fmt::Write;
 
-/// A message: id, size, arrival, sender; then its recipients.
-pub(crate) fn message(message: &Json) -> String {
-    let text = |key: &str| clean(message[key].as_str().unwrap_or("-"));
-    let sender = match message["sender"].as_str() {
-        Some("") => "<>".into(),
-        _ => text("sender"),
-    };
+/// States in the order of a recipient's life; others that an answer has come after them.
+const STATES: [&str; 8] = [
+    "queued",
+    "leased",
+    "deferred",
+    "held",
+    "quarantined",
+    "delivered",
+    "bounced",
+    "expired",
+];
+
+/// A message in a list: id, age, size, sender; below it a line for each recipient.
+pub(crate) fn listed(message: &Json, now: Timestamp) -> String {
     let size = message["size"].as_u64().unwrap_or(0);
-    let mut lines = format!("{}  {size:>9}  {}  {sender}\n", text("id"), text("received_at"));
-    for recipient in message["recipients"].as_array().into_iter().flatten() {
+    let age = time(&message["received_at"]).map_or("-".into(), |at| span(at, now));
+    let mut lines = format!(
+        "{}  {age:>7}  {size:>9}  {}\n",
+        text(message, "id"),
+        sender(message)
+    );
+    for recipient in recipients(message) {
+        let reason = match text(recipient, "last_result").as_str() {
+            "-" | "" => String::new(),
+            result => format!(": {result}"),
+        };
         // Writing to a String does not fail.
-        let _ = writeln!(lines, "    {}", self::recipient(recipient));
+        let _ = writeln!(
+            lines,
+            "    {}  {}{reason}",
+            text(recipient, "address"),
+            condition(recipient, now)
+        );
     }
     lines
 }
 
-fn recipient(recipient: &Json) -> String {
-    let text = |key: &str| clean(recipient[key].as_str().unwrap_or("-"));
-    let attempts = recipient["attempts"].as_u64().unwrap_or(0);
-    let due = match recipient["state"].as_str() {
-        Some("deferred" | "queued") => format!(", due {}", text("due")),
-        Some("leased") => ", being delivered".into(),
+/// A message by itself: everything about it, and each recipient with state, attempts, next attempt and last result.
+pub(crate) fn shown(message: &Json, now: Timestamp) -> String {
+    let mut lines = format!(
+        "id        {}\nsender    {}\nreceived  {} ({} ago), from {}\nsize      {} octets\n",
+        text(message, "id"),
+        sender(message),
+        text(message, "received_at"),
+        time(&message["received_at"]).map_or("-".into(), |at| span(at, now)),
+        text(message, "origin"),
+        message["size"].as_u64().unwrap_or(0),
+    );
+    for recipient in recipients(message) {
+        let _ = writeln!(
+            lines,
+            "to        {}\n          {}\n          last result: {}",
+            text(recipient, "address"),
+            condition(recipient, now),
+            text(recipient, "last_result"),
+        );
+    }
+    lines
+}
+
+/// `deferred, 2 attempts, next in 4m12s (2025-01-01T00:05:00Z)`.
+fn condition(recipient: &Json, now: Timestamp) -> String {
+    let attempts = match recipient["attempts"].as_u64().unwrap_or(0) {
+        0 => "no attempt yet".into(),
+        1 => "1 attempt".into(),
+        many => format!("{many} attempts"),
+    };
+    let state = text(recipient, "state");
+    let next = match (state.as_str(), time(&recipient["due"])) {
+        ("queued" | "deferred", Some(due)) if due <= now => ", next now".into(),
+        ("queued" | "deferred", Some(due)) => {
+            format!(", next in {} ({due:.0})", span(now, due))
+        }
+        ("leased", _) => ", being delivered".into(),
         _ => String::new(),
     };
-    let result = match recipient["last_result"].as_str() {
-        Some(result) if !result.is_empty() => format!(": {}", clean(result)),
-        _ => String::new(),
-    };
-    format!(
-        "{}  {}, attempts {attempts}{due}{result}",
-        text("address"),
-        text("state")
-    )
+    format!("{state}, {attempts}{next}")
 }
 
 /// Figures, a line each.
-pub(crate) fn stats(stats: &Json) -> String {
+pub(crate) fn stats(stats: &Json, now: Timestamp) -> String {
     let number = |value: &Json| value.as_u64().unwrap_or(0);
-    let oldest = clean(stats["oldest_due"].as_str().unwrap_or("-"));
+    let oldest = match time(&stats["oldest_due"]) {
+        None => "nothing is due".into(),
+        Some(due) if due > now => format!("in {}", span(now, due)),
+        Some(due) => format!("{} ago", span(due, now)),
+    };
     let mut lines = format!(
-        "messages     {}\noctets       {}\n",
+        "messages     {}\noctets       {}\noldest due   {oldest}\nrecipients\n",
         number(&stats["messages"]),
-        number(&stats["bytes"])
+        number(&stats["bytes"]),
     );
-    for (state, count) in stats["recipients"].as_object().into_iter().flatten() {
-        let _ = writeln!(lines, "{:<12} {}", clean(state), number(count));
+    let mut states: Vec<(&str, u64)> = stats["recipients"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(state, count)| (state.as_str(), number(count)))
+        .collect();
+    states.sort_by_key(|(state, _)| {
+        STATES
+            .iter()
+            .position(|known| known == state)
+            .unwrap_or(STATES.len())
+    });
+    for (state, count) in states {
+        let _ = writeln!(lines, "  {:<11} {count}", clean(state));
     }
-    let _ = writeln!(lines, "oldest due   {oldest}");
     lines
 }
 
@@ -60,33 +120,103 @@ pub(crate) fn messages(count: u64) -> String {
     format!("{count} message{}", if count == 1 { "" } else { "s" })
 }
 
+fn text(object: &Json, key: &str) -> String {
+    clean(object[key].as_str().unwrap_or("-"))
+}
+
+fn sender(message: &Json) -> String {
+    format!("<{}>", text(message, "sender"))
+}
+
+fn recipients(message: &Json) -> impl Iterator<Item = &Json> {
+    message["recipients"].as_array().into_iter().flatten()
+}
+
+fn time(value: &Json) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// The time between, in its two largest units: `12s`, `4m12s`, `3h05m`, `2d07h`.
+fn span(from: Timestamp, until: Timestamp) -> String {
+    let seconds = until.as_second().saturating_sub(from.as_second()).max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, ..) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn a_message_and_its_recipients() {
-        let shown = message(&json!({
+    fn now() -> Timestamp {
+        "2025-01-01T00:01:40Z".parse().unwrap()
+    }
+
+    fn example() -> Json {
+        json!({
             "id": "01J", "received_at": "2025-01-01T00:00:00Z", "sender": "", "size": 5120, "origin": "x",
             "recipients": [
-                {"address": "b@y.test", "state": "deferred", "attempts": 2, "due": "2025-01-01T00:05:00Z",
+                {"address": "b@y.test", "state": "deferred", "attempts": 2, "due": "2025-01-01T00:05:00.12Z",
                  "last_result": "451 no\u{1b}[2J room"},
                 {"address": "c@y.test", "state": "leased", "attempts": 0, "due": "x", "last_result": null},
             ],
-        }));
+        })
+    }
+
+    #[test]
+    fn a_list_has_ages_and_reasons() {
+        assert_eq!(
+            listed(&example(), now()),
+            "01J    1m40s       5120  <>\n    \
+             b@y.test  deferred, 2 attempts, next in 3m20s (2025-01-01T00:05:00Z): 451 no?[2J room\n    \
+             c@y.test  leased, no attempt yet, being delivered\n"
+        );
+    }
+
+    #[test]
+    fn a_message_by_itself_says_everything() {
+        assert_eq!(
+            shown(&example(), now()),
+            "id        01J\nsender    <>\nreceived  2025-01-01T00:00:00Z (1m40s ago), from x\n\
+             size      5120 octets\n\
+             to        b@y.test\n          deferred, 2 attempts, next in 3m20s (2025-01-01T00:05:00Z)\n          \
+             last result: 451 no?[2J room\n\
+             to        c@y.test\n          leased, no attempt yet, being delivered\n          last result: -\n"
+        );
+    }
+
+    #[test]
+    fn states_come_in_the_order_of_life() {
+        let shown = stats(
+            &json!({"messages": 2, "bytes": 9, "oldest_due": "2025-01-01T00:01:30Z",
+                "recipients": {"bounced": 0, "deferred": 1, "new": 7, "queued": 3}}),
+            now(),
+        );
         assert_eq!(
             shown,
-            "01J       5120  2025-01-01T00:00:00Z  <>\n    \
-             b@y.test  deferred, attempts 2, due 2025-01-01T00:05:00Z: 451 no?[2J room\n    \
-             c@y.test  leased, attempts 0, being delivered\n"
+            "messages     2\noctets       9\noldest due   10s ago\nrecipients\n  \
+             queued      3\n  deferred    1\n  bounced     0\n  new         7\n"
         );
+    }
+
+    #[test]
+    fn spans_have_two_units() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let spans = [5, 65, 3_900, 200_000].map(|seconds| span(at(0), at(seconds)));
+        assert_eq!(spans, ["5s", "1m05s", "1h05m", "2d07h"]);
+        assert_eq!(span(at(9), at(3)), "0s");
     }
 
     #[test]
     fn an_answer_of_another_shape_is_no_panic() {
         for answer in [json!(null), json!([]), json!({"recipients": [1]}), json!("text")] {
-            assert!(!message(&answer).is_empty() && !stats(&answer).is_empty());
+            assert!(!listed(&answer, now()).is_empty());
+            assert!(!shown(&answer, now()).is_empty() && !stats(&answer, now()).is_empty());
         }
     }
 }

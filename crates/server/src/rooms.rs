@@ -153,7 +153,7 @@ impl House {
     /// Whether the listeners are open, for readiness.
     fn check_listeners(&self) -> Check {
         let result = match self.reception() {
-            None => Err("not open yet".to_owned()),
+            None => Err("not open yet: they open when the store is recovered".to_owned()),
             Some(reception) => reception.alive(),
         };
         Check {
@@ -171,18 +171,33 @@ impl House {
             detail,
         };
         let Some(queue) = self.queue.get() else {
-            return failed("recovering".into());
+            return failed(format!(
+                "the store is being opened and recovered, for {} s now; a long queue takes a while",
+                self.started.elapsed().as_secs()
+            ));
         };
         match tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
-            Err(_) => failed("the store does not answer".into()),
+            Err(_) => failed(format!(
+                "the store does not answer within {} s: is its disk slow or stuck?",
+                STORE_PATIENCE.as_secs()
+            )),
             Ok(Err(error)) => failed(error.to_string()),
-            Ok(Ok(_)) if !queue.spool().has_room(0) => failed("the disk is nearly full".into()),
+            Ok(Ok(_)) if !queue.spool().has_room(0) => failed(self.nearly_full(queue.spool().free_bytes())),
             Ok(Ok(_)) => Check {
                 name: "storage",
                 ok: true,
                 detail: String::new(),
             },
         }
+    }
+
+    fn nearly_full(&self, free: u64) -> String {
+        let storage = &self.config.load().storage;
+        format!(
+            "the disk of {} is nearly full: {free} octets are free, storage.min_free is {}; MAIL gets 452, delivery goes on",
+            storage.path.display(),
+            storage.min_free
+        )
     }
 
     fn check_draining(&self) -> Check {

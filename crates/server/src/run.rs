@@ -21,6 +21,8 @@ use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Queue, StoreError};
 use smtp_receive::Reception;
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +86,7 @@ async fn open_http(house: &Arc<House>) -> Result<RunningHttp, Failure> {
     let settings = http_settings(&house.config.load());
     let server = smtp_http::bind(settings, house.observer.clone())
         .await
-        .map_err(|e| Failure::new(Exit::Unavailable, e))?;
+        .map_err(|e| cannot_listen(&e, e.source.kind(), "http.port, metrics.port"))?;
     house.http_opened(&server);
     let (stop, stopped) = oneshot::channel();
     let rooms = house.clone();
@@ -92,6 +94,25 @@ async fn open_http(house: &Arc<House>) -> Result<RunningHttp, Failure> {
         let _ = stopped.await;
     }));
     Ok(RunningHttp { stop, task })
+}
+
+/// An address that cannot be had, and what to do about it.
+fn cannot_listen(error: &dyn Display, kind: ErrorKind, keys: &str) -> Failure {
+    let hint = match kind {
+        ErrorKind::AddrInUse => {
+            format!(
+                "\nAnother process has it, perhaps another smtp-server: stop that, or set another port ({keys})."
+            )
+        }
+        ErrorKind::PermissionDenied => format!(
+            "\nPorts below 1024 need CAP_NET_BIND_SERVICE: give it that, or set another port ({keys}) and map it from outside."
+        ),
+        ErrorKind::AddrNotAvailable => {
+            "\nThis machine does not have that address: see server.host and http.host.".into()
+        }
+        _ => String::new(),
+    };
+    Failure::new(Exit::Unavailable, format_args!("{error}{hint}"))
 }
 
 fn http_settings(config: &Config) -> Settings {
@@ -186,7 +207,7 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
 
 /// The SMTP listeners come last: from the first connection on, everything behind them works.
 async fn start_reception(house: &Arc<House>, queue: &Queue) -> Result<(), Failure> {
-    let unavailable = |e: std::io::Error| Failure::new(Exit::Unavailable, e);
+    let unavailable = |e: std::io::Error| cannot_listen(&e, e.kind(), "server.port");
     let reception = Reception::bind(house.config.clone(), queue.clone(), house.observer.clone());
     let reception = Arc::new(reception.map_err(unavailable)?);
     reception.start().map_err(unavailable)?;

@@ -2,6 +2,7 @@
 
 use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
+use crate::output::warn;
 use smtp_config::{Config, ConfigErrors, DEFAULT_FILE, Flag, Loaded, Sources};
 use std::collections::BTreeMap;
 
@@ -58,7 +59,13 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Failure> {
 
 /// How a wrong configuration ends the process.
 pub(crate) fn wrong(errors: ConfigErrors) -> Failure {
-    Failure::new(Exit::Config, format_args!("the configuration is wrong\n{errors}"))
+    warn(&errors.warnings);
+    Failure::new(
+        Exit::Config,
+        format_args!(
+            "the configuration is wrong (`smtp-server check` reads it without starting anything)\n{errors}"
+        ),
+    )
 }
 
 /// The variables of the process; one that is not UTF-8 cannot be a setting and is shown as well as it can be.

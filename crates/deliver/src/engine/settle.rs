@@ -37,6 +37,9 @@ pub(super) struct Attempted<'a> {
     pub(super) pause: Duration,
 }
 
+/// The relay of an attempt that met no server; Postfix's word.
+const NOWHERE: &str = "none";
+
 /// What a success means to a sender who asked to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Success {
@@ -52,7 +55,7 @@ impl<'a> Attempted<'a> {
     /// An attempt that met no server.
     pub(super) fn nowhere(started: Instant) -> Self {
         Attempted {
-            relay: "none",
+            relay: NOWHERE,
             remote: None,
             tls: None,
             uses: 1,
@@ -122,7 +125,10 @@ impl Engine {
             results.push(RecipientResult {
                 attempt: job.attempt(claimed),
                 outcome: fate.outcome,
-                text: format!("{}: {text}", attempted.relay),
+                text: match attempted.relay {
+                    NOWHERE => text.to_string(),
+                    relay => format!("{relay}: {text}"),
+                },
             });
         }
         let reports = if mentions.is_empty() {
