@@ -49,8 +49,11 @@ async fn a_drain_ends_at_its_limit() {
 async fn a_panic_gives_its_slot_back() {
     let stage = Stage::start(config());
     let shared = stage.reception.shared.clone();
-    let slot = shared.take_slot(1).unwrap();
-    assert!(shared.take_slot(1).is_none());
+    let mut config = config();
+    config.server.max_connections = 1;
+    let client = "192.0.2.1".parse().unwrap();
+    let slot = shared.take_slot(&config, client).unwrap();
+    assert!(shared.take_slot(&config, client).is_err());
     let policy = shared.policy();
     let visit = visit::Visit::new(shared.clone(), policy, slot, "192.0.2.1:25".parse().unwrap());
     assert_eq!(shared.observer.active_connections(), 1);

@@ -58,7 +58,12 @@ impl<T> Session<T> {
     pub(super) fn write(&mut self, verb: Verb, reply: &Reply) {
         reply.write(&mut self.output);
         self.due.answered = Some((verb, reply.code));
-        let leads_on = matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat) && reply.code < 400;
+        // A client may have sent many chunks before it could know that they are not wanted.
+        let leads_on = match verb {
+            Verb::Bdat => true,
+            Verb::Mail | Verb::Rcpt | Verb::Data => reply.code < 400,
+            _ => false,
+        };
         self.fruitless = self.fruitless.saturating_add(u32::from(!leads_on));
     }
 
