@@ -17,7 +17,7 @@ pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
         _ if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full(error.to_string()),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Damaged(format!(
             "the spool's database is damaged ({error}): stop the server, keep a copy of its folder, then restore \
-             a backup or recover it with `sqlite3 smtp.db .recover`"
+             a backup or save what can be read as docs/operations.md says"
         )),
         _ => StoreError::Unavailable(error.to_string()),
     }
