@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod next_hop;
 mod postfix;
+mod profiles;
 mod queue_commands;
 mod reports;
 mod resolving;
