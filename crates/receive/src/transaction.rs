@@ -87,7 +87,11 @@ impl Transaction {
         protocol(extended, self.params.smtputf8)
     }
 
+    /// An address that is named twice gets one copy, on the terms of the first time.
     pub(crate) fn add_recipient(&mut self, address: Address, params: RcptParams) {
+        if self.recipients.iter().any(|known| known.address == address) {
+            return;
+        }
         self.recipients.push(NewRecipient {
             address,
             notify: params.notify,
