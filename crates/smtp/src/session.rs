@@ -10,16 +10,18 @@
 //! commands (and one more at the end of content), however the input was split; after the reply that
 //! [`Step::Close`] follows nothing more is read.
 //!
-//! Where to look: `line` cuts lines, `commands` decides on commands without a mail, `mail` on MAIL,
-//! RCPT, DATA and BDAT, `content` reads messages, `answers` writes, counts and delays replies,
+//! Where to look: `line` cuts lines, `commands` decides on commands without a mail, `auth` on STARTTLS and
+//! AUTH, `mail` on MAIL, RCPT, DATA and BDAT, `content` reads messages, `answers` writes, counts and delays replies,
 //! `replies` holds our own ones, and `state` is all a session can be in.
 //!
 //! `T` is the caller's own transaction: the envelope and the place where the
 //! body goes. MAIL creates it, the session owns it, and every way out (the
-//! final reply, RSET, EHLO, an error, a disconnect) takes it by value or drops it:
-//! nothing of one mail can leak into the next.
+//! final reply, RSET, EHLO, STARTTLS, an error, a disconnect) takes it by value or drops it:
+//! nothing of one mail can leak into the next. STARTTLS ends the session itself: under TLS another one
+//! begins ([`Session::secured`]), and nothing can leak into that.
 
 mod answers;
+mod auth;
 mod commands;
 mod content;
 mod line;
@@ -33,7 +35,9 @@ use crate::address::Address;
 use crate::body::BodyInfo;
 use crate::params::{MailParams, RcptParams};
 use crate::reply::Reply;
+use crate::secret::Secret;
 use answers::Due;
+pub use auth::AuthAnswer;
 use bytes::{Bytes, BytesMut};
 use line::Lines;
 use state::{Event, Peer, State};
@@ -57,6 +61,37 @@ pub struct Settings {
     /// the greeting; after EHLO, HELO, DATA) ends the session (554 5.5.0). If not it is only
     /// reported as a [`Note`].
     pub refuse_unauthorized_pipelining: bool,
+    /// Whether the connection is under TLS, or can be.
+    pub tls: Tls,
+    /// What AUTH can be used for on this connection now.
+    pub auth: AuthOffer,
+    /// Whether MAIL needs AUTH before it (submission, RFC 6409 4.3): 530 5.7.0.
+    pub auth_required: bool,
+}
+
+/// TLS on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// There is none to be had: STARTTLS is answered 502.
+    #[default]
+    Absent,
+    /// In clear so far; STARTTLS is advertised.
+    Offered,
+    /// It is up, by STARTTLS or from the start: STARTTLS is answered 503.
+    Active,
+}
+
+/// AUTH on a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AuthOffer {
+    /// There is none: AUTH is answered 502.
+    #[default]
+    Absent,
+    /// There will be under TLS: AUTH is not advertised, and answered 538.
+    UnderTls,
+    /// These SASL mechanisms (RFC 4422 3.1: up to 20 capital letters, digits, `-` and `_`), at least
+    /// one, best first: the order in which EHLO shows them.
+    Mechanisms(Vec<&'static str>),
 }
 
 /// What the caller has to do next.
@@ -117,6 +152,22 @@ pub enum Step<'a, T> {
         /// The reply it got.
         reply: Reply,
     },
+    /// STARTTLS was accepted, any mail is gone. Write the output, throw away what was read but not used, do the
+    /// handshake, and go on with a new session ([`Session::secured`]). This one only says [`Step::Close`] now.
+    StartTls,
+    /// AUTH: answer with [`Session::answer_auth`].
+    Auth {
+        /// One of the mechanisms offered, as [`AuthOffer::Mechanisms`] writes it.
+        mechanism: &'static str,
+        /// What the client says without being asked; `Some` of no octets when it says so (`=`).
+        initial: Option<Secret>,
+    },
+    /// The response to a challenge: answer with [`Session::answer_auth`].
+    AuthResponse(Secret),
+    /// The exchange is over without a decision (the client cancelled it, or sent what is no
+    /// response); the reply is written. Nothing to answer: drop what belongs to it. An exchange can end with
+    /// [`Step::Close`] too.
+    AuthCancelled,
     /// Something a log should know. Nothing to answer.
     Note(Note),
     /// A reply was written for a command that asked for no decision, or a decision was answered:
@@ -164,6 +215,7 @@ pub struct Session<T> {
     /// Commands since then that brought no message further.
     fruitless: u32,
     due: Due,
+    authenticated: bool,
     /// The reply that ends the session once no mail is in progress.
     stop: Option<Box<Reply>>,
 }
@@ -180,7 +232,17 @@ impl<T> Session<T> {
             errors: 0,
             fruitless: 0,
             due: Due::default(),
+            authenticated: false,
             stop: None,
+        }
+    }
+
+    /// The session that follows STARTTLS, when the handshake is done: without a greeting, and with
+    /// nothing of what was said before it (RFC 3207 4.2). `settings` are those under TLS.
+    pub fn secured(settings: Arc<Settings>) -> Self {
+        Session {
+            state: State::Idle,
+            ..Session::new(settings)
         }
     }
 
@@ -203,7 +265,7 @@ impl<T> Session<T> {
 
     /// Goes on with what is in `input`, taking from it what is used.
     ///
-    /// A decision that was asked for and not answered becomes 451.
+    /// A decision that was asked for and not answered becomes 451, for AUTH 454.
     pub fn step<'a>(&'a mut self, input: &mut BytesMut) -> Step<'a, T> {
         let event = loop {
             if let Some(event) = self.due() {
@@ -220,14 +282,19 @@ impl<T> Session<T> {
     fn advance(&mut self, input: &mut BytesMut) -> Option<Event<T>> {
         match self.state {
             State::Fresh => self.before_greeting(input),
-            State::Idle | State::Envelope(_) | State::Chunks { .. } => self.command(input),
+            State::Idle | State::Envelope(_) | State::Chunks { .. } | State::Challenged => self.line(input),
             State::Data { .. } | State::Chunk { .. } | State::Drain { .. } | State::Complete { .. } => {
                 self.read_content(input)
             }
-            State::AwaitMail(_) | State::AwaitRcpt(_) | State::AwaitData(..) | State::AwaitMessage(_) => {
+            State::AwaitMail(_)
+            | State::AwaitRcpt(_)
+            | State::AwaitData(..)
+            | State::AwaitMessage(_)
+            | State::AwaitAuth => {
                 self.answer_missing();
                 None
             }
+            State::StartTls => Some(self.leave_for_tls(input)),
             State::Closed => {
                 input.clear();
                 Some(Event::Close)
@@ -265,6 +332,10 @@ impl<T> Session<T> {
             },
             Event::Message { transaction, info } => Step::Message { transaction, info },
             Event::Refused { transaction, reply } => Step::Refused { transaction, reply },
+            Event::StartTls => Step::StartTls,
+            Event::Auth { mechanism, initial } => Step::Auth { mechanism, initial },
+            Event::AuthResponse(response) => Step::AuthResponse(response),
+            Event::AuthCancelled => Step::AuthCancelled,
             Event::Note(note) => Step::Note(note),
             Event::Answered { verb, code } => Step::Answered {
                 verb: verb.name(),
@@ -280,7 +351,12 @@ impl<T> Session<T> {
         &mut self.output
     }
 
-    /// Whether the session is between commands with no transaction open: where a
+    /// Whether the client proved who it is: an exchange was answered with [`AuthAnswer::Accepted`].
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Whether the session is between commands with no transaction open and no AUTH under way: where a
     /// shutdown may end it at once.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Fresh | State::Idle | State::Closed)
@@ -296,7 +372,8 @@ impl<T> Session<T> {
 
     /// Ends the session with `reply` (421) in place of the answer to the next
     /// command, or now when it is idle (write the output after this call). A transaction in
-    /// progress may finish: its commands are answered as usual, and `reply` follows its end.
+    /// progress may finish: its commands are answered as usual, and `reply` follows its end. An AUTH
+    /// exchange may not: `reply` is the next answer in it. STARTTLS is answered with it, too.
     pub fn shutdown(&mut self, reply: Reply) {
         self.stop = Some(Box::new(reply));
         self.stop_if_idle();

@@ -4,7 +4,7 @@
 //! the sender `nodata`, and messages that hold `REJECT`.
 
 use crate::body::BodyInfo;
-use crate::session::{Note, Session, Settings, Step};
+use crate::session::{AuthOffer, Note, Session, Settings, Step, Tls};
 use crate::{Address, BodyType, Enhanced, Reply};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -17,6 +17,9 @@ pub(super) fn settings() -> Settings {
         max_recipients: 3,
         max_line_length: 998,
         refuse_unauthorized_pipelining: false,
+        tls: Tls::Absent,
+        auth: AuthOffer::Absent,
+        auth_required: false,
     }
 }
 
@@ -160,6 +163,7 @@ impl Driver {
                 });
             }
             Step::Refused { reply, .. } => record.refused.push(reply.code),
+            Step::StartTls | Step::Auth { .. } | Step::AuthResponse(_) | Step::AuthCancelled => {}
             Step::Note(note) => record.notes.push(note),
             Step::Answered { verb, code } => record.answered.push((verb, code)),
             Step::Delay(time) => record.delays.push(time.as_secs()),
