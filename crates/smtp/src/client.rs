@@ -13,16 +13,18 @@ mod capabilities;
 mod envelope;
 mod phase;
 mod reactions;
+mod step;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
 pub use capabilities::Capabilities;
 pub use phase::Phase;
+pub use step::{ClientError, ClientStep};
 
 use crate::address::Address;
 use crate::params::{MailParams, RcptParams};
-use crate::reply::{Enhanced, Reply, ReplyError, ReplyReader};
+use crate::reply::{Enhanced, Reply, ReplyReader};
 use auth::Auth;
 use bytes::BytesMut;
 use phase::Due;
@@ -56,68 +58,6 @@ pub struct Outgoing {
 pub struct Outcome {
     /// One for each recipient: the reply that decided, and at which phase.
     pub recipients: Vec<(Phase, Reply)>,
-}
-
-/// What the caller has to do next.
-#[derive(Debug)]
-pub enum ClientStep {
-    /// Write the output, then read more; wait as long as [`Client::phase`] says.
-    Read,
-    /// The server answered EHLO (or HELO): [`Client::begin`] may be called, or
-    /// [`Client::start_tls`], or [`Client::authenticate`].
-    Ready,
-    /// The server agreed to STARTTLS: wrap the stream, then call [`Client::tls_started`].
-    StartTls,
-    /// The server refused STARTTLS: [`Client::begin`] may be called, to go on in clear.
-    TlsRefused(Reply),
-    /// The server wants a response to these octets in the exchange of AUTH: call [`Client::auth_respond`] or
-    /// [`Client::auth_cancel`].
-    AuthChallenge(Vec<u8>),
-    /// The server accepted AUTH: [`Client::begin`] may be called.
-    Authenticated,
-    /// The server refused AUTH, or the exchange was cancelled: [`Client::begin`] may be called, or
-    /// [`Client::authenticate`] again.
-    AuthRefused(Reply),
-    /// Write the output, then the content (stuffed for DATA, as it is for BDAT), then call [`Client::content_sent`].
-    SendContent {
-        /// By BDAT: the chunk's command is in the output, the content follows unstuffed.
-        chunked: bool,
-    },
-    /// The transaction is over; [`Client::begin`] may be called again if [`Client::is_usable`].
-    Finished(Outcome),
-    /// The server refused us at the greeting or at EHLO, or said 421 outside of a transaction: close.
-    Refused {
-        /// Where.
-        phase: Phase,
-        /// What it said.
-        reply: Reply,
-    },
-    /// QUIT was answered, or the conversation had ended before: close.
-    Closed,
-}
-
-/// The server broke the protocol; the connection cannot be used any longer. What became of the
-/// recipients tells [`Client::abort`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientError {
-    /// Not a reply.
-    Malformed(String),
-    /// A reply line over [`crate::limits::REPLY_LINE`], or a reply of more than [`crate::limits::REPLY_LINES`] lines.
-    TooLong,
-    /// A reply where none was due (before our command, or together with STARTTLS's), or one that
-    /// makes no sense there (354 to MAIL, 250 to DATA, RSET refused).
-    Unexpected(Reply),
-    /// A challenge of AUTH that is not base64. The exchange was cancelled before this was said (RFC 4954 4).
-    Challenge,
-}
-
-impl From<ReplyError> for ClientError {
-    fn from(error: ReplyError) -> Self {
-        match error {
-            ReplyError::Malformed(line) => ClientError::Malformed(line),
-            ReplyError::TooLong => ClientError::TooLong,
-        }
-    }
 }
 
 /// Commands to be written. AUTH is among them: nothing of them is shown.

@@ -6,13 +6,14 @@
 //! is about to wait (for input, for a delay, or for a decision that takes long).
 //! `std::mem::take` of the output gives its memory back too: a session at rest then holds none.
 //!
-//! Promises: no panic whatever the octets; one reply for each command, in the order of the
-//! commands (and one more at the end of content), however the input was split; after the reply that
-//! [`Step::Close`] follows nothing more is read.
+//! Promises: no panic whatever the octets; one reply for each command and each response of AUTH, in their
+//! order (and one more at the end of content), however the input was split; after the reply that
+//! [`Step::Close`] or [`Step::StartTls`] follows nothing more is read.
 //!
 //! Where to look: `line` cuts lines, `commands` decides on commands without a mail, `auth` on STARTTLS and
-//! AUTH, `mail` on MAIL, RCPT, DATA and BDAT, `content` reads messages, `answers` writes, counts and delays replies,
-//! `replies` holds our own ones, and `state` is all a session can be in.
+//! AUTH, `mail` on MAIL, RCPT, DATA and BDAT, `content` reads messages, `answers` writes, counts and delays
+//! replies, `replies` holds our own ones, `settings` and `step` are what comes from the caller and what goes
+//! to it, and `state` is all a session can be in.
 //!
 //! `T` is the caller's own transaction: the envelope and the place where the
 //! body goes. MAIL creates it, the session owns it, and every way out (the
@@ -27,178 +28,22 @@ mod content;
 mod line;
 mod mail;
 mod replies;
+mod settings;
 mod state;
+mod step;
 #[cfg(test)]
 mod tests;
 
-use crate::address::Address;
-use crate::body::BodyInfo;
-use crate::params::{MailParams, RcptParams};
-use crate::reply::Reply;
-use crate::secret::Secret;
-use answers::Due;
 pub use auth::AuthAnswer;
-use bytes::{Bytes, BytesMut};
+pub use settings::{AuthOffer, Settings, Tls};
+pub use step::{Note, Step};
+
+use crate::reply::Reply;
+use answers::Due;
+use bytes::BytesMut;
 use line::Lines;
 use state::{Event, Peer, State};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What the session advertises and enforces.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Our name in the greeting and in EHLO's reply.
-    pub hostname: String,
-    /// Text of the greeting after the name.
-    pub banner: String,
-    /// Largest message in octets (SIZE).
-    pub max_message_size: u64,
-    /// Most recipients of one transaction; also advertised by LIMITS (RFC 9422).
-    pub max_recipients: usize,
-    /// Longest text line in octets without its CRLF.
-    pub max_line_length: usize,
-    /// Whether input that arrives where a client has to wait for our reply (before
-    /// the greeting; after EHLO, HELO, DATA) ends the session (554 5.5.0). If not it is only
-    /// reported as a [`Note`].
-    pub refuse_unauthorized_pipelining: bool,
-    /// Whether the connection is under TLS, or can be.
-    pub tls: Tls,
-    /// What AUTH can be used for on this connection now.
-    pub auth: AuthOffer,
-    /// Whether MAIL needs AUTH before it (submission, RFC 6409 4.3): 530 5.7.0.
-    pub auth_required: bool,
-}
-
-/// TLS on a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tls {
-    /// There is none to be had: STARTTLS is answered 502.
-    #[default]
-    Absent,
-    /// In clear so far; STARTTLS is advertised.
-    Offered,
-    /// It is up, by STARTTLS or from the start: STARTTLS is answered 503.
-    Active,
-}
-
-/// AUTH on a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AuthOffer {
-    /// There is none: AUTH is answered 502.
-    #[default]
-    Absent,
-    /// There will be under TLS: AUTH is not advertised, and answered 538.
-    UnderTls,
-    /// These SASL mechanisms (RFC 4422 3.1: up to 20 capital letters, digits, `-` and `_`), at least
-    /// one, best first: the order in which EHLO shows them.
-    Mechanisms(Vec<&'static str>),
-}
-
-/// What the caller has to do next.
-#[derive(Debug)]
-pub enum Step<'a, T> {
-    /// Write the output, then read more input.
-    Read,
-    /// The client named itself. Nothing to answer: the reply is written.
-    Hello {
-        /// The name it gave.
-        name: &'a str,
-        /// EHLO rather than HELO.
-        extended: bool,
-    },
-    /// MAIL: answer with [`Session::answer_mail`].
-    Mail {
-        /// Reverse path; `None` is the null path `<>`.
-        sender: Option<Address>,
-        /// Its parameters.
-        params: MailParams,
-    },
-    /// RCPT: answer with [`Session::answer_rcpt`].
-    Rcpt {
-        /// The transaction so far.
-        transaction: &'a mut T,
-        /// Forward path; a bare `Postmaster` has our hostname as its domain.
-        recipient: Address,
-        /// Its parameters.
-        params: RcptParams,
-    },
-    /// DATA or the first BDAT, with at least one recipient: answer with [`Session::answer_data`]. A
-    /// refusal ends the transaction (octets of a refused BDAT are drained).
-    Data {
-        /// The transaction.
-        transaction: &'a mut T,
-    },
-    /// Canonical content of the message, to be written away. Nothing to answer. After a write that
-    /// failed the caller keeps what it needs in `T` and goes on: the content is drained,
-    /// and [`Step::Message`] is where it says so.
-    Content {
-        /// The transaction.
-        transaction: &'a mut T,
-        /// A piece of it, at least one octet and often no more: gather small ones before writing.
-        chunk: Bytes,
-    },
-    /// The message is complete and within limits: answer with [`Session::answer_message`].
-    Message {
-        /// The transaction, which is over with this step.
-        transaction: T,
-        /// What was learnt of the content.
-        info: BodyInfo,
-    },
-    /// The message broke a limit; it was drained and refused, the reply is written.
-    /// For the log.
-    Refused {
-        /// The transaction, which is over.
-        transaction: T,
-        /// The reply it got.
-        reply: Reply,
-    },
-    /// STARTTLS was accepted, any mail is gone. Write the output, throw away what was read but not used, do the
-    /// handshake, and go on with a new session ([`Session::secured`]). This one only says [`Step::Close`] now.
-    StartTls,
-    /// AUTH: answer with [`Session::answer_auth`].
-    Auth {
-        /// One of the mechanisms offered, as [`AuthOffer::Mechanisms`] writes it.
-        mechanism: &'static str,
-        /// What the client says without being asked; `Some` of no octets when it says so (`=`).
-        initial: Option<Secret>,
-    },
-    /// The response to a challenge: answer with [`Session::answer_auth`].
-    AuthResponse(Secret),
-    /// The exchange is over without a decision (the client cancelled it, or sent what is no
-    /// response); the reply is written. Nothing to answer: drop what belongs to it. An exchange can end with
-    /// [`Step::Close`] too.
-    AuthCancelled,
-    /// Something a log should know. Nothing to answer.
-    Note(Note),
-    /// A reply was written for a command that asked for no decision, or a decision was answered:
-    /// for the counters. Nothing to answer.
-    Answered {
-        /// Verb in upper case; `other` for what is not a verb we know.
-        verb: &'static str,
-        /// Code of the reply.
-        code: u16,
-    },
-    /// Too many errors: write the output, wait, then call [`Session::step`] again, which writes
-    /// the reply that was held back.
-    Delay(Duration),
-    /// Write the output, then close the connection.
-    Close,
-}
-
-/// Something noticed in passing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// Input arrived where the client had to wait.
-    UnauthorizedPipelining,
-    /// The content held bare CR or LF; they were made into CRLF.
-    BareLineEnds,
-    /// A command line was too long.
-    LongCommandLine,
-    /// The peer speaks another protocol (HTTP, TLS); the session ends.
-    OtherProtocol,
-    /// Too many errors, or commands that led nowhere; the session ends.
-    TooManyErrors,
-}
 
 /// One session with a client.
 ///
