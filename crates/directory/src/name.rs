@@ -111,12 +111,16 @@ mod tests {
     #[test]
     fn accounts_are_found_in_any_case() {
         assert_eq!(account_key("Billing"), "billing");
-        assert_eq!(account_key("ANN@B\u{fc}cher.Example"), "ann@xn--bcher-kva.example");
+        assert_eq!(
+            account_key("ANN@B\u{fc}cher.Example"),
+            "ann@xn--bcher-kva.example"
+        );
     }
 
     #[test]
     fn a_subaddress_begins_at_the_first_separator() {
-        let mailbox = |local: &'static str, separator| without_subaddress(local, separator).map(Cow::into_owned);
+        let mailbox =
+            |local: &'static str, separator| without_subaddress(local, separator).map(Cow::into_owned);
         assert_eq!(mailbox("ann+a+b", "+").as_deref(), Some("ann"));
         assert_eq!(mailbox("\"a b+c\"", "+").as_deref(), Some("\"a b\""));
         assert_eq!(mailbox("\"a+b c\"", "+").as_deref(), Some("a"));

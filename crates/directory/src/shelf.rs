@@ -68,6 +68,9 @@ pub struct Contents {
     pub revision: u64,
     /// The records, in no order.
     pub records: Vec<Record>,
+    /// Random octets, drawn once when the shelf was made: SCRAM answers for names that nobody has with salts that are derived from
+    /// them, the same on every server and after every restart.
+    pub secret: [u8; 32],
 }
 
 /// Why a shelf could not do something.
