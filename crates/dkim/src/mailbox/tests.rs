@@ -91,7 +91,7 @@ fn what_readers_understand_differently_is_refused() {
         "A \\<a@x.test>",
         "[127.0.0.1] <a@x.test>",
         ": a@x.test;",
-        "team: other: a@x.test;;",
+        "team: other: a@x.test;",
         "team: a@x.test; b@y.test",
         "a@x.test) b@y.test",
         "a@x.test\\",
@@ -121,6 +121,7 @@ fn what_readers_understand_differently_is_refused() {
         "\"a\0\" <a@x.test>",
         "\"a\u{85}\" <a@x.test>",
         "A \u{1b}[2J <a@x.test>",
+        "A\u{85} <a@x.test>",
         "(\x07) a@x.test",
         "a@x.test\r\nb@y.test",
         "a@x.test\nb@y.test",
@@ -233,10 +234,8 @@ fn visible_ats(text: &str) -> usize {
 }
 
 proptest! {
-    #[test]
-    fn no_input_panics(value in proptest::collection::vec(any::<u8>(), 0..60)) {
-        let _ = mailboxes(&value);
-    }
+    // Few of them are taken.
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     /// Whatever is taken, each `@` that a reader could see is an address of the result, in its place.
     #[test]
@@ -251,6 +250,13 @@ proptest! {
                 rest = &rest[at.unwrap() + domain.len()..];
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics(value in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let _ = mailboxes(&value);
     }
 
     /// Lists made by the grammar are read as they were meant.
