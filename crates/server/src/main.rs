@@ -2,7 +2,7 @@
 //!
 //! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
-//! * [`rooms`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
+//! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
 //! * [`check`], [`config_command`] and [`queue_command`] are the other commands; [`admin_client`] talks to a running server.
 //! * [`exit`] is how each of them ends.
 
@@ -11,12 +11,12 @@ mod check;
 mod cli;
 mod config_command;
 mod exit;
+mod house;
 mod lifecycle;
 mod output;
 mod queue_command;
 mod queue_table;
 mod reload;
-mod rooms;
 mod run;
 mod sources;
 mod welcome;

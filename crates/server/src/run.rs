@@ -9,8 +9,8 @@
 
 use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
+use crate::house::House;
 use crate::lifecycle::{self, Request, Signals};
-use crate::rooms::House;
 use crate::sources;
 use crate::welcome;
 use smtp_config::{Config, Loaded, Sources};

@@ -358,6 +358,7 @@ async fn local_mail_goes_to_its_maildir_beside_the_rest() {
     let template = format!("maildir:{}", mail.path().join("{local}").display());
     let template = template.trim_start_matches("maildir:").to_owned();
     config.domains.push(Domain {
+        recipients: smtp_config::Recipients::Any,
         name: "here.test".into(),
         deliver: LocalDelivery::Maildir(template),
     });
