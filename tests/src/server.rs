@@ -310,7 +310,7 @@ pub fn refusal(setup: &Setup) -> (i32, String) {
 /// Runs the server to its end; standard output and error apart.
 pub fn ended(setup: &Setup) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = prepare(setup, folder.path());
+    let mut command = prepare(&in_time(setup), folder.path());
     command.stdin(Stdio::null()).output().expect("run the server")
 }
 
@@ -319,13 +319,21 @@ pub fn ended_in_one_file(setup: &Setup) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("both");
     let both = std::fs::File::create(&path).expect("file");
-    let mut command = prepare(setup, folder.path());
+    let mut command = prepare(&in_time(setup), folder.path());
     command
         .stdin(Stdio::null())
         .stdout(both.try_clone().expect("file"))
         .stderr(both);
     command.status().expect("run the server");
     read(&path)
+}
+
+/// One that stays, though it should end, is ended after half a minute: exit code 124.
+fn in_time(setup: &Setup) -> Setup {
+    let mut setup = setup.clone();
+    let limit = ["/usr/bin/timeout", "30"].map(String::from);
+    setup.under.splice(0..0, limit);
+    setup
 }
 
 fn prepare(setup: &Setup, folder: &Path) -> Command {
