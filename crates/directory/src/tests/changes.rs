@@ -99,7 +99,7 @@ async fn what_cannot_be_is_refused_with_what_to_do() {
     for (change, expected) in [
         (
             add_account("BOB", NewLogin::None),
-            "there is a account bob already",
+            "account bob exists already",
         ),
         (add_account("two words", NewLogin::None), "no blanks"),
         (add_account("a@b@c", NewLogin::None), "is no address"),
