@@ -20,6 +20,8 @@ mod mailbox;
 mod pem;
 mod record;
 mod signer;
+#[cfg(test)]
+mod verifier;
 
 pub use header::{Field, Header, HeaderError};
 pub use identity::{Identity, IdentityError};

@@ -118,16 +118,27 @@ fn element<'a>(tokens: &mut Tokens<'a>) -> Result<Element<'a>, MailboxError> {
 
 /// What follows a `<`.
 fn angle(tokens: &mut Tokens<'_>) -> Result<Address, MailboxError> {
-    let (local, at) = (tokens.next()?.kind, tokens.next()?);
-    let address = match (local, at.kind) {
-        (Kind::Word(local), Kind::Special('@')) if !at.apart => address(local, tokens)?,
-        (Kind::End, _) | (_, Kind::End) => return Err(MailboxError::Open),
+    let Kind::Word(local) = expected(tokens)?.kind else {
+        return Err(MailboxError::Syntax);
+    };
+    let address = match expected(tokens)? {
+        Token {
+            kind: Kind::Special('@'),
+            apart: false,
+        } => address(local, tokens)?,
         _ => return Err(MailboxError::Syntax),
     };
-    match tokens.next()?.kind {
+    match expected(tokens)?.kind {
         Kind::Special('>') => Ok(address),
-        Kind::End => Err(MailboxError::Open),
         _ => Err(MailboxError::Syntax),
+    }
+}
+
+/// The next token, where the end may not come.
+fn expected<'a>(tokens: &mut Tokens<'a>) -> Result<Token<'a>, MailboxError> {
+    match tokens.next()? {
+        Token { kind: Kind::End, .. } => Err(MailboxError::Open),
+        token => Ok(token),
     }
 }
 
