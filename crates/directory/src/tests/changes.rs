@@ -82,6 +82,43 @@ async fn changes_are_in_force_and_are_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn an_identity_that_was_given_up_can_be_given_to_another() {
+    let directory = open(SMALL).await;
+    let set = |name: &str, identities: &[&str]| Change::SetIdentities {
+        name: name.to_owned(),
+        identities: identities.iter().map(|text| text.parse().unwrap()).collect(),
+    };
+    let means = |identity: &str| {
+        let snapshot = directory.snapshot();
+        let found = snapshot.account_by_identity(&identity.parse().unwrap());
+        found.map(|account| account.name.to_string())
+    };
+    for name in ["one", "two"] {
+        apply(&directory, add_account(name, NewLogin::None)).await;
+    }
+    apply(&directory, set("one", &["oauth:s", "oauth:t"])).await;
+    assert!(
+        refusal(&directory, set("two", &["oauth:s"]))
+            .await
+            .contains("oauth:s")
+    );
+    apply(&directory, set("one", &["oauth:t"])).await;
+    assert_eq!(
+        (means("oauth:s"), means("oauth:t").as_deref()),
+        (None, Some("one"))
+    );
+    apply(
+        &directory,
+        Change::RemoveAccount {
+            name: "one".to_owned(),
+        },
+    )
+    .await;
+    apply(&directory, set("two", &["oauth:s", "oauth:t"])).await;
+    assert_eq!(means("oauth:t").as_deref(), Some("two"));
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_with_what_to_do() {
     let directory = open(SMALL).await;
     apply(&directory, add_account("bob", NewLogin::None)).await;
@@ -97,10 +134,7 @@ async fn what_cannot_be_is_refused_with_what_to_do() {
         recipients: Some(Recipients::Verify),
     };
     for (change, expected) in [
-        (
-            add_account("BOB", NewLogin::None),
-            "account bob exists already",
-        ),
+        (add_account("BOB", NewLogin::None), "account bob exists already"),
         (add_account("two words", NewLogin::None), "no blanks"),
         (add_account("a@b@c", NewLogin::None), "is no address"),
         (add_account("x", short), "at least 8 characters"),
