@@ -58,9 +58,12 @@ fn snapshot(aliases: &HashMap<String, Vec<String>>, postmaster: Option<String>) 
 }
 
 /// What any answer has to be.
+///
+/// With few aliases the bounds are never met, since each is expanded once: no answer may be `Trouble`.
 fn check(snapshot: &Snapshot, recipient: &Address) -> Result<(), TestCaseError> {
     let resolution = snapshot.recipient(recipient);
     let is_local = snapshot.domain(recipient.domain()).is_some();
+    prop_assert!(!matches!(resolution, Resolution::Trouble(_)), "{resolution:?}");
     prop_assert_eq!(resolution == Resolution::NotLocal, !is_local, "{:?}", &resolution);
     let local = recipient.local().split('+').next().unwrap_or_default();
     if is_local && matches!(local, "postmaster" | "abuse") {
@@ -70,7 +73,7 @@ fn check(snapshot: &Snapshot, recipient: &Address) -> Result<(), TestCaseError> 
                 .is_some();
         let caught = snapshot.alias(&format!("@{}", recipient.domain())).is_some();
         prop_assert!(
-            exact || caught || matches!(resolution, Resolution::Local(_) | Resolution::Trouble(_)),
+            exact || caught || matches!(resolution, Resolution::Local(_)),
             "refused: {resolution:?}"
         );
     }
@@ -97,7 +100,7 @@ proptest! {
 
     #[test]
     fn every_recipient_has_an_answer(
-        aliases in prop::collection::vec(an_alias(), 0..12),
+        aliases in prop::collection::vec(an_alias(), 0..9),
         postmaster in prop::option::of(an_address()),
         recipients in prop::collection::vec(an_address(), 1..20),
     ) {

@@ -204,6 +204,7 @@ async fn loops_end() {
             alias("a@any.example", "b@any.example"),
             alias("b@any.example", "a@any.example"),
             alias("x@verify.example", "x@verify.example"),
+            alias("into@known.example", "a@any.example"),
         ],
         ..Contents::default()
     };
@@ -211,6 +212,7 @@ async fn loops_end() {
     assert_eq!(resolved(&directory, "a@known.example"), "unknown");
     assert_eq!(resolved(&directory, "a@any.example"), "local a@any.example");
     assert_eq!(resolved(&directory, "x@verify.example"), "local x@verify.example");
+    assert_eq!(resolved(&directory, "into@known.example"), "local a@any.example");
 }
 
 #[tokio::test]
