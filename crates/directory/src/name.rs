@@ -68,6 +68,7 @@ pub(crate) fn without_subaddress<'a>(local: &'a str, separator: &str) -> Option<
     let (mailbox, _) = local.split_once(separator)?;
     match mailbox.strip_prefix('"') {
         None if mailbox.is_empty() => None,
+        Some("") => None,
         None => Some(Cow::Borrowed(mailbox)),
         Some(_) => {
             let address = Address::parse(&format!("{mailbox}\"@x")).ok()?;
