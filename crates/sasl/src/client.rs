@@ -4,6 +4,9 @@
 //! goes to [`Client::respond`]; when the server says that it is done, [`Client::succeeded`] says whether it
 //! has shown what it owes us. Calls in another order are errors.
 
+#[cfg(test)]
+mod tests;
+
 use crate::scram::client::{Binding, First, Signature};
 use crate::{Channel, Failure, MAX_MESSAGE, Mechanism, Secret, bearer, plain, scram};
 use zeroize::Zeroizing;
@@ -108,11 +111,11 @@ impl Client {
     /// # Errors
     /// What is wrong with the challenge. The exchange is over then; cancel it with `*`.
     pub fn respond(&mut self, challenge: &[u8]) -> Result<Message, ClientFailure> {
+        let state = std::mem::replace(&mut self.state, State::Failed);
         let challenge = match std::str::from_utf8(challenge) {
             Ok(text) if challenge.len() <= MAX_MESSAGE => text,
             _ => return Err(ClientFailure::Malformed),
         };
-        let state = std::mem::replace(&mut self.state, State::Failed);
         let (message, next) = state.respond(challenge)?;
         self.state = next;
         Ok(message)

@@ -8,6 +8,8 @@ pub(crate) mod client;
 mod keys;
 mod message;
 pub(crate) mod server;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub use verifier::{DEFAULT_ITERATIONS, MAX_ITERATIONS, MIN_ITERATIONS, ScramVerifier, VerifierError};

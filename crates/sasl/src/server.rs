@@ -11,6 +11,8 @@
 //! exchange goes on after its end. To give up (`*`, a database that does not answer) drop it.
 
 mod questions;
+#[cfg(test)]
+mod tests;
 
 pub use questions::{CertificateQuestion, PasswordQuestion, TokenQuestion, VerifierQuestion};
 
