@@ -1,6 +1,7 @@
 //! The events, one variant each. A variant's doc comment is its manual: the reference
 //! pages are made of it. Fields are written to the log in the order they have here.
 
+use crate::labels::{AuthMechanism, AuthResult, LockScope};
 use crate::labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -113,6 +114,30 @@ events! {
     /// A client broke the protocol.
     Info "protocol_violation" ProtocolViolation { listener: Listener, peer: SocketAddr, violation: Violation }
 
+    /// A client proved to be an account.
+    Info "auth_succeeded" AuthSucceeded {
+        listener: Listener,
+        peer: SocketAddr,
+        account: &'a str,
+        mechanism: AuthMechanism,
+    }
+
+    /// A client did not prove to be an account. `account` is the name that it gave, as far as it gave one, whether there is such an
+    /// account or not; `reason` is not for the client, which hears the same for all of them.
+    Info "auth_failed" AuthFailed {
+        listener: Listener,
+        peer: SocketAddr,
+        account: Option<&'a str>,
+        mechanism: AuthMechanism,
+        result: AuthResult,
+        reason: &'a str,
+    }
+
+    /// Too many failures: attempts are refused for a while without being looked at. `scope` says whose: those of this account
+    /// from this network (`pair`), those from this network (`network`), those of this account (`account`). The last two spare accounts
+    /// where they logged in before.
+    Warn "auth_locked" AuthLocked { peer: SocketAddr, account: &'a str, scope: LockScope, duration: Duration }
+
     /// A command or a message was refused; Postfix's `reject:` line.
     Info "rejected" Rejected {
         id: Option<&'a str>,
@@ -136,6 +161,8 @@ events! {
         listener: Listener,
         peer: SocketAddr,
         helo: &'a str,
+        /// Who sent it, after AUTH.
+        account: Option<&'a str>,
         from: &'a str,
         size: u64,
         recipients: usize,
@@ -295,6 +322,9 @@ macro_rules! word_fields {
     } )+ };
 }
 word_fields!(
+    AuthMechanism,
+    AuthResult,
+    LockScope,
     Listener,
     ConnectionRefusal,
     RejectReason,

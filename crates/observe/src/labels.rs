@@ -93,6 +93,54 @@ labels! {
         Protocol = "protocol",
         /// The server is stopping.
         Draining = "draining",
+        /// An account that may not use that address in MAIL or `From:`, or that was closed meanwhile.
+        SenderDenied = "sender_denied",
+        /// A local address that nobody has.
+        UnknownRecipient = "unknown_recipient",
+        /// A local address that cannot be resolved before something is mended.
+        Unresolvable = "unresolvable",
+        /// A quota of the account.
+        Quota = "quota",
+    }
+
+    /// A SASL mechanism.
+    pub enum AuthMechanism, "mechanism" {
+        /// SCRAM bound to the TLS connection.
+        ScramSha256Plus = "scram-sha-256-plus",
+        /// SCRAM.
+        ScramSha256 = "scram-sha-256",
+        /// A client's certificate.
+        External = "external",
+        /// A bearer token.
+        OAuthBearer = "oauthbearer",
+        /// A bearer token, in the older form.
+        XOAuth2 = "xoauth2",
+        /// A password.
+        Plain = "plain",
+        /// A password, in the older form.
+        Login = "login",
+    }
+
+    /// What came of an attempt to authenticate.
+    pub enum AuthResult, "result" {
+        /// The client is the account.
+        Accepted = "accepted",
+        /// It did not prove it.
+        Refused = "refused",
+        /// It was not looked at, for earlier failures. The client is told the same.
+        Locked = "locked",
+        /// It could not be decided now: too many at once, or the keys of tokens are not at hand.
+        Unavailable = "unavailable",
+    }
+
+    /// What too many failures lock.
+    pub enum LockScope, "scope" {
+        /// An account's name, as used from one network.
+        Pair = "pair",
+        /// A network, for accounts that never logged in from it.
+        Network = "network",
+        /// An account's name, for networks from which it never logged in.
+        Account = "account",
     }
 
     /// What a client did wrong without being refused for it.
@@ -139,6 +187,8 @@ labels! {
         Reject = "reject",
         /// A connection was turned away, or could not be accepted.
         Connection = "connection",
+        /// A client did not prove to be an account.
+        Auth = "auth",
         /// The store failed, or something in it could not be read.
         Store = "store",
         /// An attempt did not deliver.

@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 
 pub use event::{Event, EventInfo};
+pub use labels::{AuthMechanism, AuthResult, LockScope};
 pub use labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
 pub use log::LogSettings;
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};

@@ -10,6 +10,7 @@ pub use expose::MetricsFormat;
 pub(crate) use series::Counts;
 pub use series::{MetricInfo, MetricKind};
 
+use crate::labels::{AuthMechanism, AuthResult, LockScope};
 use crate::labels::{
     ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Listener, RejectReason, ReloadResult, ReplyClass,
     Verb, Violation,
@@ -84,6 +85,8 @@ pub(crate) struct Metrics {
     message_size: Histogram,
     acknowledge: Histogram,
     rejected: Counts<(RejectReason,)>,
+    auth: Counts<(AuthMechanism, AuthResult)>,
+    auth_lockouts: Counts<(LockScope,)>,
     violations: Counts<(Violation,)>,
     commit: Histogram,
     commits: Counts<()>,

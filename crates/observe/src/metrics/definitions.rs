@@ -78,6 +78,14 @@ impl Metrics {
                 "smtp_messages_rejected_total",
                 "Commands and messages refused, by reason.",
             ),
+            auth: t.counter(
+                "smtp_auth_total",
+                "Attempts to authenticate, by mechanism and result.",
+            ),
+            auth_lockouts: t.counter(
+                "smtp_auth_lockouts_total",
+                "Locks after too many failures to authenticate, by what they lock.",
+            ),
             violations: t.counter(
                 "smtp_protocol_violations_total",
                 "Breaches of the protocol, by kind.",

@@ -2,7 +2,7 @@
 
 use super::Metrics;
 use crate::event::Event;
-use crate::labels::{DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
+use crate::labels::{AuthResult, DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
 use std::sync::atomic::Ordering;
 
 impl Metrics {
@@ -39,6 +39,12 @@ impl Metrics {
                 self.rejected.add((reason,), 1);
                 self.error(ErrorClass::Reject);
             }
+            Event::AuthSucceeded { mechanism, .. } => self.auth.add((mechanism, AuthResult::Accepted), 1),
+            Event::AuthFailed { mechanism, result, .. } => {
+                self.auth.add((mechanism, result), 1);
+                self.error(ErrorClass::Auth);
+            }
+            Event::AuthLocked { scope, .. } => self.auth_lockouts.add((scope,), 1),
             Event::Received {
                 listener,
                 size,
