@@ -28,7 +28,7 @@ const MAX_PASSES: u32 = 16;
 
 /// How a password is checked. Its texts are secrets: guesses can be tried on them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Credential {
+pub(crate) struct Credential {
     /// `$argon2id$…`
     argon2: Option<Box<str>>,
     #[serde(with = "crate::record::text")]
@@ -37,7 +37,7 @@ pub struct Credential {
 
 /// Why there is no credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CredentialError {
+pub(crate) enum CredentialError {
     /// The library or the system failed.
     #[error("a password could not be hashed: {0}")]
     Library(String),
@@ -51,7 +51,7 @@ impl Credential {
     ///
     /// # Errors
     /// [`CredentialError::Library`]: no memory, no random numbers.
-    pub fn derive(password: &Password) -> Result<Self, CredentialError> {
+    pub(crate) fn derive(password: &Password) -> Result<Self, CredentialError> {
         let failed = |error: &dyn fmt::Display| CredentialError::Library(error.to_string());
         let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
             .hash_password_with_salt(password.as_bytes(), &random::<SALT_LENGTH>()?)
@@ -66,7 +66,7 @@ impl Credential {
     /// Reads a hash that was made elsewhere, `$argon2id$…` or `SCRAM-SHA-256$…`; `None` when `text` is neither, but a password.
     ///
     /// With an argon2 hash alone there is no SCRAM for the account.
-    pub fn read_hash(text: &str) -> Option<Result<Self, CredentialError>> {
+    pub(crate) fn read_hash(text: &str) -> Option<Result<Self, CredentialError>> {
         if text.starts_with("$argon2") {
             return Some(read_argon2(text).map(|hash| Credential {
                 argon2: Some(hash.into()),
@@ -86,9 +86,11 @@ impl Credential {
     }
 
     /// Whether this is the password. Takes as long as [`Credential::derive`]: the hash says how long.
-    pub fn verify(&self, password: &Password) -> bool {
+    pub(crate) fn verify(&self, password: &Password) -> bool {
         match (&self.argon2, &self.scram) {
-            (Some(hash), _) => Argon2::default().verify_password(password.as_bytes(), &**hash).is_ok(),
+            (Some(hash), _) => Argon2::default()
+                .verify_password(password.as_bytes(), &**hash)
+                .is_ok(),
             (None, Some(scram)) => scram.is_of(password),
             (None, None) => false,
         }
@@ -106,7 +108,9 @@ impl fmt::Debug for Credential {
 }
 
 fn read_argon2(text: &str) -> Result<&str, CredentialError> {
-    let malformed = CredentialError::Hash("it begins like an argon2id hash, but is none: $argon2id$v=19$m=…,t=…,p=…$salt$hash");
+    let malformed = CredentialError::Hash(
+        "it begins like an argon2id hash, but is none: $argon2id$v=19$m=…,t=…,p=…$salt$hash",
+    );
     let hash = PasswordHash::new(text).map_err(|_| malformed.clone())?;
     let params = Params::try_from(&hash).map_err(|_| malformed.clone())?;
     if hash.algorithm.as_str() != "argon2id" || hash.salt.is_none() || hash.hash.is_none() {
@@ -121,7 +125,7 @@ fn read_argon2(text: &str) -> Result<&str, CredentialError> {
 }
 
 /// The secret of one program, and what it is for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct AppPassword {
     /// The first letters of the secret. Not secret.
     pub id: Box<str>,
@@ -166,11 +170,13 @@ fn letters<const N: usize>() -> Result<String, CredentialError> {
     Ok(random::<N>()?.into_iter().filter_map(letter).collect())
 }
 
-fn random<const N: usize>() -> Result<[u8; N], CredentialError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], CredentialError> {
     let mut octets = [0; N];
     match aws_lc_rs::rand::fill(&mut octets) {
         Ok(()) => Ok(octets),
-        Err(_) => Err(CredentialError::Library("the system gives no random numbers".to_owned())),
+        Err(_) => Err(CredentialError::Library(
+            "the system gives no random numbers".to_owned(),
+        )),
     }
 }
 
@@ -199,7 +205,9 @@ mod tests {
     fn hashes_made_elsewhere_are_read() {
         // echo -n password | argon2 somesaltsomesalt -id -t 2 -k 8192 -p 1 -e
         let derived = Credential::derive(&password("secret word")).unwrap();
-        let hash = Credential::read_hash(derived.argon2.as_deref().unwrap()).unwrap().unwrap();
+        let hash = Credential::read_hash(derived.argon2.as_deref().unwrap())
+            .unwrap()
+            .unwrap();
         assert!(hash.verify(&password("secret word")) && !hash.verify(&password("secret wort")));
         assert!(hash.scram().is_none());
         let text = derived.scram().unwrap().to_string();

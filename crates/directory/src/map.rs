@@ -86,7 +86,10 @@ impl<V> Map<V> {
             }
         }
         let sorted = first.into_sorted_vec();
-        sorted.into_iter().filter_map(|key| self.get(key).cloned()).collect()
+        sorted
+            .into_iter()
+            .filter_map(|key| self.get(key).cloned())
+            .collect()
     }
 
     /// Bits of the hash that the parts, which are indexed by the lowest and highest, do not look at.
@@ -111,7 +114,10 @@ mod tests {
         map.remove("0008");
         map.remove("nothing");
         assert_eq!((map.len(), before.len()), (1000, 1000));
-        assert_eq!((**before.get("0007").unwrap(), **map.get("0007").unwrap()), (7, -7));
+        assert_eq!(
+            (**before.get("0007").unwrap(), **map.get("0007").unwrap()),
+            (7, -7)
+        );
         assert!(before.contains("0008") && !map.contains("0008"));
         assert!(!before.contains("new"));
     }
@@ -122,7 +128,8 @@ mod tests {
         for number in [5, 3, 9, 1, 7] {
             map.insert(&number.to_string(), Arc::new(number));
         }
-        let page = |after, limit| -> Vec<i32> { map.page(after, limit).iter().map(|value| **value).collect() };
+        let page =
+            |after, limit| -> Vec<i32> { map.page(after, limit).iter().map(|value| **value).collect() };
         assert_eq!(page("", 2), [1, 3]);
         assert_eq!(page("3", 2), [5, 7]);
         assert_eq!(page("7", 9), [9]);

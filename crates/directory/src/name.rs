@@ -43,8 +43,8 @@ pub(crate) fn domain_of(key: &str) -> Option<&str> {
     key.rsplit_once('@').map(|(_, domain)| domain)
 }
 
-/// The key of an account's name: that of the address, when it is one.
-pub(crate) fn account_key(name: &str) -> String {
+/// The key of an account's name, whether there is one or not: that of the address, when it is one.
+pub fn account_key(name: &str) -> String {
     let address = Address::parse(name).ok();
     address
         .as_ref()
@@ -68,6 +68,7 @@ pub(crate) fn without_subaddress<'a>(local: &'a str, separator: &str) -> Option<
     let (mailbox, _) = local.split_once(separator)?;
     match mailbox.strip_prefix('"') {
         None if mailbox.is_empty() => None,
+        Some("") => None,
         None => Some(Cow::Borrowed(mailbox)),
         Some(_) => {
             let address = Address::parse(&format!("{mailbox}\"@x")).ok()?;
@@ -111,12 +112,16 @@ mod tests {
     #[test]
     fn accounts_are_found_in_any_case() {
         assert_eq!(account_key("Billing"), "billing");
-        assert_eq!(account_key("ANN@B\u{fc}cher.Example"), "ann@xn--bcher-kva.example");
+        assert_eq!(
+            account_key("ANN@B\u{fc}cher.Example"),
+            "ann@xn--bcher-kva.example"
+        );
     }
 
     #[test]
     fn a_subaddress_begins_at_the_first_separator() {
-        let mailbox = |local: &'static str, separator| without_subaddress(local, separator).map(Cow::into_owned);
+        let mailbox =
+            |local: &'static str, separator| without_subaddress(local, separator).map(Cow::into_owned);
         assert_eq!(mailbox("ann+a+b", "+").as_deref(), Some("ann"));
         assert_eq!(mailbox("\"a b+c\"", "+").as_deref(), Some("\"a b\""));
         assert_eq!(mailbox("\"a+b c\"", "+").as_deref(), Some("a"));

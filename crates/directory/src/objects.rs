@@ -7,7 +7,6 @@ use crate::credential::{AppPassword, Credential};
 use crate::name::{address_key, domain_key, without_subaddress};
 use crate::senders::{Identity, SenderPattern};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use smtp::Address;
 use smtp_config::{LocalDelivery, Quota, Recipients};
 use smtp_sasl::{Password, ScramVerifier};
@@ -30,10 +29,9 @@ pub struct Domain {
 }
 
 /// Who may send. One named like an address of a local domain is a mailbox too.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Account {
     /// What it logs in as, in lower case.
-    #[serde(skip)]
     pub name: Box<str>,
     /// A disabled account cannot log in. Its mailbox still takes mail.
     pub enabled: bool,
@@ -44,14 +42,12 @@ pub struct Account {
     /// By what tokens and certificates mean it.
     pub identities: Vec<Identity>,
     /// How much it may send.
-    #[serde(with = "crate::record::quotas")]
     pub quotas: Vec<Quota>,
     /// What a person logs in with.
     pub(crate) password: Option<Credential>,
     /// What programs log in with.
     pub(crate) apps: Vec<AppPassword>,
     /// Where it is declared.
-    #[serde(skip)]
     pub declared: Declared,
 }
 
@@ -87,25 +83,27 @@ impl Account {
             return self.senders.contains(&SenderPattern::Any);
         };
         let local = key.strip_suffix(&*domain).and_then(|key| key.strip_suffix('@'));
-        let own = self.name.strip_suffix(&*domain).and_then(|name| name.strip_suffix('@'));
+        let own = self
+            .name
+            .strip_suffix(&*domain)
+            .and_then(|name| name.strip_suffix('@'));
         let is_own = own.is_some_and(|own| {
-            local.is_some_and(|local| local == own || without_subaddress(local, separator).as_deref() == Some(own))
+            local.is_some_and(|local| {
+                local == own || without_subaddress(local, separator).as_deref() == Some(own)
+            })
         });
         is_own || self.senders.iter().any(|pattern| pattern.matches(&key, &domain))
     }
 }
 
 /// An address whose mail goes to others.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Alias {
     /// `sales@example.com`, or `@example.com` for every address of the domain that nothing else knows.
-    #[serde(skip)]
     pub name: Box<str>,
     /// To whom: local or not, other aliases too. One that names itself means the mailbox of the same name.
-    #[serde(with = "crate::record::addresses")]
     pub targets: Vec<Address>,
     /// Where it is declared.
-    #[serde(skip)]
     pub declared: Declared,
 }
 

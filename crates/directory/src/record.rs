@@ -1,13 +1,16 @@
 //! Between objects and the records that a shelf keeps: JSON, read with the same care as anything that comes from outside.
 
+use crate::credential::{AppPassword, Credential};
 use crate::name::{account_key, alias_key, domain_key};
 use crate::objects::{Account, Alias, DkimKey, Domain};
+use crate::senders::{Identity, SenderPattern};
 use crate::shelf::{Edit, Kind, Record};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use smtp_config::{LocalDelivery, Recipients};
-use smtp_dkim::{Identity, SigningKey};
+use smtp::Address;
+use smtp_config::{LocalDelivery, Quota, Recipients};
+use smtp_dkim::SigningKey;
 use std::sync::Arc;
 
 /// One object of any kind.
@@ -22,7 +25,7 @@ pub(crate) enum Object {
 /// A change of one object.
 #[derive(Clone, Debug)]
 pub(crate) enum ObjectEdit {
-    Put(Object),
+    Put(Box<Object>),
     Delete(Kind, String),
 }
 
@@ -30,6 +33,32 @@ pub(crate) enum ObjectEdit {
 struct DomainValue {
     deliver: String,
     recipients: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccountValue {
+    enabled: bool,
+    created: Option<Timestamp>,
+    senders: Vec<SenderPattern>,
+    identities: Vec<Identity>,
+    #[serde(with = "quotas")]
+    quotas: Vec<Quota>,
+    password: Option<Credential>,
+    apps: Vec<AppValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AppValue {
+    id: Box<str>,
+    label: Box<str>,
+    created: Timestamp,
+    credential: Credential,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AliasValue {
+    #[serde(with = "addresses")]
+    targets: Vec<Address>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,6 +72,21 @@ struct KeyValue {
 }
 
 impl ObjectEdit {
+    /// The name of its record.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            ObjectEdit::Put(object) => object.name(),
+            ObjectEdit::Delete(_, name) => name.clone(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            ObjectEdit::Put(object) => object.kind(),
+            ObjectEdit::Delete(kind, _) => *kind,
+        }
+    }
+
     /// As the shelf is told.
     pub(crate) fn to_edit(&self) -> Result<Edit, String> {
         match self {
@@ -76,13 +120,11 @@ impl Object {
     pub(crate) fn read(record: Record) -> Result<Self, String> {
         let object = match record.kind {
             Kind::Domain => Object::Domain(read_domain(&record)?),
-            Kind::Account => Object::Account(Account {
-                name: account_key(&record.name).into(),
-                ..parse(&record.value)?
-            }),
+            Kind::Account => Object::Account(read_account(&record)?),
             Kind::Alias => Object::Alias(Alias {
                 name: alias_key(&record.name).ok_or("its name is no address")?.into(),
-                ..parse(&record.value)?
+                targets: parse::<AliasValue>(&record.value)?.targets,
+                declared: None,
             }),
             Kind::DkimKey => Object::DkimKey(read_key(&record)?),
         };
@@ -98,8 +140,10 @@ impl Object {
                 deliver: domain.deliver.to_string(),
                 recipients: domain.recipients.name().to_owned(),
             }),
-            Object::Account(account) => serde_json::to_string(account),
-            Object::Alias(alias) => serde_json::to_string(alias),
+            Object::Account(account) => serde_json::to_string(&account_value(account)),
+            Object::Alias(alias) => serde_json::to_string(&AliasValue {
+                targets: alias.targets.clone(),
+            }),
             Object::DkimKey(key) => serde_json::to_string(&key_value(key)?),
         };
         Ok(Record {
@@ -118,7 +162,9 @@ pub(crate) fn key_name(domain: &str, selector: &str) -> String {
 /// A fault is named by its place, never by the text around it, which may be a secret.
 fn parse<T: DeserializeOwned>(value: &str) -> Result<T, String> {
     serde_json::from_str(value).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => format!("its JSON does not describe one, column {}", error.column()),
+        serde_json::error::Category::Data => {
+            format!("its JSON does not describe one, column {}", error.column())
+        }
         _ => format!("it is no JSON, column {}", error.column()),
     })
 }
@@ -133,11 +179,50 @@ fn read_domain(record: &Record) -> Result<Domain, String> {
     })
 }
 
+fn read_account(record: &Record) -> Result<Account, String> {
+    let value: AccountValue = parse(&record.value)?;
+    let app = |app: AppValue| AppPassword {
+        id: app.id,
+        label: app.label,
+        created: app.created,
+        credential: app.credential,
+    };
+    Ok(Account {
+        name: account_key(&record.name).into(),
+        enabled: value.enabled,
+        created: value.created,
+        senders: value.senders,
+        identities: value.identities,
+        quotas: value.quotas,
+        password: value.password,
+        apps: value.apps.into_iter().map(app).collect(),
+        declared: None,
+    })
+}
+
+fn account_value(account: &Account) -> AccountValue {
+    let app = |app: &AppPassword| AppValue {
+        id: app.id.clone(),
+        label: app.label.clone(),
+        created: app.created,
+        credential: app.credential.clone(),
+    };
+    AccountValue {
+        enabled: account.enabled,
+        created: account.created,
+        senders: account.senders.clone(),
+        identities: account.identities.clone(),
+        quotas: account.quotas.clone(),
+        password: account.password.clone(),
+        apps: account.apps.iter().map(app).collect(),
+    }
+}
+
 fn read_key(record: &Record) -> Result<DkimKey, String> {
     let value: KeyValue = parse(&record.value)?;
     let key = SigningKey::from_pem(&value.private_key).map_err(|error| error.to_string())?;
-    let identity =
-        Identity::new(&value.domain, &value.selector, Arc::new(key)).map_err(|error| error.to_string())?;
+    let identity = smtp_dkim::Identity::new(&value.domain, &value.selector, Arc::new(key))
+        .map_err(|error| error.to_string())?;
     Ok(DkimKey {
         identity: Arc::new(identity),
         created: value.created,
@@ -171,7 +256,10 @@ macro_rules! texts {
             }
             pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<$type>, D::Error> {
                 let texts: Vec<String> = Deserialize::deserialize(from)?;
-                texts.iter().map(|text| $parse(text).map_err(Error::custom)).collect()
+                texts
+                    .iter()
+                    .map(|text| $parse(text).map_err(Error::custom))
+                    .collect()
             }
         }
     };

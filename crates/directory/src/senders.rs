@@ -54,7 +54,9 @@ impl FromStr for SenderPattern {
                 .map(|key| SenderPattern::Exact(key.into())),
         };
         pattern.ok_or_else(|| {
-            format!("{text:?} is no pattern of senders: write a@example.com, *@example.com, *@*.example.com or *")
+            format!(
+                "{text:?} is no pattern of senders: write a@example.com, *@example.com, *@*.example.com or *"
+            )
         })
     }
 }
@@ -147,11 +149,19 @@ mod tests {
     #[test]
     fn patterns_mean_what_they_say() {
         for (pattern, yes, no) in [
-            ("billing@example.com", "Billing@EXAMPLE.com", "billing2@example.com"),
+            (
+                "billing@example.com",
+                "Billing@EXAMPLE.com",
+                "billing2@example.com",
+            ),
             ("*@example.com", "anybody@Example.com", "anybody@sub.example.com"),
             ("*@*.example.com", "a@deep.sub.example.com", "a@example.com"),
             ("*@*.example.com", "a@sub.example.com", "a@badexample.com"),
-            ("*@b\u{fc}cher.example", "a@xn--bcher-kva.example", "a@bcher.example"),
+            (
+                "*@b\u{fc}cher.example",
+                "a@xn--bcher-kva.example",
+                "a@bcher.example",
+            ),
         ] {
             assert!(matches(pattern, yes), "{pattern} {yes}");
             assert!(!matches(pattern, no), "{pattern} {no}");
@@ -161,14 +171,29 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for text in ["", "example.com", "a*@example.com", "*@", "*@*.", "@example.com", "*@*", "**"] {
+        for text in [
+            "",
+            "example.com",
+            "a*@example.com",
+            "*@",
+            "*@*.",
+            "@example.com",
+            "*@*",
+            "**",
+        ] {
             assert!(text.parse::<SenderPattern>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn texts_come_back() {
-        for text in ["*", "a@x.example", "\"a b\"@x.example", "*@x.example", "*@*.x.example"] {
+        for text in [
+            "*",
+            "a@x.example",
+            "\"a b\"@x.example",
+            "*@x.example",
+            "*@*.x.example",
+        ] {
             assert_eq!(text.parse::<SenderPattern>().unwrap().to_string(), text);
         }
         for text in ["oauth:Subject|1:2", "cert:mail.x.example"] {

@@ -8,7 +8,7 @@
 //! 2. Each `apply` raises the revision by one. A revision is never used twice for different contents.
 //! 3. `apply` with another revision than the stored one changes nothing and says [`ShelfError::Moved`]: of two servers that
 //!    change the directory at once, one comes second and looks again.
-//! 4. `load` gives the records and the revision of one moment.
+//! 4. `load` gives the records and the revision of one moment, and always the same secret.
 
 use async_trait::async_trait;
 use std::fmt::Debug;
@@ -30,7 +30,22 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Kind; 4] = [Kind::Domain, Kind::Account, Kind::Alias, Kind::DkimKey];
 
-    /// The word for it in messages to people.
+    /// The word for it in a database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Domain => "domain",
+            Kind::Account => "account",
+            Kind::Alias => "alias",
+            Kind::DkimKey => "dkim_key",
+        }
+    }
+
+    /// The kind of that word.
+    pub fn of(word: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// The words for it in messages to people.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Domain => "domain",
@@ -68,6 +83,9 @@ pub struct Contents {
     pub revision: u64,
     /// The records, in no order.
     pub records: Vec<Record>,
+    /// Random octets, drawn once when the shelf was made: SCRAM answers for names that nobody has with salts that are derived from
+    /// them, the same on every server and after every restart.
+    pub secret: [u8; 32],
 }
 
 /// Why a shelf could not do something.

@@ -1,9 +1,11 @@
 //! The directory at one moment: immutable, in memory, shared. A lookup costs a hash probe.
 
 mod build;
+mod check;
 mod listing;
 mod resolve;
 
+pub(crate) use check::path_back;
 pub use resolve::{Resolution, Trouble};
 
 use crate::credential::Credential;
@@ -110,9 +112,16 @@ impl Snapshot {
         };
         let keys = ancestors(&key).find_map(|name| self.keys.get(name));
         let mut signing: Vec<&Arc<DkimKey>> = Vec::new();
-        for key in keys.into_iter().flat_map(|keys| keys.iter()).filter(|key| key.signs(now)) {
+        for key in keys
+            .into_iter()
+            .flat_map(|keys| keys.iter())
+            .filter(|key| key.signs(now))
+        {
             let algorithm = key.identity.key().algorithm();
-            match signing.iter_mut().find(|other| other.identity.key().algorithm() == algorithm) {
+            match signing
+                .iter_mut()
+                .find(|other| other.identity.key().algorithm() == algorithm)
+            {
                 None => signing.push(key),
                 Some(other) if other.sign_from < key.sign_from => *other = key,
                 Some(_) => {}

@@ -55,7 +55,10 @@ impl Snapshot {
                     )),
                 },
                 Err(reason) => {
-                    warnings.push(format!("{} {name} in the database is left out: {reason}", kind.name()));
+                    warnings.push(format!(
+                        "{} {name} in the database is left out: {reason}",
+                        kind.name()
+                    ));
                     unreadable.insert((kind, name), reason);
                 }
             }
@@ -69,14 +72,17 @@ impl Snapshot {
     /// The next picture, after edits that were checked against this one.
     pub(crate) fn after(&self, edits: Vec<ObjectEdit>, revision: u64) -> Self {
         let mut next = self.clone();
+        let domains = edits.iter().any(|edit| edit.kind() == Kind::Domain);
         for edit in edits {
             match edit {
-                ObjectEdit::Put(object) => next.put(object),
+                ObjectEdit::Put(object) => next.put(*object),
                 ObjectEdit::Delete(kind, name) => next.remove(kind, &name),
             }
         }
         next.revision = revision;
-        next.find_postmaster();
+        if domains {
+            next.find_postmaster();
+        }
         next
     }
 

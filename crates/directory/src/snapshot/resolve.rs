@@ -51,7 +51,7 @@ pub enum Trouble {
 }
 
 /// What one address is.
-enum Step<'a> {
+pub(super) enum Step<'a> {
     NotLocal,
     Mailbox,
     /// By an alias of this name, or by a role.
@@ -79,7 +79,11 @@ impl Snapshot {
     }
 
     /// Breadth first, so that the addresses come in the order in which they are written.
-    fn expand<'a>(&'a self, name: &'a str, targets: &'a [Address]) -> Result<Vec<Address>, Trouble> {
+    pub(super) fn expand<'a>(
+        &'a self,
+        name: &'a str,
+        targets: &'a [Address],
+    ) -> Result<Vec<Address>, Trouble> {
         let mut expanded = HashSet::from([name]);
         let mut waiting: Vec<&'a Address> = targets.iter().collect();
         let (mut looked_at, mut found, mut seen) = (0, Vec::new(), HashSet::new());
@@ -111,7 +115,7 @@ impl Snapshot {
     }
 
     /// Looks up one address; aliases in `expanded` are as if they were not there.
-    fn step<'a>(&'a self, address: &Address, expanded: &HashSet<&'a str>) -> Step<'a> {
+    pub(super) fn step<'a>(&'a self, address: &Address, expanded: &HashSet<&'a str>) -> Step<'a> {
         let Some(domain) = domain_key(address.domain()) else {
             return Step::NotLocal;
         };
@@ -148,7 +152,10 @@ impl Snapshot {
         if self.is_unreadable(key) {
             return Some(Step::Unreadable);
         }
-        let alias = self.aliases.get(key).filter(|alias| !expanded.contains(&*alias.name));
+        let alias = self
+            .aliases
+            .get(key)
+            .filter(|alias| !expanded.contains(&*alias.name));
         if let Some(alias) = alias {
             return Some(Step::Forward(&alias.name, &alias.targets));
         }
