@@ -13,11 +13,13 @@
 //! unfinished leaves nothing behind; a session at rest holds no buffer; a panic in one session
 //! ends that session alone; every wait for a client has a limit.
 
+mod auth;
 mod connection;
 mod deadline;
 mod decisions;
 mod listener;
 mod policy;
+mod quota;
 mod rate_limit;
 mod received;
 mod shared;

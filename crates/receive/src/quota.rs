@@ -102,8 +102,9 @@ impl Quotas {
         if let Some(used_up) = used_up.max_by_key(|used_up| used_up.wait) {
             return Err(used_up);
         }
-        for (key, window) in windows.iter_mut().filter(|((of, _), _)| *of == kind) {
-            window.add(step_at(key.1, now));
+        for ((_, period), window) in windows.iter_mut().filter(|((of, _), _)| *of == kind) {
+            window.forget(*period, now);
+            window.add(step_at(*period, now));
         }
         Ok(Some(Taken {
             quotas: self.clone(),
