@@ -55,6 +55,10 @@ labels! {
     pub enum Listener, "listener" {
         /// MX and in-cluster SMTP.
         Smtp = "smtp",
+        /// Submission in TLS from the first octet.
+        Smtps = "smtps",
+        /// Submission with STARTTLS.
+        Submission = "submission",
     }
 
     /// Why a connection was turned away with 421 or 554.

@@ -53,12 +53,18 @@ struct Connection {
 }
 
 /// Serves one client from greeting to close.
-pub(crate) async fn serve(shared: Arc<Shared>, slot: Slot, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: Listener,
+    slot: Slot,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let policy = shared.policy();
     let settings = policy.settings.clone();
     let mut connection = Connection {
         wire: Wire::new(stream, shared.clone()),
-        visit: Visit::new(shared, policy, slot, peer),
+        visit: Visit::new(shared, policy, listener, slot, peer),
         session: Session::new(settings),
         pace: None,
         awaited: None,
@@ -124,7 +130,7 @@ impl Connection {
         } else if self.visit.policy.settings.refuse_unauthorized_pipelining {
             let (peer, reason) = (self.visit.peer, ConnectionRefusal::EarlyTalker);
             let refused = Event::ConnectionRefused {
-                listener: Listener::Smtp,
+                listener: self.visit.listener,
                 peer,
                 reason,
             };
@@ -275,7 +281,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    fn future_size<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+    fn future_size<A, B, C, D, E, F: Future>(_: fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -6,7 +6,7 @@ use crate::visit::{Refusal, Visit};
 use smtp::body::BodyInfo;
 use smtp::session::Note;
 use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
-use smtp_observe::{Event, Listener, RejectReason, Violation};
+use smtp_observe::{Event, RejectReason, Violation};
 use std::time::{Duration, Instant};
 
 impl Visit {
@@ -104,7 +104,7 @@ impl Visit {
     ) -> Reply {
         let id = stored.id.to_string();
         self.shared.observer.emit(Event::Received {
-            listener: Listener::Smtp,
+            listener: self.listener,
             id: &id,
             peer: self.peer,
             helo: self.client().helo,
@@ -137,7 +137,7 @@ impl Visit {
     /// A command was answered. Some refusals are the session's own.
     pub(crate) fn answered(&self, verb: &'static str, code: u16) {
         self.shared.observer.emit(Event::Command {
-            listener: Listener::Smtp,
+            listener: self.listener,
             verb,
             code,
         });

@@ -29,15 +29,15 @@ mod wire;
 mod tests;
 
 use arc_swap::ArcSwap;
-use listener::{Heartbeat, accept_loop};
+use listener::{Bound, Heartbeat, accept_loop};
 use parking_lot::Mutex;
 use shared::{Phase, Shared};
 use smtp_config::Config;
-use smtp_observe::{Event, Observer};
+use smtp_observe::{Event, Listener, Observer};
 use smtp_queue::Queue;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -49,42 +49,44 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// The receiving room: its listeners and its sessions. Dropping it ends the accept loops, not the sessions.
 pub struct Reception {
     shared: Arc<Shared>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<(Listener, SocketAddr)>,
     /// Bound, and not yet given to an accept loop.
-    waiting: Mutex<Vec<TcpListener>>,
+    waiting: Mutex<Vec<Bound>>,
     loops: Mutex<Vec<AcceptLoop>>,
 }
 
 #[derive(Debug)]
 struct AcceptLoop {
+    listener: Listener,
     address: SocketAddr,
     heartbeat: Arc<Heartbeat>,
     task: AbortHandle,
 }
 
 impl Reception {
-    /// Binds every address of `server.host` at `server.port` (0: any free port). Nothing is accepted before
-    /// [`Reception::start`].
+    /// Binds every listener that is enabled, at each address of `server.host` (port 0: any free one). Nothing is
+    /// accepted before [`Reception::start`].
     ///
     /// # Errors
     /// When an address cannot be bound; the text names the address and the settings.
     pub fn bind(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> io::Result<Reception> {
-        let listeners = listener::bind(&config.load().server)?;
-        let addresses = listeners
+        let bound = listener::bind(&config.load())?;
+        let addresses = bound
             .iter()
-            .map(TcpListener::local_addr)
+            .map(|bound| Ok((bound.listener, bound.socket.local_addr()?)))
             .collect::<io::Result<_>>()?;
         Ok(Reception {
             shared: Arc::new(Shared::new(config, queue, observer)),
             addresses,
-            waiting: Mutex::new(listeners),
+            waiting: Mutex::new(bound),
             loops: Mutex::default(),
         })
     }
 
-    /// The addresses that are bound, with their real ports.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.clone()
+    /// The addresses that a listener is bound to, with their real ports; none when it is not enabled.
+    pub fn addresses(&self, listener: Listener) -> Vec<SocketAddr> {
+        let of_it = self.addresses.iter().filter(|(owner, _)| *owner == listener);
+        of_it.map(|(_, address)| *address).collect()
     }
 
     /// Starts to accept connections. To be called within a tokio runtime, once; more calls do nothing.
@@ -92,20 +94,20 @@ impl Reception {
     /// # Errors
     /// When the runtime cannot watch a listener.
     pub fn start(&self) -> io::Result<()> {
-        let listeners = std::mem::take(&mut *self.waiting.lock());
-        for listener in listeners {
-            let address = listener.local_addr()?;
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        for Bound { listener, socket } in waiting {
+            let address = socket.local_addr()?;
+            let socket = tokio::net::TcpListener::from_std(socket)?;
             let heartbeat = Arc::new(Heartbeat::new());
-            let task =
-                tokio::spawn(accept_loop(listener, self.shared.clone(), heartbeat.clone())).abort_handle();
+            let accepting = accept_loop(listener, socket, self.shared.clone(), heartbeat.clone());
             self.loops.lock().push(AcceptLoop {
+                listener,
                 address,
                 heartbeat,
-                task,
+                task: tokio::spawn(accepting).abort_handle(),
             });
             self.shared.observer.emit(Event::Listening {
-                listener: "smtp",
+                listener: listener.name(),
                 address,
             });
         }
@@ -120,7 +122,8 @@ impl Reception {
         for accepting in self.loops.lock().iter() {
             accepting.heartbeat.check().map_err(|age| {
                 format!(
-                    "listener {} has stood still for {} s",
+                    "listener {} on {} has stood still for {} s",
+                    accepting.listener.name(),
                     accepting.address,
                     age.as_secs()
                 )

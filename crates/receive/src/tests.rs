@@ -28,7 +28,7 @@ fn config() -> Config {
     let mut config = Config::defaults(Profile::Testing);
     config.server.hostname = "mx.test".into();
     config.server.host = vec!["127.0.0.1".parse().unwrap()];
-    config.server.port = 0;
+    (config.server.port, config.smtps.port, config.submission.port) = (0, 0, 0);
     config.domains = vec![Domain {
         recipients: smtp_config::Recipients::Any,
         name: "local.test".into(),
@@ -64,7 +64,7 @@ impl Stage {
     }
 
     async fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.reception.addresses()[0]).await.unwrap();
+        let stream = TcpStream::connect(self.reception.addresses(Listener::Smtp)[0]).await.unwrap();
         Client {
             stream,
             unread: Vec::new(),

@@ -19,6 +19,8 @@ pub(crate) struct Visit {
     pub(crate) shared: Arc<Shared>,
     /// In force when the client came; mails take the one in force when they begin.
     pub(crate) policy: Arc<Policy>,
+    /// Where it came in.
+    pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
     /// How the client's going looks in the log, when it did not say QUIT.
     pub(crate) lost: Option<&'static str>,
@@ -54,14 +56,20 @@ impl<'a> Refusal<'a> {
 }
 
 impl Visit {
-    pub(crate) fn new(shared: Arc<Shared>, policy: Arc<Policy>, slot: Slot, peer: SocketAddr) -> Self {
-        shared.observer.emit(Event::ConnectionOpened {
-            listener: Listener::Smtp,
-            peer,
-        });
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        policy: Arc<Policy>,
+        listener: Listener,
+        slot: Slot,
+        peer: SocketAddr,
+    ) -> Self {
+        shared
+            .observer
+            .emit(Event::ConnectionOpened { listener, peer });
         Visit {
             shared,
             policy,
+            listener,
             peer,
             lost: None,
             helo: Box::default(),
@@ -103,7 +111,7 @@ impl Visit {
 
     pub(crate) fn violated(&self, violation: Violation) {
         let event = Event::ProtocolViolation {
-            listener: Listener::Smtp,
+            listener: self.listener,
             peer: self.peer,
             violation,
         };
@@ -118,7 +126,7 @@ impl Visit {
             None => reply.text.to_string(),
         };
         self.shared.observer.emit(Event::Rejected {
-            listener: Listener::Smtp,
+            listener: self.listener,
             id: id.as_deref(),
             peer: self.peer,
             helo: &self.helo,
@@ -144,7 +152,7 @@ impl Drop for Visit {
             self.lost
         };
         self.shared.observer.emit(Event::ConnectionClosed {
-            listener: Listener::Smtp,
+            listener: self.listener,
             peer: self.peer,
             helo: &self.helo,
             duration: self.opened.elapsed(),

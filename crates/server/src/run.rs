@@ -207,7 +207,7 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
 
 /// The SMTP listeners come last: from the first connection on, everything behind them works.
 async fn start_reception(house: &Arc<House>, queue: &Queue) -> Result<(), Failure> {
-    let unavailable = |e: std::io::Error| cannot_listen(&e, e.kind(), "server.port");
+    let unavailable = |e: std::io::Error| cannot_listen(&e, e.kind(), "server.port, smtps.port, submission.port");
     let reception = Reception::bind(house.config.clone(), queue.clone(), house.observer.clone());
     let reception = Arc::new(reception.map_err(unavailable)?);
     reception.start().map_err(unavailable)?;
