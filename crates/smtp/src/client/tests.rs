@@ -57,16 +57,16 @@ impl Stage {
     }
 
     fn said(&self) -> &str {
-        std::str::from_utf8(&self.client.output).unwrap()
+        std::str::from_utf8(&self.client.output.0).unwrap()
     }
 
     #[track_caller]
     fn hear(&mut self, expected: &str) {
-        if self.client.output.is_empty() {
+        if self.client.output.0.is_empty() {
             assert_eq!(self.step(), "Read", "before {expected}");
         }
         let end = self.said().find("\r\n").map_or(0, |at| at + 2);
-        let line: Vec<u8> = self.client.output.drain(..end).collect();
+        let line: Vec<u8> = self.client.output.0.drain(..end).collect();
         assert_eq!(std::str::from_utf8(&line).unwrap(), format!("{expected}\r\n"));
     }
 
