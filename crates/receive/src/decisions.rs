@@ -69,7 +69,7 @@ impl Visit {
     pub(crate) async fn message(&mut self, transaction: Transaction, info: BodyInfo) -> Reply {
         let from = transaction.sender_text().to_owned();
         let recipients = transaction.recipients.len();
-        let protocol = transaction.protocol(self.client().extended);
+        let protocol = transaction.protocol(self.client());
         let id = transaction.id();
         let started = Instant::now();
         match transaction.store(&self.shared.queue, self.client(), info).await {
@@ -112,6 +112,7 @@ impl Visit {
             size: stored.size,
             recipients,
             protocol,
+            tls: self.tls.as_ref().map(|tls| tls.text()).as_deref(),
             message_id: stored.message_id.as_deref(),
             commit,
         });

@@ -7,6 +7,7 @@
 //!  accepts,     reads, steps   answers       envelope and
 //!  admits       and writes     each command  content
 //!  (shared: counts, phases)    (policy: the relay rule; rate_limit; received)
+//!  (wire, tls: in clear or under TLS)
 //! ```
 //!
 //! Promises: a 250 after the message is sent only after the queue made it durable; what a client leaves
@@ -21,12 +22,15 @@ mod policy;
 mod rate_limit;
 mod received;
 mod shared;
+mod tls;
 mod transaction;
 mod visit;
 mod wire;
 
 #[cfg(test)]
 mod tests;
+
+pub use tls::{CertificateInfo, check_certificates, own_authority};
 
 use arc_swap::ArcSwap;
 use listener::{Bound, Heartbeat, accept_loop};
@@ -40,6 +44,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Tls;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -53,6 +58,8 @@ pub struct Reception {
     /// Bound, and not yet given to an accept loop.
     waiting: Mutex<Vec<Bound>>,
     loops: Mutex<Vec<AcceptLoop>>,
+    /// The task that looks for new certificates.
+    watch: Mutex<Option<AbortHandle>>,
 }
 
 #[derive(Debug)]
@@ -68,18 +75,28 @@ impl Reception {
     /// accepted before [`Reception::start`].
     ///
     /// # Errors
-    /// When an address cannot be bound; the text names the address and the settings.
+    /// When an address cannot be bound, or a certificate cannot be used (`InvalidData`); the text names the address or file,
+    /// and the settings.
     pub fn bind(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> io::Result<Reception> {
+        let tls = config
+            .load()
+            .tls
+            .enabled
+            .then(|| Tls::open(&config.load(), observer.clone()))
+            .transpose()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
+            .map(Arc::new);
         let bound = listener::bind(&config.load())?;
         let addresses = bound
             .iter()
             .map(|bound| Ok((bound.listener, bound.socket.local_addr()?)))
             .collect::<io::Result<_>>()?;
         Ok(Reception {
-            shared: Arc::new(Shared::new(config, queue, observer)),
+            shared: Arc::new(Shared::new(config, queue, observer, tls)),
             addresses,
             waiting: Mutex::new(bound),
             loops: Mutex::default(),
+            watch: Mutex::default(),
         })
     }
 
@@ -95,6 +112,9 @@ impl Reception {
     /// When the runtime cannot watch a listener.
     pub fn start(&self) -> io::Result<()> {
         let waiting = std::mem::take(&mut *self.waiting.lock());
+        if let Some(tls) = self.shared.tls.clone().filter(|_| !waiting.is_empty()) {
+            *self.watch.lock() = Some(tokio::spawn(tls::watch(tls)).abort_handle());
+        }
         for Bound { listener, socket } in waiting {
             let address = socket.local_addr()?;
             let socket = tokio::net::TcpListener::from_std(socket)?;
@@ -132,6 +152,25 @@ impl Reception {
         Ok(())
     }
 
+    /// Takes the certificates of a new configuration, which has been put in force, or keeps those there are.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used, and why.
+    pub fn reconfigured(&self, config: &Config) -> Result<(), String> {
+        self.shared
+            .tls
+            .as_ref()
+            .map_or(Ok(()), |tls| tls.reconfigure(config))
+    }
+
+    /// The certificates that clients are shown; the first is the one for clients that ask for none by name.
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
+        self.shared
+            .tls
+            .as_ref()
+            .map_or_else(Vec::new, |tls| tls.certificates())
+    }
+
     /// Sessions open now.
     pub fn connections(&self) -> usize {
         self.shared.open_connections()
@@ -152,6 +191,9 @@ impl Reception {
 
     fn close(&self) {
         self.waiting.lock().clear();
+        if let Some(watch) = self.watch.lock().take() {
+            watch.abort();
+        }
         for accepting in self.loops.lock().drain(..) {
             accepting.task.abort();
         }

@@ -3,6 +3,7 @@
 mod limits;
 mod mail;
 mod stop;
+mod tls;
 
 use super::*;
 use smtp_config::{Domain, LocalDelivery, Profile};
@@ -10,7 +11,7 @@ use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Body, Filter, MessageSummary};
 use std::path::Path;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longest any one step of a test may take: a server that hangs fails the test rather than hang it.
@@ -38,10 +39,11 @@ fn config() -> Config {
 }
 
 impl Stage {
-    fn open(config: Config) -> Self {
+    fn open(mut config: Config) -> Self {
         let folder = TempDir::new().unwrap();
+        config.storage.path = folder.path().join("smtp.db");
         let settings = SqliteSettings {
-            path: folder.path().join("smtp.db"),
+            path: config.storage.path.clone(),
             min_free: config.storage.min_free,
             memory_budget: config.storage.memory_budget,
         };
@@ -64,7 +66,9 @@ impl Stage {
     }
 
     async fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.reception.addresses(Listener::Smtp)[0]).await.unwrap();
+        let stream = TcpStream::connect(self.reception.addresses(Listener::Smtp)[0])
+            .await
+            .unwrap();
         Client {
             stream,
             unread: Vec::new(),
@@ -124,12 +128,12 @@ fn octets_below(folder: &Path) -> u64 {
 }
 
 /// A client that says what it is told.
-struct Client {
-    stream: TcpStream,
+struct Client<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn send(&mut self, octets: &[u8]) {
         timeout(PATIENCE, self.stream.write_all(octets))
             .await

@@ -5,6 +5,7 @@
 use crate::policy::Policy;
 use crate::received::protocol;
 use crate::shared::{Shared, Slot};
+use crate::tls::{Secured, Unsecured};
 use crate::transaction::Client;
 use smtp::{Enhanced, Reply};
 use smtp_observe::{Event, Listener, RejectReason, Violation};
@@ -24,6 +25,8 @@ pub(crate) struct Visit {
     pub(crate) peer: SocketAddr,
     /// How the client's going looks in the log, when it did not say QUIT.
     pub(crate) lost: Option<&'static str>,
+    /// Since the handshake.
+    pub(crate) tls: Option<Box<Secured>>,
     helo: Box<str>,
     extended: bool,
     opened: Instant,
@@ -63,15 +66,14 @@ impl Visit {
         slot: Slot,
         peer: SocketAddr,
     ) -> Self {
-        shared
-            .observer
-            .emit(Event::ConnectionOpened { listener, peer });
+        shared.observer.emit(Event::ConnectionOpened { listener, peer });
         Visit {
             shared,
             policy,
             listener,
             peer,
             lost: None,
+            tls: None,
             helo: Box::default(),
             extended: false,
             opened: Instant::now(),
@@ -86,7 +88,34 @@ impl Visit {
             address: self.peer.ip(),
             helo: &self.helo,
             extended: self.extended,
+            tls: self.tls.as_deref(),
         }
+    }
+
+    /// The connection is under TLS from now on, and what the client said before is forgotten (RFC 3207 4.2).
+    pub(crate) fn secured(&mut self, secured: Secured) {
+        self.shared.observer.emit(Event::TlsEstablished {
+            listener: self.listener,
+            peer: self.peer,
+            version: secured.version,
+            cipher: &secured.cipher,
+            handshake: secured.handshake,
+            server_name: secured.server_name.as_deref(),
+            identities: Some(secured.identities.as_slice()).filter(|names| !names.is_empty()),
+        });
+        self.tls = Some(Box::new(secured));
+        self.helo = Box::default();
+        self.extended = false;
+    }
+
+    /// There will be no TLS with this client.
+    pub(crate) fn unsecured(&self, failure: &Unsecured) {
+        self.shared.observer.emit(Event::TlsFailed {
+            listener: self.listener,
+            peer: self.peer,
+            reason: failure.reason,
+            text: &failure.text,
+        });
     }
 
     /// How long the client may be silent. A day is as good as for ever, and cannot overflow.
@@ -132,7 +161,7 @@ impl Visit {
             helo: &self.helo,
             protocol: match (self.helo.is_empty(), self.extended) {
                 (true, _) => "",
-                (false, extended) => protocol(extended, false),
+                (false, extended) => protocol(extended, false, self.tls.is_some()),
             },
             verb: refusal.verb,
             from: refusal.from,

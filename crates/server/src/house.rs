@@ -261,6 +261,10 @@ impl Rooms for House {
             gauges.delivery_in_progress = figures.in_progress;
             gauges.destinations_down = figures.destinations_down;
         }
+        if let Some(reception) = self.reception() {
+            let certificates = reception.certificates();
+            gauges.certificate_expiry = certificates.iter().map(|one| one.expires.as_second()).collect();
+        }
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
             if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {

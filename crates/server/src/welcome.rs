@@ -38,14 +38,20 @@ fn text(house: &House) -> String {
     };
     let (smtp, http) = (house.smtp_addresses(Listener::Smtp), house.http_addresses());
     line("SMTP", list(&smtp, ""));
-    for (name, listener) in [
-        ("SMTPS", Listener::Smtps),
-        ("Submission", Listener::Submission),
-    ] {
+    for (name, listener) in [("SMTPS", Listener::Smtps), ("Submission", Listener::Submission)] {
         let addresses = house.smtp_addresses(listener);
         if !addresses.is_empty() {
             line(name, list(&addresses, ""));
         }
+    }
+    if let Some(authority) = smtp_receive::own_authority(&config) {
+        line(
+            "TLS",
+            format!(
+                "certificate of its own; clients may trust {}",
+                authority.display()
+            ),
+        );
     }
     line(
         "HTTP",

@@ -140,17 +140,20 @@ mod tests {
     fn a_listener_that_is_not_enabled_is_not_bound() {
         let mut config = config(&["127.0.0.1"]);
         config.smtps.enabled = false;
-        let kinds: Vec<Listener> = bind(&config).unwrap().iter().map(|bound| bound.listener).collect();
+        let kinds: Vec<Listener> = bind(&config)
+            .unwrap()
+            .iter()
+            .map(|bound| bound.listener)
+            .collect();
         assert_eq!(kinds, [Listener::Smtp, Listener::Submission]);
     }
 
     #[test]
     fn an_address_in_use_is_named_with_its_settings() {
         let first = bind(&config(&["127.0.0.1"])).unwrap();
-        for (&listener, setting) in
-            Listener::ALL
-                .iter()
-                .zip(["server.port", "smtps.port", "submission.port"])
+        for (&listener, setting) in Listener::ALL
+            .iter()
+            .zip(["server.port", "smtps.port", "submission.port"])
         {
             let taken = port(&first, listener);
             let mut second = config(&["127.0.0.1"]);

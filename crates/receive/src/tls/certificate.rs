@@ -66,7 +66,11 @@ impl Contents {
         let (mut names, mut expires) = (Vec::new(), Timestamp::MAX);
         for (position, certificate) in chain.iter().enumerate() {
             let parsed = parse(certificate).map_err(|why| {
-                format!("{}: certificate {}: {why}", pair.cert_file.display(), position + 1)
+                format!(
+                    "{}: certificate {}: {why}",
+                    pair.cert_file.display(),
+                    position + 1
+                )
             })?;
             if position == 0 {
                 names = host_names(&parsed);

@@ -8,8 +8,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::crypto::CryptoProvider;
 use std::fs::{DirBuilder, OpenOptions};
@@ -185,10 +185,8 @@ mod tests {
             let pair = ensure(&storage, hostname, &provider()).unwrap();
             let path = authority_file(&storage);
             let roots = super::super::certificate::authorities(&path, &read(&path).unwrap()).unwrap();
-            let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
-                roots.into(),
-                provider().into(),
-            );
+            let verifier =
+                rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider().into());
             let chain = rustls::pki_types::CertificateDer::from_pem_file(&pair.cert_file).unwrap();
             let verified = rustls::client::danger::ServerCertVerifier::verify_server_cert(
                 &*verifier.build().unwrap(),
