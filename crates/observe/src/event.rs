@@ -2,7 +2,10 @@
 //! pages are made of it. Fields are written to the log in the order they have here.
 
 use crate::labels::{AuthMechanism, AuthResult, LockScope};
-use crate::labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
+use crate::labels::{
+    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
+    TlsVersion, Violation,
+};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -98,6 +101,38 @@ events! {
         reason: ConnectionRefusal,
     }
 
+    /// A client's connection is under TLS.
+    Debug "tls_established" TlsEstablished {
+        listener: Listener,
+        peer: SocketAddr,
+        version: TlsVersion,
+        cipher: &'a str,
+        handshake: Handshake,
+        /// The name that the client asked for (SNI).
+        server_name: Option<&'a str>,
+        /// The names in its certificate, when it showed one.
+        identities: Option<&'a [String]>,
+    }
+
+    /// A TLS handshake with a client failed, and the connection ended. The text tells the client's alert, or what we found
+    /// wrong.
+    Info "tls_failed" TlsFailed { listener: Listener, peer: SocketAddr, reason: TlsFailure, text: &'a str }
+
+    /// A certificate is in force for new connections: at the start, or because its files or the configuration changed.
+    Info "certificate_loaded" CertificateLoaded { certificate: &'a str, names: &'a [String], expires: &'a str }
+
+    /// Files of a certificate changed and cannot be used; the one before stays. Said once for each change.
+    /// Mend: put the certificate (with its issuers behind it) and the key that belongs to it in their files.
+    Error "certificate_refused" CertificateRefused { certificate: &'a str, error: &'a str }
+
+    /// A certificate expires within 14 days, or has. Said daily.
+    Warn "certificate_expiring" CertificateExpiring {
+        certificate: &'a str,
+        names: &'a [String],
+        expires: &'a str,
+        days_left: u64,
+    }
+
     /// A session ended. `lost` when the client went away or timed out rather than saying QUIT.
     Debug "disconnected" ConnectionClosed {
         listener: Listener,
@@ -167,6 +202,8 @@ events! {
         size: u64,
         recipients: usize,
         protocol: &'a str,
+        /// Version and cipher, when it came under TLS.
+        tls: Option<&'a str>,
         message_id: Option<&'a str>,
         commit: Duration,
     }
@@ -329,6 +366,9 @@ word_fields!(
     ConnectionRefusal,
     RejectReason,
     Violation,
+    TlsVersion,
+    Handshake,
+    TlsFailure,
     DeliveryStatus,
     DsnKind
 );

@@ -55,6 +55,10 @@ labels! {
     pub enum Listener, "listener" {
         /// MX and in-cluster SMTP.
         Smtp = "smtp",
+        /// Submission in TLS from the first octet.
+        Smtps = "smtps",
+        /// Submission with STARTTLS.
+        Submission = "submission",
     }
 
     /// Why a connection was turned away with 421 or 554.
@@ -157,6 +161,40 @@ labels! {
         TooManyErrors = "too_many_errors",
     }
 
+    /// The version of TLS on a client's connection.
+    pub enum TlsVersion, "version" {
+        /// RFC 5246.
+        Tls12 = "1.2",
+        /// RFC 8446.
+        Tls13 = "1.3",
+    }
+
+    /// How a TLS session came about.
+    pub enum Handshake, "handshake" {
+        /// Anew.
+        Full = "full",
+        /// With a ticket of an earlier one.
+        Resumed = "resumed",
+    }
+
+    /// Why a handshake with a client failed.
+    pub enum TlsFailure, "reason" {
+        /// It took longer than `tls.handshake_timeout`.
+        Timeout = "timeout",
+        /// The client closed the connection, or it broke.
+        Closed = "closed",
+        /// The client sent an alert: it does not want what we offer, often our certificate.
+        Alert = "alert",
+        /// The client offers no version or cipher that we take.
+        Incompatible = "incompatible",
+        /// The client's certificate cannot be verified.
+        ClientCertificate = "client_certificate",
+        /// What the client sent is not TLS, or breaks its rules.
+        Protocol = "protocol",
+        /// The server is stopping.
+        Draining = "draining",
+    }
+
     /// How an attempt ended for one recipient.
     pub enum DeliveryStatus, "status" {
         /// The next hop, or the mailbox, has it.
@@ -191,9 +229,11 @@ labels! {
         Auth = "auth",
         /// The store failed, or something in it could not be read.
         Store = "store",
+        /// A TLS handshake with a client failed.
+        Tls = "tls",
         /// An attempt did not deliver.
         Delivery = "delivery",
-        /// A configuration was refused.
+        /// A configuration or a certificate was refused.
         Config = "config",
         /// A request to the admin API with wrong credentials.
         Admin = "admin",
@@ -226,7 +266,7 @@ labels! {
         Permanent = "5xx",
     }
 
-    /// What became of a new configuration.
+    /// What became of a new configuration or certificate.
     pub(crate) enum ReloadResult, "result" {
         Taken = "taken",
         Refused = "refused",

@@ -15,7 +15,10 @@ mod metrics;
 
 pub use event::{Event, EventInfo};
 pub use labels::{AuthMechanism, AuthResult, LockScope};
-pub use labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
+pub use labels::{
+    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
+    TlsVersion, Violation,
+};
 pub use log::LogSettings;
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
 

@@ -3,8 +3,10 @@
 //! Promises: replies to a pipelined burst leave in one write; pending output stays small; every wait
 //! has a limit; what a client leaves unfinished is dropped with the session.
 
+mod handshake;
+
 use crate::deadline::Pace;
-use crate::listener::stopping;
+use crate::listener::{Kind, stopping};
 use crate::shared::{Phase, Shared, Slot};
 use crate::transaction::Transaction;
 use crate::visit::Visit;
@@ -52,13 +54,19 @@ struct Connection {
     quit: bool,
 }
 
-/// Serves one client from greeting to close.
-pub(crate) async fn serve(shared: Arc<Shared>, slot: Slot, stream: TcpStream, peer: SocketAddr) {
+/// Serves one client from greeting to close; on `smtps` from the handshake.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: Listener,
+    slot: Slot,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let policy = shared.policy();
-    let settings = policy.settings.clone();
+    let settings = policy.settings(listener, listener.implicit_tls());
     let mut connection = Connection {
         wire: Wire::new(stream, shared.clone()),
-        visit: Visit::new(shared, policy, slot, peer),
+        visit: Visit::new(shared, policy, listener, slot, peer),
         session: Session::new(settings),
         pace: None,
         awaited: None,
@@ -76,12 +84,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, slot: Slot, stream: TcpStream, pe
     drop(connection.session);
     if cut.last_word {
         Box::pin(connection.wire.linger()).await;
+    } else {
+        connection.wire.close().await;
     }
 }
 
 impl Connection {
     /// The conversation until the session closes it.
     async fn converse(&mut self) -> Result<(), Cut> {
+        if self.visit.listener.implicit_tls() {
+            Box::pin(self.handshake()).await?;
+        }
         self.greet();
         loop {
             match self.session.step(&mut self.wire.input) {
@@ -109,8 +122,9 @@ impl Connection {
                     self.session.answer_message(reply);
                 }
                 Step::Refused { transaction, reply } => self.visit.refused(&transaction, &reply),
-                // Neither STARTTLS nor AUTH is offered.
-                Step::StartTls | Step::Auth { .. } | Step::AuthResponse(_) | Step::AuthCancelled => {}
+                Step::StartTls => Box::pin(self.start_tls()).await?,
+                // AUTH is not offered.
+                Step::Auth { .. } | Step::AuthResponse(_) | Step::AuthCancelled => {}
                 Step::Note(note) => self.visit.noted(note),
                 Step::Answered { verb, code } => self.answered(verb, code).await?,
                 Step::Delay(delay) => self.delay(delay).await?,
@@ -123,10 +137,10 @@ impl Connection {
     fn greet(&mut self) {
         if !self.wire.has_input() {
             self.session.greet();
-        } else if self.visit.policy.settings.refuse_unauthorized_pipelining {
+        } else if self.visit.policy.config.limits.refuse_unauthorized_pipelining {
             let (peer, reason) = (self.visit.peer, ConnectionRefusal::EarlyTalker);
             let refused = Event::ConnectionRefused {
-                listener: Listener::Smtp,
+                listener: self.visit.listener,
                 peer,
                 reason,
             };
@@ -277,7 +291,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    fn future_size<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+    fn future_size<A, B, C, D, E, F: Future>(_: fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }
 

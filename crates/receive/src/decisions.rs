@@ -6,7 +6,7 @@ use crate::visit::{Refusal, Visit};
 use smtp::body::BodyInfo;
 use smtp::session::Note;
 use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
-use smtp_observe::{Event, Listener, RejectReason, Violation};
+use smtp_observe::{Event, RejectReason, Violation};
 use std::time::{Duration, Instant};
 
 impl Visit {
@@ -69,7 +69,7 @@ impl Visit {
     pub(crate) async fn message(&mut self, transaction: Transaction, info: BodyInfo) -> Reply {
         let from = transaction.sender_text().to_owned();
         let recipients = transaction.recipients.len();
-        let protocol = transaction.protocol(self.client().extended);
+        let protocol = transaction.protocol(self.client());
         let id = transaction.id();
         let started = Instant::now();
         match transaction.store(&self.shared.queue, self.client(), info).await {
@@ -104,7 +104,7 @@ impl Visit {
     ) -> Reply {
         let id = stored.id.to_string();
         self.shared.observer.emit(Event::Received {
-            listener: Listener::Smtp,
+            listener: self.listener,
             id: &id,
             peer: self.peer,
             helo: self.client().helo,
@@ -112,6 +112,7 @@ impl Visit {
             size: stored.size,
             recipients,
             protocol,
+            tls: self.tls.as_ref().map(|tls| tls.text()).as_deref(),
             message_id: stored.message_id.as_deref(),
             commit,
         });
@@ -137,7 +138,7 @@ impl Visit {
     /// A command was answered. Some refusals are the session's own.
     pub(crate) fn answered(&self, verb: &'static str, code: u16) {
         self.shared.observer.emit(Event::Command {
-            listener: Listener::Smtp,
+            listener: self.listener,
             verb,
             code,
         });

@@ -3,10 +3,12 @@
 //! Promises: never an open relay. A client outside `relay.networks` reaches local domains only, whatever the address looks
 //! like: the domain after the last unquoted `@` decides, and a local part is never read as an address. Loopback is no exception.
 
+use crate::listener::Kind;
 use crate::rate_limit::is_within;
 use smtp::session::{AuthOffer, Settings, Tls};
 use smtp::{Address, Enhanced, Reply};
 use smtp_config::Config;
+use smtp_observe::Listener;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) config: Arc<Config>,
-    /// What sessions advertise and enforce.
-    pub(crate) settings: Arc<Settings>,
+    /// What sessions advertise and enforce: on each listener, in clear and under TLS.
+    settings: Vec<[Arc<Settings>; 2]>,
     local_domains: HashSet<String>,
     /// Who gets mail for `postmaster` and `postmaster@` our own name (RFC 5321 4.5.1).
     postmaster: Option<Address>,
@@ -32,10 +34,25 @@ impl Policy {
             .filter(|_| !local_domains.contains(&key_of(&config.server.hostname)))
             .and_then(|domain| Address::parse(&format!("postmaster@{}", domain.name)).ok());
         Policy {
-            settings: Arc::new(settings(&config)),
+            settings: Listener::ALL
+                .iter()
+                .map(|&listener| [false, true].map(|secured| Arc::new(settings(&config, listener, secured))))
+                .collect(),
             local_domains,
             postmaster,
             config,
+        }
+    }
+
+    /// What a session on `listener` advertises and enforces, in clear or under TLS.
+    pub(crate) fn settings(&self, listener: Listener, secured: bool) -> Arc<Settings> {
+        let place = Listener::ALL.iter().position(|one| *one == listener);
+        let both = place.and_then(|place| self.settings.get(place));
+        match both {
+            Some([_, under_tls]) if secured => under_tls.clone(),
+            Some([in_clear, _]) => in_clear.clone(),
+            // Every listener is in the list.
+            None => Arc::new(settings(&self.config, listener, secured)),
         }
     }
 
@@ -83,7 +100,7 @@ fn key_of(domain: &str) -> String {
     idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned())
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, listener: Listener, secured: bool) -> Settings {
     Settings {
         hostname: config.server.hostname.clone(),
         banner: config.server.banner.clone(),
@@ -91,9 +108,13 @@ fn settings(config: &Config) -> Settings {
         max_recipients: config.limits.max_recipients,
         max_line_length: config.limits.max_line_length,
         refuse_unauthorized_pipelining: config.limits.refuse_unauthorized_pipelining,
-        tls: Tls::Absent,
+        tls: match (secured, config.tls.enabled) {
+            (true, _) => Tls::Active,
+            (false, true) => Tls::Offered,
+            (false, false) => Tls::Absent,
+        },
         auth: AuthOffer::Absent,
-        auth_required: false,
+        auth_required: listener.is_submission(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::policy::Policy;
 use crate::rate_limit::{RateLimiter, is_within, key};
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use smtp_config::Config;
@@ -38,6 +39,8 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) observer: Observer,
+    /// Unless `tls.enabled` is false.
+    pub(crate) tls: Option<Arc<Tls>>,
     config: Arc<ArcSwap<Config>>,
     policy: ArcSwap<Policy>,
     limiter: RateLimiter,
@@ -68,11 +71,17 @@ pub(crate) enum Full {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> Self {
+    pub(crate) fn new(
+        config: Arc<ArcSwap<Config>>,
+        queue: Queue,
+        observer: Observer,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
         let policy = ArcSwap::from_pointee(Policy::new(config.load_full()));
         Shared {
             queue,
             observer,
+            tls,
             config,
             policy,
             limiter: RateLimiter::new(),

@@ -5,6 +5,7 @@
 
 use crate::policy::Policy;
 use crate::received::{Literal, MessageIdScan, Trace, protocol};
+use crate::tls::Secured;
 use jiff::Timestamp;
 use smtp::body::BodyInfo;
 use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
@@ -20,6 +21,7 @@ pub(crate) struct Client<'a> {
     pub(crate) address: IpAddr,
     pub(crate) helo: &'a str,
     pub(crate) extended: bool,
+    pub(crate) tls: Option<&'a Secured>,
 }
 
 /// One mail, from MAIL to the final reply.
@@ -83,8 +85,8 @@ impl Transaction {
     }
 
     /// How the mail came, as `Received:` and the log name it.
-    pub(crate) fn protocol(&self, extended: bool) -> &'static str {
-        protocol(extended, self.params.smtputf8)
+    pub(crate) fn protocol(&self, client: Client<'_>) -> &'static str {
+        protocol(client.extended, self.params.smtputf8, client.tls.is_some())
     }
 
     /// An address that is named twice gets one copy, on the terms of the first time.
@@ -105,8 +107,9 @@ impl Transaction {
         let field = Trace {
             helo: client.helo,
             client: client.address,
+            tls: client.tls,
             hostname: &self.policy.config.server.hostname,
-            protocol: self.protocol(client.extended),
+            protocol: self.protocol(client),
             id,
             recipient: match self.recipients.as_slice() {
                 [only] => Some(&only.address),

@@ -5,6 +5,7 @@
 use crate::policy::Policy;
 use crate::received::protocol;
 use crate::shared::{Shared, Slot};
+use crate::tls::{Secured, Unsecured};
 use crate::transaction::Client;
 use smtp::{Enhanced, Reply};
 use smtp_observe::{Event, Listener, RejectReason, Violation};
@@ -19,9 +20,13 @@ pub(crate) struct Visit {
     pub(crate) shared: Arc<Shared>,
     /// In force when the client came; mails take the one in force when they begin.
     pub(crate) policy: Arc<Policy>,
+    /// Where it came in.
+    pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
     /// How the client's going looks in the log, when it did not say QUIT.
     pub(crate) lost: Option<&'static str>,
+    /// Since the handshake.
+    pub(crate) tls: Option<Box<Secured>>,
     helo: Box<str>,
     extended: bool,
     opened: Instant,
@@ -54,16 +59,21 @@ impl<'a> Refusal<'a> {
 }
 
 impl Visit {
-    pub(crate) fn new(shared: Arc<Shared>, policy: Arc<Policy>, slot: Slot, peer: SocketAddr) -> Self {
-        shared.observer.emit(Event::ConnectionOpened {
-            listener: Listener::Smtp,
-            peer,
-        });
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        policy: Arc<Policy>,
+        listener: Listener,
+        slot: Slot,
+        peer: SocketAddr,
+    ) -> Self {
+        shared.observer.emit(Event::ConnectionOpened { listener, peer });
         Visit {
             shared,
             policy,
+            listener,
             peer,
             lost: None,
+            tls: None,
             helo: Box::default(),
             extended: false,
             opened: Instant::now(),
@@ -78,7 +88,34 @@ impl Visit {
             address: self.peer.ip(),
             helo: &self.helo,
             extended: self.extended,
+            tls: self.tls.as_deref(),
         }
+    }
+
+    /// The connection is under TLS from now on, and what the client said before is forgotten (RFC 3207 4.2).
+    pub(crate) fn secured(&mut self, secured: Secured) {
+        self.shared.observer.emit(Event::TlsEstablished {
+            listener: self.listener,
+            peer: self.peer,
+            version: secured.version,
+            cipher: &secured.cipher,
+            handshake: secured.handshake,
+            server_name: secured.server_name.as_deref(),
+            identities: Some(secured.identities.as_slice()).filter(|names| !names.is_empty()),
+        });
+        self.tls = Some(Box::new(secured));
+        self.helo = Box::default();
+        self.extended = false;
+    }
+
+    /// There will be no TLS with this client.
+    pub(crate) fn unsecured(&self, failure: &Unsecured) {
+        self.shared.observer.emit(Event::TlsFailed {
+            listener: self.listener,
+            peer: self.peer,
+            reason: failure.reason,
+            text: &failure.text,
+        });
     }
 
     /// How long the client may be silent. A day is as good as for ever, and cannot overflow.
@@ -103,7 +140,7 @@ impl Visit {
 
     pub(crate) fn violated(&self, violation: Violation) {
         let event = Event::ProtocolViolation {
-            listener: Listener::Smtp,
+            listener: self.listener,
             peer: self.peer,
             violation,
         };
@@ -118,13 +155,13 @@ impl Visit {
             None => reply.text.to_string(),
         };
         self.shared.observer.emit(Event::Rejected {
-            listener: Listener::Smtp,
+            listener: self.listener,
             id: id.as_deref(),
             peer: self.peer,
             helo: &self.helo,
             protocol: match (self.helo.is_empty(), self.extended) {
                 (true, _) => "",
-                (false, extended) => protocol(extended, false),
+                (false, extended) => protocol(extended, false, self.tls.is_some()),
             },
             verb: refusal.verb,
             from: refusal.from,
@@ -144,7 +181,7 @@ impl Drop for Visit {
             self.lost
         };
         self.shared.observer.emit(Event::ConnectionClosed {
-            listener: Listener::Smtp,
+            listener: self.listener,
             peer: self.peer,
             helo: &self.helo,
             duration: self.opened.elapsed(),

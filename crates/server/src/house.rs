@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources};
 use smtp_deliver::Delivery;
 use smtp_http::{Check, Reloaded, Rooms};
-use smtp_observe::{Event, Gauges, Level, LogSettings, Observer};
+use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer};
 use smtp_queue::{Queue, State, Store};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
@@ -115,10 +115,10 @@ impl House {
         self.http_addresses.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Addresses of the SMTP listeners.
-    pub(crate) fn smtp_addresses(&self) -> Vec<SocketAddr> {
+    /// Addresses of one of the SMTP listeners.
+    pub(crate) fn smtp_addresses(&self, listener: Listener) -> Vec<SocketAddr> {
         self.reception()
-            .map(|reception| reception.addresses())
+            .map(|reception| reception.addresses(listener))
             .unwrap_or_default()
     }
 
@@ -261,6 +261,10 @@ impl Rooms for House {
             gauges.delivery_in_progress = figures.in_progress;
             gauges.destinations_down = figures.destinations_down;
         }
+        if let Some(reception) = self.reception() {
+            let certificates = reception.certificates();
+            gauges.certificate_expiry = certificates.iter().map(|one| one.expires.as_second()).collect();
+        }
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
             if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
@@ -310,7 +314,9 @@ impl Rooms for House {
             "draining": self.draining.load(Ordering::Relaxed),
             "connections": self.reception().map_or(0, |reception| reception.connections()),
             "listeners": {
-                "smtp": text(&self.smtp_addresses()),
+                "smtp": text(&self.smtp_addresses(Listener::Smtp)),
+                "smtps": text(&self.smtp_addresses(Listener::Smtps)),
+                "submission": text(&self.smtp_addresses(Listener::Submission)),
                 "http": text(self.http_addresses()),
                 "metrics": text(self.metrics_addresses.get().map_or(&[], Vec::as_slice)),
             },

@@ -28,13 +28,23 @@ impl House {
         error
     }
 
+    /// Tells the rooms that keep something derived from the configuration.
+    fn inform_rooms(&self, config: &Config) -> Result<(), String> {
+        self.delivery()
+            .map_or(Ok(()), |delivery| delivery.reconfigured())?;
+        self.reception()
+            .map_or(Ok(()), |reception| reception.reconfigured(config))
+    }
+
     fn take(&self, loaded: Loaded) -> Result<Reloaded, String> {
         let old = self.config.load_full();
         let difference = old.diff(&loaded.config);
         let new = Arc::new(loaded.config.live_part(&old));
         self.config.store(new.clone());
-        if let Some(Err(reason)) = self.delivery().map(|delivery| delivery.reconfigured()) {
-            self.config.store(old);
+        if let Err(reason) = self.inform_rooms(&new) {
+            self.config.store(old.clone());
+            // What was good before is good again.
+            let _ = self.inform_rooms(&old);
             return Err(self.refuse(reason));
         }
         self.observer.set_log(log_settings(&new));

@@ -35,6 +35,7 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
     let sources = args.sources();
     let loaded = sources::load(&sources)?;
+    certificates(&loaded.config)?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -44,6 +45,18 @@ pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
     let result = runtime.block_on(serve(loaded, sources));
     runtime.shutdown_timeout(LAST_WAIT);
     result
+}
+
+/// Certificates that cannot be used end the start before storage is touched, like any other bad configuration.
+fn certificates(config: &Config) -> Result<(), Failure> {
+    let errors: Vec<String> = smtp_receive::check_certificates(config)
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Config, errors.join("\n")))
 }
 
 /// As many open files as the system allows: each connection is one.
@@ -207,7 +220,10 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
 
 /// The SMTP listeners come last: from the first connection on, everything behind them works.
 async fn start_reception(house: &Arc<House>, queue: &Queue) -> Result<(), Failure> {
-    let unavailable = |e: std::io::Error| cannot_listen(&e, e.kind(), "server.port");
+    let unavailable = |e: std::io::Error| match e.kind() {
+        ErrorKind::InvalidData => Failure::new(Exit::Config, e),
+        kind => cannot_listen(&e, kind, "server.port, smtps.port, submission.port"),
+    };
     let reception = Reception::bind(house.config.clone(), queue.clone(), house.observer.clone());
     let reception = Arc::new(reception.map_err(unavailable)?);
     reception.start().map_err(unavailable)?;

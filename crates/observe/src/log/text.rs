@@ -48,6 +48,7 @@ fn received(words: &mut Words<'_>, event: &Event<'_>) {
         size,
         recipients,
         protocol,
+        tls,
         message_id,
         commit,
         ..
@@ -63,6 +64,9 @@ fn received(words: &mut Words<'_>, event: &Event<'_>) {
     words.number("size", *size);
     words.number("nrcpt", *recipients as u64);
     words.text("proto", protocol);
+    if let Some(tls) = tls {
+        words.text("tls", tls);
+    }
     words.bracketed("helo", helo);
     if let Some(message_id) = message_id {
         words.text("message-id", message_id);

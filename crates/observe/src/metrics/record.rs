@@ -35,6 +35,16 @@ impl Metrics {
                 self.violations.add((violation,), 1);
                 self.error(ErrorClass::Protocol);
             }
+            Event::TlsEstablished {
+                listener,
+                version,
+                handshake,
+                ..
+            } => self.handshakes.add((listener, version, handshake), 1),
+            Event::TlsFailed { listener, reason, .. } => {
+                self.handshake_failures.add((listener, reason), 1);
+                self.error(ErrorClass::Tls);
+            }
             Event::Rejected { reason, .. } => {
                 self.rejected.add((reason,), 1);
                 self.error(ErrorClass::Reject);
@@ -108,6 +118,11 @@ impl Metrics {
             Event::ConfigReloaded { .. } => self.reloads.add((ReloadResult::Taken,), 1),
             Event::ConfigRefused { .. } => {
                 self.reloads.add((ReloadResult::Refused,), 1);
+                self.error(ErrorClass::Config);
+            }
+            Event::CertificateLoaded { .. } => self.certificate_loads.add((ReloadResult::Taken,), 1),
+            Event::CertificateRefused { .. } => {
+                self.certificate_loads.add((ReloadResult::Refused,), 1);
                 self.error(ErrorClass::Config);
             }
             Event::AdminAction { .. } => self.admin_actions.add((), 1),
