@@ -13,12 +13,11 @@ mod guard;
 mod hashing;
 mod sender;
 
-pub(crate) use sender::{Sender, sender_denied};
+pub(crate) use sender::Sender;
 
 use crate::rate_limit::{is_within, key};
 use guard::{Attempt, Guard};
 use hashing::{Busy, Hashing};
-use smtp::session::AuthAnswer;
 use smtp::{Enhanced, Reply};
 use smtp_config::Config;
 use smtp_directory::{Account, Directory, Identity, account_key};
@@ -26,6 +25,7 @@ use smtp_observe::{AuthMechanism, AuthResult, Event, Listener, Observer};
 use smtp_sasl::server::{CertificateQuestion, PasswordQuestion, TokenQuestion};
 use smtp_sasl::{Channel, Exchange, Failure, Mechanism, Offer, Step};
 use smtp_token::TokenVerifier;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +37,6 @@ const LOGGED_NAME: usize = 64;
 pub type Tokens = arc_swap::ArcSwapOption<TokenVerifier>;
 
 /// Lets clients prove which account they are. One for all sessions.
-#[derive(Debug)]
 pub(crate) struct Authenticator {
     directory: Arc<Directory>,
     tokens: Arc<Tokens>,
@@ -66,17 +65,19 @@ pub(crate) struct Pending {
     exchange: Exchange,
     /// SCRAM's name, once it is known: its proof is looked at with the next response.
     name: Option<Box<str>>,
+    /// What is wrong with a token: the client is asked once more before it hears that.
+    detail: Option<Box<str>>,
 }
 
 /// What to do with the client.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Answer with the challenge, and go on with its response.
-    Challenge(AuthAnswer, Box<Pending>),
+    /// Send these octets, and go on with the response.
+    Challenge(Vec<u8>, Box<Pending>),
     /// It is this account.
     Accepted(Arc<Account>),
     /// It is refused, after a rest.
-    Refused { answer: AuthAnswer, late: Duration },
+    Refused { reply: Reply, late: Duration },
 }
 
 /// One step of an exchange while it is worked at.
@@ -84,6 +85,8 @@ struct Turn<'a> {
     client: &'a Client<'a>,
     mechanism: Mechanism,
     name: Option<Box<str>>,
+    /// Why a token or a certificate was refused, for the log.
+    detail: Option<Box<str>>,
     began: Instant,
 }
 
@@ -91,6 +94,12 @@ struct Turn<'a> {
 enum Halt {
     Locked,
     Unavailable(String),
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").finish_non_exhaustive()
+    }
 }
 
 impl Authenticator {
@@ -110,11 +119,6 @@ impl Authenticator {
         }
     }
 
-    /// The mechanisms of a connection.
-    pub(crate) fn offer(&self, channel: &Channel) -> Offer {
-        offer(channel, self.tokens.load().is_some())
-    }
-
     /// Begins an exchange.
     pub(crate) async fn start(
         &self,
@@ -122,11 +126,12 @@ impl Authenticator {
         mechanism: Mechanism,
         initial: Option<&[u8]>,
     ) -> Outcome {
-        let step = self.offer(client.channel).start(mechanism, initial);
+        let step = offer(client.channel, client.config).start(mechanism, initial);
         let turn = Turn {
             client,
             mechanism,
             name: None,
+            detail: None,
             began: Instant::now(),
         };
         self.decide(turn, step).await
@@ -138,6 +143,7 @@ impl Authenticator {
             client,
             mechanism: pending.mechanism,
             name: pending.name,
+            detail: pending.detail,
             began: Instant::now(),
         };
         // A right proof is not confirmed while a lock lasts: it is not looked at.
@@ -155,8 +161,9 @@ impl Authenticator {
                         mechanism: turn.mechanism,
                         exchange,
                         name: turn.name,
+                        detail: turn.detail,
                     };
-                    return Outcome::Challenge(AuthAnswer::Challenge(challenge), Box::new(pending));
+                    return Outcome::Challenge(challenge, Box::new(pending));
                 }
                 Step::Done { account } => return self.done(&turn, &account),
                 Step::Failed { reason, name } => return self.failed(&turn, reason, name.as_deref()),
@@ -169,8 +176,8 @@ impl Authenticator {
                     let verifier = self.directory.snapshot().scram(question.name());
                     Ok(question.answer(verifier))
                 }
-                Step::Token(question) => self.token(question).await,
-                Step::Certificate(question) => Ok(self.certificate(&turn, question)),
+                Step::Token(question) => self.token(&mut turn, question).await,
+                Step::Certificate(question) => Ok(self.certificate(&mut turn, question)),
             };
             step = match next {
                 Ok(step) => step,
@@ -201,41 +208,47 @@ impl Authenticator {
             .ok_or(Halt::Locked)
     }
 
-    async fn token(&self, question: TokenQuestion) -> Result<Step, Halt> {
+    async fn token(&self, turn: &mut Turn<'_>, question: TokenQuestion) -> Result<Step, Halt> {
         let Some(verifier) = self.tokens.load_full() else {
-            return Ok(question.refuse());
+            return Err(Halt::Unavailable("tokens cannot be checked".into()));
         };
-        match verifier.verify(question.token().expose()).await {
-            Ok(subject) => {
-                let account = self.account_of(&Identity::OAuth(subject.name.into()));
-                Ok(match account {
-                    Some(account) => {
-                        let name = self.spelling(&account, question.name());
-                        question.accept(&name)
-                    }
-                    None => question.refuse(),
-                })
+        let identity = match verifier.verify(question.token().expose()).await {
+            Ok(identity) => Identity::OAuth(identity.name.into()),
+            Err(error) if error.is_temporary() => return Err(Halt::Unavailable(error.to_string())),
+            Err(error) => {
+                turn.detail = Some(error.to_string().into());
+                return Ok(question.refuse());
             }
-            Err(error) if error.is_temporary() => Err(Halt::Unavailable(error.to_string())),
-            Err(_) => Ok(question.refuse()),
-        }
+        };
+        Ok(match self.account_of(&identity) {
+            Some(account) => {
+                let name = spelling(&account, question.name());
+                question.accept(&name)
+            }
+            None => {
+                turn.detail = Some(no_account(&identity));
+                question.refuse()
+            }
+        })
     }
 
     /// Of the names in the certificate the one that the client wants to be, or else the first that an account has.
-    fn certificate(&self, turn: &Turn<'_>, question: CertificateQuestion) -> Step {
+    fn certificate(&self, turn: &mut Turn<'_>, question: CertificateQuestion) -> Step {
         let names = turn.client.certificate.iter();
-        let accounts = names.filter_map(|name| {
-            let identity = format!("cert:{name}").parse().ok()?;
-            self.account_of(&identity)
-        });
+        let identities = names.filter_map(|name| format!("cert:{name}").parse().ok());
+        let identities: Vec<Identity> = identities.collect();
         let wanted = question.name().map(account_key);
-        let mut accounts = accounts.filter(|account| wanted.as_ref().is_none_or(|name| *account.name == **name));
-        match accounts.next() {
+        let is_wanted = |account: &Arc<Account>| wanted.as_ref().is_none_or(|name| *account.name == **name);
+        let mut accounts = identities.iter().filter_map(|identity| self.account_of(identity));
+        match accounts.find(is_wanted) {
             Some(account) => {
-                let name = self.spelling(&account, question.name());
+                let name = spelling(&account, question.name());
                 question.accept(&name)
             }
-            None => question.refuse(),
+            None => {
+                turn.detail = identities.first().map(no_account);
+                question.refuse()
+            }
         }
     }
 
@@ -243,12 +256,6 @@ impl Authenticator {
         let directory = self.directory.snapshot();
         let account = directory.account_by_identity(identity);
         account.filter(|account| account.enabled).cloned()
-    }
-
-    /// An account's name as the client wrote it, if it named this one.
-    fn spelling(&self, account: &Account, named: Option<&str>) -> String {
-        let same = named.filter(|named| *account_key(named) == *account.name);
-        same.unwrap_or(&account.name).to_owned()
     }
 
     fn done(&self, turn: &Turn<'_>, name: &str) -> Outcome {
@@ -285,7 +292,11 @@ impl Authenticator {
                 });
             }
         }
-        self.report(turn, name, AuthResult::Refused, &reason.to_string());
+        let reason = match (reason, &turn.detail) {
+            (Failure::WrongCredentials, Some(detail)) => detail.to_string(),
+            (reason, _) => reason.to_string(),
+        };
+        self.report(turn, name, AuthResult::Refused, &reason);
         refused(turn, late)
     }
 
@@ -300,7 +311,7 @@ impl Authenticator {
                 self.report(turn, name, AuthResult::Unavailable, reason);
                 let text = "Authentication is not possible at the moment, try again later";
                 Outcome::Refused {
-                    answer: AuthAnswer::Rejected(Reply::new(454, Enhanced(4, 7, 0), text)),
+                    reply: Reply::new(454, Enhanced(4, 7, 0), text),
                     late: Duration::ZERO,
                 }
             }
@@ -334,23 +345,29 @@ impl Authenticator {
     }
 }
 
-/// The mechanisms of a connection; those of tokens where they can be checked.
-pub(crate) fn offer(channel: &Channel, tokens: bool) -> Offer {
+/// The mechanisms of a connection; those of tokens where an issuer is known.
+pub(crate) fn offer(channel: &Channel, config: &Config) -> Offer {
     let works = |mechanism: &Mechanism| {
-        tokens || !matches!(mechanism, Mechanism::OAuthBearer | Mechanism::XOAuth2)
+        config.oauth.issuer.is_some() || !matches!(mechanism, Mechanism::OAuthBearer | Mechanism::XOAuth2)
     };
     let allowed: Vec<_> = Mechanism::ALL.into_iter().filter(works).collect();
     Offer::new(&allowed, channel)
 }
 
+/// An account's name as the client wrote it, if it named this one.
+fn spelling(account: &Account, named: Option<&str>) -> String {
+    let same = named.filter(|named| *account_key(named) == *account.name);
+    same.unwrap_or(&account.name).to_owned()
+}
+
+fn no_account(identity: &Identity) -> Box<str> {
+    format!("no account has the identity {identity}").into()
+}
+
 /// Refuses so late after the attempt began.
 fn refused(turn: &Turn<'_>, late: Duration) -> Outcome {
     Outcome::Refused {
-        answer: AuthAnswer::Rejected(Reply::new(
-            535,
-            Enhanced(5, 7, 8),
-            "Authentication credentials invalid",
-        )),
+        reply: Reply::new(535, Enhanced(5, 7, 8), "Authentication credentials invalid"),
         late: late.saturating_sub(turn.began.elapsed()),
     }
 }

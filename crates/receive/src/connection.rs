@@ -3,7 +3,10 @@
 //! Promises: replies to a pipelined burst leave in one write; pending output stays small; every wait
 //! has a limit; what a client leaves unfinished is dropped with the session.
 
+mod auth;
 mod handshake;
+
+use auth::{Exchange, Said};
 
 use crate::deadline::Pace;
 use crate::listener::{Kind, stopping};
@@ -14,6 +17,7 @@ use crate::wire::{Wake, Wire};
 use smtp::session::{Session, Step};
 use smtp::{Enhanced, Reply};
 use smtp_observe::{ConnectionRefusal, Event, Listener};
+use smtp_sasl::Channel;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +55,8 @@ struct Connection {
     pace: Option<Pace>,
     /// Since when a command is awaited: one that comes octet by octet gets no more time than one that does not come.
     awaited: Option<Instant>,
+    /// Of AUTH.
+    exchange: Exchange,
     quit: bool,
 }
 
@@ -63,13 +69,14 @@ pub(crate) async fn serve(
     peer: SocketAddr,
 ) {
     let policy = shared.policy();
-    let settings = policy.settings(listener, listener.implicit_tls());
+    let settings = policy.settings(listener, &Channel::Clear);
     let mut connection = Connection {
         wire: Wire::new(stream, shared.clone()),
         visit: Visit::new(shared, policy, listener, slot, peer),
         session: Session::new(settings),
         pace: None,
         awaited: None,
+        exchange: None,
         quit: false,
     };
     let cut = match connection.converse().await {
@@ -94,6 +101,8 @@ impl Connection {
     async fn converse(&mut self) -> Result<(), Cut> {
         if self.visit.listener.implicit_tls() {
             Box::pin(self.handshake()).await?;
+            let settings = self.visit.policy.settings(self.visit.listener, &self.visit.channel());
+            self.begin(Session::new(settings));
         }
         self.greet();
         loop {
@@ -109,7 +118,10 @@ impl Connection {
                     recipient,
                     params,
                 } => {
-                    let reply = self.visit.rcpt(transaction, recipient, params);
+                    let reply = match self.visit.rcpt(transaction, recipient, params) {
+                        Ok(reply) => reply,
+                        Err(asked) => Box::pin(self.visit.ask(transaction, *asked)).await,
+                    };
                     self.session.answer_rcpt(reply);
                 }
                 Step::Data { transaction } => {
@@ -123,8 +135,13 @@ impl Connection {
                 }
                 Step::Refused { transaction, reply } => self.visit.refused(&transaction, &reply),
                 Step::StartTls => Box::pin(self.start_tls()).await?,
-                // AUTH is not offered.
-                Step::Auth { .. } | Step::AuthResponse(_) | Step::AuthCancelled => {}
+                Step::Auth { mechanism, initial } => {
+                    Box::pin(self.authenticate(Said::Mechanism(mechanism, initial))).await?;
+                }
+                Step::AuthResponse(response) => {
+                    Box::pin(self.authenticate(Said::Response(response))).await?;
+                }
+                Step::AuthCancelled => self.exchange = None,
                 Step::Note(note) => self.visit.noted(note),
                 Step::Answered { verb, code } => self.answered(verb, code).await?,
                 Step::Delay(delay) => self.delay(delay).await?,

@@ -1,37 +1,47 @@
 //! What each command is answered: the decisions that the protocol leaves to the server.
 
+use crate::auth::Sender;
+use crate::callout::Verdict;
 use crate::listener::whole_seconds;
+use crate::policy::{Policy, Recipient};
+use crate::quota::{Taken, UsedUp};
 use crate::transaction::{NotStored, Stored, Transaction};
 use crate::visit::{Refusal, Visit};
 use smtp::body::BodyInfo;
 use smtp::session::Note;
 use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
+use smtp_config::QuotaKind;
+use smtp_directory::{Account, Snapshot};
 use smtp_observe::{Event, RejectReason, Violation};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A recipient whose next hop is to be asked.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    address: Address,
+    /// As the client named it.
+    recipient: Address,
+    params: RcptParams,
+}
+
 impl Visit {
-    /// MAIL: within the rate limit, and is there room?
+    /// MAIL: within the limits, from an address that the account may use, and is there room?
     pub(crate) fn mail(
         &self,
         sender: Option<Address>,
         params: MailParams,
     ) -> Result<Box<Transaction>, Reply> {
         let policy = self.shared.policy();
-        let refusal = match self.shared.take_token(&policy, self.peer.ip()) {
-            Err(wait) => Some((rate_limited(wait), RejectReason::RateLimited)),
-            Ok(()) if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) => {
-                let reply = Reply::new(
-                    452,
-                    Enhanced(4, 3, 1),
-                    "Insufficient system storage, try again later",
-                );
-                Some((reply, RejectReason::StorageFull))
-            }
-            Ok(()) => None,
-        };
-        match refusal {
-            None => Ok(Box::new(Transaction::new(policy, sender, params))),
-            Some((reply, reason)) => {
+        let directory = self.shared.directory.snapshot();
+        let admitted = self.account_now(&directory).and_then(|account| {
+            let origin = Sender { directory, account };
+            let taken = self.admit_mail(&policy, &origin, sender.as_ref(), &params)?;
+            Ok((origin, taken))
+        });
+        match admitted {
+            Ok((origin, taken)) => Ok(Box::new(Transaction::new(policy, origin, sender, params, taken))),
+            Err((reply, reason)) => {
                 let from = Some(sender.as_ref().map_or("", Address::as_str));
                 self.rejected(&Refusal {
                     from,
@@ -42,23 +52,147 @@ impl Visit {
         }
     }
 
-    /// RCPT: the relay rule.
+    /// The client's account as it is now: it may have been changed or closed since AUTH.
+    fn account_now(&self, directory: &Snapshot) -> Result<Option<Arc<Account>>, (Reply, RejectReason)> {
+        let Some(account) = &self.account else {
+            return Ok(None);
+        };
+        match directory.account(&account.name).filter(|account| account.enabled) {
+            Some(account) => Ok(Some(account.clone())),
+            None => {
+                let text = format!("account {} may not send any more", account.name);
+                Err((
+                    Reply::with(550, Enhanced(5, 7, 1), text),
+                    RejectReason::SenderDenied,
+                ))
+            }
+        }
+    }
+
+    fn admit_mail(
+        &self,
+        policy: &Policy,
+        origin: &Sender,
+        sender: Option<&Address>,
+        params: &MailParams,
+    ) -> Result<Option<Taken>, (Reply, RejectReason)> {
+        let account = origin.account.as_deref();
+        self.shared
+            .take_token(policy, self.peer.ip(), account)
+            .map_err(|wait| (rate_limited(wait, account), RejectReason::RateLimited))?;
+        origin
+            .may_send_from(sender)
+            .map_err(|reply| (reply, RejectReason::SenderDenied))?;
+        if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) {
+            let text = "Insufficient system storage, try again later";
+            return Err((
+                Reply::new(452, Enhanced(4, 3, 1), text),
+                RejectReason::StorageFull,
+            ));
+        }
+        self.take_quota(origin, QuotaKind::Messages)
+    }
+
+    /// Takes one message or recipient of the account's quotas.
+    fn take_quota(
+        &self,
+        origin: &Sender,
+        kind: QuotaKind,
+    ) -> Result<Option<Taken>, (Reply, RejectReason)> {
+        let Some(account) = &origin.account else {
+            return Ok(None);
+        };
+        let taken = self.shared.quotas.take(&account.name, &account.quotas, kind);
+        taken.map_err(|used_up| (over_quota(account, &used_up), RejectReason::Quota))
+    }
+
+    /// RCPT: the relay rule. What has to be asked elsewhere first is left to [`Visit::ask`].
     pub(crate) fn rcpt(
         &self,
         transaction: &mut Transaction,
         recipient: Address,
         params: RcptParams,
+    ) -> Result<Reply, Box<Asked>> {
+        let origin = &transaction.origin;
+        let decided = transaction.policy.recipient(
+            &origin.directory,
+            self.peer.ip(),
+            origin.account.is_some(),
+            &recipient,
+        );
+        let addresses = match decided {
+            Recipient::Accepted(addresses) => Ok(addresses),
+            Recipient::Refused(reply, reason) => Err((reply, reason)),
+            Recipient::Asked(address) if self.shared.callout.is_some() => {
+                return Err(Box::new(Asked {
+                    address,
+                    recipient,
+                    params,
+                }));
+            }
+            // Nobody can ask: its next hop will say.
+            Recipient::Asked(address) => Ok(vec![address]),
+        };
+        Ok(self.add(transaction, &recipient, params, addresses))
+    }
+
+    /// Asks the domain's next hop for a recipient.
+    pub(crate) async fn ask(&self, transaction: &mut Transaction, asked: Asked) -> Reply {
+        let verdict = match &self.shared.callout {
+            Some(callout) => callout.verify(&asked.address).await,
+            None => Verdict::Exists,
+        };
+        let refused = |code, enhanced, text, reason| {
+            let text = format!("<{}>: {text}", asked.recipient.as_str());
+            Err((Reply::with(code, enhanced, text), reason))
+        };
+        let addresses = match verdict {
+            Verdict::Exists => Ok(vec![asked.address]),
+            Verdict::Unknown => refused(
+                550,
+                Enhanced(5, 1, 1),
+                "User unknown",
+                RejectReason::UnknownRecipient,
+            ),
+            Verdict::Unavailable => refused(
+                450,
+                Enhanced(4, 1, 1),
+                "Cannot be verified now, try again later",
+                RejectReason::Unresolvable,
+            ),
+        };
+        self.add(transaction, &asked.recipient, asked.params, addresses)
+    }
+
+    /// Adds a recipient, if it was accepted and there is room for it.
+    fn add(
+        &self,
+        transaction: &mut Transaction,
+        recipient: &Address,
+        params: RcptParams,
+        addresses: Result<Vec<Address>, (Reply, RejectReason)>,
     ) -> Reply {
-        match transaction.policy.recipient(self.peer.ip(), recipient) {
-            Ok(address) => {
-                transaction.add_recipient(address, params);
+        let admitted = addresses.and_then(|addresses| {
+            if !transaction.has_room_for(addresses.len()) {
+                let text = "Too many recipients behind aliases, send the rest in another transaction";
+                return Err((
+                    Reply::new(452, Enhanced(4, 5, 3), text),
+                    RejectReason::TooManyRecipients,
+                ));
+            }
+            let taken = self.take_quota(&transaction.origin, QuotaKind::Recipients)?;
+            Ok((addresses, taken))
+        });
+        match admitted {
+            Ok((addresses, taken)) => {
+                transaction.add_recipients(recipient, addresses, params, taken);
                 Reply::new(250, Enhanced(2, 1, 5), "Ok")
             }
-            Err((address, reply)) => {
+            Err((reply, reason)) => {
                 self.rejected(&Refusal {
                     from: Some(transaction.sender_text()),
-                    to: Some(address.as_str()),
-                    ..Refusal::new("RCPT", &reply, RejectReason::RelayDenied)
+                    to: Some(recipient.as_str()),
+                    ..Refusal::new("RCPT", &reply, reason)
                 });
                 reply
             }
@@ -108,6 +242,7 @@ impl Visit {
             id: &id,
             peer: self.peer,
             helo: self.client().helo,
+            account: self.account.as_ref().map(|account| &*account.name),
             from,
             size: stored.size,
             recipients,
@@ -172,10 +307,21 @@ impl Visit {
     }
 }
 
-fn rate_limited(wait: Duration) -> Reply {
+fn rate_limited(wait: Duration, account: Option<&Account>) -> Reply {
+    let whose = account.map_or("address".to_owned(), |account| format!("account {}", account.name));
     let text = format!(
-        "too many messages from your address, try again in {} s",
+        "too many messages from your {whose}, try again in {} s",
         whole_seconds(wait)
+    );
+    Reply::with(450, Enhanced(4, 7, 1), text)
+}
+
+fn over_quota(account: &Account, used_up: &UsedUp) -> Reply {
+    let text = format!(
+        "the quota {} of account {} is used up, try again in {} s",
+        used_up.quota,
+        account.name,
+        whole_seconds(used_up.wait)
     );
     Reply::with(450, Enhanced(4, 7, 1), text)
 }

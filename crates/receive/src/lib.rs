@@ -15,6 +15,7 @@
 //! ends that session alone; every wait for a client has a limit.
 
 mod auth;
+mod callout;
 mod connection;
 mod deadline;
 mod decisions;
@@ -32,6 +33,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use auth::Tokens;
+pub use callout::{Callout, Verdict};
 pub use tls::{CertificateInfo, check_certificates, own_authority};
 
 use arc_swap::ArcSwap;
@@ -39,6 +42,7 @@ use listener::{Bound, Heartbeat, accept_loop};
 use parking_lot::Mutex;
 use shared::{Phase, Shared};
 use smtp_config::Config;
+use smtp_directory::Directory;
 use smtp_observe::{Event, Listener, Observer};
 use smtp_queue::Queue;
 use std::fmt;
@@ -52,6 +56,19 @@ use tokio::time::timeout;
 
 /// How long sessions get to say 421 and close once a drain's limit has passed.
 const CLOSING: Duration = Duration::from_secs(5);
+
+/// Whom reception works with.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// Takes the messages.
+    pub queue: Queue,
+    /// Knows who is local, and who may send.
+    pub directory: Arc<Directory>,
+    /// Checks tokens.
+    pub tokens: Arc<Tokens>,
+    /// Asks next hops whether they know an address (`recipients = "verify"`); without it every address of such a domain is taken.
+    pub callout: Option<Arc<dyn Callout>>,
+}
 
 /// The receiving room: its listeners and its sessions. Dropping it ends the accept loops, not the sessions.
 pub struct Reception {
@@ -79,7 +96,11 @@ impl Reception {
     /// # Errors
     /// When an address cannot be bound, or a certificate cannot be used (`InvalidData`); the text names the address or file,
     /// and the settings.
-    pub fn bind(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> io::Result<Reception> {
+    pub fn bind(
+        config: Arc<ArcSwap<Config>>,
+        neighbours: Neighbours,
+        observer: Observer,
+    ) -> io::Result<Reception> {
         let tls = config
             .load()
             .tls
@@ -94,7 +115,7 @@ impl Reception {
             .map(|bound| Ok((bound.listener, bound.socket.local_addr()?)))
             .collect::<io::Result<_>>()?;
         Ok(Reception {
-            shared: Arc::new(Shared::new(config, queue, observer, tls)),
+            shared: Arc::new(Shared::new(config, neighbours, observer, tls)),
             addresses,
             waiting: Mutex::new(bound),
             loops: Mutex::default(),

@@ -154,7 +154,7 @@ fn admit(shared: &Arc<Shared>, peer: SocketAddr) -> Result<Slot, (ConnectionRefu
         };
         (ConnectionRefusal::TooMany, reply)
     })?;
-    shared.take_token(&policy, peer.ip()).map_err(|wait| {
+    shared.take_token(&policy, peer.ip(), None).map_err(|wait| {
         let text = format!(
             "too many connections from your address, try again in {} s",
             whole_seconds(wait)

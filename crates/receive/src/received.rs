@@ -18,14 +18,17 @@ const MESSAGE_ID: usize = 256;
 /// Octets of the header searched for a message-id.
 const SEARCHED: usize = 8192;
 
-/// How a message came, as the `with` clause names it (RFC 3848, RFC 6531 4.3). HELO has no name of its own under TLS.
-pub(crate) fn protocol(extended: bool, smtputf8: bool, secured: bool) -> &'static str {
-    match (extended, smtputf8, secured) {
-        (_, true, false) => "UTF8SMTP",
-        (_, true, true) => "UTF8SMTPS",
-        (true, false, false) => "ESMTP",
-        (true, false, true) => "ESMTPS",
-        (false, false, _) => "SMTP",
+/// How a message came, as the `with` clause names it (RFC 3848, RFC 6531 4.3). HELO has no name of its own under TLS, and
+/// nobody authenticates in clear.
+pub(crate) fn protocol(extended: bool, smtputf8: bool, secured: bool, authenticated: bool) -> &'static str {
+    match (extended, smtputf8, secured, authenticated) {
+        (_, true, false, _) => "UTF8SMTP",
+        (_, true, true, false) => "UTF8SMTPS",
+        (_, true, true, true) => "UTF8SMTPSA",
+        (true, false, false, _) => "ESMTP",
+        (true, false, true, false) => "ESMTPS",
+        (true, false, true, true) => "ESMTPSA",
+        (false, false, ..) => "SMTP",
     }
 }
 
@@ -243,12 +246,15 @@ mod tests {
 
     #[test]
     fn protocols() {
-        assert_eq!(protocol(false, false, false), "SMTP");
-        assert_eq!(protocol(true, false, false), "ESMTP");
-        assert_eq!(protocol(true, true, false), "UTF8SMTP");
-        assert_eq!(protocol(false, false, true), "SMTP");
-        assert_eq!(protocol(true, false, true), "ESMTPS");
-        assert_eq!(protocol(true, true, true), "UTF8SMTPS");
+        let clear = |extended, smtputf8| protocol(extended, smtputf8, false, false);
+        assert_eq!(clear(false, false), "SMTP");
+        assert_eq!(clear(true, false), "ESMTP");
+        assert_eq!(clear(true, true), "UTF8SMTP");
+        assert_eq!(protocol(false, false, true, false), "SMTP");
+        assert_eq!(protocol(true, false, true, false), "ESMTPS");
+        assert_eq!(protocol(true, true, true, false), "UTF8SMTPS");
+        assert_eq!(protocol(true, false, true, true), "ESMTPSA");
+        assert_eq!(protocol(true, true, true, true), "UTF8SMTPSA");
     }
 
     fn scan(chunks: &[&[u8]]) -> Option<String> {

@@ -3,13 +3,14 @@
 //! Promises: whatever ends the session, a panic included, its end is reported and its slot given back.
 
 use crate::policy::Policy;
-use crate::received::protocol;
 use crate::shared::{Shared, Slot};
 use crate::tls::{Secured, Unsecured};
 use crate::transaction::Client;
 use smtp::{Enhanced, Reply};
+use smtp_directory::Account;
 use smtp_observe::{Event, Listener, RejectReason, Violation};
 use smtp_queue::QueueId;
+use smtp_sasl::Channel;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub(crate) struct Visit {
     pub(crate) lost: Option<&'static str>,
     /// Since the handshake.
     pub(crate) tls: Option<Box<Secured>>,
+    /// Who the client is, since AUTH.
+    pub(crate) account: Option<Arc<Account>>,
     helo: Box<str>,
     extended: bool,
     opened: Instant,
@@ -74,6 +77,7 @@ impl Visit {
             peer,
             lost: None,
             tls: None,
+            account: None,
             helo: Box::default(),
             extended: false,
             opened: Instant::now(),
@@ -89,7 +93,13 @@ impl Visit {
             helo: &self.helo,
             extended: self.extended,
             tls: self.tls.as_deref(),
+            authenticated: self.account.is_some(),
         }
+    }
+
+    /// The connection as AUTH knows it.
+    pub(crate) fn channel(&self) -> Channel {
+        self.tls.as_ref().map_or(Channel::Clear, |tls| tls.channel())
     }
 
     /// The connection is under TLS from now on, and what the client said before is forgotten (RFC 3207 4.2).
@@ -104,6 +114,7 @@ impl Visit {
             identities: Some(secured.identities.as_slice()).filter(|names| !names.is_empty()),
         });
         self.tls = Some(Box::new(secured));
+        self.account = None;
         self.helo = Box::default();
         self.extended = false;
     }
@@ -159,9 +170,9 @@ impl Visit {
             id: id.as_deref(),
             peer: self.peer,
             helo: &self.helo,
-            protocol: match (self.helo.is_empty(), self.extended) {
-                (true, _) => "",
-                (false, extended) => protocol(extended, false, self.tls.is_some()),
+            protocol: match self.helo.is_empty() {
+                true => "",
+                false => self.client().protocol(false),
             },
             verb: refusal.verb,
             from: refusal.from,

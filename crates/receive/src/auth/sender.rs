@@ -38,7 +38,7 @@ impl Sender {
 }
 
 /// An account may not use an address.
-pub(crate) fn sender_denied(code: u16, account: &Account, address: &Address) -> Reply {
+fn sender_denied(code: u16, account: &Account, address: &Address) -> Reply {
     let text = format!(
         "<{}>: Sender address not owned by account {}",
         address.as_str(),

@@ -5,6 +5,7 @@
 use super::{Connection, Cut};
 use crate::listener::stopping;
 use crate::shared::Phase;
+use crate::transaction::Transaction;
 use smtp::session::Session;
 use smtp_observe::TlsFailure;
 
@@ -14,9 +15,21 @@ impl Connection {
         self.flush().await?;
         self.pace = None;
         self.awaited = None;
+        self.handshake().await?;
         let policy = self.visit.shared.policy();
-        self.session = Session::secured(policy.settings(self.visit.listener, true));
-        self.handshake().await
+        let settings = policy.settings(self.visit.listener, &self.visit.channel());
+        self.begin(Session::secured(settings));
+        Ok(())
+    }
+
+    /// Begins the session that follows a handshake.
+    pub(super) fn begin(&mut self, session: Session<Box<Transaction>>) {
+        self.session = session;
+        self.exchange = None;
+        // A drain that began meanwhile was not for the session that follows to hear.
+        if self.wire.phase() != Phase::Serving {
+            self.session.shutdown(stopping());
+        }
     }
 
     /// The handshake, within `tls.handshake_timeout`.
@@ -39,10 +52,6 @@ impl Connection {
                     last_word: failure.alerted,
                 });
             }
-        }
-        // A drain that began meanwhile was not for the session that follows to hear.
-        if self.wire.phase() != Phase::Serving {
-            self.session.shutdown(stopping());
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::certificate::identities;
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConnection};
 use smtp_observe::{Handshake, TlsFailure, TlsVersion};
+use smtp_sasl::{Channel, TlsExporter};
 use std::io;
 
 /// A handshake that succeeded.
@@ -17,6 +18,8 @@ pub(crate) struct Secured {
     /// Who the client is by the certificate it showed, and which `tls.client_ca_file` vouches for: host names, mail
     /// addresses and the common name. Empty without one.
     pub(crate) identities: Vec<String>,
+    /// What SCRAM is bound to: of TLS 1.3 only (RFC 9266 4.2).
+    exporter: Option<TlsExporter>,
 }
 
 impl Secured {
@@ -41,6 +44,18 @@ impl Secured {
                 .and_then(<[_]>::first)
                 .map(identities)
                 .unwrap_or_default(),
+            exporter: match version {
+                TlsVersion::Tls13 => exporter(connection),
+                TlsVersion::Tls12 => None,
+            },
+        }
+    }
+
+    /// The connection as AUTH knows it.
+    pub(crate) fn channel(&self) -> Channel {
+        Channel::Tls {
+            exporter: self.exporter.clone(),
+            client_certificate: !self.identities.is_empty(),
         }
     }
 
@@ -48,6 +63,11 @@ impl Secured {
     pub(crate) fn text(&self) -> String {
         format!("TLSv{} with {}", self.version.name(), self.cipher)
     }
+}
+
+fn exporter(connection: &ServerConnection) -> Option<TlsExporter> {
+    let exported = connection.export_keying_material([0; 32], TlsExporter::LABEL, Some(&[]));
+    exported.map(TlsExporter).ok()
 }
 
 /// A handshake that failed.
