@@ -7,7 +7,7 @@ const CUT: u8 = b'\n';
 
 /// What a peer sends, message by message, to each mechanism of a server and of a client. The first octet
 /// says how questions are answered.
-pub fn drive(octets: &[u8]) {
+pub(crate) fn drive(octets: &[u8]) {
     let Some((&choice, octets)) = octets.split_first() else {
         return;
     };
