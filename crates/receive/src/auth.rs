@@ -147,7 +147,11 @@ impl Authenticator {
             began: Instant::now(),
         };
         // A right proof is not confirmed while a lock lasts: it is not looked at.
-        if turn.name.as_deref().is_some_and(|name| self.is_locked(&turn, name)) {
+        if turn
+            .name
+            .as_deref()
+            .is_some_and(|name| self.is_locked(&turn, name))
+        {
             return self.halted(&turn, &Halt::Locked);
         }
         self.decide(turn, pending.exchange.step(response)).await

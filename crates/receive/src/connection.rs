@@ -101,7 +101,10 @@ impl Connection {
     async fn converse(&mut self) -> Result<(), Cut> {
         if self.visit.listener.implicit_tls() {
             Box::pin(self.handshake()).await?;
-            let settings = self.visit.policy.settings(self.visit.listener, &self.visit.channel());
+            let settings = self
+                .visit
+                .policy
+                .settings(self.visit.listener, &self.visit.channel());
             self.begin(Session::new(settings));
         }
         self.greet();

@@ -94,11 +94,7 @@ impl Visit {
     }
 
     /// Takes one message or recipient of the account's quotas.
-    fn take_quota(
-        &self,
-        origin: &Sender,
-        kind: QuotaKind,
-    ) -> Result<Option<Taken>, (Reply, RejectReason)> {
+    fn take_quota(&self, origin: &Sender, kind: QuotaKind) -> Result<Option<Taken>, (Reply, RejectReason)> {
         let Some(account) = &origin.account else {
             return Ok(None);
         };
@@ -308,7 +304,9 @@ impl Visit {
 }
 
 fn rate_limited(wait: Duration, account: Option<&Account>) -> Reply {
-    let whose = account.map_or("address".to_owned(), |account| format!("account {}", account.name));
+    let whose = account.map_or("address".to_owned(), |account| {
+        format!("account {}", account.name)
+    });
     let text = format!(
         "too many messages from your {whose}, try again in {} s",
         whole_seconds(wait)

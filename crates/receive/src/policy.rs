@@ -145,7 +145,9 @@ fn settings(config: &Config, listener: Listener, channel: &Channel) -> Settings 
             (true, false) => Tls::Absent,
         },
         auth: match (in_clear, config.tls.enabled) {
-            (false, _) => AuthOffer::Mechanisms(mechanisms.mechanisms().iter().map(|one| one.name()).collect()),
+            (false, _) => {
+                AuthOffer::Mechanisms(mechanisms.mechanisms().iter().map(|one| one.name()).collect())
+            }
             (true, true) => AuthOffer::UnderTls,
             (true, false) => AuthOffer::Absent,
         },

@@ -146,7 +146,9 @@ impl Window {
 
     /// How long until one more fits; `None` when it does now.
     fn wait(&self, quota: Quota, now: Duration) -> Option<Duration> {
-        let mut over = (self.sum + 1).checked_sub(u64::from(quota.amount)).filter(|over| *over > 0)?;
+        let mut over = (self.sum + 1)
+            .checked_sub(u64::from(quota.amount))
+            .filter(|over| *over > 0)?;
         for (step, count) in &self.steps {
             over = over.saturating_sub(u64::from(*count));
             if over == 0 {
@@ -168,7 +170,11 @@ impl Window {
 
     /// Takes one back from a step, if it is still in the window.
     fn give_back(&mut self, step: u64) {
-        if let Some((_, count)) = self.steps.iter_mut().find(|(known, count)| *known == step && *count > 0) {
+        if let Some((_, count)) = self
+            .steps
+            .iter_mut()
+            .find(|(known, count)| *known == step && *count > 0)
+        {
             *count -= 1;
             self.sum -= 1;
         }
@@ -235,7 +241,11 @@ mod tests {
         }
         assert_eq!(take(&book, &hourly, 1210), Some(3660 - 1210));
         assert_eq!(take(&book, &hourly, 3659), Some(1));
-        assert_eq!(take(&book, &hourly, 3660), None, "who waits as long as told gets in");
+        assert_eq!(
+            take(&book, &hourly, 3660),
+            None,
+            "who waits as long as told gets in"
+        );
         assert_eq!(take(&book, &hourly, 3660), Some(600));
     }
 
@@ -278,7 +288,10 @@ mod tests {
         let (book, both) = (Quotas::new(), quotas(&["1/hour", "recipients:2/hour"]));
         assert_eq!(take(&book, &both, 0), None);
         for _ in 0..2 {
-            book.take_at("ann", &both, Recipients, at(0)).unwrap().unwrap().keep();
+            book.take_at("ann", &both, Recipients, at(0))
+                .unwrap()
+                .unwrap()
+                .keep();
         }
         let used_up = book.take_at("ann", &both, Recipients, at(0)).unwrap_err();
         assert_eq!(used_up.quota, both[1]);

@@ -188,12 +188,16 @@ mod tests {
             "same /64"
         );
         assert!(
-            limiter.take(&settings, ip("2001:db8:0:1::1"), None, START).is_ok(),
+            limiter
+                .take(&settings, ip("2001:db8:0:1::1"), None, START)
+                .is_ok(),
             "another /64"
         );
         assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
         assert!(
-            limiter.take(&settings, ip("::ffff:192.0.2.1"), None, START).is_err(),
+            limiter
+                .take(&settings, ip("::ffff:192.0.2.1"), None, START)
+                .is_err(),
             "mapped is the same client"
         );
         assert_ne!(key(ip("::2")), key(ip("0.0.0.2")));

@@ -153,7 +153,11 @@ impl Transaction {
             return self.recipients.iter().all(|known| known.address != *address);
         }
         if self.known.is_empty() {
-            self.known = self.recipients.iter().map(|known| known.address.clone()).collect();
+            self.known = self
+                .recipients
+                .iter()
+                .map(|known| known.address.clone())
+                .collect();
         }
         self.known.insert(address.clone())
     }

@@ -3,6 +3,7 @@
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, print, warn};
+use crate::people::Plan;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use smtp_config::{Config, ConfigErrors, Loaded};
@@ -17,9 +18,12 @@ type Found = (Result<Loaded, ConfigErrors>, Vec<Result<CertificateInfo, String>>
 
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let result = Config::load(&args.sources.sources());
-    let certificates = result
+    let mut certificates = result
         .as_ref()
         .map_or_else(|_| Vec::new(), |loaded| check_certificates(&loaded.config));
+    // What the files of people hold is told beside them.
+    let plan = result.as_ref().map(|loaded| Plan::read(&loaded.config, ""));
+    certificates.extend(plan.ok().and_then(Result::err).map(Err));
     let found = (result, certificates);
     match args.output {
         Output::Json => print(&as_json(&found))?,

@@ -1,5 +1,6 @@
 //! The rooms of the running server, and what HTTP may know of them.
 
+use crate::people::People;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -36,13 +37,14 @@ pub(crate) struct House {
     pub(crate) generation: AtomicU64,
     pub(crate) last_reload_succeeded: AtomicBool,
     pub(crate) reloading: tokio::sync::Mutex<()>,
-    password: Arc<str>,
+    pub(crate) password: Arc<str>,
     started: Instant,
     draining: AtomicBool,
     http_addresses: OnceLock<Vec<SocketAddr>>,
     metrics_addresses: OnceLock<Vec<SocketAddr>>,
     queue: OnceLock<Queue>,
     delivery: OnceLock<Arc<Delivery>>,
+    people: OnceLock<People>,
     reception: OnceLock<Arc<Reception>>,
 }
 
@@ -65,6 +67,7 @@ impl House {
             metrics_addresses: OnceLock::new(),
             queue: OnceLock::new(),
             delivery: OnceLock::new(),
+            people: OnceLock::new(),
             reception: OnceLock::new(),
         })
     }
@@ -96,6 +99,14 @@ impl House {
 
     pub(crate) fn delivery_started(&self, delivery: Arc<Delivery>) {
         let _ = self.delivery.set(delivery);
+    }
+
+    pub(crate) fn people_known(&self, people: People) {
+        let _ = self.people.set(people);
+    }
+
+    pub(crate) fn people(&self) -> Option<&People> {
+        self.people.get()
     }
 
     pub(crate) fn reception_started(&self, reception: Arc<Reception>) {

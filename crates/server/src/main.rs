@@ -14,6 +14,7 @@ mod exit;
 mod house;
 mod lifecycle;
 mod output;
+mod people;
 mod queue_command;
 mod queue_table;
 mod reload;

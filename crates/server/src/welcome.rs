@@ -3,6 +3,7 @@
 use crate::exit::Failure;
 use crate::house::{House, VERSION};
 use crate::output::{print, remark};
+use crate::people::{DEVELOPER, has_developer};
 use smtp_config::Profile;
 use smtp_deliver::capture_folder;
 use smtp_observe::Listener;
@@ -64,6 +65,12 @@ fn text(house: &House) -> String {
             None => "user admin, password as configured".into(),
         },
     );
+    if has_developer(&config) {
+        line(
+            "Account",
+            format!("{DEVELOPER}, with the same password: to try AUTH"),
+        );
+    }
     if config.delivery.capture {
         let folder = capture_folder(&config);
         line(

@@ -50,7 +50,9 @@ impl Metrics {
                 self.error(ErrorClass::Reject);
             }
             Event::AuthSucceeded { mechanism, .. } => self.auth.add((mechanism, AuthResult::Accepted), 1),
-            Event::AuthFailed { mechanism, result, .. } => {
+            Event::AuthFailed {
+                mechanism, result, ..
+            } => {
                 self.auth.add((mechanism, result), 1);
                 self.error(ErrorClass::Auth);
             }

@@ -153,15 +153,16 @@ mod tests {
         for failures in 1..=3 {
             assert!(!counts.is_locked(key, START));
             let locked_now = failures == 3;
-            assert_eq!(
-                counts.failed(key, LIMIT, START),
-                Counted { failures, locked_now }
-            );
+            assert_eq!(counts.failed(key, LIMIT, START), Counted { failures, locked_now });
         }
         assert!(counts.is_locked(key, after(89)));
         assert!(!counts.is_locked(key, after(90)));
         assert!(!counts.is_locked(counts.key("bob"), START));
-        assert_eq!(counts.failed(key, LIMIT, after(90)).failures, 1, "all is forgotten");
+        assert_eq!(
+            counts.failed(key, LIMIT, after(90)).failures,
+            1,
+            "all is forgotten"
+        );
     }
 
     #[test]
@@ -220,7 +221,10 @@ mod tests {
             drop(counts.failed(counts.key(n), LIMIT, after(90)));
         }
         assert!(
-            !counts.shards.iter().any(|shard| shard.lock().contains_key(&victim)),
+            !counts
+                .shards
+                .iter()
+                .any(|shard| shard.lock().contains_key(&victim)),
             "what is forgotten takes no place"
         );
     }

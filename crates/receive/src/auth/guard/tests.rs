@@ -57,7 +57,11 @@ fn a_name_is_locked_where_it_failed_and_nowhere_else() {
 fn answers_come_later_with_each_failure_up_to_a_limit() {
     let stage = Stage::new();
     let waits: Vec<u64> = (0..6).map(|_| stage.fail("ann", HOME).late.as_secs()).collect();
-    assert_eq!(waits, [1, 2, 4, 4, 4, 4], "three failures are the most that is counted");
+    assert_eq!(
+        waits,
+        [1, 2, 4, 4, 4, 4],
+        "three failures are the most that is counted"
+    );
     assert_eq!(wait_after(u32::MAX).as_secs(), 8);
 }
 
@@ -82,10 +86,7 @@ fn an_exempt_network_has_no_count_of_its_own() {
     let stage = Stage::new();
     for n in 0..100 {
         let attempt = stage.guard.attempt(&format!("name{n}"), HOME, true);
-        assert_eq!(
-            stage.guard.failed(&attempt, &settings(), stage.now).locked,
-            None
-        );
+        assert_eq!(stage.guard.failed(&attempt, &settings(), stage.now).locked, None);
     }
     assert!(!stage.is_locked("bob", HOME));
 }
@@ -100,10 +101,7 @@ fn a_name_that_fails_everywhere_is_locked_but_where_it_is_known() {
     assert!(!stage.is_locked("ann", HOME), "where it logged in before");
     assert!(!stage.is_locked("bob", 500));
     (0..3).for_each(|_| drop(stage.fail("ann", HOME)));
-    assert!(
-        stage.is_locked("ann", HOME),
-        "being known is no leave to guess"
-    );
+    assert!(stage.is_locked("ann", HOME), "being known is no leave to guess");
 }
 
 #[test]
@@ -145,6 +143,8 @@ fn the_latest_networks_of_an_account_are_known() {
     let stage = Stage::new();
     (0..20).for_each(|network| stage.succeed("ann", network));
     (100..130).for_each(|network| drop(stage.fail("ann", network)));
-    let known: Vec<u128> = (0..20).filter(|network| !stage.is_locked("ann", *network)).collect();
+    let known: Vec<u128> = (0..20)
+        .filter(|network| !stage.is_locked("ann", *network))
+        .collect();
     assert_eq!(known, (12..20).collect::<Vec<_>>());
 }
