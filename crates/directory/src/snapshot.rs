@@ -104,6 +104,11 @@ impl Snapshot {
         account.may_send_as(address, &self.separator)
     }
 
+    /// Whether any domain has a key.
+    pub fn has_keys(&self) -> bool {
+        self.keys.len() > 0
+    }
+
     /// Who signs mail from `domain` at `now`: of the nearest domain at or above it that has keys, the newest key of each
     /// algorithm that signs. Empty when there is none.
     pub fn signing_keys(&self, domain: &str, now: Timestamp) -> Vec<Arc<smtp_dkim::Identity>> {

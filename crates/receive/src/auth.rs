@@ -2,7 +2,7 @@
 //!
 //! [`Authenticator`] runs the exchanges of crate `sasl` and answers their questions: passwords from the directory, hashed off the reactor
 //! (`hashing`), tokens by the issuer's keys, certificates by the names in them. `guard` says who has to wait or is not
-//! looked at; `sender` is what an account may do with a mail.
+//! looked at.
 //!
 //! Promises: every refusal is the same reply, whether the account exists, is disabled or locked; it comes at a moment that depends on
 //! the number of failures, not on what was computed; a flood of attempts is turned away (454) before it stalls anything else; neither a
@@ -11,9 +11,6 @@
 mod counts;
 mod guard;
 mod hashing;
-mod sender;
-
-pub(crate) use sender::Sender;
 
 use crate::rate_limit::{is_within, key};
 use guard::{Attempt, Guard};

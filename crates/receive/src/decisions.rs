@@ -1,6 +1,6 @@
 //! What each command is answered: the decisions that the protocol leaves to the server.
 
-use crate::auth::Sender;
+use crate::author::{Author, Treatment};
 use crate::callout::Verdict;
 use crate::listener::whole_seconds;
 use crate::policy::{Policy, Recipient};
@@ -13,8 +13,12 @@ use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
 use smtp_config::QuotaKind;
 use smtp_directory::{Account, Snapshot};
 use smtp_observe::{Event, RejectReason, Violation};
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// A reply, and why.
+type Refused = (Reply, RejectReason);
 
 /// A recipient whose next hop is to be asked.
 #[derive(Debug)]
@@ -34,13 +38,14 @@ impl Visit {
     ) -> Result<Box<Transaction>, Reply> {
         let policy = self.shared.policy();
         let directory = self.shared.directory.snapshot();
-        let admitted = self.account_now(&directory).and_then(|account| {
-            let origin = Sender { directory, account };
-            let taken = self.admit_mail(&policy, &origin, sender.as_ref(), &params)?;
-            Ok((origin, taken))
+        let admitted = self.treatment(&policy, &directory).and_then(|treatment| {
+            let taken = self.admit_mail(&policy, treatment.author(), sender.as_ref(), &params)?;
+            Ok((treatment, taken))
         });
         match admitted {
-            Ok((origin, taken)) => Ok(Box::new(Transaction::new(policy, origin, sender, params, taken))),
+            Ok((treatment, taken)) => Ok(Box::new(Transaction::new(
+                policy, directory, treatment, sender, params, taken,
+            ))),
             Err((reply, reason)) => {
                 let from = Some(sender.as_ref().map_or("", Address::as_str));
                 self.rejected(&Refusal {
@@ -52,13 +57,20 @@ impl Visit {
         }
     }
 
-    /// The client's account as it is now: it may have been changed or closed since AUTH.
-    fn account_now(&self, directory: &Snapshot) -> Result<Option<Arc<Account>>, (Reply, RejectReason)> {
+    /// What is done to the mail's header. The account is taken as it is now: it may have been changed or closed since AUTH.
+    fn treatment(&self, policy: &Policy, directory: &Arc<Snapshot>) -> Result<Treatment, Refused> {
         let Some(account) = &self.account else {
-            return Ok(None);
+            let signs = directory.has_keys() && policy.is_trusted(self.peer.ip());
+            return Ok(match signs {
+                true => Treatment::Signed(directory.clone()),
+                false => Treatment::Passed,
+            });
         };
         match directory.account(&account.name).filter(|account| account.enabled) {
-            Some(account) => Ok(Some(account.clone())),
+            Some(account) => Ok(Treatment::Authored(Author {
+                account: account.clone(),
+                directory: directory.clone(),
+            })),
             None => {
                 let text = format!("account {} may not send any more", account.name);
                 Err((
@@ -69,20 +81,24 @@ impl Visit {
         }
     }
 
+    /// An account may send from its addresses, and from the null path: notifications of having read a message, which mail programs send,
+    /// must have it (RFC 8098 3), and their `From:` is looked at all the same.
     fn admit_mail(
         &self,
         policy: &Policy,
-        origin: &Sender,
+        author: Option<&Author>,
         sender: Option<&Address>,
         params: &MailParams,
-    ) -> Result<Option<Taken>, (Reply, RejectReason)> {
-        let account = origin.account.as_deref();
+    ) -> Result<Option<Taken>, Refused> {
+        let account = author.map(|author| &*author.account);
         self.shared
             .take_token(policy, self.peer.ip(), account)
             .map_err(|wait| (rate_limited(wait, account), RejectReason::RateLimited))?;
-        origin
-            .may_send_from(sender)
-            .map_err(|reply| (reply, RejectReason::SenderDenied))?;
+        if let (Some(author), Some(sender)) = (author, sender) {
+            author
+                .may_write_from(slice::from_ref(sender))
+                .map_err(|reply| (Reply { code: 553, ..reply }, RejectReason::SenderDenied))?;
+        }
         if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) {
             let text = "Insufficient system storage, try again later";
             return Err((
@@ -90,12 +106,12 @@ impl Visit {
                 RejectReason::StorageFull,
             ));
         }
-        self.take_quota(origin, QuotaKind::Messages)
+        self.take_quota(author, QuotaKind::Messages)
     }
 
     /// Takes one message or recipient of the account's quotas.
-    fn take_quota(&self, origin: &Sender, kind: QuotaKind) -> Result<Option<Taken>, (Reply, RejectReason)> {
-        let Some(account) = &origin.account else {
+    fn take_quota(&self, author: Option<&Author>, kind: QuotaKind) -> Result<Option<Taken>, Refused> {
+        let Some(Author { account, .. }) = author else {
             return Ok(None);
         };
         let taken = self.shared.quotas.take(&account.name, &account.quotas, kind);
@@ -109,13 +125,11 @@ impl Visit {
         recipient: Address,
         params: RcptParams,
     ) -> Result<Reply, Box<Asked>> {
-        let origin = &transaction.origin;
-        let decided = transaction.policy.recipient(
-            &origin.directory,
-            self.peer.ip(),
-            origin.account.is_some(),
-            &recipient,
-        );
+        let authenticated = transaction.treatment.author().is_some();
+        let decided =
+            transaction
+                .policy
+                .recipient(&transaction.directory, self.peer.ip(), authenticated, &recipient);
         let addresses = match decided {
             Recipient::Accepted(addresses) => Ok(addresses),
             Recipient::Refused(reply, reason) => Err((reply, reason)),
@@ -166,7 +180,7 @@ impl Visit {
         transaction: &mut Transaction,
         recipient: &Address,
         params: RcptParams,
-        addresses: Result<Vec<Address>, (Reply, RejectReason)>,
+        addresses: Result<Vec<Address>, Refused>,
     ) -> Reply {
         let admitted = addresses.and_then(|addresses| {
             if !transaction.has_room_for(addresses.len()) {
@@ -176,7 +190,7 @@ impl Visit {
                     RejectReason::TooManyRecipients,
                 ));
             }
-            let taken = self.take_quota(&transaction.origin, QuotaKind::Recipients)?;
+            let taken = self.take_quota(transaction.treatment.author(), QuotaKind::Recipients)?;
             Ok((addresses, taken))
         });
         match admitted {

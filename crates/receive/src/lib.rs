@@ -15,10 +15,13 @@
 //! ends that session alone; every wait for a client has a limit.
 
 mod auth;
+mod author;
 mod callout;
 mod connection;
+mod content;
 mod deadline;
 mod decisions;
+mod header;
 mod listener;
 mod policy;
 mod quota;

@@ -77,7 +77,7 @@ impl Policy {
         match resolution {
             Resolution::Local(addresses) => Recipient::Accepted(addresses),
             _ if everything => Recipient::Accepted(vec![recipient.clone()]),
-            Resolution::NotLocal if authenticated || self.may_relay(client) => {
+            Resolution::NotLocal if authenticated || self.is_trusted(client) => {
                 Recipient::Accepted(vec![recipient.clone()])
             }
             Resolution::NotLocal => refused(
@@ -102,7 +102,8 @@ impl Policy {
         }
     }
 
-    fn may_relay(&self, client: IpAddr) -> bool {
+    /// Whether a client may relay without AUTH.
+    pub(crate) fn is_trusted(&self, client: IpAddr) -> bool {
         is_within(&self.config.relay.networks, client.to_canonical())
     }
 }

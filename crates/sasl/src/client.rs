@@ -9,10 +9,33 @@ mod tests;
 
 use crate::scram::client::{Binding, First, Signature};
 use crate::{Channel, Failure, MAX_MESSAGE, Mechanism, Secret, bearer, plain, scram};
+use std::fmt;
+use std::ops::Deref;
 use zeroize::Zeroizing;
 
-/// Octets to send, not yet base64. They hold secrets.
-pub type Message = Zeroizing<Vec<u8>>;
+/// Octets to send, not yet base64. They hold secrets: `Debug` does not show them, and they are zeroed.
+#[derive(PartialEq, Eq)]
+pub struct Message(Zeroizing<Vec<u8>>);
+
+impl Message {
+    fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.as_bytes().to_vec()))
+    }
+}
+
+impl Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Message(…)")
+    }
+}
 
 /// Who we are.
 #[derive(Clone, Debug)]
@@ -139,11 +162,14 @@ impl State {
         let (name, secret) = match credentials {
             Credentials::Password { name, password } => (name, password),
             Credentials::Token { name, token } => {
-                return Ok(Self::Whole(bearer::xoauth2_message(name, token.expose())));
+                return Ok(Self::Whole(Message(bearer::xoauth2_message(
+                    name,
+                    token.expose(),
+                ))));
             }
         };
         let binding = match (mechanism, channel.exporter()) {
-            (Mechanism::Plain, _) => return Ok(Self::Whole(plain::message(name, secret.expose()))),
+            (Mechanism::Plain, _) => return Ok(Self::Whole(Message(plain::message(name, secret.expose())))),
             (Mechanism::Login, _) => {
                 return Ok(Self::LoginName {
                     name: name.clone(),
@@ -164,23 +190,22 @@ impl State {
     }
 
     fn respond(self, challenge: &str) -> Result<(Message, Self), ClientFailure> {
-        let message = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
         Ok(match self {
             Self::Whole(whole) if challenge.is_empty() => (whole, Self::Said),
             Self::ScramFirst(first) if challenge.is_empty() => {
-                (message(&first.message()), Self::ScramProof(first))
+                (Message::new(&first.message()), Self::ScramProof(first))
             }
-            Self::LoginName { name, password } => (message(&name), Self::LoginPassword { password }),
-            Self::LoginPassword { password } => (message(password.expose()), Self::Said),
+            Self::LoginName { name, password } => (Message::new(&name), Self::LoginPassword { password }),
+            Self::LoginPassword { password } => (Message::new(password.expose()), Self::Said),
             Self::ScramProof(first) => {
                 let (proof, signature) = first.prove(challenge)?;
-                (message(&proof), Self::ScramSignature(signature))
+                (Message::new(&proof), Self::ScramSignature(signature))
             }
             Self::ScramSignature(signature) => {
                 signature.check(challenge)?;
-                (message(""), Self::Said)
+                (Message::new(""), Self::Said)
             }
-            Self::Said => (message(""), Self::Failed),
+            Self::Said => (Message::new(""), Self::Failed),
             Self::Whole(_) | Self::ScramFirst(_) | Self::Failed => return Err(ClientFailure::Malformed),
         })
     }

@@ -105,13 +105,13 @@ fn one_message_says_it_all() {
         (XOAuth2, token(), &b"user=ann\x01auth=Bearer t0ken\x01\x01"[..]),
     ] {
         let mut client = Client::choose(&[mechanism], &credentials, &bound()).unwrap();
-        assert_eq!(client.initial().unwrap().as_slice(), expected);
+        assert_eq!(&*client.initial().unwrap(), expected);
         assert_eq!(client.initial(), None, "once");
         assert_eq!(client.succeeded(), Ok(()));
         // Or kept back, and sent when the server asks.
         let mut client = Client::choose(&[mechanism], &credentials, &bound()).unwrap();
         assert_eq!(client.succeeded(), Err(ClientFailure::Unproven));
-        assert_eq!(client.respond(b"").unwrap().as_slice(), expected);
+        assert_eq!(&*client.respond(b"").unwrap(), expected);
         assert_eq!(client.succeeded(), Ok(()));
     }
     let mut client = Client::choose(&[Plain], &password(), &bound()).unwrap();
@@ -123,9 +123,9 @@ fn one_message_says_it_all() {
 fn login_answers_two_questions() {
     let mut client = Client::choose(&[Login], &password(), &bound()).unwrap();
     assert_eq!(client.initial(), None);
-    assert_eq!(client.respond(b"Username:").unwrap().as_slice(), b"ann");
+    assert_eq!(&*client.respond(b"Username:").unwrap(), b"ann");
     assert_eq!(client.succeeded(), Err(ClientFailure::Unproven));
-    assert_eq!(client.respond(b"Password:").unwrap().as_slice(), b"secret");
+    assert_eq!(&*client.respond(b"Password:").unwrap(), b"secret");
     assert_eq!(client.succeeded(), Ok(()));
 }
 
@@ -133,7 +133,7 @@ fn login_answers_two_questions() {
 fn an_explanation_is_answered_with_nothing_once() {
     let mut client = Client::choose(&[XOAuth2], &token(), &bound()).unwrap();
     client.initial().unwrap();
-    assert_eq!(client.respond(br#"{"status":"401"}"#).unwrap().as_slice(), b"");
+    assert_eq!(&*client.respond(br#"{"status":"401"}"#).unwrap(), b"");
     assert_eq!(client.succeeded(), Err(ClientFailure::Unproven));
     assert_eq!(client.respond(b"more"), Err(ClientFailure::Malformed));
 }
@@ -166,5 +166,18 @@ fn a_challenge_is_bounded_text() {
     for challenge in [vec![b'x'; MAX_MESSAGE + 1], vec![0xff]] {
         let mut client = Client::choose(&[Login], &password(), &bound()).unwrap();
         assert_eq!(client.respond(&challenge), Err(ClientFailure::Malformed));
+    }
+}
+
+#[test]
+fn no_message_is_shown() {
+    for offered in [Plain, Login, ScramSha256] {
+        let mut client = Client::choose(&[offered], &password(), &bound()).unwrap();
+        // Neither as text nor as a list of octets.
+        let shown = format!("{client:?} {:?}", client.initial());
+        assert!(
+            !shown.contains("secret") && !shown.contains("115, 101, 99"),
+            "{shown}"
+        );
     }
 }

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 pub(crate) type Octets = [u8; 32];
 
 /// `Hi(password, salt, iterations)`: the dear part, tens of milliseconds.
-pub(crate) fn salted_password(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Zeroizing<Octets> {
+pub(crate) fn salted_password(password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Octets> {
+    let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
     let mut salted = Zeroizing::new([0; 32]);
     pbkdf2::derive(
         pbkdf2::PBKDF2_HMAC_SHA256,

@@ -61,7 +61,7 @@ impl Named {
 
     /// Our first message, and what waits for its answer.
     pub(crate) fn challenge(self, verifier: ScramVerifier) -> (String, Challenged) {
-        let server_first = message::server_first(&self.nonce, &verifier.salt, verifier.iterations.get());
+        let server_first = message::server_first(&self.nonce, &verifier.salt, verifier.iterations);
         let challenged = Challenged {
             named: self,
             verifier,

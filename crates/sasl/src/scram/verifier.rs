@@ -5,8 +5,8 @@ use crate::Password;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::str::FromStr;
+use zeroize::Zeroize;
 
 /// Fewest iterations of a verifier (RFC 7677, section 4); a client refuses a server that asks for fewer.
 pub const MIN_ITERATIONS: u32 = 4096;
@@ -30,7 +30,7 @@ const PREFIX: &str = "SCRAM-SHA-256$";
 #[derive(Clone, PartialEq, Eq)]
 pub struct ScramVerifier {
     pub(super) salt: Vec<u8>,
-    pub(super) iterations: NonZeroU32,
+    pub(super) iterations: u32,
     pub(super) stored_key: keys::Octets,
     pub(super) server_key: keys::Octets,
 }
@@ -75,7 +75,7 @@ impl ScramVerifier {
         let of = |kind: &[u8]| keys::hmac(server_secret, &[kind, b"\0", name.as_bytes()].concat());
         Self {
             salt: of(b"salt").into_iter().take(SALT).collect(),
-            iterations: NonZeroU32::new(DEFAULT_ITERATIONS).unwrap_or(NonZeroU32::MIN),
+            iterations: DEFAULT_ITERATIONS,
             stored_key: of(b"stored key"),
             server_key: of(b"server key"),
         }
@@ -89,9 +89,9 @@ impl ScramVerifier {
 }
 
 /// The number, if it is one that we compute and let compute.
-pub(super) fn checked(iterations: u32) -> Result<NonZeroU32, VerifierError> {
+pub(super) fn checked(iterations: u32) -> Result<u32, VerifierError> {
     match iterations {
-        MIN_ITERATIONS..=MAX_ITERATIONS => NonZeroU32::new(iterations).ok_or(VerifierError::Iterations),
+        MIN_ITERATIONS..=MAX_ITERATIONS => Ok(iterations),
         _ => Err(VerifierError::Iterations),
     }
 }
@@ -133,6 +133,13 @@ impl FromStr for ScramVerifier {
 /// 32 octets of base64.
 pub(super) fn key(text: &str) -> Option<keys::Octets> {
     STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+impl Drop for ScramVerifier {
+    fn drop(&mut self) {
+        self.stored_key.zeroize();
+        self.server_key.zeroize();
+    }
 }
 
 impl fmt::Debug for ScramVerifier {

@@ -298,7 +298,7 @@ fn scram_ends_after_its_signature() {
             let (name, password) = (name.to_owned(), Secret::new(password));
             let credentials = Credentials::Password { name, password };
             let mut client = Client::choose(&[mechanism], &credentials, &channel).unwrap();
-            let mut step = answer(offer.start(mechanism, client.initial().as_deref().map(Vec::as_slice)));
+            let mut step = answer(offer.start(mechanism, client.initial().as_deref()));
             while let Step::Challenge { challenge, exchange } = step {
                 let response = client.respond(&challenge).unwrap();
                 let ended = client.succeeded().is_ok();

@@ -4,6 +4,9 @@ use super::signer::{Signer, hs256, jwks, message};
 use super::*;
 use crate::{Claim, Identity, MAX_TOKEN, SettingsError, TokenError};
 use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RsaPublicKeyComponents};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tempfile::TempDir;
 
 /// A verifier with these signers' keys in a file.
@@ -121,18 +124,29 @@ async fn a_key_serves_for_what_it_says() {
     }
 }
 
+/// The modulus of a key of 1024 bits (aws-lc-rs makes none), and a token that OpenSSL signed with it.
+const SHORT_KEY: &str = "xOL8Gy89J4RXTf6XnxyUizVOYkB7tdYZL_j61Bcmi0eoFR4Ea7LgukmTc0G7psQhK3N9xkdamowAN4cfbj5zAH\
+                         vrsCmz_6BeaiMM26TespyF0ZP9ZVgz34XYTK1dLjffo51zpRHcS5Fktfz8uuKsgI6Ac2wDhljeWFT4of3uHxU";
+const SHORT_KEYS_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsxIn0.eyJhdWQiOiJzbXRwIiwiZXhwIjo0MTAyNDQ0ODAwLCJpc3MiOiJodHRw\
+                                czovL2t1YmVybmV0ZXMuZGVmYXVsdC5zdmMuY2x1c3Rlci5sb2NhbCIsInN1YiI6ImFubiJ9\
+                                .\
+                                klASTNUJ6OyG8A8IyCKdX6BnDchMVawye9nhbonZ1yuWw2CTsHY-TJzKOOx6pPJLiy4yHCEleHvhdSEWqjKE3J\
+                                eoF7a2oreDZRQAy8UAXXSIKo-QIhW07epB5t1RdOiMEYcUZwg_bKGHpb_gvug1ER5yq7h5BtRwoedNvl-MDrk";
+
 #[tokio::test]
 async fn a_short_rsa_key_does_not_count() {
-    let signer = Signer::rsa("k1");
-    let mut jwk = signer.jwk();
-    // 1024 bits: half of the modulus.
-    let short: String = jwk["n"].as_str().unwrap().chars().take(171).collect();
-    jwk["n"] = json!(short);
+    let jwk = json!({ "kty": "RSA", "kid": "k1", "n": SHORT_KEY, "e": "AQAB" });
     let (_folder, verifier) = verifier(json!({ "keys": [jwk] }).to_string());
     assert_eq!(
-        name(&verifier, &signer.token(&claims())).await,
+        name(&verifier, SHORT_KEYS_TOKEN).await,
         Err(TokenError::Signature)
     );
+    let (message, signature) = SHORT_KEYS_TOKEN.rsplit_once('.').unwrap();
+    let [n, signature] = [SHORT_KEY, signature].map(|text| URL_SAFE_NO_PAD.decode(text).unwrap());
+    let key = RsaPublicKeyComponents { n, e: vec![1, 0, 1] };
+    let kind = &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY;
+    key.verify(kind, message.as_bytes(), &signature)
+        .expect("it is for its length only");
     let long = Signer::rsa_of("k1", KeySize::Rsa4096);
     let (_folder, verifier) = self::verifier(jwks(&[&long]));
     assert_eq!(
