@@ -49,6 +49,8 @@ impl Setup {
             ("SMTP_PROFILE", "testing"),
             ("SMTP_HOSTNAME", "mx.test"),
             ("SMTP_PORT", "0"),
+            ("SMTP_SMTPS_PORT", "0"),
+            ("SMTP_SUBMISSION_PORT", "0"),
             ("SMTP_HTTP_PORT", "0"),
             ("SMTP_LOG_FORMAT", "json"),
             ("SMTP_ADMIN_PASSWORD", PASSWORD),
@@ -128,6 +130,15 @@ impl Server {
             smtp,
             http,
         }
+    }
+
+    /// Where the `smtps` listener is.
+    pub fn smtps(&self) -> SocketAddr {
+        listening(&self.log(), "smtps").expect("the smtps listener")
+    }
+    /// Where the `submission` listener is.
+    pub fn submission(&self) -> SocketAddr {
+        listening(&self.log(), "submission").expect("the submission listener")
     }
 
     /// The test's folder.

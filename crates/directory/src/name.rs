@@ -43,8 +43,8 @@ pub(crate) fn domain_of(key: &str) -> Option<&str> {
     key.rsplit_once('@').map(|(_, domain)| domain)
 }
 
-/// The key of an account's name: that of the address, when it is one.
-pub(crate) fn account_key(name: &str) -> String {
+/// The key of an account's name, whether there is one or not: that of the address, when it is one.
+pub fn account_key(name: &str) -> String {
     let address = Address::parse(name).ok();
     address
         .as_ref()

@@ -1,7 +1,11 @@
 //! The events, one variant each. A variant's doc comment is its manual: the reference
 //! pages are made of it. Fields are written to the log in the order they have here.
 
-use crate::labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
+use crate::labels::{AuthMechanism, AuthResult, LockScope};
+use crate::labels::{
+    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
+    TlsVersion, Violation,
+};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -101,6 +105,38 @@ events! {
         reason: ConnectionRefusal,
     }
 
+    /// A client's connection is under TLS.
+    Debug "tls_established" TlsEstablished {
+        listener: Listener,
+        peer: SocketAddr,
+        version: TlsVersion,
+        cipher: &'a str,
+        handshake: Handshake,
+        /// The name that the client asked for (SNI).
+        server_name: Option<&'a str>,
+        /// The names in its certificate, when it showed one.
+        identities: Option<&'a [String]>,
+    }
+
+    /// A TLS handshake with a client failed, and the connection ended. The text tells the client's alert, or what we found
+    /// wrong.
+    Info "tls_failed" TlsFailed { listener: Listener, peer: SocketAddr, reason: TlsFailure, text: &'a str }
+
+    /// A certificate is in force for new connections: at the start, or because its files or the configuration changed.
+    Info "certificate_loaded" CertificateLoaded { certificate: &'a str, names: &'a [String], expires: &'a str }
+
+    /// Files of a certificate changed and cannot be used; the one before stays. Said once for each change.
+    /// Mend: put the certificate (with its issuers behind it) and the key that belongs to it in their files.
+    Error "certificate_refused" CertificateRefused { certificate: &'a str, error: &'a str }
+
+    /// A certificate expires within 14 days, or has. Said daily.
+    Warn "certificate_expiring" CertificateExpiring {
+        certificate: &'a str,
+        names: &'a [String],
+        expires: &'a str,
+        days_left: u64,
+    }
+
     /// A session ended. `lost` when the client went away or timed out rather than saying QUIT.
     Debug "disconnected" ConnectionClosed {
         listener: Listener,
@@ -116,6 +152,30 @@ events! {
 
     /// A client broke the protocol.
     Info "protocol_violation" ProtocolViolation { listener: Listener, peer: SocketAddr, violation: Violation }
+
+    /// A client proved to be an account.
+    Info "auth_succeeded" AuthSucceeded {
+        listener: Listener,
+        peer: SocketAddr,
+        account: &'a str,
+        mechanism: AuthMechanism,
+    }
+
+    /// A client did not prove to be an account. `account` is the name that it gave, as far as it gave one, whether there is such an
+    /// account or not; `reason` is not for the client, which hears the same for all of them.
+    Info "auth_failed" AuthFailed {
+        listener: Listener,
+        peer: SocketAddr,
+        account: Option<&'a str>,
+        mechanism: AuthMechanism,
+        result: AuthResult,
+        reason: &'a str,
+    }
+
+    /// Too many failures: attempts are refused for a while without being looked at. `scope` says whose: those of this account
+    /// from this network (`pair`), those from this network (`network`), those of this account (`account`). The last two spare accounts
+    /// where they logged in before.
+    Warn "auth_locked" AuthLocked { peer: SocketAddr, account: &'a str, scope: LockScope, duration: Duration }
 
     /// A command or a message was refused; Postfix's `reject:` line.
     Info "rejected" Rejected {
@@ -140,10 +200,14 @@ events! {
         listener: Listener,
         peer: SocketAddr,
         helo: &'a str,
+        /// Who sent it, after AUTH.
+        account: Option<&'a str>,
         from: &'a str,
         size: u64,
         recipients: usize,
         protocol: &'a str,
+        /// Version and cipher, when it came under TLS.
+        tls: Option<&'a str>,
         message_id: Option<&'a str>,
         commit: Duration,
     }
@@ -304,10 +368,16 @@ macro_rules! word_fields {
     } )+ };
 }
 word_fields!(
+    AuthMechanism,
+    AuthResult,
+    LockScope,
     Listener,
     ConnectionRefusal,
     RejectReason,
     Violation,
+    TlsVersion,
+    Handshake,
+    TlsFailure,
     DeliveryStatus,
     DsnKind
 );

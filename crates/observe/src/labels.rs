@@ -55,6 +55,10 @@ labels! {
     pub enum Listener, "listener" {
         /// MX and in-cluster SMTP.
         Smtp = "smtp",
+        /// Submission in TLS from the first octet.
+        Smtps = "smtps",
+        /// Submission with STARTTLS.
+        Submission = "submission",
     }
 
     /// Why a connection was turned away with 421 or 554.
@@ -97,6 +101,52 @@ labels! {
         Protocol = "protocol",
         /// The server is stopping.
         Draining = "draining",
+        /// A local address that nobody has.
+        UnknownRecipient = "unknown_recipient",
+        /// A local address that cannot be resolved before something is mended.
+        Unresolvable = "unresolvable",
+        /// A quota of the account.
+        Quota = "quota",
+    }
+
+    /// A SASL mechanism.
+    pub enum AuthMechanism, "mechanism" {
+        /// SCRAM bound to the TLS connection.
+        ScramSha256Plus = "scram-sha-256-plus",
+        /// SCRAM.
+        ScramSha256 = "scram-sha-256",
+        /// A client's certificate.
+        External = "external",
+        /// A bearer token.
+        OAuthBearer = "oauthbearer",
+        /// A bearer token, in the older form.
+        XOAuth2 = "xoauth2",
+        /// A password.
+        Plain = "plain",
+        /// A password, in the older form.
+        Login = "login",
+    }
+
+    /// What came of an attempt to authenticate.
+    pub enum AuthResult, "result" {
+        /// The client is the account.
+        Accepted = "accepted",
+        /// It did not prove it.
+        Refused = "refused",
+        /// It was not looked at, for earlier failures. The client is told the same.
+        Locked = "locked",
+        /// It could not be decided now: too many at once, or the keys of tokens are not at hand.
+        Unavailable = "unavailable",
+    }
+
+    /// What too many failures lock.
+    pub enum LockScope, "scope" {
+        /// An account's name, as used from one network.
+        Pair = "pair",
+        /// A network, for accounts that never logged in from it.
+        Network = "network",
+        /// An account's name, for networks from which it never logged in.
+        Account = "account",
     }
 
     /// What a client did wrong without being refused for it.
@@ -111,6 +161,40 @@ labels! {
         OtherProtocol = "other_protocol",
         /// More errors than a session may have.
         TooManyErrors = "too_many_errors",
+    }
+
+    /// The version of TLS on a client's connection.
+    pub enum TlsVersion, "version" {
+        /// RFC 5246.
+        Tls12 = "1.2",
+        /// RFC 8446.
+        Tls13 = "1.3",
+    }
+
+    /// How a TLS session came about.
+    pub enum Handshake, "handshake" {
+        /// Anew.
+        Full = "full",
+        /// With a ticket of an earlier one.
+        Resumed = "resumed",
+    }
+
+    /// Why a handshake with a client failed.
+    pub enum TlsFailure, "reason" {
+        /// It took longer than `tls.handshake_timeout`.
+        Timeout = "timeout",
+        /// The client closed the connection, or it broke.
+        Closed = "closed",
+        /// The client sent an alert: it does not want what we offer, often our certificate.
+        Alert = "alert",
+        /// The client offers no version or cipher that we take.
+        Incompatible = "incompatible",
+        /// The client's certificate cannot be verified.
+        ClientCertificate = "client_certificate",
+        /// What the client sent is not TLS, or breaks its rules.
+        Protocol = "protocol",
+        /// The server is stopping.
+        Draining = "draining",
     }
 
     /// How an attempt ended for one recipient.
@@ -143,11 +227,15 @@ labels! {
         Reject = "reject",
         /// A connection was turned away, or could not be accepted.
         Connection = "connection",
+        /// A client did not prove to be an account.
+        Auth = "auth",
         /// The store failed, or something in it could not be read.
         Store = "store",
+        /// A TLS handshake with a client failed.
+        Tls = "tls",
         /// An attempt did not deliver.
         Delivery = "delivery",
-        /// A configuration was refused.
+        /// A configuration or a certificate was refused.
         Config = "config",
         /// A request to the admin API with wrong credentials.
         Admin = "admin",
@@ -180,7 +268,7 @@ labels! {
         Permanent = "5xx",
     }
 
-    /// What became of a new configuration.
+    /// What became of a new configuration or certificate.
     pub(crate) enum ReloadResult, "result" {
         Taken = "taken",
         Refused = "refused",

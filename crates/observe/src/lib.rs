@@ -14,7 +14,11 @@ mod log;
 mod metrics;
 
 pub use event::{Event, EventInfo};
-pub use labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
+pub use labels::{AuthMechanism, AuthResult, LockScope};
+pub use labels::{
+    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
+    TlsVersion, Violation,
+};
 pub use log::{LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
 

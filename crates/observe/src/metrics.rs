@@ -10,9 +10,10 @@ pub use expose::MetricsFormat;
 pub(crate) use series::Counts;
 pub use series::{MetricInfo, MetricKind};
 
+use crate::labels::{AuthMechanism, AuthResult, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Listener, RejectReason, ReloadResult, ReplyClass,
-    Verb, Violation,
+    ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Handshake, Listener, RejectReason, ReloadResult,
+    ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
 };
 use process::Process;
 use prometheus_client::metrics::histogram::Histogram;
@@ -42,6 +43,9 @@ pub struct Gauges {
     pub config_last_reload_success: bool,
     /// 1 while the server drains: `smtp_draining`.
     pub draining: bool,
+    /// When each certificate expires, in seconds since 1970, that of `[tls]` first:
+    /// `smtp_tls_certificate_expiry_timestamp_seconds{certificate}`.
+    pub certificate_expiry: Vec<i64>,
     /// Free octets on the spool's disk: `smtp_storage_free_bytes`.
     pub storage_free_bytes: u64,
 }
@@ -84,7 +88,12 @@ pub(crate) struct Metrics {
     message_size: Histogram,
     acknowledge: Histogram,
     rejected: Counts<(RejectReason,)>,
+    auth: Counts<(AuthMechanism, AuthResult)>,
+    auth_lockouts: Counts<(LockScope,)>,
     violations: Counts<(Violation,)>,
+    handshakes: Counts<(Listener, TlsVersion, Handshake)>,
+    handshake_failures: Counts<(Listener, TlsFailure)>,
+    certificate_loads: Counts<(ReloadResult,)>,
     commit: Histogram,
     commits: Counts<()>,
     committed_messages: Counts<()>,

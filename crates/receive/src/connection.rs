@@ -3,8 +3,13 @@
 //! Promises: replies to a pipelined burst leave in one write; pending output stays small; every wait
 //! has a limit; what a client leaves unfinished is dropped with the session.
 
+mod auth;
+mod handshake;
+
+use auth::{Exchange, Said};
+
 use crate::deadline::Pace;
-use crate::listener::stopping;
+use crate::listener::{Kind, stopping};
 use crate::shared::{Phase, Shared, Slot};
 use crate::transaction::Transaction;
 use crate::visit::Visit;
@@ -12,6 +17,7 @@ use crate::wire::{Wake, Wire};
 use smtp::session::{Session, Step};
 use smtp::{Enhanced, Reply};
 use smtp_observe::{ConnectionRefusal, Event, Listener};
+use smtp_sasl::Channel;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,19 +55,28 @@ struct Connection {
     pace: Option<Pace>,
     /// Since when a command is awaited: one that comes octet by octet gets no more time than one that does not come.
     awaited: Option<Instant>,
+    /// Of AUTH.
+    exchange: Exchange,
     quit: bool,
 }
 
-/// Serves one client from greeting to close.
-pub(crate) async fn serve(shared: Arc<Shared>, slot: Slot, stream: TcpStream, peer: SocketAddr) {
+/// Serves one client from greeting to close; on `smtps` from the handshake.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: Listener,
+    slot: Slot,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let policy = shared.policy();
-    let settings = policy.settings.clone();
+    let settings = policy.settings(listener, &Channel::Clear);
     let mut connection = Connection {
         wire: Wire::new(stream, shared.clone()),
-        visit: Visit::new(shared, policy, slot, peer),
+        visit: Visit::new(shared, policy, listener, slot, peer),
         session: Session::new(settings),
         pace: None,
         awaited: None,
+        exchange: None,
         quit: false,
     };
     let cut = match connection.converse().await {
@@ -76,12 +91,22 @@ pub(crate) async fn serve(shared: Arc<Shared>, slot: Slot, stream: TcpStream, pe
     drop(connection.session);
     if cut.last_word {
         Box::pin(connection.wire.linger()).await;
+    } else {
+        connection.wire.close().await;
     }
 }
 
 impl Connection {
     /// The conversation until the session closes it.
     async fn converse(&mut self) -> Result<(), Cut> {
+        if self.visit.listener.implicit_tls() {
+            Box::pin(self.handshake()).await?;
+            let settings = self
+                .visit
+                .policy
+                .settings(self.visit.listener, &self.visit.channel());
+            self.begin(Session::new(settings));
+        }
         self.greet();
         loop {
             match self.session.step(&mut self.wire.input) {
@@ -96,7 +121,10 @@ impl Connection {
                     recipient,
                     params,
                 } => {
-                    let reply = self.visit.rcpt(transaction, recipient, params);
+                    let reply = match self.visit.rcpt(transaction, recipient, params) {
+                        Ok(reply) => reply,
+                        Err(asked) => Box::pin(self.visit.ask(transaction, *asked)).await,
+                    };
                     self.session.answer_rcpt(reply);
                 }
                 Step::Data { transaction } => {
@@ -109,8 +137,14 @@ impl Connection {
                     self.session.answer_message(reply);
                 }
                 Step::Refused { transaction, reply } => self.visit.refused(&transaction, &reply),
-                // Neither STARTTLS nor AUTH is offered.
-                Step::StartTls | Step::Auth { .. } | Step::AuthResponse(_) | Step::AuthCancelled => {}
+                Step::StartTls => Box::pin(self.start_tls()).await?,
+                Step::Auth { mechanism, initial } => {
+                    Box::pin(self.authenticate(Said::Mechanism(mechanism, initial))).await?;
+                }
+                Step::AuthResponse(response) => {
+                    Box::pin(self.authenticate(Said::Response(response))).await?;
+                }
+                Step::AuthCancelled => self.exchange = None,
                 Step::Note(note) => self.visit.noted(note),
                 Step::Answered { verb, code } => self.answered(verb, code).await?,
                 Step::Delay(delay) => self.delay(delay).await?,
@@ -123,10 +157,10 @@ impl Connection {
     fn greet(&mut self) {
         if !self.wire.has_input() {
             self.session.greet();
-        } else if self.visit.policy.settings.refuse_unauthorized_pipelining {
+        } else if self.visit.policy.config.limits.refuse_unauthorized_pipelining {
             let (peer, reason) = (self.visit.peer, ConnectionRefusal::EarlyTalker);
             let refused = Event::ConnectionRefused {
-                listener: Listener::Smtp,
+                listener: self.visit.listener,
                 peer,
                 reason,
             };
@@ -277,7 +311,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    fn future_size<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+    fn future_size<A, B, C, D, E, F: Future>(_: fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }
 

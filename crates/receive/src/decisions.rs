@@ -1,37 +1,52 @@
 //! What each command is answered: the decisions that the protocol leaves to the server.
 
+use crate::author::{Author, Treatment};
+use crate::callout::Verdict;
 use crate::listener::whole_seconds;
+use crate::policy::{Policy, Recipient};
+use crate::quota::{Taken, UsedUp};
 use crate::transaction::{NotStored, Stored, Transaction};
 use crate::visit::{Refusal, Visit};
 use smtp::body::BodyInfo;
 use smtp::session::Note;
 use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
-use smtp_observe::{Event, Listener, RejectReason, Violation};
+use smtp_config::QuotaKind;
+use smtp_directory::{Account, Snapshot};
+use smtp_observe::{Event, RejectReason, Violation};
+use std::slice;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A reply, and why.
+type Refused = (Reply, RejectReason);
+
+/// A recipient whose next hop is to be asked.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    address: Address,
+    /// As the client named it.
+    recipient: Address,
+    params: RcptParams,
+}
+
 impl Visit {
-    /// MAIL: within the rate limit, and is there room?
+    /// MAIL: within the limits, from an address that the account may use, and is there room?
     pub(crate) fn mail(
         &self,
         sender: Option<Address>,
         params: MailParams,
     ) -> Result<Box<Transaction>, Reply> {
         let policy = self.shared.policy();
-        let refusal = match self.shared.take_token(&policy, self.peer.ip()) {
-            Err(wait) => Some((rate_limited(wait), RejectReason::RateLimited)),
-            Ok(()) if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) => {
-                let reply = Reply::new(
-                    452,
-                    Enhanced(4, 3, 1),
-                    "Insufficient system storage, try again later",
-                );
-                Some((reply, RejectReason::StorageFull))
-            }
-            Ok(()) => None,
-        };
-        match refusal {
-            None => Ok(Box::new(Transaction::new(policy, sender, params))),
-            Some((reply, reason)) => {
+        let directory = self.shared.directory.snapshot();
+        let admitted = self.treatment(&policy, &directory).and_then(|treatment| {
+            let taken = self.admit_mail(&policy, treatment.author(), sender.as_ref(), &params)?;
+            Ok((treatment, taken))
+        });
+        match admitted {
+            Ok((treatment, taken)) => Ok(Box::new(Transaction::new(
+                policy, directory, treatment, sender, params, taken,
+            ))),
+            Err((reply, reason)) => {
                 let from = Some(sender.as_ref().map_or("", Address::as_str));
                 self.rejected(&Refusal {
                     from,
@@ -42,23 +57,152 @@ impl Visit {
         }
     }
 
-    /// RCPT: the relay rule.
+    /// What is done to the mail's header. The account is taken as it is now: it may have been changed or closed since AUTH.
+    fn treatment(&self, policy: &Policy, directory: &Arc<Snapshot>) -> Result<Treatment, Refused> {
+        let Some(account) = &self.account else {
+            let signs = directory.has_keys() && policy.is_trusted(self.peer.ip());
+            return Ok(match signs {
+                true => Treatment::Signed(directory.clone()),
+                false => Treatment::Passed,
+            });
+        };
+        match directory.account(&account.name).filter(|account| account.enabled) {
+            Some(account) => Ok(Treatment::Authored(Author {
+                account: account.clone(),
+                directory: directory.clone(),
+            })),
+            None => {
+                let text = format!("account {} may not send any more", account.name);
+                Err((
+                    Reply::with(550, Enhanced(5, 7, 1), text),
+                    RejectReason::SenderDenied,
+                ))
+            }
+        }
+    }
+
+    /// An account may send from its addresses, and from the null path: notifications of having read a message, which mail programs send,
+    /// must have it (RFC 8098 3), and their `From:` is looked at all the same.
+    fn admit_mail(
+        &self,
+        policy: &Policy,
+        author: Option<&Author>,
+        sender: Option<&Address>,
+        params: &MailParams,
+    ) -> Result<Option<Taken>, Refused> {
+        let account = author.map(|author| &*author.account);
+        self.shared
+            .take_token(policy, self.peer.ip(), account)
+            .map_err(|wait| (rate_limited(wait, account), RejectReason::RateLimited))?;
+        if let (Some(author), Some(sender)) = (author, sender) {
+            author
+                .may_write_from(slice::from_ref(sender))
+                .map_err(|reply| (Reply { code: 553, ..reply }, RejectReason::SenderDenied))?;
+        }
+        if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) {
+            let text = "Insufficient system storage, try again later";
+            return Err((
+                Reply::new(452, Enhanced(4, 3, 1), text),
+                RejectReason::StorageFull,
+            ));
+        }
+        self.take_quota(author, QuotaKind::Messages)
+    }
+
+    /// Takes one message or recipient of the account's quotas.
+    fn take_quota(&self, author: Option<&Author>, kind: QuotaKind) -> Result<Option<Taken>, Refused> {
+        let Some(Author { account, .. }) = author else {
+            return Ok(None);
+        };
+        let taken = self.shared.quotas.take(&account.name, &account.quotas, kind);
+        taken.map_err(|used_up| (over_quota(account, &used_up), RejectReason::Quota))
+    }
+
+    /// RCPT: the relay rule. What has to be asked elsewhere first is left to [`Visit::ask`].
     pub(crate) fn rcpt(
         &self,
         transaction: &mut Transaction,
         recipient: Address,
         params: RcptParams,
+    ) -> Result<Reply, Box<Asked>> {
+        let authenticated = transaction.treatment.author().is_some();
+        let decided =
+            transaction
+                .policy
+                .recipient(&transaction.directory, self.peer.ip(), authenticated, &recipient);
+        let addresses = match decided {
+            Recipient::Accepted(addresses) => Ok(addresses),
+            Recipient::Refused(reply, reason) => Err((reply, reason)),
+            Recipient::Asked(address) if self.shared.callout.is_some() => {
+                return Err(Box::new(Asked {
+                    address,
+                    recipient,
+                    params,
+                }));
+            }
+            // Nobody can ask: its next hop will say.
+            Recipient::Asked(address) => Ok(vec![address]),
+        };
+        Ok(self.add(transaction, &recipient, params, addresses))
+    }
+
+    /// Asks the domain's next hop for a recipient.
+    pub(crate) async fn ask(&self, transaction: &mut Transaction, asked: Asked) -> Reply {
+        let verdict = match &self.shared.callout {
+            Some(callout) => callout.verify(&asked.address).await,
+            None => Verdict::Exists,
+        };
+        let refused = |code, enhanced, text, reason| {
+            let text = format!("<{}>: {text}", asked.recipient.as_str());
+            Err((Reply::with(code, enhanced, text), reason))
+        };
+        let addresses = match verdict {
+            Verdict::Exists => Ok(vec![asked.address]),
+            Verdict::Unknown => refused(
+                550,
+                Enhanced(5, 1, 1),
+                "User unknown",
+                RejectReason::UnknownRecipient,
+            ),
+            Verdict::Unavailable => refused(
+                450,
+                Enhanced(4, 1, 1),
+                "Cannot be verified now, try again later",
+                RejectReason::Unresolvable,
+            ),
+        };
+        self.add(transaction, &asked.recipient, asked.params, addresses)
+    }
+
+    /// Adds a recipient, if it was accepted and there is room for it.
+    fn add(
+        &self,
+        transaction: &mut Transaction,
+        recipient: &Address,
+        params: RcptParams,
+        addresses: Result<Vec<Address>, Refused>,
     ) -> Reply {
-        match transaction.policy.recipient(self.peer.ip(), recipient) {
-            Ok(address) => {
-                transaction.add_recipient(address, params);
+        let admitted = addresses.and_then(|addresses| {
+            if !transaction.has_room_for(addresses.len()) {
+                let text = "Too many recipients behind aliases, send the rest in another transaction";
+                return Err((
+                    Reply::new(452, Enhanced(4, 5, 3), text),
+                    RejectReason::TooManyRecipients,
+                ));
+            }
+            let taken = self.take_quota(transaction.treatment.author(), QuotaKind::Recipients)?;
+            Ok((addresses, taken))
+        });
+        match admitted {
+            Ok((addresses, taken)) => {
+                transaction.add_recipients(recipient, addresses, params, taken);
                 Reply::new(250, Enhanced(2, 1, 5), "Ok")
             }
-            Err((address, reply)) => {
+            Err((reply, reason)) => {
                 self.rejected(&Refusal {
                     from: Some(transaction.sender_text()),
-                    to: Some(address.as_str()),
-                    ..Refusal::new("RCPT", &reply, RejectReason::RelayDenied)
+                    to: Some(recipient.as_str()),
+                    ..Refusal::new("RCPT", &reply, reason)
                 });
                 reply
             }
@@ -69,7 +213,7 @@ impl Visit {
     pub(crate) async fn message(&mut self, transaction: Transaction, info: BodyInfo) -> Reply {
         let from = transaction.sender_text().to_owned();
         let recipients = transaction.recipients.len();
-        let protocol = transaction.protocol(self.client().extended);
+        let protocol = transaction.protocol(self.client());
         let id = transaction.id();
         let started = Instant::now();
         match transaction.store(&self.shared.queue, self.client(), info).await {
@@ -104,14 +248,16 @@ impl Visit {
     ) -> Reply {
         let id = stored.id.to_string();
         self.shared.observer.emit(Event::Received {
-            listener: Listener::Smtp,
+            listener: self.listener,
             id: &id,
             peer: self.peer,
             helo: self.client().helo,
+            account: self.account.as_ref().map(|account| &*account.name),
             from,
             size: stored.size,
             recipients,
             protocol,
+            tls: self.tls.as_ref().map(|tls| tls.text()).as_deref(),
             message_id: stored.message_id.as_deref(),
             commit,
         });
@@ -137,7 +283,7 @@ impl Visit {
     /// A command was answered. Some refusals are the session's own.
     pub(crate) fn answered(&self, verb: &'static str, code: u16) {
         self.shared.observer.emit(Event::Command {
-            listener: Listener::Smtp,
+            listener: self.listener,
             verb,
             code,
         });
@@ -171,10 +317,23 @@ impl Visit {
     }
 }
 
-fn rate_limited(wait: Duration) -> Reply {
+fn rate_limited(wait: Duration, account: Option<&Account>) -> Reply {
+    let whose = account.map_or("address".to_owned(), |account| {
+        format!("account {}", account.name)
+    });
     let text = format!(
-        "too many messages from your address, try again in {} s",
+        "too many messages from your {whose}, try again in {} s",
         whole_seconds(wait)
+    );
+    Reply::with(450, Enhanced(4, 7, 1), text)
+}
+
+fn over_quota(account: &Account, used_up: &UsedUp) -> Reply {
+    let text = format!(
+        "the quota {} of account {} is used up, try again in {} s",
+        used_up.quota,
+        account.name,
+        whole_seconds(used_up.wait)
     );
     Reply::with(450, Enhanced(4, 7, 1), text)
 }

@@ -7,13 +7,16 @@
 //!  accepts,     reads, steps   answers       envelope and
 //!  admits       and writes     each command  content
 //!  (shared: counts, phases)    (policy: the relay rule; rate_limit; received)
+//!  (wire, tls: in clear or under TLS)
 //! ```
 //!
 //! Promises: a 250 after the message is sent only after the queue made it durable; what a client leaves
 //! unfinished leaves nothing behind; a session at rest holds no buffer; a panic in one session
 //! ends that session alone; every wait for a client has a limit.
 
+mod auth;
 mod author;
+mod callout;
 mod connection;
 mod content;
 mod deadline;
@@ -21,9 +24,11 @@ mod decisions;
 mod header;
 mod listener;
 mod policy;
+mod quota;
 mod rate_limit;
 mod received;
 mod shared;
+mod tls;
 mod transaction;
 mod visit;
 mod wire;
@@ -31,63 +36,100 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use auth::Tokens;
+pub use callout::{Callout, Verdict};
+pub use tls::{CertificateInfo, check_certificates, own_authority};
+
 use arc_swap::ArcSwap;
-use listener::{Heartbeat, accept_loop};
+use listener::{Bound, Heartbeat, accept_loop};
 use parking_lot::Mutex;
 use shared::{Phase, Shared};
 use smtp_config::Config;
-use smtp_observe::{Event, Observer};
+use smtp_directory::Directory;
+use smtp_observe::{Event, Listener, Observer};
 use smtp_queue::Queue;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Tls;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// How long sessions get to say 421 and close once a drain's limit has passed.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// Whom reception works with.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// Takes the messages.
+    pub queue: Queue,
+    /// Knows who is local, and who may send.
+    pub directory: Arc<Directory>,
+    /// Checks tokens.
+    pub tokens: Arc<Tokens>,
+    /// Asks next hops whether they know an address (`recipients = "verify"`); without it every address of such a domain is taken.
+    pub callout: Option<Arc<dyn Callout>>,
+}
+
 /// The receiving room: its listeners and its sessions. Dropping it ends the accept loops, not the sessions.
 pub struct Reception {
     shared: Arc<Shared>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<(Listener, SocketAddr)>,
     /// Bound, and not yet given to an accept loop.
-    waiting: Mutex<Vec<TcpListener>>,
+    waiting: Mutex<Vec<Bound>>,
     loops: Mutex<Vec<AcceptLoop>>,
+    /// The task that looks for new certificates.
+    watch: Mutex<Option<AbortHandle>>,
 }
 
 #[derive(Debug)]
 struct AcceptLoop {
+    listener: Listener,
     address: SocketAddr,
     heartbeat: Arc<Heartbeat>,
     task: AbortHandle,
 }
 
 impl Reception {
-    /// Binds every address of `server.host` at `server.port` (0: any free port). Nothing is accepted before
-    /// [`Reception::start`].
+    /// Binds every listener that is enabled, at each address of `server.host` (port 0: any free one). Nothing is
+    /// accepted before [`Reception::start`].
     ///
     /// # Errors
-    /// When an address cannot be bound; the text names the address and the settings.
-    pub fn bind(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> io::Result<Reception> {
-        let listeners = listener::bind(&config.load().server)?;
-        let addresses = listeners
+    /// When an address cannot be bound, or a certificate cannot be used (`InvalidData`); the text names the address or file,
+    /// and the settings.
+    pub fn bind(
+        config: Arc<ArcSwap<Config>>,
+        neighbours: Neighbours,
+        observer: Observer,
+    ) -> io::Result<Reception> {
+        let tls = config
+            .load()
+            .tls
+            .enabled
+            .then(|| Tls::open(&config.load(), observer.clone()))
+            .transpose()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
+            .map(Arc::new);
+        let bound = listener::bind(&config.load())?;
+        let addresses = bound
             .iter()
-            .map(TcpListener::local_addr)
+            .map(|bound| Ok((bound.listener, bound.socket.local_addr()?)))
             .collect::<io::Result<_>>()?;
         Ok(Reception {
-            shared: Arc::new(Shared::new(config, queue, observer)),
+            shared: Arc::new(Shared::new(config, neighbours, observer, tls)),
             addresses,
-            waiting: Mutex::new(listeners),
+            waiting: Mutex::new(bound),
             loops: Mutex::default(),
+            watch: Mutex::default(),
         })
     }
 
-    /// The addresses that are bound, with their real ports.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.clone()
+    /// The addresses that a listener is bound to, with their real ports; none when it is not enabled.
+    pub fn addresses(&self, listener: Listener) -> Vec<SocketAddr> {
+        let of_it = self.addresses.iter().filter(|(owner, _)| *owner == listener);
+        of_it.map(|(_, address)| *address).collect()
     }
 
     /// Starts to accept connections. To be called within a tokio runtime, once; more calls do nothing.
@@ -95,20 +137,23 @@ impl Reception {
     /// # Errors
     /// When the runtime cannot watch a listener.
     pub fn start(&self) -> io::Result<()> {
-        let listeners = std::mem::take(&mut *self.waiting.lock());
-        for listener in listeners {
-            let address = listener.local_addr()?;
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        if let Some(tls) = self.shared.tls.clone().filter(|_| !waiting.is_empty()) {
+            *self.watch.lock() = Some(tokio::spawn(tls::watch(tls)).abort_handle());
+        }
+        for Bound { listener, socket } in waiting {
+            let address = socket.local_addr()?;
+            let socket = tokio::net::TcpListener::from_std(socket)?;
             let heartbeat = Arc::new(Heartbeat::new());
-            let task =
-                tokio::spawn(accept_loop(listener, self.shared.clone(), heartbeat.clone())).abort_handle();
+            let accepting = accept_loop(listener, socket, self.shared.clone(), heartbeat.clone());
             self.loops.lock().push(AcceptLoop {
+                listener,
                 address,
                 heartbeat,
-                task,
+                task: tokio::spawn(accepting).abort_handle(),
             });
             self.shared.observer.emit(Event::Listening {
-                listener: "smtp",
+                listener: listener.name(),
                 address,
             });
         }
@@ -123,13 +168,33 @@ impl Reception {
         for accepting in self.loops.lock().iter() {
             accepting.heartbeat.check().map_err(|age| {
                 format!(
-                    "listener {} has stood still for {} s",
+                    "listener {} on {} has stood still for {} s",
+                    accepting.listener.name(),
                     accepting.address,
                     age.as_secs()
                 )
             })?;
         }
         Ok(())
+    }
+
+    /// Takes the certificates of a new configuration, which has been put in force, or keeps those there are.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used, and why.
+    pub fn reconfigured(&self, config: &Config) -> Result<(), String> {
+        self.shared
+            .tls
+            .as_ref()
+            .map_or(Ok(()), |tls| tls.reconfigure(config))
+    }
+
+    /// The certificates that clients are shown; the first is the one for clients that ask for none by name.
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
+        self.shared
+            .tls
+            .as_ref()
+            .map_or_else(Vec::new, |tls| tls.certificates())
     }
 
     /// Sessions open now.
@@ -152,6 +217,9 @@ impl Reception {
 
     fn close(&self) {
         self.waiting.lock().clear();
+        if let Some(watch) = self.watch.lock().take() {
+            watch.abort();
+        }
         for accepting in self.loops.lock().drain(..) {
             accepting.task.abort();
         }

@@ -1,13 +1,18 @@
 //! Who may send what to whom: the relay rule, pure and derived once from each configuration.
 //!
-//! Promises: never an open relay. A client outside `relay.networks` reaches local domains only, whatever the address looks
-//! like: the domain after the last unquoted `@` decides, and a local part is never read as an address. Loopback is no exception.
+//! Promises: never an open relay. A client outside `relay.networks` that did not authenticate reaches local domains only, whatever the
+//! address looks like: the domain after the last unquoted `@` decides, and a local part is never read as an address. Loopback is
+//! no exception.
 
+use crate::auth::offer;
+use crate::listener::Kind;
 use crate::rate_limit::is_within;
 use smtp::session::{AuthOffer, Settings, Tls};
 use smtp::{Address, Enhanced, Reply};
 use smtp_config::Config;
-use std::collections::HashSet;
+use smtp_directory::{Resolution, Snapshot};
+use smtp_observe::{Listener, RejectReason};
+use smtp_sasl::{Channel, TlsExporter};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,75 +20,119 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) config: Arc<Config>,
-    /// What sessions advertise and enforce.
-    pub(crate) settings: Arc<Settings>,
-    local_domains: HashSet<String>,
-    /// Who gets mail for `postmaster` and `postmaster@` our own name (RFC 5321 4.5.1).
-    postmaster: Option<Address>,
+    /// What sessions advertise and enforce: on each listener, for each kind of connection.
+    settings: Vec<[Arc<Settings>; CHANNELS]>,
+}
+
+/// Kinds of connections: in clear, and under TLS with or without an exporter and a certificate.
+const CHANNELS: usize = 5;
+
+/// What becomes of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Recipient {
+    /// Mail for it is queued for these, at least one.
+    Accepted(Vec<Address>),
+    /// The next hop is to be asked.
+    Asked(Address),
+    Refused(Reply, RejectReason),
 }
 
 impl Policy {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        let local_domains: HashSet<String> =
-            config.domains.iter().map(|domain| key_of(&domain.name)).collect();
-        let postmaster = config
-            .domains
-            .first()
-            .filter(|_| !local_domains.contains(&key_of(&config.server.hostname)))
-            .and_then(|domain| Address::parse(&format!("postmaster@{}", domain.name)).ok());
+        let channels = std::array::from_fn::<Channel, CHANNELS, _>(channel);
         Policy {
-            settings: Arc::new(settings(&config)),
-            local_domains,
-            postmaster,
+            settings: Listener::ALL
+                .iter()
+                .map(|&listener| {
+                    let settings = |channel| Arc::new(settings(&config, listener, channel));
+                    channels.each_ref().map(settings)
+                })
+                .collect(),
             config,
         }
     }
 
-    /// Accepts a recipient, as the address that mail is queued for, or says why not.
-    pub(crate) fn recipient(&self, client: IpAddr, recipient: Address) -> Result<Address, (Address, Reply)> {
-        if self.is_local(recipient.domain()) {
-            return Ok(recipient);
-        }
-        if let Some(postmaster) = self
-            .postmaster
-            .as_ref()
-            .filter(|_| self.is_our_postmaster(&recipient))
-        {
-            return Ok(postmaster.clone());
-        }
-        if self.config.delivery.capture || self.may_relay(client) {
-            return Ok(recipient);
-        }
-        let text = format!("<{}>: Relay access denied", recipient.as_str());
-        Err((recipient, Reply::with(554, Enhanced(5, 7, 1), text)))
+    /// What a session on `listener` advertises and enforces on a connection of this kind.
+    pub(crate) fn settings(&self, listener: Listener, channel: &Channel) -> Arc<Settings> {
+        let place = Listener::ALL.iter().position(|one| *one == listener);
+        let of_it = place.and_then(|place| self.settings.get(place)?.get(kind(channel)));
+        // Every listener is in the list, and every kind.
+        of_it.map_or_else(|| Arc::new(settings(&self.config, listener, channel)), Arc::clone)
     }
 
-    fn may_relay(&self, client: IpAddr) -> bool {
+    /// Says what becomes of a recipient that a client names. `authenticated` clients may relay.
+    pub(crate) fn recipient(
+        &self,
+        directory: &Snapshot,
+        client: IpAddr,
+        authenticated: bool,
+        recipient: &Address,
+    ) -> Recipient {
+        let resolution = directory.recipient(recipient);
+        let everything = self.config.delivery.capture;
+        let refused = |code, enhanced, text, reason| {
+            let text = format!("<{}>: {text}", recipient.as_str());
+            Recipient::Refused(Reply::with(code, enhanced, text), reason)
+        };
+        match resolution {
+            Resolution::Local(addresses) => Recipient::Accepted(addresses),
+            _ if everything => Recipient::Accepted(vec![recipient.clone()]),
+            Resolution::NotLocal if authenticated || self.is_trusted(client) => {
+                Recipient::Accepted(vec![recipient.clone()])
+            }
+            Resolution::NotLocal => refused(
+                554,
+                Enhanced(5, 7, 1),
+                "Relay access denied",
+                RejectReason::RelayDenied,
+            ),
+            Resolution::Verify(address) => Recipient::Asked(address),
+            Resolution::Unknown => refused(
+                550,
+                Enhanced(5, 1, 1),
+                "User unknown",
+                RejectReason::UnknownRecipient,
+            ),
+            Resolution::Trouble(_) => refused(
+                451,
+                Enhanced(4, 3, 5),
+                "Cannot be resolved now, try again later",
+                RejectReason::Unresolvable,
+            ),
+        }
+    }
+
+    /// Whether a client may relay without AUTH.
+    pub(crate) fn is_trusted(&self, client: IpAddr) -> bool {
         is_within(&self.config.relay.networks, client.to_canonical())
     }
+}
 
-    fn is_local(&self, domain: &str) -> bool {
-        self.local_domains.contains(domain) || self.local_domains.contains(&key_of(domain))
-    }
-
-    fn is_our_postmaster(&self, recipient: &Address) -> bool {
-        recipient.local().eq_ignore_ascii_case("postmaster")
-            && recipient
-                .domain()
-                .eq_ignore_ascii_case(&self.config.server.hostname)
+/// The place of a connection's kind.
+fn kind(channel: &Channel) -> usize {
+    match channel {
+        Channel::Clear => 0,
+        Channel::Tls {
+            exporter,
+            client_certificate,
+        } => 1 + usize::from(exporter.is_some()) + 2 * usize::from(*client_certificate),
     }
 }
 
-/// What domains are compared by: A-labels (RFC 5890) in lower case, as delivery compares them. What is no domain
-/// name stays as it is.
-fn key_of(domain: &str) -> String {
-    if domain.is_ascii() {
-        return domain.to_ascii_lowercase();
+/// A connection of the kind at this place.
+fn channel(kind: usize) -> Channel {
+    match kind.checked_sub(1) {
+        None => Channel::Clear,
+        Some(bits) => Channel::Tls {
+            exporter: (bits & 1 != 0).then_some(TlsExporter([0; 32])),
+            client_certificate: bits & 2 != 0,
+        },
     }
-    idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned())
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, listener: Listener, channel: &Channel) -> Settings {
+    let in_clear = matches!(channel, Channel::Clear);
+    let mechanisms = offer(channel, config);
     Settings {
         hostname: config.server.hostname.clone(),
         banner: config.server.banner.clone(),
@@ -91,9 +140,19 @@ fn settings(config: &Config) -> Settings {
         max_recipients: config.limits.max_recipients,
         max_line_length: config.limits.max_line_length,
         refuse_unauthorized_pipelining: config.limits.refuse_unauthorized_pipelining,
-        tls: Tls::Absent,
-        auth: AuthOffer::Absent,
-        auth_required: false,
+        tls: match (in_clear, config.tls.enabled) {
+            (false, _) => Tls::Active,
+            (true, true) => Tls::Offered,
+            (true, false) => Tls::Absent,
+        },
+        auth: match (in_clear, config.tls.enabled) {
+            (false, _) => {
+                AuthOffer::Mechanisms(mechanisms.mechanisms().iter().map(|one| one.name()).collect())
+            }
+            (true, true) => AuthOffer::UnderTls,
+            (true, false) => AuthOffer::Absent,
+        },
+        auth_required: listener.is_submission(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A token bucket for each client address.
+//! A token bucket for each client address, and for each account.
 //!
 //! Promises: memory is bounded whatever addresses clients have; a client cannot gain by having many
 //! addresses of one IPv6 /64; no work grows with the number of clients by more than one shard.
@@ -41,11 +41,12 @@ impl RateLimiter {
         }
     }
 
-    /// Takes a token of `client`. `now` is measured from any fixed moment. `Err` is how long to wait for a token.
+    /// Takes a token of `account`, or else of `client`. `now` is measured from any fixed moment. `Err` is how long to wait for a token.
     pub(crate) fn take(
         &self,
         settings: &RateLimiting,
         client: IpAddr,
+        account: Option<&str>,
         now: Duration,
     ) -> Result<(), Duration> {
         if !settings.enabled || is_within(&settings.exempt, client) {
@@ -53,7 +54,7 @@ impl RateLimiter {
         }
         let refill = Duration::from_secs(60) / settings.requests_per_minute.max(1);
         let burst = refill * settings.burst_size.max(1);
-        let key = key(client);
+        let key = account.map_or_else(|| key(client), |name| self.key_of_account(name));
         let mut shard = self.shard(key).lock();
         let full_at = shard.get(&key).copied().unwrap_or(now).max(now) + refill;
         if let Some(wait) = full_at.checked_sub(now + burst).filter(|wait| !wait.is_zero()) {
@@ -64,6 +65,12 @@ impl RateLimiter {
         }
         shard.insert(key, full_at);
         Ok(())
+    }
+
+    /// No address has such a key: see [`key`].
+    fn key_of_account(&self, name: &str) -> u128 {
+        const MARK: u64 = 1 << 62;
+        u128::from(self.hasher.hash_one(name) & !(1 << 63) | MARK)
     }
 
     fn shard(&self, key: u128) -> &Mutex<HashMap<u128, Duration>> {
@@ -121,25 +128,25 @@ mod tests {
         let limiter = RateLimiter::new();
         let settings = settings(60, 3);
         for _ in 0..3 {
-            assert_eq!(limiter.take(&settings, ip("192.0.2.1"), START), Ok(()));
+            assert_eq!(limiter.take(&settings, ip("192.0.2.1"), None, START), Ok(()));
         }
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.1"), START),
+            limiter.take(&settings, ip("192.0.2.1"), None, START),
             Err(Duration::from_secs(1))
         );
         let half = START + Duration::from_millis(500);
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.1"), half),
+            limiter.take(&settings, ip("192.0.2.1"), None, half),
             Err(Duration::from_millis(500))
         );
         let next = START + Duration::from_secs(1);
-        assert_eq!(limiter.take(&settings, ip("192.0.2.1"), next), Ok(()));
+        assert_eq!(limiter.take(&settings, ip("192.0.2.1"), None, next), Ok(()));
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.1"), next),
+            limiter.take(&settings, ip("192.0.2.1"), None, next),
             Err(Duration::from_secs(1))
         );
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.2"), next),
+            limiter.take(&settings, ip("192.0.2.2"), None, next),
             Ok(()),
             "another client"
         );
@@ -149,13 +156,13 @@ mod tests {
     fn a_refusal_takes_no_token() {
         let limiter = RateLimiter::new();
         let settings = settings(60, 1);
-        assert!(limiter.take(&settings, ip("192.0.2.1"), START).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
         for _ in 0..100 {
-            assert!(limiter.take(&settings, ip("192.0.2.1"), START).is_err());
+            assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_err());
         }
         assert!(
             limiter
-                .take(&settings, ip("192.0.2.1"), START + Duration::from_secs(1))
+                .take(&settings, ip("192.0.2.1"), None, START + Duration::from_secs(1))
                 .is_ok()
         );
     }
@@ -164,32 +171,48 @@ mod tests {
     fn a_bucket_never_holds_more_than_the_burst() {
         let limiter = RateLimiter::new();
         let settings = settings(60, 2);
-        assert!(limiter.take(&settings, ip("192.0.2.1"), START).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
         let later = START + Duration::from_secs(3600);
-        assert!(limiter.take(&settings, ip("192.0.2.1"), later).is_ok());
-        assert!(limiter.take(&settings, ip("192.0.2.1"), later).is_ok());
-        assert!(limiter.take(&settings, ip("192.0.2.1"), later).is_err());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, later).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, later).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, later).is_err());
     }
 
     #[test]
     fn clients_are_addresses_of_ipv4_and_networks_of_ipv6() {
         let limiter = RateLimiter::new();
         let settings = settings(60, 1);
-        assert!(limiter.take(&settings, ip("2001:db8::1"), START).is_ok());
+        assert!(limiter.take(&settings, ip("2001:db8::1"), None, START).is_ok());
         assert!(
-            limiter.take(&settings, ip("2001:db8::2"), START).is_err(),
+            limiter.take(&settings, ip("2001:db8::2"), None, START).is_err(),
             "same /64"
         );
         assert!(
-            limiter.take(&settings, ip("2001:db8:0:1::1"), START).is_ok(),
+            limiter
+                .take(&settings, ip("2001:db8:0:1::1"), None, START)
+                .is_ok(),
             "another /64"
         );
-        assert!(limiter.take(&settings, ip("192.0.2.1"), START).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
         assert!(
-            limiter.take(&settings, ip("::ffff:192.0.2.1"), START).is_err(),
+            limiter
+                .take(&settings, ip("::ffff:192.0.2.1"), None, START)
+                .is_err(),
             "mapped is the same client"
         );
         assert_ne!(key(ip("::2")), key(ip("0.0.0.2")));
+    }
+
+    #[test]
+    fn an_account_has_one_bucket_wherever_it_comes_from() {
+        let limiter = RateLimiter::new();
+        let settings = settings(60, 1);
+        let take = |client, account| limiter.take(&settings, ip(client), account, START);
+        assert!(take("192.0.2.1", Some("ann")).is_ok());
+        assert!(take("192.0.2.2", Some("ann")).is_err());
+        assert!(take("192.0.2.2", Some("bob")).is_ok());
+        assert!(take("192.0.2.1", None).is_ok(), "the address has its own");
+        assert!(take("127.0.0.1", Some("ann")).is_ok(), "exempt");
     }
 
     #[test]
@@ -197,12 +220,12 @@ mod tests {
         let limiter = RateLimiter::new();
         let mut settings = settings(1, 1);
         for _ in 0..100 {
-            assert!(limiter.take(&settings, ip("127.0.0.1"), START).is_ok());
-            assert!(limiter.take(&settings, ip("::1"), START).is_ok());
+            assert!(limiter.take(&settings, ip("127.0.0.1"), None, START).is_ok());
+            assert!(limiter.take(&settings, ip("::1"), None, START).is_ok());
         }
         settings.enabled = false;
         for _ in 0..100 {
-            assert!(limiter.take(&settings, ip("192.0.2.1"), START).is_ok());
+            assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
         }
         assert!(limiter.shards.iter().all(|shard| shard.lock().is_empty()));
     }
@@ -212,7 +235,7 @@ mod tests {
         let limiter = RateLimiter::with_capacity(SHARDS * 4);
         let settings = settings(60, 5);
         for n in 0..10_000u32 {
-            assert!(limiter.take(&settings, IpAddr::V4(n.into()), START).is_ok());
+            assert!(limiter.take(&settings, IpAddr::V4(n.into()), None, START).is_ok());
         }
         let entries: usize = limiter.shards.iter().map(|shard| shard.lock().len()).sum();
         assert_eq!(entries, SHARDS * 4);
@@ -220,7 +243,7 @@ mod tests {
         for n in 0..10_000u32 {
             assert!(
                 limiter
-                    .take(&settings, IpAddr::V4((n + 20_000).into()), later)
+                    .take(&settings, IpAddr::V4((n + 20_000).into()), None, later)
                     .is_ok()
             );
         }

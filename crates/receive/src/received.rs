@@ -3,6 +3,7 @@
 //!
 //! Promises: nothing a client says can end the field or add another; lines stay under 998 octets.
 
+use crate::tls::Secured;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
@@ -17,12 +18,17 @@ const MESSAGE_ID: usize = 256;
 /// Octets of the header searched for a message-id.
 const SEARCHED: usize = 8192;
 
-/// How a message came, as the `with` clause names it (RFC 3848, RFC 6531 4.3).
-pub(crate) fn protocol(extended: bool, smtputf8: bool) -> &'static str {
-    match (extended, smtputf8) {
-        (_, true) => "UTF8SMTP",
-        (true, false) => "ESMTP",
-        (false, false) => "SMTP",
+/// How a message came, as the `with` clause names it (RFC 3848, RFC 6531 4.3). HELO has no name of its own under TLS, and
+/// nobody authenticates in clear.
+pub(crate) fn protocol(extended: bool, smtputf8: bool, secured: bool, authenticated: bool) -> &'static str {
+    match (extended, smtputf8, secured, authenticated) {
+        (_, true, false, _) => "UTF8SMTP",
+        (_, true, true, false) => "UTF8SMTPS",
+        (_, true, true, true) => "UTF8SMTPSA",
+        (true, false, false, _) => "ESMTP",
+        (true, false, true, false) => "ESMTPS",
+        (true, false, true, true) => "ESMTPSA",
+        (false, false, ..) => "SMTP",
     }
 }
 
@@ -31,6 +37,7 @@ pub(crate) fn protocol(extended: bool, smtputf8: bool) -> &'static str {
 pub(crate) struct Trace<'a, I: Display> {
     pub(crate) helo: &'a str,
     pub(crate) client: IpAddr,
+    pub(crate) tls: Option<&'a Secured>,
     pub(crate) hostname: &'a str,
     pub(crate) protocol: &'static str,
     pub(crate) id: I,
@@ -46,17 +53,17 @@ impl<I: Display> Trace<'_, I> {
         field.push_str("Received: from ");
         push_helo(&mut field, self.helo);
         // Writing to a string cannot fail.
-        let _ = write!(
-            field,
-            " ({})\r\n\tby {} (smtp-server)",
-            Literal(self.client),
-            self.hostname
-        );
+        let _ = write!(field, " ({})", Literal(self.client));
+        if let Some(tls) = self.tls {
+            let (version, cipher) = (tls.version.name(), &tls.cipher);
+            let _ = write!(field, "\r\n\t(using TLSv{version} with cipher {cipher})");
+        }
+        let _ = write!(field, "\r\n\tby {} (smtp-server)", self.hostname);
         let _ = write!(field, " with {} id {}", self.protocol, self.id);
         // A field outside of UTF8SMTP has to be ASCII.
         if let Some(recipient) = self
             .recipient
-            .filter(|to| to.is_ascii() || self.protocol == "UTF8SMTP")
+            .filter(|to| to.is_ascii() || self.protocol.starts_with("UTF8SMTP"))
         {
             let _ = write!(field, "\r\n\tfor <{}>", recipient.as_str());
         }
@@ -178,6 +185,7 @@ mod tests {
         Trace {
             helo,
             client: "192.0.2.7".parse().unwrap(),
+            tls: None,
             hostname: "mx.example.org",
             protocol: "ESMTP",
             id: "01J0000000000000000000000",
@@ -238,9 +246,15 @@ mod tests {
 
     #[test]
     fn protocols() {
-        assert_eq!(protocol(false, false), "SMTP");
-        assert_eq!(protocol(true, false), "ESMTP");
-        assert_eq!(protocol(true, true), "UTF8SMTP");
+        let clear = |extended, smtputf8| protocol(extended, smtputf8, false, false);
+        assert_eq!(clear(false, false), "SMTP");
+        assert_eq!(clear(true, false), "ESMTP");
+        assert_eq!(clear(true, true), "UTF8SMTP");
+        assert_eq!(protocol(false, false, true, false), "SMTP");
+        assert_eq!(protocol(true, false, true, false), "ESMTPS");
+        assert_eq!(protocol(true, true, true, false), "UTF8SMTPS");
+        assert_eq!(protocol(true, false, true, true), "ESMTPSA");
+        assert_eq!(protocol(true, true, true, true), "UTF8SMTPSA");
     }
 
     fn scan(chunks: &[&[u8]]) -> Option<String> {

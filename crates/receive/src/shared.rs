@@ -1,11 +1,17 @@
 //! What all listeners and sessions share: the configuration in force, the count of sessions, and the
 //! phase of the server's life.
 
+use crate::Neighbours;
+use crate::auth::Authenticator;
+use crate::callout::Callout;
 use crate::policy::Policy;
+use crate::quota::Quotas;
 use crate::rate_limit::{RateLimiter, is_within, key};
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use smtp_config::Config;
+use smtp_directory::{Account, Directory};
 use smtp_observe::Observer;
 use smtp_queue::Queue;
 use std::collections::HashMap;
@@ -38,6 +44,12 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) observer: Observer,
+    /// Unless `tls.enabled` is false.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) callout: Option<Arc<dyn Callout>>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) quotas: Arc<Quotas>,
     config: Arc<ArcSwap<Config>>,
     policy: ArcSwap<Policy>,
     limiter: RateLimiter,
@@ -68,11 +80,28 @@ pub(crate) enum Full {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<ArcSwap<Config>>, queue: Queue, observer: Observer) -> Self {
+    pub(crate) fn new(
+        config: Arc<ArcSwap<Config>>,
+        neighbours: Neighbours,
+        observer: Observer,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
         let policy = ArcSwap::from_pointee(Policy::new(config.load_full()));
+        let Neighbours {
+            queue,
+            directory,
+            tokens,
+            callout,
+        } = neighbours;
+        let at_once = config.load().auth.max_hashing;
         Shared {
+            authenticator: Authenticator::new(directory.clone(), tokens, observer.clone(), at_once),
             queue,
             observer,
+            tls,
+            directory,
+            callout,
+            quotas: Quotas::new(),
             config,
             policy,
             limiter: RateLimiter::new(),
@@ -97,10 +126,20 @@ impl Shared {
         fresh
     }
 
-    /// Takes a token of the client's rate limit, or says how long to wait for one.
-    pub(crate) fn take_token(&self, policy: &Policy, client: IpAddr) -> Result<(), Duration> {
-        self.limiter
-            .take(&policy.config.rate_limiting, client, self.started.elapsed())
+    /// Takes a token of the client's rate limit, or of its account's, or says how long to wait for one.
+    pub(crate) fn take_token(
+        &self,
+        policy: &Policy,
+        client: IpAddr,
+        account: Option<&Account>,
+    ) -> Result<(), Duration> {
+        let account = account.map(|account| &*account.name);
+        self.limiter.take(
+            &policy.config.rate_limiting,
+            client,
+            account,
+            self.started.elapsed(),
+        )
     }
 
     /// A slot for a connection of `client`, unless all are taken, or it has its share of them: one that is not

@@ -3,6 +3,7 @@
 mod limits;
 mod mail;
 mod stop;
+mod tls;
 
 use super::*;
 use smtp_config::{Domain, LocalDelivery, Profile};
@@ -10,7 +11,7 @@ use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Body, Filter, MessageSummary};
 use std::path::Path;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longest any one step of a test may take: a server that hangs fails the test rather than hang it.
@@ -28,7 +29,7 @@ fn config() -> Config {
     let mut config = Config::defaults(Profile::Testing);
     config.server.hostname = "mx.test".into();
     config.server.host = vec!["127.0.0.1".parse().unwrap()];
-    config.server.port = 0;
+    (config.server.port, config.smtps.port, config.submission.port) = (0, 0, 0);
     config.domains = vec![Domain {
         recipients: smtp_config::Recipients::Any,
         name: "local.test".into(),
@@ -38,10 +39,11 @@ fn config() -> Config {
 }
 
 impl Stage {
-    fn open(config: Config) -> Self {
+    fn open(mut config: Config) -> Self {
         let folder = TempDir::new().unwrap();
+        config.storage.path = folder.path().join("smtp.db");
         let settings = SqliteSettings {
-            path: folder.path().join("smtp.db"),
+            path: config.storage.path.clone(),
             min_free: config.storage.min_free,
             memory_budget: config.storage.memory_budget,
         };
@@ -64,7 +66,9 @@ impl Stage {
     }
 
     async fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.reception.addresses()[0]).await.unwrap();
+        let stream = TcpStream::connect(self.reception.addresses(Listener::Smtp)[0])
+            .await
+            .unwrap();
         Client {
             stream,
             unread: Vec::new(),
@@ -124,12 +128,12 @@ fn octets_below(folder: &Path) -> u64 {
 }
 
 /// A client that says what it is told.
-struct Client {
-    stream: TcpStream,
+struct Client<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn send(&mut self, octets: &[u8]) {
         timeout(PATIENCE, self.stream.write_all(octets))
             .await

@@ -6,12 +6,17 @@
 use crate::author::Treatment;
 use crate::content::{Content, Envelope};
 use crate::policy::Policy;
+use crate::quota::Taken;
 use crate::received::{Literal, Trace, protocol};
+use crate::tls::Secured;
 use jiff::Timestamp;
 use smtp::body::BodyInfo;
-use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
+use smtp::params::xtext_encode;
+use smtp::{Address, Enhanced, MailParams, Orcpt, RcptParams, Reply};
+use smtp_directory::Snapshot;
 use smtp_observe::RejectReason;
 use smtp_queue::{MailOptions, NewMessage, NewRecipient, Queue, QueueId, StoreError};
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,18 +27,38 @@ pub(crate) struct Client<'a> {
     pub(crate) address: IpAddr,
     pub(crate) helo: &'a str,
     pub(crate) extended: bool,
+    pub(crate) tls: Option<&'a Secured>,
+    pub(crate) authenticated: bool,
 }
+
+impl Client<'_> {
+    /// How its mail comes, as `Received:` and the log name it.
+    pub(crate) fn protocol(&self, smtputf8: bool) -> &'static str {
+        protocol(self.extended, smtputf8, self.tls.is_some(), self.authenticated)
+    }
+}
+
+/// Most recipients of a mail, those behind aliases counted one by one.
+const MOST_RECIPIENTS: usize = 10_000;
+/// So many are compared one by one; more are worth a table.
+const FEW: usize = 16;
 
 /// One mail, from MAIL to the final reply.
 #[derive(Debug)]
 pub(crate) struct Transaction {
     /// What was in force when the mail began; a reload does not change it under way.
     pub(crate) policy: Arc<Policy>,
+    /// As it was then.
+    pub(crate) directory: Arc<Snapshot>,
     pub(crate) sender: Option<Address>,
     pub(crate) recipients: Vec<NewRecipient>,
+    /// The same, once they are more than a few.
+    known: HashSet<Address>,
+    /// Of the account's quotas; given back unless the mail is stored.
+    taken: Vec<Taken>,
     params: MailParams,
     received_at: Timestamp,
-    /// What is done to its header.
+    /// What is done to its header; it knows the account, too.
     pub(crate) treatment: Treatment,
     content: Option<Content>,
 }
@@ -56,14 +81,24 @@ pub(crate) struct NotStored {
 }
 
 impl Transaction {
-    pub(crate) fn new(policy: Arc<Policy>, sender: Option<Address>, params: MailParams) -> Self {
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        directory: Arc<Snapshot>,
+        treatment: Treatment,
+        sender: Option<Address>,
+        params: MailParams,
+        taken: Option<Taken>,
+    ) -> Self {
         Transaction {
             policy,
+            directory,
             sender,
             recipients: Vec::new(),
+            known: HashSet::new(),
+            taken: taken.into_iter().collect(),
             params,
             received_at: Timestamp::now(),
-            treatment: Treatment::default(),
+            treatment,
             content: None,
         }
     }
@@ -79,20 +114,50 @@ impl Transaction {
     }
 
     /// How the mail came, as `Received:` and the log name it.
-    pub(crate) fn protocol(&self, extended: bool) -> &'static str {
-        protocol(extended, self.params.smtputf8)
+    pub(crate) fn protocol(&self, client: Client<'_>) -> &'static str {
+        client.protocol(self.params.smtputf8)
     }
 
-    /// An address that is named twice gets one copy, on the terms of the first time.
-    pub(crate) fn add_recipient(&mut self, address: Address, params: RcptParams) {
-        if self.recipients.iter().any(|known| known.address == address) {
-            return;
+    /// Whether so many more recipients may come.
+    pub(crate) fn has_room_for(&self, recipients: usize) -> bool {
+        self.recipients.len() + recipients <= MOST_RECIPIENTS
+    }
+
+    /// Adds what a recipient is resolved to. An address that is named twice gets one copy, on the terms of the first time; behind an
+    /// alias reports still speak of the address that was named (RFC 3461 5.2.7).
+    pub(crate) fn add_recipients(
+        &mut self,
+        named: &Address,
+        addresses: Vec<Address>,
+        params: RcptParams,
+        taken: Option<Taken>,
+    ) {
+        self.taken.extend(taken);
+        for address in addresses {
+            if !self.is_new(&address) {
+                continue;
+            }
+            let orcpt = params.orcpt.clone().or_else(|| original(named, &address));
+            self.recipients.push(NewRecipient {
+                address,
+                notify: params.notify,
+                orcpt,
+            });
         }
-        self.recipients.push(NewRecipient {
-            address,
-            notify: params.notify,
-            orcpt: params.orcpt,
-        });
+    }
+
+    fn is_new(&mut self, address: &Address) -> bool {
+        if self.recipients.len() < FEW {
+            return self.recipients.iter().all(|known| known.address != *address);
+        }
+        if self.known.is_empty() {
+            self.known = self
+                .recipients
+                .iter()
+                .map(|known| known.address.clone())
+                .collect();
+        }
+        self.known.insert(address.clone())
     }
 
     /// Opens the place for the content and writes our `Received:` field into it.
@@ -101,8 +166,9 @@ impl Transaction {
         let field = Trace {
             helo: client.helo,
             client: client.address,
+            tls: client.tls,
             hostname: &self.policy.config.server.hostname,
-            protocol: self.protocol(client.extended),
+            protocol: self.protocol(client),
             id,
             recipient: match self.recipients.as_slice() {
                 [only] => Some(&only.address),
@@ -165,8 +231,17 @@ impl Transaction {
             .submit(message)
             .await
             .map_err(|error| NotStored::of_store(&error))?;
+        self.taken.into_iter().for_each(Taken::keep);
         Ok(stored)
     }
+}
+
+/// The ORCPT of an address that an alias led to. One beyond ASCII has none: it may not appear where only ASCII does.
+fn original(named: &Address, address: &Address) -> Option<Orcpt> {
+    let changed = address != named && named.is_ascii();
+    changed
+        .then(|| Orcpt::parse(&format!("rfc822;{}", xtext_encode(named.as_str()))))
+        .flatten()
 }
 
 fn options(params: MailParams, info: BodyInfo, client: Client<'_>) -> MailOptions {

@@ -3,12 +3,14 @@
 //! Promises: whatever ends the session, a panic included, its end is reported and its slot given back.
 
 use crate::policy::Policy;
-use crate::received::protocol;
 use crate::shared::{Shared, Slot};
+use crate::tls::{Secured, Unsecured};
 use crate::transaction::Client;
 use smtp::{Enhanced, Reply};
+use smtp_directory::Account;
 use smtp_observe::{Event, Listener, RejectReason, Violation};
 use smtp_queue::QueueId;
+use smtp_sasl::Channel;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +21,15 @@ pub(crate) struct Visit {
     pub(crate) shared: Arc<Shared>,
     /// In force when the client came; mails take the one in force when they begin.
     pub(crate) policy: Arc<Policy>,
+    /// Where it came in.
+    pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
     /// How the client's going looks in the log, when it did not say QUIT.
     pub(crate) lost: Option<&'static str>,
+    /// Since the handshake.
+    pub(crate) tls: Option<Box<Secured>>,
+    /// Who the client is, since AUTH.
+    pub(crate) account: Option<Arc<Account>>,
     helo: Box<str>,
     extended: bool,
     opened: Instant,
@@ -54,16 +62,22 @@ impl<'a> Refusal<'a> {
 }
 
 impl Visit {
-    pub(crate) fn new(shared: Arc<Shared>, policy: Arc<Policy>, slot: Slot, peer: SocketAddr) -> Self {
-        shared.observer.emit(Event::ConnectionOpened {
-            listener: Listener::Smtp,
-            peer,
-        });
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        policy: Arc<Policy>,
+        listener: Listener,
+        slot: Slot,
+        peer: SocketAddr,
+    ) -> Self {
+        shared.observer.emit(Event::ConnectionOpened { listener, peer });
         Visit {
             shared,
             policy,
+            listener,
             peer,
             lost: None,
+            tls: None,
+            account: None,
             helo: Box::default(),
             extended: false,
             opened: Instant::now(),
@@ -78,7 +92,41 @@ impl Visit {
             address: self.peer.ip(),
             helo: &self.helo,
             extended: self.extended,
+            tls: self.tls.as_deref(),
+            authenticated: self.account.is_some(),
         }
+    }
+
+    /// The connection as AUTH knows it.
+    pub(crate) fn channel(&self) -> Channel {
+        self.tls.as_ref().map_or(Channel::Clear, |tls| tls.channel())
+    }
+
+    /// The connection is under TLS from now on, and what the client said before is forgotten (RFC 3207 4.2).
+    pub(crate) fn secured(&mut self, secured: Secured) {
+        self.shared.observer.emit(Event::TlsEstablished {
+            listener: self.listener,
+            peer: self.peer,
+            version: secured.version,
+            cipher: &secured.cipher,
+            handshake: secured.handshake,
+            server_name: secured.server_name.as_deref(),
+            identities: Some(secured.identities.as_slice()).filter(|names| !names.is_empty()),
+        });
+        self.tls = Some(Box::new(secured));
+        self.account = None;
+        self.helo = Box::default();
+        self.extended = false;
+    }
+
+    /// There will be no TLS with this client.
+    pub(crate) fn unsecured(&self, failure: &Unsecured) {
+        self.shared.observer.emit(Event::TlsFailed {
+            listener: self.listener,
+            peer: self.peer,
+            reason: failure.reason,
+            text: &failure.text,
+        });
     }
 
     /// How long the client may be silent. A day is as good as for ever, and cannot overflow.
@@ -103,7 +151,7 @@ impl Visit {
 
     pub(crate) fn violated(&self, violation: Violation) {
         let event = Event::ProtocolViolation {
-            listener: Listener::Smtp,
+            listener: self.listener,
             peer: self.peer,
             violation,
         };
@@ -118,13 +166,13 @@ impl Visit {
             None => reply.text.to_string(),
         };
         self.shared.observer.emit(Event::Rejected {
-            listener: Listener::Smtp,
+            listener: self.listener,
             id: id.as_deref(),
             peer: self.peer,
             helo: &self.helo,
-            protocol: match (self.helo.is_empty(), self.extended) {
-                (true, _) => "",
-                (false, extended) => protocol(extended, false),
+            protocol: match self.helo.is_empty() {
+                true => "",
+                false => self.client().protocol(false),
             },
             verb: refusal.verb,
             from: refusal.from,
@@ -144,7 +192,7 @@ impl Drop for Visit {
             self.lost
         };
         self.shared.observer.emit(Event::ConnectionClosed {
-            listener: Listener::Smtp,
+            listener: self.listener,
             peer: self.peer,
             helo: &self.helo,
             duration: self.opened.elapsed(),

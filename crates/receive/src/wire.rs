@@ -1,23 +1,28 @@
-//! One client's socket: waits for it, reads from it and writes to it, each with a limit.
+//! One client's connection: waits for it, reads from it and writes to it, each with a limit, and takes it into TLS.
 //!
 //! Promises: while it waits it holds no read buffer beyond what a client sent and the session has not used
 //! yet; a client that does not read cannot hold it longer than the limit.
 
+mod stream;
+
 use crate::shared::{Phase, Shared};
+use crate::tls::{Secured, Unsecured};
 use bytes::BytesMut;
+use rustls::ServerConfig;
+use smtp_observe::TlsFailure;
 use socket2::SockRef;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use stream::Stream;
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// An output buffer up to this size is kept for the next reply.
 const KEPT_OUTPUT: usize = 512;
@@ -37,10 +42,10 @@ pub(crate) enum Wake {
     Phase(Phase),
 }
 
-/// A socket, and what has been read from it.
+/// A connection, and what has been read from it.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     shared: Arc<Shared>,
     /// Read and not used yet.
     pub(crate) input: BytesMut,
@@ -53,7 +58,7 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
         Wire {
-            stream,
+            stream: Stream::Plain(stream),
             input: BytesMut::new(),
             timer: Box::pin(sleep_until(Instant::now())),
             phase_changed: Box::pin(shared.phase_changed()),
@@ -63,11 +68,68 @@ impl Wire {
     }
 
     /// Whether the client has sent something already. Does not wait.
-    pub(crate) fn has_input(&self) -> bool {
-        let mut octet = [MaybeUninit::uninit()];
-        SockRef::from(&self.stream)
-            .peek(&mut octet)
-            .is_ok_and(|count| count > 0)
+    pub(crate) fn has_input(&mut self) -> bool {
+        match &mut self.stream {
+            Stream::Plain(socket) => {
+                let mut octet = [MaybeUninit::uninit()];
+                SockRef::from(&*socket)
+                    .peek(&mut octet)
+                    .is_ok_and(|count| count > 0)
+            }
+            stream => stream
+                .poll_readable(&mut Context::from_waker(Waker::noop()))
+                .is_ready(),
+        }
+    }
+
+    /// Does the handshake of TLS, as the server. What was read before is forgotten. The server's drain lets it go on; its
+    /// end does not.
+    pub(crate) async fn secure(
+        &mut self,
+        config: Arc<ServerConfig>,
+        limit: Duration,
+    ) -> Result<Secured, Unsecured> {
+        self.input = BytesMut::new();
+        let Stream::Plain(socket) = std::mem::replace(&mut self.stream, Stream::Closed) else {
+            return Err(Unsecured::new(TlsFailure::Protocol, "TLS is up already"));
+        };
+        let mut accept = pin!(TlsAcceptor::from(config).accept(socket).into_fallible());
+        let until = Instant::now() + limit;
+        let outcome = poll_fn(|context| {
+            if let Poll::Ready(outcome) = accept.as_mut().poll(context) {
+                return Poll::Ready(Ok(outcome));
+            }
+            loop {
+                match std::task::ready!(self.poll_others(context, until)) {
+                    Wake::Phase(Phase::Closing) => {
+                        let why = Unsecured::new(TlsFailure::Draining, "the server is stopping");
+                        return Poll::Ready(Err(why));
+                    }
+                    Wake::TimedOut => {
+                        let why = Unsecured::new(TlsFailure::Timeout, "the handshake took too long");
+                        return Poll::Ready(Err(why));
+                    }
+                    Wake::Phase(_) | Wake::Readable => {}
+                }
+            }
+        })
+        .await?;
+        match outcome {
+            Ok(stream) => {
+                let secured = Secured::of(stream.get_ref().1);
+                self.stream = Stream::Tls(Box::new(stream));
+                Ok(secured)
+            }
+            Err((error, socket)) => {
+                self.stream = Stream::Plain(socket);
+                Err(Unsecured::of(&error))
+            }
+        }
+    }
+
+    /// The server's life as this connection has heard of it.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// Waits for input, a change of phase, or the limit. Gives back what the read buffer does not need.
@@ -76,7 +138,7 @@ impl Wire {
         let mut until = None;
         poll_fn(|context| {
             // A client that never pauses sees a change of phase too.
-            if self.shared.phase() == self.phase && self.stream.poll_read_ready(context).is_ready() {
+            if self.shared.phase() == self.phase && self.stream.poll_readable(context).is_ready() {
                 return Poll::Ready(Wake::Readable);
             }
             self.poll_others(context, *until.get_or_insert_with(|| Instant::now() + limit))
@@ -91,7 +153,7 @@ impl Wire {
         poll_fn(|context| self.poll_others(context, until)).await
     }
 
-    fn poll_others(&mut self, context: &mut std::task::Context<'_>, until: Instant) -> Poll<Wake> {
+    fn poll_others(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<Wake> {
         while self.phase_changed.as_mut().poll(context).is_ready() {
             self.phase_changed.set(self.shared.phase_changed());
         }
@@ -115,34 +177,29 @@ impl Wire {
 
     /// Reads what is there, at most about `room` octets. `None` when nothing is, 0 when the client closed.
     pub(crate) async fn receive(&mut self, room: usize) -> io::Result<Option<usize>> {
-        self.input.reserve(room);
-        let mut read = pin!(self.stream.read_buf(&mut self.input));
-        poll_fn(|context| match read.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(result.map(Some)),
-            Poll::Pending => Poll::Ready(Ok(None)),
-        })
-        .await
+        self.stream.receive(&mut self.input, room).await
     }
 
     /// Writes what the socket takes without asking tokio first, which does not know yet that a fresh socket is writable.
     pub(crate) fn send_first(&mut self, output: &mut Vec<u8>) {
-        if let Ok(count) = SockRef::from(&self.stream).send(output) {
+        if let Stream::Plain(socket) = &self.stream
+            && let Ok(count) = SockRef::from(socket).send(output)
+        {
             output.drain(..count.min(output.len()));
         }
     }
 
     /// Writes all of `output` and empties it.
     pub(crate) async fn send(&mut self, output: &mut Vec<u8>, limit: Duration) -> io::Result<()> {
-        let sent = match self.stream.try_write(output) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        if let Some(rest) = output.get(sent..).filter(|rest| !rest.is_empty()) {
+        let mut sent = 0;
+        let at_once = poll_fn(|context| Poll::Ready(self.stream.poll_send(context, output, &mut sent))).await;
+        match at_once {
+            Poll::Ready(result) => result?,
             // Boxed: seldom needed, and then the session is not at rest.
-            Box::pin(timeout(limit, self.stream.write_all(rest)))
-                .await
-                .map_err(io::Error::from)??;
+            Poll::Pending => {
+                let rest = poll_fn(|context| self.stream.poll_send(context, output, &mut sent));
+                Box::pin(timeout(limit, rest)).await.map_err(io::Error::from)??;
+            }
         }
         if output.capacity() > KEPT_OUTPUT {
             *output = Vec::new();
@@ -154,9 +211,11 @@ impl Wire {
 
     /// Closes so that the last words arrive: a socket closed with unread input takes back what it sent.
     pub(crate) async fn linger(mut self) {
-        if SockRef::from(&self.stream).shutdown(Shutdown::Write).is_err() {
+        let shutdown = timeout(LINGER, poll_fn(|context| self.stream.poll_shutdown(context)));
+        if !matches!(shutdown.await, Ok(Ok(()))) {
             return;
         }
+        self.stream = self.stream.strip();
         let until = Instant::now() + LINGER;
         let mut discarded = 0;
         while discarded < LINGER_OCTETS {
@@ -171,6 +230,13 @@ impl Wire {
                 Ok(Some(0)) | Err(_) => return,
                 Ok(count) => discarded += count.unwrap_or_default(),
             }
+        }
+    }
+
+    /// Closes without waiting. Under TLS the client hears that this is the end, and nobody cut it off.
+    pub(crate) async fn close(mut self) {
+        if self.stream.is_tls() {
+            let _ = poll_fn(|context| Poll::Ready(self.stream.poll_shutdown(context))).await;
         }
     }
 

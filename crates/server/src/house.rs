@@ -1,5 +1,6 @@
 //! The rooms of the running server, and what HTTP may know of them.
 
+use crate::people::People;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use serde_json::{Value as Json, json};
 use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources};
 use smtp_deliver::Delivery;
 use smtp_http::{Check, Reloaded, Rooms};
-use smtp_observe::{Event, Gauges, Level, LogSettings, Observer};
+use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer};
 use smtp_queue::{Queue, State, Store};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
@@ -36,13 +37,14 @@ pub(crate) struct House {
     pub(crate) generation: AtomicU64,
     pub(crate) last_reload_succeeded: AtomicBool,
     pub(crate) reloading: tokio::sync::Mutex<()>,
-    password: Arc<str>,
+    pub(crate) password: Arc<str>,
     started: Instant,
     draining: AtomicBool,
     http_addresses: OnceLock<Vec<SocketAddr>>,
     metrics_addresses: OnceLock<Vec<SocketAddr>>,
     queue: OnceLock<Queue>,
     delivery: OnceLock<Arc<Delivery>>,
+    people: OnceLock<People>,
     reception: OnceLock<Arc<Reception>>,
 }
 
@@ -65,6 +67,7 @@ impl House {
             metrics_addresses: OnceLock::new(),
             queue: OnceLock::new(),
             delivery: OnceLock::new(),
+            people: OnceLock::new(),
             reception: OnceLock::new(),
         })
     }
@@ -98,6 +101,14 @@ impl House {
         let _ = self.delivery.set(delivery);
     }
 
+    pub(crate) fn people_known(&self, people: People) {
+        let _ = self.people.set(people);
+    }
+
+    pub(crate) fn people(&self) -> Option<&People> {
+        self.people.get()
+    }
+
     pub(crate) fn reception_started(&self, reception: Arc<Reception>) {
         let _ = self.reception.set(reception);
     }
@@ -115,10 +126,10 @@ impl House {
         self.http_addresses.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Addresses of the SMTP listeners.
-    pub(crate) fn smtp_addresses(&self) -> Vec<SocketAddr> {
+    /// Addresses of one of the SMTP listeners.
+    pub(crate) fn smtp_addresses(&self, listener: Listener) -> Vec<SocketAddr> {
         self.reception()
-            .map(|reception| reception.addresses())
+            .map(|reception| reception.addresses(listener))
             .unwrap_or_default()
     }
 
@@ -261,6 +272,10 @@ impl Rooms for House {
             gauges.delivery_in_progress = figures.in_progress;
             gauges.destinations_down = figures.destinations_down;
         }
+        if let Some(reception) = self.reception() {
+            let certificates = reception.certificates();
+            gauges.certificate_expiry = certificates.iter().map(|one| one.expires.as_second()).collect();
+        }
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
             if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
@@ -310,7 +325,9 @@ impl Rooms for House {
             "draining": self.draining.load(Ordering::Relaxed),
             "connections": self.reception().map_or(0, |reception| reception.connections()),
             "listeners": {
-                "smtp": text(&self.smtp_addresses()),
+                "smtp": text(&self.smtp_addresses(Listener::Smtp)),
+                "smtps": text(&self.smtp_addresses(Listener::Smtps)),
+                "submission": text(&self.smtp_addresses(Listener::Submission)),
                 "http": text(self.http_addresses()),
                 "metrics": text(self.metrics_addresses.get().map_or(&[], Vec::as_slice)),
             },

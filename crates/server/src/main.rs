@@ -15,6 +15,7 @@ mod failed_start;
 mod house;
 mod lifecycle;
 mod output;
+mod people;
 mod queue_command;
 mod queue_table;
 mod reload;

@@ -2,7 +2,7 @@
 //!
 //! 1. Read the configuration; what is wrong ends here (78), before storage is touched.
 //! 2. Health: liveness answers from now on, readiness says what is missing.
-//! 3. Open the store: lock, migrate, recover (74, 75).
+//! 3. Open the store: lock, migrate, recover (74, 75); in it the directory.
 //! 4. Start delivery.
 //! 5. Bind and start the SMTP listeners: only what can be kept is accepted.
 //! 6. Ready; reloads and, at last, the drain.
@@ -12,15 +12,17 @@ use crate::exit::{Exit, Failure};
 use crate::failed_start;
 use crate::house::House;
 use crate::lifecycle::{self, Request, Signals};
+use crate::people::Plan;
 use crate::sources;
 use crate::welcome;
 use smtp_config::Config;
 use smtp_deliver::Delivery;
+use smtp_directory::Shelf;
 use smtp_http::{MetricsSettings, Settings};
 use smtp_observe::Event;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Queue, StoreError};
-use smtp_receive::Reception;
+use smtp_receive::{Neighbours, Reception};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::ErrorKind;
@@ -46,6 +48,7 @@ pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
 }
 
 fn live(house: &Arc<House>) -> Result<(), Failure> {
+    certificates(&house.config.load())?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -55,6 +58,18 @@ fn live(house: &Arc<House>) -> Result<(), Failure> {
     let result = runtime.block_on(serve(house));
     runtime.shutdown_timeout(LAST_WAIT);
     result
+}
+
+/// Certificates that cannot be used end the start before storage is touched, like any other bad configuration.
+fn certificates(config: &Config) -> Result<(), Failure> {
+    let errors: Vec<String> = smtp_receive::check_certificates(config)
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Config, errors.join("\n")))
 }
 
 /// As many open files as the system allows: each connection is one.
@@ -70,9 +85,11 @@ fn raise_open_files() {
 
 async fn serve(house: &Arc<House>) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
+    let plan = Plan::read(&house.config.load(), &house.password);
+    let plan = plan.map_err(|faults| Failure::new(Exit::Config, faults))?;
     house.announce();
     let http = open_http(house).await?;
-    let result = keep_mail(house, &mut signals).await;
+    let result = keep_mail(house, plan, &mut signals).await;
     http.stop().await;
     house.observer.flush();
     result
@@ -154,14 +171,17 @@ fn listen(hosts: &[IpAddr], port: u16) -> Vec<SocketAddr> {
 }
 
 /// Opens the store, lets mail in and out until a signal, and closes the store whatever happened.
-async fn keep_mail(house: &Arc<House>, signals: &mut Signals) -> Result<(), Failure> {
-    let queue = tokio::select! {
-        queue = open_store(house) => queue?,
+async fn keep_mail(house: &Arc<House>, plan: Plan, signals: &mut Signals) -> Result<(), Failure> {
+    let (queue, shelf) = tokio::select! {
+        opened = open_store(house) => opened?,
         // Nothing was accepted yet, and a recovery that is broken off starts anew.
         () = signals.stop() => return Ok(()),
     };
     house.queue_opened(queue.clone());
-    let result = move_mail(house, &queue, signals).await;
+    let result = match meet_people(house, plan, shelf).await {
+        Ok(()) => move_mail(house, &queue, signals).await,
+        Err(failure) => Err(failure),
+    };
     let queued = queue.store().stats().await.map_or(0, |stats| stats.messages);
     let closed = queue.store().close().await;
     if house.reception().is_some() {
@@ -171,7 +191,7 @@ async fn keep_mail(house: &Arc<House>, signals: &mut Signals) -> Result<(), Fail
     closed.map_err(|e| store_failure(&house.config.load(), &e))
 }
 
-async fn open_store(house: &Arc<House>) -> Result<Queue, Failure> {
+async fn open_store(house: &Arc<House>) -> Result<(Queue, Arc<dyn Shelf>), Failure> {
     let config = house.config.load_full();
     let settings = SqliteSettings {
         path: config.storage.path.clone(),
@@ -180,13 +200,23 @@ async fn open_store(house: &Arc<House>) -> Result<Queue, Failure> {
     };
     let observer = house.observer.clone();
     match tokio::task::spawn_blocking(move || SqliteStore::open(settings, observer)).await {
-        Ok(Ok((store, spool))) => Ok(Queue::new(store, spool)),
+        Ok(Ok((store, spool))) => Ok((Queue::new(store.clone(), spool), store)),
         Ok(Err(error)) => Err(store_failure(&config, &error)),
         Err(error) => Err(Failure::new(
             Exit::Io,
             format_args!("opening the store broke off: {error}"),
         )),
     }
+}
+
+/// Opens the directory, with what is declared and what the store keeps.
+async fn meet_people(house: &Arc<House>, plan: Plan, shelf: Arc<dyn Shelf>) -> Result<(), Failure> {
+    let (people, warnings) = plan.open(shelf).await?;
+    for warning in &warnings {
+        house.observer.emit(Event::ConfigWarning { warning });
+    }
+    house.people_known(people);
+    Ok(())
 }
 
 /// What cannot be opened now may be free later (75); what is damaged will not mend by itself (74).
@@ -219,8 +249,20 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
 
 /// The SMTP listeners come last: from the first connection on, everything behind them works.
 async fn start_reception(house: &Arc<House>, queue: &Queue) -> Result<(), Failure> {
-    let unavailable = |e: std::io::Error| cannot_listen(&e, e.kind(), "server.port");
-    let reception = Reception::bind(house.config.clone(), queue.clone(), house.observer.clone());
+    let unavailable = |e: std::io::Error| match e.kind() {
+        ErrorKind::InvalidData => Failure::new(Exit::Config, e),
+        kind => cannot_listen(&e, kind, "server.port, smtps.port, submission.port"),
+    };
+    let Some(people) = house.people() else {
+        return Err(Failure::new(Exit::Io, "the directory was not opened"));
+    };
+    let neighbours = Neighbours {
+        queue: queue.clone(),
+        directory: people.directory.clone(),
+        tokens: people.tokens.clone(),
+        callout: None,
+    };
+    let reception = Reception::bind(house.config.clone(), neighbours, house.observer.clone());
     let reception = Arc::new(reception.map_err(unavailable)?);
     reception.start().map_err(unavailable)?;
     house.reception_started(reception);

@@ -3,8 +3,10 @@
 use crate::exit::Failure;
 use crate::house::{House, VERSION};
 use crate::output::{print, remark};
+use crate::people::{DEVELOPER, has_developer};
 use smtp_config::Profile;
 use smtp_deliver::capture_folder;
+use smtp_observe::Listener;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -33,10 +35,25 @@ fn text(house: &House) -> String {
     let mut text = format!("\nsmtp-server {VERSION}, development profile\n\n");
     let mut line = |name: &str, what: String| {
         // Writing to a String does not fail.
-        let _ = writeln!(text, "  {name:<10}{what}");
+        let _ = writeln!(text, "  {name:<12}{what}");
     };
-    let (smtp, http) = (house.smtp_addresses(), house.http_addresses());
+    let (smtp, http) = (house.smtp_addresses(Listener::Smtp), house.http_addresses());
     line("SMTP", list(&smtp, ""));
+    for (name, listener) in [("SMTPS", Listener::Smtps), ("Submission", Listener::Submission)] {
+        let addresses = house.smtp_addresses(listener);
+        if !addresses.is_empty() {
+            line(name, list(&addresses, ""));
+        }
+    }
+    if let Some(authority) = smtp_receive::own_authority(&config) {
+        line(
+            "TLS",
+            format!(
+                "certificate of its own; clients may trust {}",
+                authority.display()
+            ),
+        );
+    }
     line(
         "HTTP",
         format!("{} (health, metrics, admin API)", list(http, "http://")),
@@ -48,6 +65,12 @@ fn text(house: &House) -> String {
             None => "user admin, password as configured".into(),
         },
     );
+    if has_developer(&config) {
+        line(
+            "Account",
+            format!("{DEVELOPER}, with the same password: to try AUTH"),
+        );
+    }
     if config.delivery.capture {
         let folder = capture_folder(&config);
         line(

@@ -68,7 +68,9 @@ impl Ours {
             .env("SMTP_LOG_FORMAT", "json");
         command
             .env("SMTP_PORT", smtp.port().to_string())
-            .env("SMTP_HTTP_PORT", http.port().to_string());
+            .env("SMTP_HTTP_PORT", http.port().to_string())
+            .env("SMTP_SMTPS_PORT", "0")
+            .env("SMTP_SUBMISSION_PORT", "0");
         command.env("SMTP_DB_PATH", folder.join("smtp.db"));
         let start = Instant::now();
         let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;

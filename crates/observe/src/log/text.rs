@@ -30,6 +30,7 @@ pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, now: SystemTime, event:
         Event::Received { .. } => received(&mut words, event),
         Event::Delivery { .. } => delivery(&mut words, event),
         Event::Rejected { .. } => rejected(&mut words, event),
+        Event::AuthFailed { .. } => auth_failed(&mut words, event),
         Event::ConnectionOpened { peer, .. } => words.raw("connect from ").client(*peer),
         Event::ConnectionClosed { .. } => closed(&mut words, event),
         Event::Removed { .. } => words.raw("removed").done(),
@@ -42,10 +43,12 @@ fn received(words: &mut Words<'_>, event: &Event<'_>) {
     let Event::Received {
         peer,
         helo,
+        account,
         from,
         size,
         recipients,
         protocol,
+        tls,
         message_id,
         commit,
         ..
@@ -54,10 +57,16 @@ fn received(words: &mut Words<'_>, event: &Event<'_>) {
         return;
     };
     words.key("client").client(*peer);
+    if let Some(account) = account {
+        words.text("sasl_username", account);
+    }
     words.bracketed("from", from);
     words.number("size", *size);
     words.number("nrcpt", *recipients as u64);
     words.text("proto", protocol);
+    if let Some(tls) = tls {
+        words.text("tls", tls);
+    }
     words.bracketed("helo", helo);
     if let Some(message_id) = message_id {
         words.text("message-id", message_id);
@@ -134,6 +143,26 @@ fn rejected(words: &mut Words<'_>, event: &Event<'_>) {
     }
     if !helo.is_empty() {
         words.raw(" helo=<").escaped(helo).raw(">");
+    }
+}
+
+/// smtpd's warning, which fail2ban looks for.
+fn auth_failed(words: &mut Words<'_>, event: &Event<'_>) {
+    let Event::AuthFailed {
+        peer,
+        account,
+        mechanism,
+        reason,
+        ..
+    } = event
+    else {
+        return;
+    };
+    words.raw("warning: ").client(*peer);
+    words.raw(": SASL ").raw(&mechanism.name().to_ascii_uppercase());
+    words.raw(" authentication failed: ").escaped(reason);
+    if let Some(account) = account {
+        words.raw(", sasl_username=").escaped(account);
     }
 }
 

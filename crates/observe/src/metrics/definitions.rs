@@ -17,6 +17,9 @@ const STATES: &[&str] = &[
     "quarantined",
 ];
 
+/// Certificates by their places in the configuration; what comes behind is gathered in the last.
+const CERTIFICATES: &[&str] = &["default", "1", "2", "3", "4", "5", "6", "7", "8", "others"];
+
 /// Upper bounds of a message's size, in octets.
 const SIZES: &[f64] = &[
     1024.0,
@@ -78,9 +81,29 @@ impl Metrics {
                 "smtp_messages_rejected_total",
                 "Commands and messages refused, by reason.",
             ),
+            auth: t.counter(
+                "smtp_auth_total",
+                "Attempts to authenticate, by mechanism and result.",
+            ),
+            auth_lockouts: t.counter(
+                "smtp_auth_lockouts_total",
+                "Locks after too many failures to authenticate, by what they lock.",
+            ),
             violations: t.counter(
                 "smtp_protocol_violations_total",
                 "Breaches of the protocol, by kind.",
+            ),
+            handshakes: t.counter(
+                "smtp_tls_handshakes_total",
+                "TLS handshakes with clients, by version and whether a session was resumed.",
+            ),
+            handshake_failures: t.counter(
+                "smtp_tls_handshake_failures_total",
+                "TLS handshakes with clients that failed, by reason.",
+            ),
+            certificate_loads: t.counter(
+                "smtp_tls_certificate_loads_total",
+                "Certificates taken, at the start and when they were replaced, and refused.",
             ),
             commit: t.histogram("smtp_commit_seconds", "Duration of the store's commits.", COMMITS),
             commits: t.counter("smtp_commits_total", "Commits of the store."),
@@ -201,6 +224,19 @@ fn read_at_scrape(t: &mut Table) {
         "smtp_config_last_reload_success",
         "1 unless the last reload was refused.",
         |s, _| f64::from(s.gauges.config_last_reload_success),
+    );
+    t.read_by(
+        ("certificate", CERTIFICATES),
+        "smtp_tls_certificate_expiry_timestamp_seconds",
+        "When the certificate expires, since 1970; 0 where there is none. `others` is the first of them to expire.",
+        |s, place| {
+            let expiry = &s.gauges.certificate_expiry;
+            let found = match place + 1 == CERTIFICATES.len() {
+                true => expiry.iter().skip(place).min(),
+                false => expiry.get(place),
+            };
+            found.map_or(0.0, |seconds| *seconds as f64)
+        },
     );
     t.read(Gauge, "smtp_draining", "1 while the server drains.", |s, _| {
         f64::from(s.gauges.draining)

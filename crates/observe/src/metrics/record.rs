@@ -2,7 +2,7 @@
 
 use super::Metrics;
 use crate::event::Event;
-use crate::labels::{DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
+use crate::labels::{AuthResult, DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
 use std::sync::atomic::Ordering;
 
 impl Metrics {
@@ -35,10 +35,28 @@ impl Metrics {
                 self.violations.add((violation,), 1);
                 self.error(ErrorClass::Protocol);
             }
+            Event::TlsEstablished {
+                listener,
+                version,
+                handshake,
+                ..
+            } => self.handshakes.add((listener, version, handshake), 1),
+            Event::TlsFailed { listener, reason, .. } => {
+                self.handshake_failures.add((listener, reason), 1);
+                self.error(ErrorClass::Tls);
+            }
             Event::Rejected { reason, .. } => {
                 self.rejected.add((reason,), 1);
                 self.error(ErrorClass::Reject);
             }
+            Event::AuthSucceeded { mechanism, .. } => self.auth.add((mechanism, AuthResult::Accepted), 1),
+            Event::AuthFailed {
+                mechanism, result, ..
+            } => {
+                self.auth.add((mechanism, result), 1);
+                self.error(ErrorClass::Auth);
+            }
+            Event::AuthLocked { scope, .. } => self.auth_lockouts.add((scope,), 1),
             Event::Received {
                 listener,
                 size,
@@ -102,6 +120,11 @@ impl Metrics {
             Event::ConfigReloaded { .. } => self.reloads.add((ReloadResult::Taken,), 1),
             Event::ConfigRefused { .. } => {
                 self.reloads.add((ReloadResult::Refused,), 1);
+                self.error(ErrorClass::Config);
+            }
+            Event::CertificateLoaded { .. } => self.certificate_loads.add((ReloadResult::Taken,), 1),
+            Event::CertificateRefused { .. } => {
+                self.certificate_loads.add((ReloadResult::Refused,), 1);
                 self.error(ErrorClass::Config);
             }
             Event::AdminAction { .. } => self.admin_actions.add((), 1),

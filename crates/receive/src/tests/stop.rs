@@ -27,7 +27,7 @@ async fn a_drain_ends_idle_sessions_and_lets_mails_finish() {
         .unwrap();
     assert_eq!(stage.reception.connections(), 0);
     assert_eq!(stage.messages().await.len(), 1);
-    let refused = TcpStream::connect(stage.reception.addresses()[0]).await;
+    let refused = TcpStream::connect(stage.reception.addresses(Listener::Smtp)[0]).await;
     assert!(refused.is_err(), "the listener is closed");
 }
 
@@ -55,7 +55,13 @@ async fn a_panic_gives_its_slot_back() {
     let slot = shared.take_slot(&config, client).unwrap();
     assert!(shared.take_slot(&config, client).is_err());
     let policy = shared.policy();
-    let visit = visit::Visit::new(shared.clone(), policy, slot, "192.0.2.1:25".parse().unwrap());
+    let visit = visit::Visit::new(
+        shared.clone(),
+        policy,
+        Listener::Smtp,
+        slot,
+        "192.0.2.1:25".parse().unwrap(),
+    );
     assert_eq!(shared.observer.active_connections(), 1);
     let session = tokio::spawn(async move {
         let _visit = visit;

@@ -1,0 +1,398 @@
+//! AUTH: from a mechanism's name to an account.
+//!
+//! [`Authenticator`] runs the exchanges of crate `sasl` and answers their questions: passwords from the directory, hashed off the reactor
+//! (`hashing`), tokens by the issuer's keys, certificates by the names in them. `guard` says who has to wait or is not
+//! looked at.
+//!
+//! Promises: every refusal is the same reply, whether the account exists, is disabled or locked; it comes at a moment that depends on
+//! the number of failures, not on what was computed; a flood of attempts is turned away (454) before it stalls anything else; neither a
+//! password nor a token is logged.
+
+mod counts;
+mod guard;
+mod hashing;
+
+use crate::rate_limit::{is_within, key};
+use guard::{Attempt, Guard};
+use hashing::{Busy, Hashing};
+use smtp::{Enhanced, Reply};
+use smtp_config::Config;
+use smtp_directory::{Account, Directory, Identity, account_key};
+use smtp_observe::{AuthMechanism, AuthResult, Event, Listener, Observer};
+use smtp_sasl::server::{CertificateQuestion, PasswordQuestion, TokenQuestion};
+use smtp_sasl::{Channel, Exchange, Failure, Mechanism, Offer, Step};
+use smtp_token::TokenVerifier;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longest name that is logged, in characters.
+const LOGGED_NAME: usize = 64;
+
+/// Who checks tokens; `None` where they are not configured. A reload replaces it.
+pub type Tokens = arc_swap::ArcSwapOption<TokenVerifier>;
+
+/// Lets clients prove which account they are. One for all sessions.
+pub(crate) struct Authenticator {
+    directory: Arc<Directory>,
+    tokens: Arc<Tokens>,
+    guard: Arc<Guard>,
+    hashing: Hashing,
+    observer: Observer,
+    started: Instant,
+}
+
+/// A client that authenticates.
+#[derive(Debug)]
+pub(crate) struct Client<'a> {
+    pub(crate) listener: Listener,
+    pub(crate) peer: SocketAddr,
+    pub(crate) channel: &'a Channel,
+    /// The names in its certificate, when it showed one.
+    pub(crate) certificate: &'a [String],
+    /// In force for this connection.
+    pub(crate) config: &'a Config,
+}
+
+/// An exchange that waits for the client.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    mechanism: Mechanism,
+    exchange: Exchange,
+    /// SCRAM's name, once it is known: its proof is looked at with the next response.
+    name: Option<Box<str>>,
+    /// What is wrong with a token: the client is asked once more before it hears that.
+    detail: Option<Box<str>>,
+}
+
+/// What to do with the client.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Send these octets, and go on with the response.
+    Challenge(Vec<u8>, Box<Pending>),
+    /// It is this account.
+    Accepted(Arc<Account>),
+    /// It is refused, after a rest.
+    Refused { reply: Reply, late: Duration },
+}
+
+/// One step of an exchange while it is worked at.
+struct Turn<'a> {
+    client: &'a Client<'a>,
+    mechanism: Mechanism,
+    name: Option<Box<str>>,
+    /// Why a token or a certificate was refused, for the log.
+    detail: Option<Box<str>>,
+    began: Instant,
+}
+
+/// Why an exchange ends before the mechanism knows.
+enum Halt {
+    Locked,
+    Unavailable(String),
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").finish_non_exhaustive()
+    }
+}
+
+impl Authenticator {
+    pub(crate) fn new(
+        directory: Arc<Directory>,
+        tokens: Arc<Tokens>,
+        observer: Observer,
+        at_once: usize,
+    ) -> Self {
+        Authenticator {
+            directory,
+            tokens,
+            guard: Arc::new(Guard::new()),
+            hashing: Hashing::new(at_once),
+            observer,
+            started: Instant::now(),
+        }
+    }
+
+    /// Begins an exchange.
+    pub(crate) async fn start(
+        &self,
+        client: &Client<'_>,
+        mechanism: Mechanism,
+        initial: Option<&[u8]>,
+    ) -> Outcome {
+        let step = offer(client.channel, client.config).start(mechanism, initial);
+        let turn = Turn {
+            client,
+            mechanism,
+            name: None,
+            detail: None,
+            began: Instant::now(),
+        };
+        self.decide(turn, step).await
+    }
+
+    /// Goes on with the client's response.
+    pub(crate) async fn go_on(&self, client: &Client<'_>, pending: Pending, response: &[u8]) -> Outcome {
+        let turn = Turn {
+            client,
+            mechanism: pending.mechanism,
+            name: pending.name,
+            detail: pending.detail,
+            began: Instant::now(),
+        };
+        // A right proof is not confirmed while a lock lasts: it is not looked at.
+        if turn
+            .name
+            .as_deref()
+            .is_some_and(|name| self.is_locked(&turn, name))
+        {
+            return self.halted(&turn, &Halt::Locked);
+        }
+        self.decide(turn, pending.exchange.step(response)).await
+    }
+
+    async fn decide(&self, mut turn: Turn<'_>, mut step: Step) -> Outcome {
+        loop {
+            let next = match step {
+                Step::Challenge { challenge, exchange } => {
+                    let pending = Pending {
+                        mechanism: turn.mechanism,
+                        exchange,
+                        name: turn.name,
+                        detail: turn.detail,
+                    };
+                    return Outcome::Challenge(challenge, Box::new(pending));
+                }
+                Step::Done { account } => return self.done(&turn, &account),
+                Step::Failed { reason, name } => return self.failed(&turn, reason, name.as_deref()),
+                Step::Password(question) => {
+                    turn.name = Some(question.name().into());
+                    self.password(&turn, question).await
+                }
+                Step::Verifier(question) => {
+                    turn.name = Some(question.name().into());
+                    let verifier = self.directory.snapshot().scram(question.name());
+                    Ok(question.answer(verifier))
+                }
+                Step::Token(question) => self.token(&mut turn, question).await,
+                Step::Certificate(question) => Ok(self.certificate(&mut turn, question)),
+            };
+            step = match next {
+                Ok(step) => step,
+                Err(halt) => return self.halted(&turn, &halt),
+            };
+        }
+    }
+
+    /// Locks are looked for again when its turn comes: many attempts may have begun before the first of them failed.
+    async fn password(&self, turn: &Turn<'_>, question: PasswordQuestion) -> Result<Step, Halt> {
+        let attempt = self.attempt(turn, question.name());
+        if self.guard.is_locked(&attempt, self.now()) {
+            return Err(Halt::Locked);
+        }
+        let directory = self.directory.snapshot();
+        let (guard, started) = (self.guard.clone(), self.started);
+        let work = move || {
+            if guard.is_locked(&attempt, started.elapsed()) {
+                return None;
+            }
+            match directory.authenticate(question.name(), question.password()) {
+                Some(_) => Some(question.accept()),
+                None => Some(question.refuse()),
+            }
+        };
+        let done = self.hashing.run(key(turn.client.peer.ip()), work).await;
+        done.map_err(|Busy| Halt::Unavailable("too many passwords to check at once".into()))?
+            .ok_or(Halt::Locked)
+    }
+
+    async fn token(&self, turn: &mut Turn<'_>, question: TokenQuestion) -> Result<Step, Halt> {
+        let Some(verifier) = self.tokens.load_full() else {
+            return Err(Halt::Unavailable("tokens cannot be checked".into()));
+        };
+        let identity = match verifier.verify(question.token().expose()).await {
+            Ok(identity) => Identity::OAuth(identity.name.into()),
+            Err(error) if error.is_temporary() => return Err(Halt::Unavailable(error.to_string())),
+            Err(error) => {
+                turn.detail = Some(error.to_string().into());
+                return Ok(question.refuse());
+            }
+        };
+        Ok(match self.account_of(&identity) {
+            Some(account) => {
+                let name = spelling(&account, question.name());
+                question.accept(&name)
+            }
+            None => {
+                turn.detail = Some(no_account(&identity));
+                question.refuse()
+            }
+        })
+    }
+
+    /// Of the names in the certificate the one that the client wants to be, or else the first that an account has.
+    fn certificate(&self, turn: &mut Turn<'_>, question: CertificateQuestion) -> Step {
+        let names = turn.client.certificate.iter();
+        let identities = names.filter_map(|name| format!("cert:{name}").parse().ok());
+        let identities: Vec<Identity> = identities.collect();
+        let wanted = question.name().map(account_key);
+        let is_wanted = |account: &Arc<Account>| wanted.as_ref().is_none_or(|name| *account.name == **name);
+        let mut accounts = identities.iter().filter_map(|identity| self.account_of(identity));
+        match accounts.find(is_wanted) {
+            Some(account) => {
+                let name = spelling(&account, question.name());
+                question.accept(&name)
+            }
+            None => {
+                turn.detail = identities.first().map(no_account);
+                question.refuse()
+            }
+        }
+    }
+
+    fn account_of(&self, identity: &Identity) -> Option<Arc<Account>> {
+        let directory = self.directory.snapshot();
+        let account = directory.account_by_identity(identity);
+        account.filter(|account| account.enabled).cloned()
+    }
+
+    fn done(&self, turn: &Turn<'_>, name: &str) -> Outcome {
+        let directory = self.directory.snapshot();
+        // It may be gone since the question.
+        let Some(account) = directory.account(name).filter(|account| account.enabled) else {
+            return self.failed(turn, Failure::WrongCredentials, Some(name));
+        };
+        self.guard.succeeded(&self.attempt(turn, name), self.now());
+        self.observer.emit(Event::AuthSucceeded {
+            listener: turn.client.listener,
+            peer: turn.client.peer,
+            account: &account.name,
+            mechanism: label(turn.mechanism),
+        });
+        Outcome::Accepted(account.clone())
+    }
+
+    fn failed(&self, turn: &Turn<'_>, reason: Failure, name: Option<&str>) -> Outcome {
+        if reason == Failure::NoRandomness {
+            return self.halted(turn, &Halt::Unavailable(reason.to_string()));
+        }
+        let mut late = guard::wait_after(1);
+        if let Some(name) = name.filter(|_| is_guessable(turn.mechanism)) {
+            let settings = &turn.client.config.auth;
+            let failure = self.guard.failed(&self.attempt(turn, name), settings, self.now());
+            late = failure.late;
+            if let Some(scope) = failure.locked {
+                self.observer.emit(Event::AuthLocked {
+                    peer: turn.client.peer,
+                    account: &printable(name),
+                    scope,
+                    duration: settings.lock_for,
+                });
+            }
+        }
+        let reason = match (reason, &turn.detail) {
+            (Failure::WrongCredentials, Some(detail)) => detail.to_string(),
+            (reason, _) => reason.to_string(),
+        };
+        self.report(turn, name, AuthResult::Refused, &reason);
+        refused(turn, late)
+    }
+
+    fn halted(&self, turn: &Turn<'_>, halt: &Halt) -> Outcome {
+        let name = turn.name.as_deref();
+        match halt {
+            Halt::Locked => {
+                self.report(turn, name, AuthResult::Locked, "locked after too many failures");
+                refused(turn, guard::wait_after(turn.client.config.auth.lock_after))
+            }
+            Halt::Unavailable(reason) => {
+                self.report(turn, name, AuthResult::Unavailable, reason);
+                let text = "Authentication is not possible at the moment, try again later";
+                Outcome::Refused {
+                    reply: Reply::new(454, Enhanced(4, 7, 0), text),
+                    late: Duration::ZERO,
+                }
+            }
+        }
+    }
+
+    fn report(&self, turn: &Turn<'_>, name: Option<&str>, result: AuthResult, reason: &str) {
+        let name = name.map(printable);
+        self.observer.emit(Event::AuthFailed {
+            listener: turn.client.listener,
+            peer: turn.client.peer,
+            account: name.as_deref(),
+            mechanism: label(turn.mechanism),
+            result,
+            reason,
+        });
+    }
+
+    fn is_locked(&self, turn: &Turn<'_>, name: &str) -> bool {
+        self.guard.is_locked(&self.attempt(turn, name), self.now())
+    }
+
+    fn attempt(&self, turn: &Turn<'_>, name: &str) -> Attempt {
+        let address = turn.client.peer.ip();
+        let exempt = is_within(&turn.client.config.rate_limiting.exempt, address);
+        self.guard.attempt(&account_key(name), key(address), exempt)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// The mechanisms of a connection; those of tokens where an issuer is known.
+pub(crate) fn offer(channel: &Channel, config: &Config) -> Offer {
+    let works = |mechanism: &Mechanism| {
+        config.oauth.issuer.is_some() || !matches!(mechanism, Mechanism::OAuthBearer | Mechanism::XOAuth2)
+    };
+    let allowed: Vec<_> = Mechanism::ALL.into_iter().filter(works).collect();
+    Offer::new(&allowed, channel)
+}
+
+/// An account's name as the client wrote it, if it named this one.
+fn spelling(account: &Account, named: Option<&str>) -> String {
+    let same = named.filter(|named| *account_key(named) == *account.name);
+    same.unwrap_or(&account.name).to_owned()
+}
+
+fn no_account(identity: &Identity) -> Box<str> {
+    format!("no account has the identity {identity}").into()
+}
+
+/// Refuses so late after the attempt began.
+fn refused(turn: &Turn<'_>, late: Duration) -> Outcome {
+    Outcome::Refused {
+        reply: Reply::new(535, Enhanced(5, 7, 8), "Authentication credentials invalid"),
+        late: late.saturating_sub(turn.began.elapsed()),
+    }
+}
+
+/// Whether guesses can be tried with it.
+fn is_guessable(mechanism: Mechanism) -> bool {
+    use Mechanism::{Login, Plain, ScramSha256, ScramSha256Plus};
+    matches!(mechanism, Plain | Login | ScramSha256 | ScramSha256Plus)
+}
+
+/// A name as it may be logged: whatever the client wrote.
+fn printable(name: &str) -> String {
+    let plain = |c: char| if c.is_control() { '?' } else { c };
+    name.chars().take(LOGGED_NAME).map(plain).collect()
+}
+
+fn label(mechanism: Mechanism) -> AuthMechanism {
+    match mechanism {
+        Mechanism::ScramSha256Plus => AuthMechanism::ScramSha256Plus,
+        Mechanism::ScramSha256 => AuthMechanism::ScramSha256,
+        Mechanism::External => AuthMechanism::External,
+        Mechanism::OAuthBearer => AuthMechanism::OAuthBearer,
+        Mechanism::XOAuth2 => AuthMechanism::XOAuth2,
+        Mechanism::Plain => AuthMechanism::Plain,
+        Mechanism::Login => AuthMechanism::Login,
+    }
+}

@@ -1,0 +1,163 @@
+//! Who is made to wait for an answer to AUTH, and whose attempts are not looked at for a while.
+//!
+//! A network is an IPv4 address or an IPv6 /64. Failures are counted in three ways; each count forgets `auth.lock_after` (or the
+//! multiple of it) failures in `auth.lock_for`, and locks for that time when it is full:
+//!
+//! | failures | lock after | and then refused is |
+//! | --- | --- | --- |
+//! | of a name, from a network | `lock_after` | this name from this network |
+//! | from a network | 5 × `lock_after` | every name from this network, but those that it logged in as before |
+//! | of a name, from anywhere | 10 × `lock_after` | this name from everywhere, but networks from which it logged in before |
+//!
+//! So a guesser gets few guesses, from one place or from many, and nobody is locked out by him elsewhere: whoever logged in from where
+//! he is now goes on as long as nobody else fails with his name from the same network. To keep an account from logging in at
+//! a new place takes ten networks or more, for as long as it lasts, and an operator sees it (`auth_locked`).
+//!
+//! Locks concern passwords (PLAIN, LOGIN, SCRAM). Tokens and certificates cannot be guessed: they are neither counted
+//! nor locked, so that a pod with a token that ran out does not lock its neighbours behind the same address. Networks in `rate_limiting.exempt`,
+//! which may be proxies, have no count of their own.
+//!
+//! Names that no account has are counted as those that one has. A refusal for a lock is the same as for a wrong password, at the same
+//! time: every failure is answered late, at a moment that depends on the number of failures only. Right passwords are not
+//! confirmed while a lock lasts.
+//!
+//! Promises: bounded memory; nothing that fails can wipe a count; a lock ends by itself.
+
+use super::counts::{Counts, Limit};
+use parking_lot::Mutex;
+use smtp_config::Auth;
+use smtp_observe::LockScope;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// Locks of networks and names take so many times `auth.lock_after` failures.
+const NETWORK_FACTOR: u32 = 5;
+const NAME_FACTOR: u32 = 10;
+/// The answer to a first failure comes so late; each further one doubles it.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Up to this.
+const LONGEST_DOUBLINGS: u32 = 3;
+/// Networks remembered for each account, the latest that logged in.
+const KNOWN_NETWORKS: usize = 8;
+/// Accounts that are remembered for.
+const KNOWN_ACCOUNTS: usize = 100_000;
+
+/// Counts failures and locks.
+#[derive(Debug)]
+pub(super) struct Guard {
+    counts: Counts,
+    /// From where accounts logged in. Only a success adds to it.
+    known: Mutex<HashMap<u64, VecDeque<u128>>>,
+}
+
+/// An attempt: a name and where it comes from, as they are counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    name: u64,
+    pair: u64,
+    network: u64,
+    client: u128,
+    /// The network has no count of its own.
+    exempt: bool,
+}
+
+/// What a failure leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// How long after the attempt it is answered.
+    pub(super) late: Duration,
+    /// What is locked from now on; the widest.
+    pub(super) locked: Option<LockScope>,
+}
+
+impl Guard {
+    pub(super) fn new() -> Self {
+        Guard {
+            counts: Counts::new(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// `name` is the key of an account's name, whether there is one or not; `client` the key of a network.
+    pub(super) fn attempt(&self, name: &str, client: u128, exempt: bool) -> Attempt {
+        Attempt {
+            name: self.counts.key(name),
+            pair: self.counts.key((name, client)),
+            network: self.counts.key(client),
+            client,
+            exempt,
+        }
+    }
+
+    /// Whether the attempt is not to be looked at. `now` is measured from any fixed moment.
+    pub(super) fn is_locked(&self, attempt: &Attempt, now: Duration) -> bool {
+        let wide = || {
+            self.counts.is_locked(attempt.name, now)
+                || !attempt.exempt && self.counts.is_locked(attempt.network, now)
+        };
+        self.counts.is_locked(attempt.pair, now) || wide() && !self.knows(attempt)
+    }
+
+    /// Counts a failure. One that was not looked at counts nowhere: a network adds no more than its share to the count of a name.
+    pub(super) fn failed(&self, attempt: &Attempt, settings: &Auth, now: Duration) -> Failure {
+        if self.is_locked(attempt, now) {
+            return Failure {
+                late: wait_after(settings.lock_after),
+                locked: None,
+            };
+        }
+        let limit = |factor: u32| Limit {
+            failures: settings.lock_after.saturating_mul(factor),
+            lock_for: settings.lock_for,
+        };
+        let pair = self.counts.failed(attempt.pair, limit(1), now);
+        let name = self.counts.failed(attempt.name, limit(NAME_FACTOR), now);
+        let (mut failures, mut locked) = (pair.failures, None);
+        if pair.locked_now {
+            locked = Some(LockScope::Pair);
+        }
+        if !attempt.exempt {
+            let network = self.counts.failed(attempt.network, limit(NETWORK_FACTOR), now);
+            failures = failures.max(network.failures / NETWORK_FACTOR);
+            if network.locked_now {
+                locked = Some(LockScope::Network);
+            }
+        }
+        if name.locked_now {
+            locked = Some(LockScope::Account);
+        }
+        Failure {
+            late: wait_after(failures),
+            locked,
+        }
+    }
+
+    /// Notes a success: failures of this name from this network were slips.
+    pub(super) fn succeeded(&self, attempt: &Attempt, now: Duration) {
+        self.counts.forgive(attempt.pair, now);
+        let mut known = self.known.lock();
+        if known.len() >= KNOWN_ACCOUNTS && !known.contains_key(&attempt.name) {
+            let any = known.keys().next().copied();
+            any.map(|name| known.remove(&name));
+        }
+        let networks = known.entry(attempt.name).or_default();
+        networks.retain(|network| *network != attempt.client);
+        networks.push_front(attempt.client);
+        networks.truncate(KNOWN_NETWORKS);
+    }
+
+    fn knows(&self, attempt: &Attempt) -> bool {
+        let known = self.known.lock();
+        known
+            .get(&attempt.name)
+            .is_some_and(|networks| networks.contains(&attempt.client))
+    }
+}
+
+/// How late a failure is answered that is the last of so many.
+pub(super) fn wait_after(failures: u32) -> Duration {
+    FIRST_WAIT * 2u32.pow(failures.saturating_sub(1).min(LONGEST_DOUBLINGS))
+}
+
+#[cfg(test)]
+mod tests;
