@@ -68,4 +68,3 @@ fn derive(secret: &Secret) -> Result<Credential, DirectoryError> {
     let password = password.map_err(|error| DirectoryError::Invalid(format!("the password: {error}")))?;
     Ok(Credential::derive(&password)?)
 }
-
