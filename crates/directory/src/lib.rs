@@ -35,7 +35,7 @@ pub use credential::AppPassword;
 pub use declared::Declarations;
 pub use directory::Directory;
 pub use error::DirectoryError;
-pub use name::domain_key;
+pub use name::{account_key, domain_key};
 pub use objects::{Account, Alias, Declared, DkimKey, Domain, KeyState};
 pub use senders::{Identity, SenderPattern};
 pub use shelf::{Contents, Edit, Kind, Record, Shelf, ShelfError};

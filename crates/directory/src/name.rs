@@ -44,7 +44,7 @@ pub(crate) fn domain_of(key: &str) -> Option<&str> {
 }
 
 /// The key of an account's name: that of the address, when it is one.
-pub(crate) fn account_key(name: &str) -> String {
+pub fn account_key(name: &str) -> String {
     let address = Address::parse(name).ok();
     address
         .as_ref()
