@@ -15,7 +15,7 @@ mod metrics;
 
 pub use event::{Event, EventInfo};
 pub use labels::{ConnectionRefusal, DeliveryStatus, DsnKind, Level, Listener, RejectReason, Violation};
-pub use log::LogSettings;
+pub use log::{LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
 
 use log::Log;

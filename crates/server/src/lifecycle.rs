@@ -3,7 +3,7 @@
 //! SIGHUP reloads. SIGTERM and SIGINT start the drain; a second one skips to its end.
 
 use crate::exit::{Exit, Failure};
-use crate::rooms::House;
+use crate::house::House;
 use smtp_queue::Queue;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -1,6 +1,6 @@
 //! Reload: the configuration is read again from the same sources, and taken whole or not at all.
 
-use crate::rooms::{House, log_settings};
+use crate::house::{House, log_settings};
 use smtp_config::{Config, Loaded};
 use smtp_http::Reloaded;
 use smtp_observe::Event;

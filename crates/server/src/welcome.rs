@@ -1,8 +1,8 @@
 //! What a developer reads when the server has started: where it is, the password, and one line to try.
 
 use crate::exit::Failure;
+use crate::house::{House, VERSION};
 use crate::output::{print, remark};
-use crate::rooms::{House, VERSION};
 use smtp_config::Profile;
 use smtp_deliver::capture_folder;
 use std::fmt::Write;

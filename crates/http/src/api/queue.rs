@@ -12,7 +12,8 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use smtp_queue::{Filter, MessageDetail, Store, StoreError};
+use smtp_queue::{Filter, MessageDetail, State as RecipientState, Store, StoreError};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// `GET /api/v1/queue`: one page of messages, by id.
@@ -69,18 +70,7 @@ pub(crate) async fn retry(
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     JsonBody(selection): JsonBody<Selection>,
 ) -> Result<Json<Touched>, ApiError> {
-    let store = store(&shared)?;
-    let dry_run = selection.dry_run;
-    let (filter, words) = selection.parse()?;
-    if dry_run {
-        return Ok(Json(Touched {
-            touched: count(&*store, filter, can_retry).await?,
-        }));
-    }
-    let touched = store.retry(filter, Timestamp::now()).await?;
-    shared.rooms.retry_now();
-    audit(&shared, peer, "retry", &words, touched);
-    Ok(Json(Touched { touched }))
+    change(Change::Retry, &shared, peer, selection).await
 }
 
 /// `POST /api/v1/queue/delete`: messages go without a word to their senders.
@@ -89,17 +79,70 @@ pub(crate) async fn delete(
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     JsonBody(selection): JsonBody<Selection>,
 ) -> Result<Json<Touched>, ApiError> {
-    let store = store(&shared)?;
+    change(Change::Delete, &shared, peer, selection).await
+}
+
+/// `POST /api/v1/queue/release`: what is in quarantine is read again, and queued if it can be.
+pub(crate) async fn release(
+    State(shared): State<Shared>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    JsonBody(selection): JsonBody<Selection>,
+) -> Result<Json<Touched>, ApiError> {
+    change(Change::Release, &shared, peer, selection).await
+}
+
+/// What an operator does to messages.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Retry,
+    Delete,
+    Release,
+}
+
+impl Change {
+    fn name(self) -> &'static str {
+        match self {
+            Change::Retry => "retry",
+            Change::Delete => "delete",
+            Change::Release => "release",
+        }
+    }
+
+    /// Whether it changes a message that has a recipient in this state.
+    fn touches(self, state: RecipientState) -> bool {
+        match self {
+            Change::Retry => matches!(state, RecipientState::Queued | RecipientState::Deferred),
+            Change::Delete => true,
+            Change::Release => state == RecipientState::Quarantined,
+        }
+    }
+}
+
+/// Changes what is selected, and tells the log who did it; or only counts it.
+async fn change(
+    change: Change,
+    shared: &Shared,
+    peer: IpAddr,
+    selection: Selection,
+) -> Result<Json<Touched>, ApiError> {
+    let store = store(shared)?;
     let dry_run = selection.dry_run;
     let (filter, words) = selection.parse()?;
     if dry_run {
-        return Ok(Json(Touched {
-            touched: count(&*store, filter, |_| true).await?,
-        }));
+        let touched = count(&*store, filter, change).await?;
+        return Ok(Json(Touched::new(touched)));
     }
-    let touched = store.delete(filter).await?;
-    audit(&shared, peer, "delete", &words, touched);
-    Ok(Json(Touched { touched }))
+    let now = Timestamp::now();
+    let done = match change {
+        Change::Retry => Touched::new(store.retry(filter, now).await?),
+        Change::Delete => Touched::new(store.delete(filter).await?),
+        Change::Release => store.release(filter, now).await?.into(),
+    };
+    if matches!(change, Change::Retry | Change::Release) {
+        shared.rooms.retry_now();
+    }
+    audit(shared, peer, change.name(), &words, done.touched);
+    Ok(Json(done))
 }
 
 fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {
@@ -119,21 +162,14 @@ async fn find(store: &dyn Store, id: &str) -> Result<MessageDetail, ApiError> {
     })
 }
 
-fn can_retry(state: smtp_queue::State) -> bool {
-    matches!(state, smtp_queue::State::Queued | smtp_queue::State::Deferred)
-}
-
 /// How many messages a change would touch, page by page.
-async fn count(
-    store: &dyn Store,
-    filter: Filter,
-    touches: impl Fn(smtp_queue::State) -> bool,
-) -> Result<u64, StoreError> {
+async fn count(store: &dyn Store, filter: Filter, change: Change) -> Result<u64, StoreError> {
     let mut total = 0;
     let mut after = None;
     loop {
         let page = store.list(filter.clone(), after, MAX_LIMIT).await?;
-        let touched = |one: &&smtp_queue::MessageSummary| one.recipients.iter().any(|r| touches(r.state));
+        let touched =
+            |one: &&smtp_queue::MessageSummary| one.recipients.iter().any(|r| change.touches(r.state));
         total += page.iter().filter(touched).count() as u64;
         match page.last() {
             Some(last) if page.len() >= MAX_LIMIT => after = Some(last.message.id),

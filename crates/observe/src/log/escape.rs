@@ -1,64 +1,30 @@
 //! Making peers' texts harmless: one line, no terminal control, bounded length.
 
-/// Most octets of a field.
-pub(super) const MAX_FIELD: usize = 1024;
+/// Most octets of a field; what is longer is cut.
+pub const MAX_FIELD: usize = 1024;
 
 /// What ends a field that was cut.
 const CUT: &str = "…";
 
-/// Appends `value` for inside of a JSON string.
-pub(super) fn push_json(out: &mut Vec<u8>, value: &str) {
-    push(
-        out,
-        value,
-        |b| b == b'"' || b == b'\\',
-        |out, c| match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            c => {
-                out.extend_from_slice(b"\\u");
-                push_hex(out, c as u32 >> 8);
-                push_hex(out, c as u32);
-            }
-        },
-    );
+/// Where a text is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// The inside of a JSON string.
+    Json,
+    /// A line of text.
+    Text,
 }
 
-/// Appends `value` for a text line.
-pub(super) fn push_text(out: &mut Vec<u8>, value: &str) {
-    push(
-        out,
-        value,
-        |_| false,
-        |out, c| match c {
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            c if (c as u32) < 0x100 => {
-                out.extend_from_slice(b"\\x");
-                push_hex(out, c as u32);
-            }
-            c => {
-                out.extend_from_slice(b"\\u");
-                push_hex(out, c as u32 >> 8);
-                push_hex(out, c as u32);
-            }
-        },
-    );
-}
-
-/// Appends `value`, cut to [`MAX_FIELD`], with `escape` for each character that must not stand as it is.
-fn push(out: &mut Vec<u8>, value: &str, special: impl Fn(u8) -> bool, escape: impl Fn(&mut Vec<u8>, char)) {
+/// Appends `value`, cut to [`MAX_FIELD`], with an escape for each character that must not stand as it is.
+pub(super) fn push(out: &mut Vec<u8>, value: &str, format: Format) {
     let kept = &value[..value.floor_char_boundary(MAX_FIELD)];
+    let special = |b: u8| format == Format::Json && matches!(b, b'"' | b'\\');
     if kept.bytes().all(|b| (b' '..0x7f).contains(&b) && !special(b)) {
         out.extend_from_slice(kept.as_bytes());
     } else {
         for c in kept.chars() {
             if is_control(c) || (c.is_ascii() && special(c as u8)) {
-                escape(out, c);
+                push_escape(out, c, format);
             } else {
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
@@ -66,6 +32,25 @@ fn push(out: &mut Vec<u8>, value: &str, special: impl Fn(u8) -> bool, escape: im
     }
     if kept.len() < value.len() {
         out.extend_from_slice(CUT.as_bytes());
+    }
+}
+
+/// JSON has no `\x`. The characters that are escaped have at most 16 bits.
+fn push_escape(out: &mut Vec<u8>, c: char, format: Format) {
+    match c {
+        '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        c if format == Format::Text && (c as u32) < 0x100 => {
+            out.extend_from_slice(b"\\x");
+            push_hex(out, c as u32);
+        }
+        c => {
+            out.extend_from_slice(b"\\u");
+            push_hex(out, c as u32 >> 8);
+            push_hex(out, c as u32);
+        }
     }
 }
 

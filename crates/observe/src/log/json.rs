@@ -33,7 +33,7 @@ impl Fields<'_> {
     }
     fn string(&mut self, value: &str) {
         self.out.push(b'"');
-        escape::push_json(self.out, value);
+        escape::push(self.out, value, escape::Format::Json);
         self.out.push(b'"');
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, now: SystemTime, event:
     };
     out.extend_from_slice(level);
     if let Some(id) = event.id() {
-        escape::push_text(out, id);
+        escape::push(out, id, escape::Format::Text);
         out.extend_from_slice(b": ");
     }
     let mut words = Words { out, first: true };
@@ -183,7 +183,7 @@ impl Words<'_> {
     }
     /// A peer's text.
     fn escaped(&mut self, text: &str) -> &mut Self {
-        escape::push_text(self.out, text);
+        escape::push(self.out, text, escape::Format::Text);
         self
     }
     /// `, name=`.
