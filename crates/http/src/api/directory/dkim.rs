@@ -10,7 +10,7 @@ use axum::extract::{ConnectInfo, Path, State};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use smtp_directory::{Change, DkimKey, KeyState, NewKey, Snapshot};
-use smtp_dkim::{Algorithm, Verdict};
+use smtp_dkim::{Algorithm, Publication};
 use smtp_sasl::Secret;
 use std::sync::Arc;
 
@@ -138,30 +138,17 @@ pub(crate) struct Domain {
 }
 
 async fn published(shared: &Shared, key: &DkimKey) -> Published {
-    let name = key.identity.record_name();
-    match shared.rooms.txt_records(&name).await {
+    match shared.rooms.txt_records(&key.identity.record_name()).await {
         Ok(records) => {
-            let verdicts = records
-                .iter()
-                .map(|record| Verdict::of(record, key.identity.key()));
-            let best = verdicts.reduce(|best, next| if best.verifies() { best } else { next });
+            let publication = Publication::of(&records, key.identity.key());
             Published {
-                verifies: best.as_ref().is_some_and(Verdict::verifies) && records.len() == 1,
-                verdict: match best {
-                    None => format!("there is no TXT record at {name}: publish it"),
-                    Some(_) if records.len() > 1 => {
-                        format!(
-                            "there are {} TXT records at {name}; receivers may take any of them",
-                            records.len()
-                        )
-                    }
-                    Some(verdict) => verdict.to_string(),
-                },
+                verifies: publication.verifies(),
+                verdict: publication.to_string(),
             }
         }
         Err(reason) => Published {
             verifies: false,
-            verdict: format!("DNS does not answer for {name}: {reason}"),
+            verdict: format!("not known: {reason}"),
         },
     }
 }
