@@ -2,6 +2,8 @@
 //!
 //! Everything that is wrong is said at once, as pairs of the setting's name and the reason.
 
+mod security;
+
 use crate::descriptor::ANY;
 use crate::kinds::{Profile, is_hostname};
 use crate::load::Origin;
@@ -23,6 +25,7 @@ pub(crate) fn values(config: &Config, origins: &BTreeMap<&'static str, Origin>) 
     ports(config, &mut found);
     open_relay(config, &mut found);
     delivery(config, &mut found);
+    security::values(config, &mut found);
     if config.profile == Profile::Production {
         production(config, origins, &mut found);
     }
@@ -74,18 +77,28 @@ fn names_and_texts(config: &Config, found: &mut Findings) {
     }
 }
 
-/// Port 0 means any free port and clashes with nothing.
+/// No two listeners share a port. Port 0 means any free port and clashes with nothing.
 fn ports(config: &Config, found: &mut Findings) {
-    let smtp = config.server.port;
-    if config.http.port == smtp && smtp != 0 {
-        found.push(("http.port", format!("port {smtp} is taken by server.port")));
-    }
-    if config.metrics.enabled
-        && config.metrics.port == smtp
-        && smtp != 0
-        && config.metrics.port != config.http.port
-    {
-        found.push(("metrics.port", format!("port {smtp} is taken by server.port")));
+    let metrics_apart = config.metrics.enabled && config.metrics.port != config.http.port;
+    let taken = [
+        ("server.port", config.server.port, true),
+        ("smtps.port", config.smtps.port, config.smtps.enabled),
+        (
+            "submission.port",
+            config.submission.port,
+            config.submission.enabled,
+        ),
+        ("http.port", config.http.port, true),
+        ("metrics.port", config.metrics.port, metrics_apart),
+    ];
+    let open: Vec<_> = taken
+        .iter()
+        .filter(|(_, port, open)| *open && *port != 0)
+        .collect();
+    for (index, (name, port, _)) in open.iter().enumerate() {
+        if let Some((other, ..)) = open.iter().take(index).find(|(_, other, _)| other == port) {
+            found.push((*name, format!("port {port} is taken by {other}")));
+        }
     }
 }
 
@@ -135,20 +148,26 @@ fn delivery(config: &Config, found: &mut Findings) {
             "it must be one character such as + or -, or empty".into(),
         ));
     }
-    if let Some(address) = &delivery.double_bounce_to {
-        let valid = address.rsplit_once('@').is_some_and(|(local, domain)| {
-            let plain = local
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"<>()[]\\,;:@\" ".contains(&b));
-            !local.is_empty() && local.len() <= 64 && plain && is_hostname(domain)
-        });
-        if !valid {
+    for (name, address) in [
+        ("delivery.double_bounce_to", &delivery.double_bounce_to),
+        ("server.postmaster", &config.server.postmaster),
+    ] {
+        if address.as_ref().is_some_and(|address| !is_plain_address(address)) {
             found.push((
-                "delivery.double_bounce_to",
+                name,
                 "it must be an address such as postmaster@example.com".into(),
             ));
         }
     }
+}
+
+fn is_plain_address(address: &str) -> bool {
+    address.rsplit_once('@').is_some_and(|(local, domain)| {
+        let plain = local
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"<>()[]\\,;:@\" ".contains(&b));
+        !local.is_empty() && local.len() <= 64 && plain && is_hostname(domain)
+    })
 }
 
 /// What production needs.
@@ -193,8 +212,11 @@ fn production(config: &Config, origins: &BTreeMap<&'static str, Origin>, found: 
             "production cannot capture all mail; capture single [[domains]]".into(),
         ));
     }
+    security::production(config, found);
     for (name, port) in [
         ("server.port", config.server.port),
+        ("smtps.port", config.smtps.port),
+        ("submission.port", config.submission.port),
         ("http.port", config.http.port),
     ] {
         if port == 0 {
@@ -206,18 +228,7 @@ fn production(config: &Config, origins: &BTreeMap<&'static str, Origin>, found: 
 /// Looks at every file and folder that the configuration names.
 pub(crate) fn files(config: &Config) -> Findings {
     let mut found = Vec::new();
-    if let Some(path) = &config.delivery.ca_file {
-        match crate::file::read_text(path) {
-            Err(reason) => found.push(("delivery.ca_file", format!("{}: {reason}", path.display()))),
-            Ok(text) if !text.contains("-----BEGIN CERTIFICATE-----") => {
-                found.push((
-                    "delivery.ca_file",
-                    format!("{}: it holds no PEM certificate", path.display()),
-                ));
-            }
-            Ok(_) => {}
-        }
-    }
+    security::files(config, &mut found);
     let path = &config.storage.path;
     if path.is_dir() {
         found.push((

@@ -135,6 +135,14 @@ macro_rules! settings {
             pub routes: Vec<Route>,
             /// Local domains and where their mail goes.
             pub domains: Vec<Domain>,
+            /// Who may send.
+            pub accounts: Vec<Account>,
+            /// Addresses whose mail goes to others.
+            pub aliases: Vec<Alias>,
+            /// Certificates beside the one of `tls`.
+            pub certificates: Vec<CertificateFiles>,
+            /// DKIM keys in files.
+            pub dkim_keys: Vec<DkimKeyFile>,
         }
 
         impl Config {
@@ -145,6 +153,10 @@ macro_rules! settings {
                     $( $section: $Section { $( $key: $default, )+ }, )+
                     routes: Vec::new(),
                     domains: Vec::new(),
+                    accounts: Vec::new(),
+                    aliases: Vec::new(),
+                    certificates: Vec::new(),
+                    dkim_keys: Vec::new(),
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What a reload changes.
 
 use crate::descriptor::Reload;
+use crate::lists::LISTS;
 use crate::tree::{Config, SETTINGS};
 
 /// The names of settings that differ between two configurations.
@@ -25,12 +26,8 @@ impl Config {
         if self.profile != new.profile {
             difference.needs_restart.push("profile".into());
         }
-        if self.routes != new.routes {
-            difference.changed.push("routes".into());
-        }
-        if self.domains != new.domains {
-            difference.changed.push("domains".into());
-        }
+        let lists = LISTS.iter().filter(|list| !(list.same)(self, new));
+        difference.changed.extend(lists.map(|list| list.name.into()));
         difference
     }
 

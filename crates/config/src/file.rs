@@ -1,7 +1,7 @@
 //! The configuration file as a flat list of keys, values and line numbers.
 
 use crate::error::ConfigError;
-use crate::lists::LISTS;
+use crate::lists::list;
 use crate::value::Raw;
 use std::path::Path;
 use toml::Spanned;
@@ -64,7 +64,7 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<FileContents, Vec<ConfigEr
                 }
                 contents.sections.push((name, line));
             }
-            DeValue::Array(items) if LISTS.iter().any(|list| list.name == name) => {
+            DeValue::Array(items) if list(&name).is_some() => {
                 let items = items.iter().map(|item| list_item(item, &lines)).collect();
                 contents.lists.push((name, items));
             }

@@ -1,5 +1,9 @@
 //! The kinds of values that are more than a number or a text.
 
+mod next_hop;
+
+pub use next_hop::{HopProtocol, LocalDelivery, Login, NextHop};
+
 use crate::value::{Raw, Value, expected, words};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value as Json, json};
@@ -58,6 +62,17 @@ pub enum TlsPolicy {
     Verified,
 }
 
+/// Least version of TLS that clients may speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+words!(TlsVersion { Tls12 = "1.2", Tls13 = "1.3" });
 words!(Profile { Development = "development", Production = "production", Testing = "testing" });
 words!(LogLevel { Debug = "debug", Info = "info", Warn = "warn", Error = "error" });
 words!(LogFormat { Json = "json", Text = "text" });
@@ -69,7 +84,7 @@ words!(TlsPolicy {
 });
 
 /// A value that is never shown: Debug prints `***`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
@@ -100,110 +115,6 @@ impl Value for Secret {
     }
     fn schema() -> Json {
         json!({"type": "string", "writeOnly": true})
-    }
-}
-
-/// `smtp://host[:port]`, host a name or address (IPv6 in brackets, kept without). Default port 25.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NextHop {
-    /// Name, or address without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-impl NextHop {
-    /// Reads `host[:port]`. Errors never repeat the text, which may hold a password.
-    pub(crate) fn parse(text: &str) -> Result<NextHop, String> {
-        if text.contains('@') {
-            return Err("this version does not support a user and password for a next hop yet".into());
-        }
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => rest
-                .split_once(']')
-                .ok_or("the bracket around the address is not closed")?,
-            None => text.split_at(text.find(':').unwrap_or(text.len())),
-        };
-        let port = match port.strip_prefix(':') {
-            None if port.is_empty() => 25,
-            Some(digits) => match digits.parse() {
-                Ok(port) if port > 0 => port,
-                _ => {
-                    return Err(
-                        "the port must be a number from 1 to 65535 (IPv6 addresses go in brackets)".into(),
-                    );
-                }
-            },
-            None => return Err("after the bracket only :port may follow".into()),
-        };
-        let bracketed = text.starts_with('[');
-        let valid = if bracketed {
-            host.parse::<Ipv6Addr>().is_ok()
-        } else {
-            host.parse::<Ipv4Addr>().is_ok() || is_hostname(host)
-        };
-        if !valid {
-            return Err("the host must be a name, an IPv4 address or an IPv6 address in brackets".into());
-        }
-        Ok(NextHop {
-            host: host.to_ascii_lowercase(),
-            port,
-        })
-    }
-
-    /// Reads `smtp://host[:port]`.
-    pub(crate) fn parse_url(url: &str) -> Result<NextHop, String> {
-        if url.starts_with("smtps://") || url.starts_with("lmtp://") {
-            return Err(
-                "this version does not support smtps:// and lmtp:// next hops yet; use smtp://host:port"
-                    .into(),
-            );
-        }
-        let rest = url.strip_prefix("smtp://").ok_or("expected smtp://host:port")?;
-        NextHop::parse(rest.strip_suffix('/').unwrap_or(rest))
-    }
-}
-
-impl std::fmt::Display for NextHop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-impl Value for NextHop {
-    const KIND: &'static str = "smtp://host:port";
-    fn read(raw: &Raw) -> Result<Self, String> {
-        NextHop::parse_url(raw.text().ok_or_else(|| expected(Self::KIND, raw))?)
-    }
-    fn show(&self) -> Json {
-        Json::from(format!("smtp://{self}"))
-    }
-    fn schema() -> Json {
-        json!({"type": "string", "pattern": "^smtp://"})
-    }
-}
-
-/// Where a local domain's mail goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LocalDelivery {
-    /// `maildir:/data/mail/{domain}/{local}`: the folder's template.
-    Maildir(String),
-    /// `capture`
-    Capture,
-    /// `smtp:host:port`
-    Smtp(NextHop),
-}
-
-impl std::fmt::Display for LocalDelivery {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            LocalDelivery::Maildir(template) => write!(f, "maildir:{template}"),
-            LocalDelivery::Capture => f.write_str("capture"),
-            LocalDelivery::Smtp(hop) => write!(f, "smtp:{hop}"),
-        }
     }
 }
 

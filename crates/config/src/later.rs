@@ -1,31 +1,18 @@
 //! Names that the contract reserves and this version does not know yet. They are refused, never ignored:
-//! a server that silently leaves out TLS or a database is worse than one that does not start.
+//! a server that silently leaves out a database or a filter is worse than one that does not start.
 
 /// Sections, or keys `section.key`.
 pub(crate) const KEYS: &[&str] = &[
-    "tls",
-    "accounts",
-    "aliases",
     "cluster",
     "filters",
-    "dkim",
     "redis",
     "listeners",
-    "submission",
-    "smtps",
     "storage.url",
     "server.proxy_protocol",
-    "relay.password_file",
 ];
 
 /// Variables.
-pub(crate) const VARIABLES: &[&str] = &[
-    "SMTP_DATABASE_URL",
-    "SMTP_DKIM_PRIVATE_KEY",
-    "SMTP_SMTPS_PORT",
-    "SMTP_SUBMISSION_PORT",
-    "SMTP_REDIS_URL",
-];
+pub(crate) const VARIABLES: &[&str] = &["SMTP_DATABASE_URL", "SMTP_REDIS_URL"];
 
 /// The reason given for all of them.
 pub(crate) const REASON: &str = "this version does not support it yet";

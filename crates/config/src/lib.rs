@@ -32,8 +32,13 @@ mod tests;
 pub use descriptor::{Descriptor, Reload};
 pub use diff::Difference;
 pub use error::{ConfigError, ConfigErrors};
-pub use kinds::{LocalDelivery, LogFormat, LogLevel, NextHop, Profile, Secret, TlsPolicy};
-pub use lists::{Domain, LISTS, ListDescriptor, ListKey, Route};
+pub use kinds::{
+    HopProtocol, LocalDelivery, LogFormat, LogLevel, Login, NextHop, Profile, Secret, TlsPolicy, TlsVersion,
+};
+pub use lists::{
+    Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,
+};
+pub use lists::{QuotaPeriod, Recipients, Route};
 pub use load::{DEFAULT_FILE, Flag, Loaded, Origin, Sources};
 pub use reference::reference_markdown;
 pub use schema::json_schema;

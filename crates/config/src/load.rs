@@ -112,6 +112,7 @@ impl Config {
         merge.file_values();
         merge.variables(&environment);
         merge.flags(&sources.flags);
+        merge.password_file();
         merge.followers();
         merge.lists();
         if !unreadable {

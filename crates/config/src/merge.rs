@@ -7,7 +7,7 @@ use crate::file::FileContents;
 use crate::hint::nearest;
 use crate::kinds::Profile;
 use crate::later;
-use crate::lists::{LISTS, read_list};
+use crate::lists::{LISTS, Reading, list};
 use crate::load::{Flag, Loaded, Origin, Sources};
 use crate::tree::{Config, SECTIONS, SETTINGS, setting};
 use crate::value::{Raw, Value};
@@ -125,6 +125,23 @@ impl Merge {
         self.origins.insert(setting.name, origin);
     }
 
+    /// The smarthost's password, where a file holds it.
+    pub(crate) fn password_file(&mut self) {
+        const KEY: &str = "relay.password_file";
+        let relay = &mut self.config.relay;
+        let (Some(file), Some(hop)) = (&relay.password_file, &relay.smarthost) else {
+            return;
+        };
+        match hop.clone().with_password_file(file) {
+            Ok(hop) => relay.smarthost = Some(hop),
+            Err(reason) => {
+                let source = self.origins.get(KEY).map(Origin::blamed).unwrap_or_default();
+                self.errors.push(ConfigError::new(source, KEY, reason));
+                self.broken.insert("relay.smarthost");
+            }
+        }
+    }
+
     /// Settings that nobody set take the value of the one they follow.
     pub(crate) fn followers(&mut self) {
         for setting in SETTINGS.iter().filter(|setting| !setting.follows.is_empty()) {
@@ -148,14 +165,18 @@ impl Merge {
             .map(|path| path.display().to_string())
             .unwrap_or_default();
         for (name, items) in std::mem::take(&mut self.contents.lists) {
-            let Some(list) = LISTS.iter().find(|list| list.name == name) else {
+            let Some(list) = list(&name) else {
                 continue;
             };
             if let Some(first) = items.first() {
                 let origin = self.line(first.line);
                 self.origins.insert(list.name, origin);
             }
-            read_list(&mut self.config, list, &items, &file, &mut self.errors);
+            let mut reading = Reading {
+                file: &file,
+                errors: &mut self.errors,
+            };
+            (list.read)(&mut self.config, &mut reading, &items);
         }
     }
 

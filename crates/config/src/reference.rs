@@ -52,8 +52,11 @@ pub fn reference_markdown() -> String {
             };
             let _ = writeln!(
                 page,
-                "| `{}` | {} | {default} | {} |",
-                key.name, key.kind, key.doc
+                "| `{}` | {}{} | {default} | {} |",
+                key.name,
+                if key.many { "list: " } else { "" },
+                key.kind,
+                key.doc
             );
         }
     }

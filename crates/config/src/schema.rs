@@ -2,7 +2,7 @@
 
 use crate::descriptor::{ANY, Descriptor};
 use crate::kinds::Profile;
-use crate::lists::{LISTS, ListDescriptor};
+use crate::lists::{LISTS, ListDescriptor, ListKey};
 use crate::tree::{Config, SECTIONS, SETTINGS};
 use crate::value::Value;
 use serde_json::{Map, Value as Json, json};
@@ -53,16 +53,15 @@ fn setting_schema(setting: &Descriptor) -> Json {
 }
 
 fn list_schema(list: &ListDescriptor) -> Json {
-    let keys: Map<String, Json> = list
-        .keys
-        .iter()
-        .map(|key| {
-            (
-                key.name.to_owned(),
-                json!({"type": "string", "description": format!("{} {}.", key.doc, key.kind)}),
-            )
-        })
-        .collect();
+    let key_schema = |key: &ListKey| {
+        let mut schema = match key.many {
+            true => json!({"type": "array", "items": {"type": "string"}}),
+            false => json!({"type": "string"}),
+        };
+        schema["description"] = format!("{} {}.", key.doc, key.kind).into();
+        (key.name.to_owned(), schema)
+    };
+    let keys: Map<String, Json> = list.keys.iter().map(key_schema).collect();
     let required: Vec<&str> = list
         .keys
         .iter()

@@ -1,6 +1,6 @@
 //! `config show`: the effective configuration, with each value's origin; secrets masked.
 
-use crate::lists::{LISTS, shown};
+use crate::lists::LISTS;
 use crate::load::{Loaded, Origin};
 use crate::tree::SETTINGS;
 use serde_json::{Value as Json, json};
@@ -26,7 +26,7 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
     });
     let lists = LISTS.iter().map(|list| Row {
         key: list.name,
-        value: shown(&loaded.config, list.name),
+        value: (list.show)(&loaded.config),
         origin: origin(list.name),
     });
     std::iter::once(profile).chain(settings).chain(lists).collect()

@@ -5,9 +5,9 @@
 //! setting that takes another's value when it is not set itself.
 
 use crate::descriptor::{Descriptor, Reload, settings};
-use crate::kinds::{LogFormat, LogLevel, Profile, Secret, TlsPolicy, loopback_addresses, loopback_networks};
-use crate::kinds::{system_hostname, wildcard_address};
-use crate::lists::{Domain, Route};
+use crate::kinds::{LogFormat, LogLevel, Profile, Secret, TlsPolicy, TlsVersion};
+use crate::kinds::{loopback_addresses, loopback_networks, system_hostname, wildcard_address};
+use crate::lists::{Account, Alias, CertificateFiles, DkimKeyFile, Domain, Route};
 use crate::value::Value;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +39,83 @@ server: Server {
     max_connections: usize = 10_000, Live, range: (1, 1_000_000);
     /// How long a session may be idle (RFC 5321 section 4.5.3.2).
     connection_timeout: Duration = Duration::from_secs(300), Live, range: (1, 86_400);
+    /// Address that gets the mail for `postmaster@` and `abuse@` of domains where no account or alias has that name;
+    /// without it the first declared account that is an address gets it, and else a mailbox of that name.
+    postmaster: Option<String> = None, Live;
+}
+
+/// The listener for submission in TLS from the first octet (RFC 8314).
+smtps: Smtps {
+    /// Whether it is open.
+    enabled: bool = true, Restart, follows: "tls.enabled", follow: |c| c.smtps.enabled = c.tls.enabled;
+    /// Its port; 0 takes any free port (not in production).
+    port: u16 = 4650, Restart, env: "SMTP_SMTPS_PORT";
+}
+
+/// The listener for submission with STARTTLS (RFC 6409).
+submission: Submission {
+    /// Whether it is open.
+    enabled: bool = true, Restart, follows: "tls.enabled", follow: |c| c.submission.enabled = c.tls.enabled;
+    /// Its port; 0 takes any free port (not in production).
+    port: u16 = 5870, Restart, env: "SMTP_SUBMISSION_PORT";
+}
+
+/// TLS for clients. Files that are replaced are picked up without a restart.
+tls: Tls {
+    /// Whether clients are offered TLS. Without it nobody can authenticate.
+    enabled: bool = true, Restart;
+    /// PEM: the server's certificate, then its issuers. Production needs it; in the other profiles a certificate of an authority
+    /// made for the purpose is used, both kept beside the database.
+    cert_file: Option<PathBuf> = None, Live;
+    /// PEM: its private key.
+    key_file: Option<PathBuf> = None, Live;
+    /// Least version that clients may speak.
+    min_version: TlsVersion = TlsVersion::Tls12, Live;
+    /// PEM: authorities whose certificates clients may show (AUTH EXTERNAL). Without it none is asked for.
+    client_ca_file: Option<PathBuf> = None, Live;
+    /// How long a handshake may take.
+    handshake_timeout: Duration = Duration::from_secs(30), Live, range: (1, 600);
+}
+
+/// How accounts prove who they are.
+auth: Auth {
+    /// Failures in a row, of one account or from one address, after which no further attempt is looked at for a while. Failures
+    /// before are answered late.
+    lock_after: u32 = 10, Live, range: (1, 100_000);
+    /// How long that is, and how long failures are remembered.
+    lock_for: Duration = Duration::from_secs(900), Live, range: (1, 86_400);
+    /// Passwords checked at once, each for some hundredths of a second of a core and with 19 MiB of memory; the others wait.
+    max_hashing: usize = 2, Restart, range: (1, 256);
+}
+
+/// Tokens for AUTH OAUTHBEARER and XOAUTH2: signed by an issuer whose keys are known. Off without `oauth.issuer`.
+oauth: Oauth {
+    /// What a token's `iss` must be; in a Kubernetes cluster usually `https://kubernetes.default.svc.cluster.local`.
+    issuer: Option<String> = None, Live;
+    /// What a token's `aud` must hold, one of these.
+    audience: Vec<String> = Vec::new(), Live;
+    /// File with the issuer's keys (JWKS).
+    jwks_file: Option<PathBuf> = None, Live;
+    /// URL of the issuer's keys, `https://` (`http://` on loopback only).
+    jwks_url: Option<String> = None, Live;
+    /// PEM: authorities that `oauth.jwks_url` is trusted by, instead of the built-in roots.
+    jwks_ca_file: Option<PathBuf> = None, Live;
+    /// File with a bearer token for `oauth.jwks_url`.
+    jwks_token_file: Option<PathBuf> = None, Live;
+    /// Claim that names the sender: a name, or a JSON pointer (`/kubernetes.io/serviceaccount/name`). Its value is an account's
+    /// name, or one of its `identities` (`oauth:VALUE`).
+    account_claim: String = "sub".into(), Live;
+}
+
+/// Signing (RFC 6376) with one key given here; more by `[[dkim_keys]]` and `smtp-server dkim`.
+dkim: Dkim {
+    /// The key: PEM, RSA (2048 bits or more) or Ed25519.
+    private_key: Option<Secret> = None, Live, env: "SMTP_DKIM_PRIVATE_KEY", secret: true;
+    /// Its selector.
+    selector: String = "default".into(), Live;
+    /// The domain it signs for, and its subdomains.
+    domain: Option<String> = None, Live, follows: "server.hostname", default_words: "the domain above `server.hostname`",
+        follow: |c| c.dkim.domain = c.server.hostname.split_once('.').map(|(_, domain)| domain.to_owned());
 }
 
 /// What a client may send.
@@ -51,6 +128,8 @@ limits: Limits {
     max_line_length: usize = 998, Live, unit: "octets", range: (78, MIB);
     /// `Received:` fields of a message; with more it is refused as a loop (RFC 5321 section 6.3).
     max_hops: u32 = 50, Live, range: (1, 1000);
+    /// Largest header of a message that is changed or signed: one from an account, or from `relay.networks` with a key at hand.
+    max_header_size: usize = 256 * 1024, Live, unit: "octets", range: (4096, 16 * MIB);
     /// Least rate within DATA and BDAT, averaged over 30 seconds; a slower client is cut off. 0 turns it off.
     min_data_rate: u64 = 500, Live, unit: "octets per second", range: (0, 1 << 30);
     /// Whether input is refused with 554 where the client has to wait for a reply (RFC 2920 section 3.1).
@@ -122,11 +201,13 @@ storage: Storage {
 relay: Relay {
     /// Networks that may relay without authentication.
     networks: Vec<IpNet> = Vec::new(), Live;
-    /// Next hop for everything that no route matches, `smtp://host[:port]`; without one mail goes to the MX.
+    /// Next hop for everything that no route matches; without one mail goes to the MX.
     smarthost: Option<crate::NextHop> = None, Live;
-    /// TLS towards the smarthost.
+    /// File with the password for the user in `relay.smarthost`.
+    password_file: Option<PathBuf> = None, Live;
+    /// TLS towards the smarthost. With a user in `relay.smarthost` it is `verified` when it is not set.
     tls: TlsPolicy = TlsPolicy::Opportunistic, Live, follows: "delivery.tls",
-        follow: |c| c.relay.tls = c.delivery.tls;
+        follow: |c| c.relay.tls = c.relay.smarthost.as_ref().map_or(c.delivery.tls, |hop| hop.default_tls(c.delivery.tls));
 }
 
 /// How mail is sent on.

@@ -224,7 +224,7 @@ macro_rules! words {
             fn read(raw: &Raw) -> Result<Self, String> {
                 match raw.text() {
                     $( Some($word) => Ok($type::$variant), )+
-                    _ => Err(expected(&format!("one of {}", [$($word),+].join(", ")), raw)),
+                    _ => Err($crate::value::expected(&format!("one of {}", [$($word),+].join(", ")), raw)),
                 }
             }
             fn show(&self) -> Json {

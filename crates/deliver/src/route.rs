@@ -6,7 +6,7 @@
 //! spelling of a domain finds the same entry.
 
 use smtp::{Address, Enhanced, Reply};
-use smtp_config::{Config, LocalDelivery, NextHop, TlsPolicy};
+use smtp_config::{Config, HopProtocol, LocalDelivery, NextHop, TlsPolicy};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -48,10 +48,7 @@ impl fmt::Display for HopKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HopKind::Mx(domain) => f.write_str(domain),
-            HopKind::Host(NextHop { host, port }) if host.contains(':') && !host.starts_with('[') => {
-                write!(f, "[{host}]:{port}")
-            }
-            HopKind::Host(NextHop { host, port }) => write!(f, "{host}:{port}"),
+            HopKind::Host(host) => host.fmt(f),
         }
     }
 }
@@ -110,7 +107,7 @@ impl Router {
             let target = match &domain.deliver {
                 LocalDelivery::Maildir(template) => Target::Maildir(template.as_str().into()),
                 LocalDelivery::Capture => Target::Capture,
-                LocalDelivery::Smtp(to) => Target::Hop(host(to, tls)),
+                LocalDelivery::Hop(to) => Target::Hop(host(to, tls)),
             };
             (key_of(&domain.name), target)
         });
@@ -147,6 +144,8 @@ impl Router {
         }
         let kind = match address.literal() {
             Some(ip) => HopKind::Host(NextHop {
+                protocol: HopProtocol::Smtp,
+                login: None,
                 host: ip.to_string(),
                 port: self.port,
             }),
@@ -193,7 +192,7 @@ fn key_of(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::testing::{address, config, hop};
-    use smtp_config::{Domain, Route};
+    use smtp_config::{Domain, Recipients, Route};
 
     fn route(pattern: &str, to: &str, tls: TlsPolicy) -> Route {
         Route {
@@ -206,6 +205,7 @@ mod tests {
     fn domain(name: &str, deliver: LocalDelivery) -> Domain {
         Domain {
             name: name.into(),
+            recipients: Recipients::Any,
             deliver,
         }
     }
@@ -248,7 +248,7 @@ mod tests {
         config.domains = vec![
             domain("example.com", LocalDelivery::Maildir("/m/{local}".into())),
             domain("xn--bcher-kva.example", LocalDelivery::Capture),
-            domain("lists.example", LocalDelivery::Smtp(hop("10.0.0.9", 2424))),
+            domain("lists.example", LocalDelivery::Hop(hop("10.0.0.9", 2424))),
         ];
         assert_eq!(target(&config, "a@EXAMPLE.com"), "maildir /m/{local}");
         assert_eq!(target(&config, "a@B\u{dc}CHER.example"), "capture");

@@ -1,7 +1,7 @@
 //! What the tests of this crate share.
 
 use smtp::Address;
-use smtp_config::{Config, NextHop, Profile};
+use smtp_config::{Config, HopProtocol, NextHop, Profile};
 use smtp_queue::{MailOptions, Message, QueueId};
 
 pub(crate) fn address(text: &str) -> Address {
@@ -10,6 +10,8 @@ pub(crate) fn address(text: &str) -> Address {
 
 pub(crate) fn hop(host: &str, port: u16) -> NextHop {
     NextHop {
+        protocol: HopProtocol::Smtp,
+        login: None,
         host: host.into(),
         port,
     }

@@ -6,6 +6,7 @@
 // It is a test that other crates can call: a panic is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod directory;
 mod leases;
 mod messages;
 mod operator;

@@ -7,6 +7,7 @@
 //! | `commit` | one transaction for many callers, and why nothing can be lost |
 //! | `writer` | the thread that gathers them |
 //! | `insert`, `claim`, `finish`, `operate`, `release` | one file for each kind of change |
+//! | `directory` | domains, accounts, aliases and keys that are made at run time |
 //! | `read` | questions, answered beside the writer |
 //! | `row`, `filter`, `counters`, `error` | what rows, filters, figures and errors mean |
 //!
@@ -15,6 +16,7 @@
 mod claim;
 mod commit;
 mod counters;
+mod directory;
 mod error;
 mod filter;
 mod finish;

@@ -109,6 +109,8 @@ impl Connection {
                     self.session.answer_message(reply);
                 }
                 Step::Refused { transaction, reply } => self.visit.refused(&transaction, &reply),
+                // Neither STARTTLS nor AUTH is offered.
+                Step::StartTls | Step::Auth { .. } | Step::AuthResponse(_) | Step::AuthCancelled => {}
                 Step::Note(note) => self.visit.noted(note),
                 Step::Answered { verb, code } => self.answered(verb, code).await?,
                 Step::Delay(delay) => self.delay(delay).await?,

@@ -230,6 +230,7 @@ mod tests {
             banner: String::new(),
             host: host.iter().map(|host| host.parse().unwrap()).collect(),
             port: 0,
+            postmaster: None,
             max_connections: 1,
             connection_timeout: Duration::from_secs(1),
         }

@@ -4,7 +4,7 @@
 //! like: the domain after the last unquoted `@` decides, and a local part is never read as an address. Loopback is no exception.
 
 use crate::rate_limit::is_within;
-use smtp::session::Settings;
+use smtp::session::{AuthOffer, Settings, Tls};
 use smtp::{Address, Enhanced, Reply};
 use smtp_config::Config;
 use std::collections::HashSet;
@@ -91,6 +91,9 @@ fn settings(config: &Config) -> Settings {
         max_recipients: config.limits.max_recipients,
         max_line_length: config.limits.max_line_length,
         refuse_unauthorized_pipelining: config.limits.refuse_unauthorized_pipelining,
+        tls: Tls::Absent,
+        auth: AuthOffer::Absent,
+        auth_required: false,
     }
 }
 

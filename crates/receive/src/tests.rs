@@ -30,6 +30,7 @@ fn config() -> Config {
     config.server.host = vec!["127.0.0.1".parse().unwrap()];
     config.server.port = 0;
     config.domains = vec![Domain {
+        recipients: smtp_config::Recipients::Any,
         name: "local.test".into(),
         deliver: LocalDelivery::Capture,
     }];

@@ -8,23 +8,28 @@
 //! the connection; every recipient of a transaction gets exactly one outcome; at most 100
 //! commands are in flight, so that neither side can block the other.
 
+mod auth;
 mod capabilities;
 mod envelope;
 mod phase;
 mod reactions;
+mod step;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
 pub use capabilities::Capabilities;
 pub use phase::Phase;
+pub use step::{ClientError, ClientStep};
 
 use crate::address::Address;
 use crate::params::{MailParams, RcptParams};
-use crate::reply::{Enhanced, Reply, ReplyError, ReplyReader};
+use crate::reply::{Enhanced, Reply, ReplyReader};
+use auth::Auth;
 use bytes::BytesMut;
 use phase::Due;
 use std::collections::VecDeque;
+use std::fmt::{self, Debug, Formatter};
 use transaction::Transaction;
 
 /// Most commands sent ahead of their replies. With more, a server could block on writing replies
@@ -55,55 +60,13 @@ pub struct Outcome {
     pub recipients: Vec<(Phase, Reply)>,
 }
 
-/// What the caller has to do next.
-#[derive(Debug)]
-pub enum ClientStep {
-    /// Write the output, then read more; wait as long as [`Client::phase`] says.
-    Read,
-    /// The server answered EHLO (or HELO): [`Client::begin`] may be called, or
-    /// [`Client::start_tls`].
-    Ready,
-    /// The server agreed to STARTTLS: wrap the stream, then call [`Client::tls_started`].
-    StartTls,
-    /// The server refused STARTTLS: [`Client::begin`] may be called, to go on in clear.
-    TlsRefused(Reply),
-    /// Write the output, then the content (stuffed for DATA, as it is for BDAT), then call [`Client::content_sent`].
-    SendContent {
-        /// By BDAT: the chunk's command is in the output, the content follows unstuffed.
-        chunked: bool,
-    },
-    /// The transaction is over; [`Client::begin`] may be called again if [`Client::is_usable`].
-    Finished(Outcome),
-    /// The server refused us at the greeting or at EHLO, or said 421 outside of a transaction: close.
-    Refused {
-        /// Where.
-        phase: Phase,
-        /// What it said.
-        reply: Reply,
-    },
-    /// QUIT was answered, or the conversation had ended before: close.
-    Closed,
-}
+/// Commands to be written. AUTH is among them: nothing of them is shown.
+#[derive(Default)]
+struct Output(Vec<u8>);
 
-/// The server broke the protocol; the connection cannot be used any longer. What became of the
-/// recipients tells [`Client::abort`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientError {
-    /// Not a reply.
-    Malformed(String),
-    /// A reply line over [`crate::limits::REPLY_LINE`], or a reply of more than [`crate::limits::REPLY_LINES`] lines.
-    TooLong,
-    /// A reply where none was due (before our command, or together with STARTTLS's), or one that
-    /// makes no sense there (354 to MAIL, 250 to DATA, RSET refused).
-    Unexpected(Reply),
-}
-
-impl From<ReplyError> for ClientError {
-    fn from(error: ReplyError) -> Self {
-        match error {
-            ReplyError::Malformed(line) => ClientError::Malformed(line),
-            ReplyError::TooLong => ClientError::TooLong,
-        }
+impl Debug for Output {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} octets", self.0.len())
     }
 }
 
@@ -112,9 +75,10 @@ impl From<ReplyError> for ClientError {
 pub struct Client {
     name: Box<str>,
     lmtp: bool,
-    output: Vec<u8>,
+    output: Output,
     reader: ReplyReader,
     capabilities: Capabilities,
+    auth: Auth,
     /// Replies the server owes us, in order.
     due: VecDeque<Due>,
     transaction: Option<Transaction>,
@@ -139,9 +103,10 @@ impl Client {
         Client {
             name: name.chars().filter(char::is_ascii_graphic).collect(),
             lmtp,
-            output: Vec::new(),
+            output: Output::default(),
             reader: ReplyReader::default(),
             capabilities: Capabilities::default(),
+            auth: Auth::None,
             due: VecDeque::from([Due::Greeting]),
             transaction: None,
             in_content: false,
@@ -165,7 +130,7 @@ impl Client {
                 Ok(None) => {}
                 Err(error) => {
                     self.ended = true;
-                    self.output.clear();
+                    self.output.0.clear();
                     return Err(error);
                 }
             }
@@ -183,7 +148,7 @@ impl Client {
 
     /// Commands to be written. The caller empties it.
     pub fn output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+        &mut self.output.0
     }
 
     /// What the server can do, known from [`ClientStep::Ready`] on.
@@ -214,6 +179,7 @@ impl Client {
             && !self.early_input
             && self.transaction.is_none()
             && self.due.is_empty()
+            && !self.is_challenged()
             && self
                 .capabilities
                 .mail_max
@@ -237,7 +203,8 @@ impl Client {
     pub fn tls_started(&mut self) {
         self.reader = ReplyReader::default();
         self.capabilities = Capabilities::default();
-        self.output.clear();
+        self.auth = Auth::None;
+        self.output.0.clear();
         self.due.clear();
         self.ready = false;
         self.reset_needed = false;
@@ -296,15 +263,17 @@ impl Client {
         Some(transaction.into_outcome())
     }
 
-    /// Says QUIT. Only between transactions; otherwise nothing happens.
+    /// Says QUIT. Only between transactions; otherwise nothing happens. Where a challenge waits for its response
+    /// nothing can be said, and the next step is [`ClientStep::Closed`].
     pub fn quit(&mut self) {
+        self.ended |= self.is_challenged();
         if !self.ended && self.transaction.is_none() {
             self.say("QUIT\r\n", Due::Quit);
         }
     }
 
     fn say(&mut self, command: &str, due: Due) {
-        self.output.extend_from_slice(command.as_bytes());
+        self.output.0.extend_from_slice(command.as_bytes());
         self.due.push_back(due);
     }
 
@@ -320,7 +289,7 @@ impl Client {
             return;
         };
         while self.due.len() < window
-            && let Some(due) = transaction.write_next(&self.capabilities, &mut self.output)
+            && let Some(due) = transaction.write_next(&self.capabilities, &mut self.output.0)
         {
             self.due.push_back(due);
         }

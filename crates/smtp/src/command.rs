@@ -1,9 +1,10 @@
-//! Commands of a client, parsed from one line (RFC 5321 4.1.1, RFC 3030 2).
+//! Commands of a client, parsed from one line (RFC 5321 4.1.1, RFC 3030 2, RFC 3207 4, RFC 4954 4).
 //!
 //! Parsing is by the grammar, with these liberties: blanks may stand after the colon of MAIL
 //! and RCPT and at the end of a line; a tab is a blank; source routes are read and dropped.
 
 use crate::address::{self, Address, AddressError};
+use crate::secret::Encoded;
 
 /// The verb of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +91,12 @@ impl Verb {
         }
     }
 
-    /// Whether a client has to wait for the reply before it sends more (RFC 2920 3.1).
+    /// Whether a client has to wait for the reply before it sends more (RFC 2920 3.1, RFC 3207 4, RFC 4954 3).
     pub fn ends_a_group(self) -> bool {
-        matches!(self, Verb::Ehlo | Verb::Helo | Verb::Data)
+        matches!(
+            self,
+            Verb::Ehlo | Verb::Helo | Verb::Data | Verb::StartTls | Verb::Auth
+        )
     }
 }
 
@@ -139,7 +143,16 @@ pub enum Command<'a> {
     Help,
     /// QUIT.
     Quit,
-    /// A verb of SMTP that is not offered here (EXPN, STARTTLS, AUTH).
+    /// STARTTLS.
+    StartTls,
+    /// AUTH.
+    Auth {
+        /// SASL mechanism; empty when it is missing.
+        mechanism: &'a str,
+        /// What the client says without being asked.
+        initial: Option<Encoded<'a>>,
+    },
+    /// A verb of SMTP that is not offered here (EXPN).
     NotOffered,
 }
 
@@ -203,7 +216,9 @@ fn arguments(verb: Verb, line: &str) -> Result<Command<'_>, CommandError> {
         Verb::Vrfy => Ok(Command::Vrfy),
         Verb::Help => Ok(Command::Help),
         Verb::Quit => alone(rest, Command::Quit),
-        Verb::Expn | Verb::StartTls | Verb::Auth => Ok(Command::NotOffered),
+        Verb::StartTls => alone(rest, Command::StartTls),
+        Verb::Auth => Ok(auth(rest)),
+        Verb::Expn => Ok(Command::NotOffered),
         Verb::Http | Verb::Other => Err(CommandError::Verb),
     }
 }
@@ -214,6 +229,15 @@ fn alone<'a>(rest: &str, command: Command<'a>) -> Result<Command<'a>, CommandErr
     } else {
         Err(CommandError::Unexpected)
     }
+}
+
+/// mechanism [ SP initial-response ]. What is wrong with them is said only where AUTH is offered.
+fn auth(rest: &str) -> Command<'_> {
+    let (mechanism, initial) = match rest.split_once(BLANK) {
+        Some((mechanism, initial)) => (mechanism, Some(Encoded(initial.trim_start_matches(BLANK)))),
+        None => (rest, None),
+    };
+    Command::Auth { mechanism, initial }
 }
 
 /// The grammar wants a domain or a literal; people send host names with underscores or without

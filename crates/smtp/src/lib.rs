@@ -6,7 +6,7 @@
 //! * [`session`] is the receiving end: bytes from a client in, decisions to
 //!   take and replies out.
 //! * [`client`] is the sending end: replies from a server in, commands out.
-//! * [`address`], [`params`], [`command`], [`reply`], [`body`], [`stuffing`] are the grammar
+//! * [`address`], [`params`], [`command`], [`reply`], [`secret`], [`body`], [`stuffing`] are the grammar
 //!   that both share.
 //!
 //! Promises: no panic and no quadratic work on any input; memory per session
@@ -20,10 +20,12 @@ pub mod command;
 pub mod limits;
 pub mod params;
 pub mod reply;
+pub mod secret;
 pub mod session;
 pub mod stuffing;
 
 pub use address::Address;
 pub use params::{BodyType, MailParams, Notify, Orcpt, RcptParams, Ret};
 pub use reply::{Enhanced, Reply};
+pub use secret::Secret;
 pub use stuffing::DotStuffer;

@@ -3,6 +3,9 @@
 /// Longest command line taken, in octets with its CRLF. RFC 5321 4.5.3.1.4
 /// asks for 512, and each extension adds (RFC 3461: 500 for ORCPT).
 pub const COMMAND_LINE: usize = 2048;
+/// Longest line of an AUTH exchange taken, the command's too where AUTH is offered, in octets with its
+/// CRLF (RFC 4954 4).
+pub const AUTH_LINE: usize = 12288;
 /// Longest local part, in octets (RFC 5321 4.5.3.1.1).
 pub const LOCAL_PART: usize = 64;
 /// Longest domain, in octets (RFC 5321 4.5.3.1.2).

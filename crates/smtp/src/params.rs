@@ -1,12 +1,13 @@
 //! ESMTP parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, 3030),
-//! SMTPUTF8 (RFC 6531), RET, ENVID, NOTIFY and ORCPT (RFC 3461).
+//! SMTPUTF8 (RFC 6531), AUTH (RFC 4954), RET, ENVID, NOTIFY and ORCPT (RFC 3461).
 //!
 //! Values that come back in reports (ENVID, ORCPT) are kept as sent, and are taken only when
 //! they decode to text without control characters: nobody can write header fields through them.
 
 mod xtext;
 
-use crate::{address, limits};
+use crate::address::{self, Address};
+use crate::limits;
 use std::fmt;
 use xtext::unitext_decode;
 pub use xtext::{xtext_decode, xtext_encode};
@@ -181,13 +182,17 @@ impl std::error::Error for ParamError {}
 impl MailParams {
     /// Parses what follows the path of MAIL (RFC 5321 4.1.2).
     ///
+    /// AUTH (RFC 4954 5) is known only with `auth`, where it is advertised. Its value is checked and dropped:
+    /// who a client says the author is proves nothing.
+    ///
     /// # Errors
     /// The first parameter that is unknown, comes twice or is malformed.
-    pub fn parse(text: &str) -> Result<Self, ParamError> {
+    pub fn parse(text: &str, auth: bool) -> Result<Self, ParamError> {
+        const KNOWN: [&str; 6] = ["AUTH", "SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"];
         let mut params = MailParams::default();
         each(
             text,
-            &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"],
+            if auth { &KNOWN } else { &KNOWN[1..] },
             |keyword, value| match (keyword, value) {
                 ("SIZE", Some(value)) => put(&mut params.size, size(value)),
                 ("BODY", Some(value)) => body_type(value).map(|body| params.body = body),
@@ -197,6 +202,7 @@ impl MailParams {
                 }
                 ("RET", Some(value)) => put(&mut params.ret, ret(value)),
                 ("ENVID", Some(value)) => put(&mut params.envid, envid(value)),
+                ("AUTH", Some(value)) => author(value),
                 _ => None,
             },
         )?;
@@ -304,6 +310,14 @@ fn ret(value: &str) -> Option<Ret> {
 fn envid(value: &str) -> Option<String> {
     let good = value.len() <= limits::ENVID && xtext_decode(value).is_some_and(|text| text.is_ascii());
     good.then(|| value.to_owned())
+}
+
+/// A mailbox as xtext, or `<>` (RFC 4954 5).
+fn author(value: &str) -> Option<()> {
+    if value == "<>" {
+        return Some(());
+    }
+    Address::parse(&xtext_decode(value)?).ok().map(drop)
 }
 
 #[cfg(test)]

@@ -198,6 +198,7 @@ impl Wire {
                 format!("not a reply: {}", line.chars().take(200).collect::<String>())
             }
             ClientError::TooLong => "a reply that is too long".to_owned(),
+            ClientError::Challenge => "a challenge of AUTH that is not base64".to_owned(),
             ClientError::Unexpected(reply) => format!("a reply out of turn: {} {}", reply.code, reply.text),
         })
     }

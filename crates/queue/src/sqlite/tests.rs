@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
+mod directory;
 mod failures;
 
 fn settings(folder: &Path) -> SqliteSettings {

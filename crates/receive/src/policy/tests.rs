@@ -15,6 +15,7 @@ fn config() -> Config {
     ];
     config.domains = ["local.example", "second.example", "münchen.example"]
         .map(|name| Domain {
+            recipients: smtp_config::Recipients::Any,
             name: name.into(),
             deliver: LocalDelivery::Capture,
         })

@@ -182,6 +182,7 @@ async fn a_reload_holds_for_the_next_mail() {
     client.say("RCPT TO:<b@new.test>", "554").await;
     let mut reloaded = config();
     reloaded.domains.push(Domain {
+        recipients: smtp_config::Recipients::Any,
         name: "new.test".into(),
         deliver: LocalDelivery::Capture,
     });

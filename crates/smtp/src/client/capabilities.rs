@@ -1,6 +1,10 @@
 //! What a server said it can do, read from its reply to EHLO.
 
+use super::auth::is_mechanism;
 use crate::reply::Reply;
+
+/// Most mechanisms kept.
+const MECHANISMS: usize = 32;
 
 /// What a server said it can do (RFC 5321 4.1.1.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +27,9 @@ pub struct Capabilities {
     pub dsn: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// The mechanisms of AUTH (RFC 4954), in capital letters, in the server's order; also those of the old form
+    /// `AUTH=LOGIN`. At most 32, and only what can be the name of one.
+    pub auth: Vec<String>,
     /// LIMITS RCPTMAX (RFC 9422).
     pub rcpt_max: Option<usize>,
     /// LIMITS MAILMAX (RFC 9422).
@@ -57,7 +64,20 @@ impl Capabilities {
             "DSN" => self.dsn = true,
             "STARTTLS" => self.starttls = true,
             "LIMITS" => words.for_each(|word| self.add_limit(word)),
-            _ => {}
+            "AUTH" => words.for_each(|word| self.add_mechanism(word)),
+            _ => {
+                if let Some(first) = keyword.strip_prefix("AUTH=") {
+                    self.add_mechanism(first);
+                    words.for_each(|word| self.add_mechanism(word));
+                }
+            }
+        }
+    }
+
+    fn add_mechanism(&mut self, word: &str) {
+        let name = word.to_ascii_uppercase();
+        if self.auth.len() < MECHANISMS && is_mechanism(&name) && !self.auth.contains(&name) {
+            self.auth.push(name);
         }
     }
 
@@ -99,10 +119,20 @@ mod tests {
             binary_mime: true,
             dsn: true,
             starttls: true,
+            auth: vec!["PLAIN".into()],
             rcpt_max: Some(7),
             mail_max: Some(3),
         };
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn mechanisms_of_auth() {
+        let old = of("mx\nAUTH=LOGIN PLAIN\nauth plain scram-sha-256 X.Y =\nAUTH=\nAUTH");
+        assert_eq!(old.auth, ["LOGIN", "PLAIN", "SCRAM-SHA-256"]);
+        let many: String = (0..100).map(|n| format!(" M{n}")).collect();
+        let reply = Reply::with(250, crate::Enhanced(2, 0, 0), format!("mx\nAUTH{many}"));
+        assert_eq!(Capabilities::from_ehlo(&reply).auth.len(), MECHANISMS);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Phase {
     Hello,
     /// For the reply to STARTTLS: 2 minutes.
     StartTls,
+    /// For the reply to AUTH or to a response in its exchange: 5 minutes.
+    Auth,
     /// For the reply to MAIL: 5 minutes.
     Mail,
     /// For the reply to RCPT: 5 minutes.
@@ -33,7 +35,7 @@ impl Phase {
     /// How long to wait in this phase.
     pub fn timeout(self) -> Duration {
         let seconds = match self {
-            Phase::Greeting | Phase::Hello | Phase::Mail | Phase::Rcpt | Phase::Idle => 300,
+            Phase::Greeting | Phase::Hello | Phase::Auth | Phase::Mail | Phase::Rcpt | Phase::Idle => 300,
             Phase::StartTls | Phase::Data => 120,
             Phase::Content => 180,
             Phase::Final => 600,
@@ -49,6 +51,7 @@ impl Phase {
             Phase::Greeting => "greeting",
             Phase::Hello => "EHLO",
             Phase::StartTls => "STARTTLS",
+            Phase::Auth => "AUTH",
             Phase::Mail => "MAIL",
             Phase::Rcpt => "RCPT",
             Phase::Data => "DATA",
@@ -70,6 +73,8 @@ pub(super) enum Due {
     /// To HELO, said because EHLO was refused.
     Helo,
     StartTls,
+    /// To AUTH, a response, or `*`.
+    Auth,
     Reset,
     Mail,
     /// To the RCPT of the recipient with this number.
@@ -90,6 +95,7 @@ impl Due {
             Due::Greeting => Phase::Greeting,
             Due::Hello | Due::Helo => Phase::Hello,
             Due::StartTls => Phase::StartTls,
+            Due::Auth => Phase::Auth,
             Due::Reset => Phase::Reset,
             Due::Mail => Phase::Mail,
             Due::Rcpt(_) => Phase::Rcpt,

@@ -33,6 +33,7 @@ impl Client {
                 Some(ClientStep::StartTls)
             }
             Some(Due::StartTls) => Some(ClientStep::TlsRefused(reply)),
+            Some(Due::Auth) => return self.on_auth(reply),
             Some(due) => self.on_transaction_reply(due, reply),
         })
     }
@@ -51,6 +52,7 @@ impl Client {
             Due::Reset => !reply.is_positive(),
             // What came with the go-ahead came in clear, and would be read as if it were protected.
             Due::StartTls => !refuses && (!reply.is_positive() || more),
+            Due::Auth => self.is_no_auth_reply(reply),
             _ => !refuses && !reply.is_positive(),
         };
         is_early || is_nonsense
@@ -146,7 +148,7 @@ impl Client {
         if !self.due.is_empty() {
             return None;
         }
-        if self.transaction.as_mut()?.write_bdat(&mut self.output) {
+        if self.transaction.as_mut()?.write_bdat(&mut self.output.0) {
             self.in_content = true;
             return Some(ClientStep::SendContent { chunked: true });
         }

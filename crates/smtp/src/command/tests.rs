@@ -21,18 +21,27 @@ fn verbs_in_any_case() {
     assert_eq!(ok("data"), Command::Data);
     assert_eq!(ok("vrfy x"), Command::Vrfy);
     assert_eq!(ok("help"), Command::Help);
-    for (line, verb) in [
-        ("expn x", Verb::Expn),
-        ("STARTTLS", Verb::StartTls),
-        ("auth plain", Verb::Auth),
-    ] {
-        assert_eq!(parse(line.as_bytes()), (verb, Ok(Command::NotOffered)));
-    }
+    assert_eq!(ok("starttls "), Command::StartTls);
+    assert_eq!(error("STARTTLS now"), CommandError::Unexpected);
+    assert_eq!(parse(b"expn x"), (Verb::Expn, Ok(Command::NotOffered)));
     assert_eq!(Verb::of(b"GET / HTTP/1.1"), Verb::Http);
     assert_eq!(
         (Verb::Bdat.name(), Verb::Other.name(), Verb::Http.name()),
         ("BDAT", "other", "other")
     );
+}
+
+#[test]
+fn auth_with_and_without_an_initial_response() {
+    let auth = |mechanism, initial: Option<&'static str>| Command::Auth {
+        mechanism,
+        initial: initial.map(Encoded),
+    };
+    assert_eq!(ok("auth"), auth("", None));
+    assert_eq!(ok("AUTH LOGIN "), auth("LOGIN", None));
+    assert_eq!(ok("auth plain  AGEAYg==\t"), auth("plain", Some("AGEAYg==")));
+    assert_eq!(ok("AUTH EXTERNAL ="), auth("EXTERNAL", Some("=")));
+    assert_eq!(ok("AUTH PLAIN a b"), auth("PLAIN", Some("a b")));
 }
 
 #[test]

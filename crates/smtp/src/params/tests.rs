@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn mail(text: &str) -> Result<MailParams, ParamError> {
-    MailParams::parse(text)
+    MailParams::parse(text, true)
 }
 
 fn rcpt(text: &str) -> Result<RcptParams, ParamError> {

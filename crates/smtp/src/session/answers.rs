@@ -1,7 +1,7 @@
 //! Writes replies, counts errors, slows down and ends sessions that make too many.
 
 use super::state::{Event, State};
-use super::{Note, Session, replies};
+use super::{AuthAnswer, Note, Session, replies};
 use crate::command::Verb;
 use crate::limits;
 use crate::reply::Reply;
@@ -57,11 +57,16 @@ impl<T> Session<T> {
     /// Writes a reply that is no error of the client's, or one that must not be counted as such.
     pub(super) fn write(&mut self, verb: Verb, reply: &Reply) {
         reply.write(&mut self.output);
-        self.due.answered = Some((verb, reply.code));
+        self.written(verb, reply.code);
+    }
+
+    /// A reply with this code is in the output.
+    pub(super) fn written(&mut self, verb: Verb, code: u16) {
+        self.due.answered = Some((verb, code));
         // A client may have sent many chunks before it could know that they are not wanted.
         let leads_on = match verb {
             Verb::Bdat => true,
-            Verb::Mail | Verb::Rcpt | Verb::Data => reply.code < 400,
+            Verb::Mail | Verb::Rcpt | Verb::Data => code < 400,
             _ => false,
         };
         self.fruitless = self.fruitless.saturating_add(u32::from(!leads_on));
@@ -133,6 +138,7 @@ impl<T> Session<T> {
             State::AwaitMail(_) => self.answer_mail(Err(replies::LOCAL_ERROR)),
             State::AwaitRcpt(_) => self.answer_rcpt(replies::LOCAL_ERROR),
             State::AwaitData(..) => self.answer_data(Err(replies::LOCAL_ERROR)),
+            State::AwaitAuth => self.answer_auth(AuthAnswer::Rejected(replies::AUTH_UNDECIDED)),
             _ => self.answer_message(replies::LOCAL_ERROR),
         }
     }

@@ -6,6 +6,7 @@ use super::{Note, Session, replies};
 use crate::command::{self, Command, CommandError, Verb};
 use crate::limits;
 use bytes::{Buf, BytesMut};
+use zeroize::Zeroize as _;
 
 /// The first octet of a TLS handshake record: ClientHello.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -20,8 +21,8 @@ impl<T> Session<T> {
         Some(Event::Read)
     }
 
-    /// Reads one command.
-    pub(super) fn command(&mut self, input: &mut BytesMut) -> Option<Event<T>> {
+    /// Reads one command, or one response to a challenge of AUTH.
+    pub(super) fn line(&mut self, input: &mut BytesMut) -> Option<Event<T>> {
         if matches!(self.peer, Peer::Silent) && !input.is_empty() {
             if input.first() == Some(&TLS_HANDSHAKE) {
                 self.other_protocol();
@@ -32,24 +33,46 @@ impl<T> Session<T> {
                 return None;
             }
         }
-        match self.lines.next(input) {
+        match self.lines.next(input, self.longest_line(input)) {
             Line::Partial => Some(Event::Read),
             Line::TooLong => {
                 self.heard();
                 self.note(Note::LongCommandLine);
                 None
             }
+            Line::Dropped if self.is_challenged() => Some(self.cancel_auth(replies::LINE_TOO_LONG)),
             Line::Dropped => {
                 self.answer(Verb::Other, replies::LINE_TOO_LONG);
                 None
             }
             Line::Whole { text, next } => {
                 self.heard();
-                let (verb, command) = command::parse(&input[..text]);
-                let event = self.dispatch(verb, command, input.len() > next);
+                let (line, more) = (&input[..text], input.len() > next);
+                let (verb, event) = if self.is_challenged() {
+                    (Verb::Auth, self.auth_response(line, more))
+                } else {
+                    let (verb, command) = command::parse(line);
+                    (verb, self.dispatch(verb, command, more))
+                };
+                if verb == Verb::Auth {
+                    input[..text].zeroize();
+                }
                 input.advance(next);
                 event
             }
+        }
+    }
+
+    fn is_challenged(&self) -> bool {
+        matches!(self.state, State::Challenged)
+    }
+
+    /// Tokens of some mechanisms are long.
+    fn longest_line(&self, input: &BytesMut) -> usize {
+        if self.is_challenged() || (self.advertises_auth() && Verb::of(input) == Verb::Auth) {
+            limits::AUTH_LINE
+        } else {
+            limits::COMMAND_LINE
         }
     }
 
@@ -70,7 +93,7 @@ impl<T> Session<T> {
     }
 
     /// Whether the session ends for it.
-    fn unauthorized_pipelining(&mut self, verb: Verb) -> bool {
+    pub(super) fn unauthorized_pipelining(&mut self, verb: Verb) -> bool {
         self.note(Note::UnauthorizedPipelining);
         if self.settings.refuse_unauthorized_pipelining {
             self.close_with(verb, &replies::SYNCHRONIZATION);
@@ -108,6 +131,8 @@ impl<T> Session<T> {
             Ok(Command::Rcpt { recipient, params }) => return self.rcpt(recipient, params),
             Ok(Command::Data) => return self.data(),
             Ok(Command::Bdat { size, last }) => return self.bdat(size, last),
+            Ok(Command::Auth { mechanism, initial }) => return self.auth(mechanism, initial),
+            Ok(Command::StartTls) => self.start_tls(),
             Ok(Command::Rset) => self.reset(),
             Ok(Command::Noop) => self.write(verb, &replies::NOOP),
             Ok(Command::Vrfy) => self.write(verb, &replies::VRFY),

@@ -1,7 +1,7 @@
 //! MAIL, RCPT, DATA and BDAT: what they need, and what the caller's answers lead to.
 
 use super::state::{Event, Mail, Opening, Peer, State, Terms};
-use super::{Session, replies};
+use super::{AuthOffer, Session, replies};
 use crate::address::Address;
 use crate::body::{Limits, Reader};
 use crate::command::Verb;
@@ -28,10 +28,17 @@ impl<T> Session<T> {
 
     fn check_mail(&self, sender: Option<&Address>, text: &str) -> Result<MailParams, Reply> {
         self.check_params(text)?;
+        if self.settings.auth_required && !self.authenticated {
+            return Err(match self.settings.auth {
+                AuthOffer::UnderTls => replies::TLS_REQUIRED,
+                _ => replies::AUTH_REQUIRED,
+            });
+        }
         if !matches!(self.state, State::Idle) {
             return Err(replies::NESTED_MAIL);
         }
-        let params = MailParams::parse(text).map_err(|error| replies::parameter(&error))?;
+        let params =
+            MailParams::parse(text, self.advertises_auth()).map_err(|error| replies::parameter(&error))?;
         let ascii = text.is_ascii() && sender.is_none_or(Address::is_ascii);
         if !ascii && !params.smtputf8 {
             return Err(replies::NEEDS_SMTPUTF8);

@@ -1,6 +1,6 @@
 //! Every reply of our own, with its enhanced code (RFC 3463, RFC 5248).
 
-use super::Settings;
+use super::{AuthOffer, Settings, Tls};
 use crate::address::AddressError;
 use crate::body::Breach;
 use crate::command::{CommandError, Verb};
@@ -20,7 +20,7 @@ pub(super) const HELP: Reply = reply(
     214,
     0,
     0,
-    "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\nSee RFC 5321",
+    "Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\nEHLO says what is offered, RFC 5321 the rest",
 );
 pub(super) const QUIT: Reply = reply(221, 0, 0, "Bye");
 /// No enhanced code: RFC 2034 4 has them for 2yz, 4yz and 5yz only.
@@ -41,6 +41,26 @@ pub(super) const SYNCHRONIZATION: Reply = reply(
 );
 pub(super) const OTHER_PROTOCOL: Reply = reply(554, 5, 0, "This is SMTP, closing");
 pub(super) const LINE_TOO_LONG: Reply = reply(500, 5, 6, "Line too long");
+
+pub(super) const START_TLS: Reply = reply(220, 0, 0, "Ready to start TLS");
+pub(super) const TLS_IS_UP: Reply = reply(503, 5, 1, "TLS is up already");
+pub(super) const TLS_REQUIRED: Reply = reply(530, 7, 0, "Authentication required, send STARTTLS first");
+pub(super) const AUTH_REQUIRED: Reply = reply(530, 7, 0, "Authentication required");
+pub(super) const AUTH_ACCEPTED: Reply = reply(235, 7, 0, "Authentication successful");
+pub(super) const AUTH_CANCELLED: Reply = reply(501, 7, 0, "Authentication cancelled");
+pub(super) const AUTH_UNDECIDED: Reply =
+    reply(454, 7, 0, "Temporary authentication failure, try again later");
+pub(super) const AUTHENTICATED: Reply = reply(503, 5, 1, "Already authenticated");
+pub(super) const AUTH_IN_MAIL: Reply = reply(503, 5, 1, "AUTH comes before MAIL, send RSET first");
+pub(super) const NO_MECHANISM: Reply = reply(501, 5, 4, "Syntax: AUTH mechanism [initial-response]");
+pub(super) const UNKNOWN_MECHANISM: Reply = reply(504, 5, 4, "Mechanism not offered, see the reply to EHLO");
+pub(super) const BAD_BASE64: Reply = reply(501, 5, 2, "Not base64, authentication cancelled");
+pub(super) const ENCRYPTION_REQUIRED: Reply = reply(
+    538,
+    7,
+    11,
+    "Encryption required for requested authentication mechanism",
+);
 
 pub(super) const NO_HELLO: Reply = reply(503, 5, 1, "Send EHLO first");
 pub(super) const NESTED_MAIL: Reply = reply(503, 5, 1, "There is a transaction already, send RSET first");
@@ -84,10 +104,18 @@ pub(super) fn hello(settings: &Settings, extended: bool) -> Reply {
         max_recipients,
         ..
     } = settings;
-    plain(
-        250,
-        format!("{hostname}\nSIZE {max_message_size}\nLIMITS RCPTMAX={max_recipients}\n{OFFERED}"),
-    )
+    let mut text = format!("{hostname}\nSIZE {max_message_size}\nLIMITS RCPTMAX={max_recipients}\n{OFFERED}");
+    if settings.tls == Tls::Offered {
+        text.push_str("\nSTARTTLS");
+    }
+    if let AuthOffer::Mechanisms(mechanisms) = &settings.auth {
+        text.push_str("\nAUTH");
+        for mechanism in mechanisms {
+            text.push(' ');
+            text.push_str(mechanism);
+        }
+    }
+    plain(250, text)
 }
 
 fn plain(code: u16, text: String) -> Reply {

@@ -9,6 +9,7 @@ use crate::body::{BodyInfo, Reader};
 use crate::command::Verb;
 use crate::params::{BodyType, MailParams, RcptParams};
 use crate::reply::Reply;
+use crate::secret::Secret;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -52,6 +53,12 @@ pub(super) enum State<T> {
     },
     /// The message, which the caller has now, waits for its answer.
     AwaitMessage(Verb),
+    /// AUTH or a response waits for the caller's answer.
+    AwaitAuth,
+    /// The client has a challenge: its next line is the response.
+    Challenged,
+    /// STARTTLS was accepted, which the caller does not know yet.
+    StartTls,
     /// Nothing is read any more.
     Closed,
 }
@@ -72,6 +79,9 @@ impl<T> State<T> {
             | State::AwaitMail(_)
             | State::Drain { .. }
             | State::AwaitMessage(_)
+            | State::AwaitAuth
+            | State::Challenged
+            | State::StartTls
             | State::Closed => None,
         }
     }
@@ -134,6 +144,13 @@ pub(super) enum Event<T> {
         transaction: T,
         reply: Reply,
     },
+    StartTls,
+    Auth {
+        mechanism: &'static str,
+        initial: Option<Secret>,
+    },
+    AuthResponse(Secret),
+    AuthCancelled,
     Note(Note),
     Answered {
         verb: Verb,

@@ -1,7 +1,9 @@
 //! Dialogs with a session, from the client's side.
 
+mod auth;
 mod content;
 mod dialogs;
 mod driver;
 mod manners;
 mod properties;
+mod tls;

@@ -1,13 +1,11 @@
 //! Commands and the replies to them.
 
-use super::driver::{Driver, converse, dialog, settings};
+use super::driver::{Driver, check_with, converse, dialog, settings};
 use crate::BodyType;
 
-/// Commands, each with the status expected.
+#[track_caller]
 fn check(exchange: &[(&str, &str)]) {
-    let commands: Vec<&str> = exchange.iter().map(|(command, _)| *command).collect();
-    let expected: Vec<&str> = exchange.iter().map(|(_, status)| *status).collect();
-    assert_eq!(dialog(&commands).statuses(), expected, "{commands:?}");
+    check_with(settings(), exchange);
 }
 
 #[test]

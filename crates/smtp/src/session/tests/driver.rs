@@ -1,10 +1,12 @@
 //! A caller with simple rules: it takes what is sent to it, and keeps all it was told.
 //!
 //! Refused are senders and recipients whose local part is `no` (550) or `later` (450), DATA of
-//! the sender `nodata`, and messages that hold `REJECT`.
+//! the sender `nodata`, and messages that hold `REJECT`. In AUTH
+//! it knows who says `ok`, asks who says nothing or `ask`, has no time for `later`, ends the session at `bye`, and
+//! refuses everyone else. What comes in clear after STARTTLS it does not read.
 
 use crate::body::BodyInfo;
-use crate::session::{Note, Session, Settings, Step};
+use crate::session::{AuthAnswer, AuthOffer, Note, Session, Settings, Step, Tls};
 use crate::{Address, BodyType, Enhanced, Reply};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -17,6 +19,26 @@ pub(super) fn settings() -> Settings {
         max_recipients: 3,
         max_line_length: 998,
         refuse_unauthorized_pipelining: false,
+        tls: Tls::Absent,
+        auth: AuthOffer::Absent,
+        auth_required: false,
+    }
+}
+
+/// In clear, with all there is.
+pub(super) fn open_settings() -> Settings {
+    Settings {
+        tls: Tls::Offered,
+        auth: AuthOffer::Mechanisms(vec!["PLAIN", "LOGIN"]),
+        ..settings()
+    }
+}
+
+/// The same under TLS.
+pub(super) fn tls_settings() -> Settings {
+    Settings {
+        tls: Tls::Active,
+        ..open_settings()
     }
 }
 
@@ -39,6 +61,8 @@ pub(super) struct Record {
     pub(super) answered: Vec<(&'static str, u16)>,
     pub(super) delays: Vec<u64>,
     pub(super) hellos: Vec<String>,
+    /// What was said in AUTH, and `cancelled`.
+    pub(super) auth: Vec<String>,
     pub(super) closed: bool,
 }
 
@@ -86,6 +110,10 @@ pub(super) struct Driver {
     pub(super) session: Session<Mail>,
     input: BytesMut,
     pub(super) record: Record,
+    /// An exchange of AUTH is under way.
+    in_auth: bool,
+    /// A handshake is due.
+    pub(super) in_handshake: bool,
 }
 
 impl Driver {
@@ -96,6 +124,8 @@ impl Driver {
             session,
             input: BytesMut::new(),
             record: Record::default(),
+            in_auth: false,
+            in_handshake: false,
         };
         driver.flush();
         driver
@@ -111,8 +141,16 @@ impl Driver {
     /// The client sends something: goes on until more is asked for.
     pub(super) fn send(&mut self, octets: impl AsRef<[u8]>) -> &mut Self {
         self.input.extend_from_slice(octets.as_ref());
-        while !self.record.closed && self.step() {}
+        while !self.record.closed && !self.in_handshake && self.step() {}
         self.flush();
+        self
+    }
+
+    /// TLS is up, after STARTTLS.
+    pub(super) fn handshake(&mut self, settings: Settings) -> &mut Self {
+        assert!(std::mem::take(&mut self.in_handshake));
+        self.input.clear();
+        self.session = Session::secured(Arc::new(settings));
         self
     }
 
@@ -121,6 +159,8 @@ impl Driver {
             session,
             input,
             record,
+            in_auth,
+            in_handshake,
         } = self;
         match session.step(input) {
             Step::Read => return false,
@@ -160,6 +200,29 @@ impl Driver {
                 });
             }
             Step::Refused { reply, .. } => record.refused.push(reply.code),
+            Step::StartTls => {
+                assert!(input.is_empty());
+                let mut more = BytesMut::from(&b"EHLO x\r\n"[..]);
+                assert!(matches!(session.step(&mut more), Step::Close));
+                *in_handshake = true;
+            }
+            Step::Auth { mechanism, initial } => {
+                assert!(!std::mem::replace(in_auth, true));
+                record.auth.push(mechanism.into());
+                let answer = judge(initial.as_deref(), record);
+                *in_auth = matches!(answer, AuthAnswer::Challenge(_));
+                session.answer_auth(answer);
+            }
+            Step::AuthResponse(response) => {
+                assert!(*in_auth);
+                let answer = judge(Some(&response), record);
+                *in_auth = matches!(answer, AuthAnswer::Challenge(_));
+                session.answer_auth(answer);
+            }
+            Step::AuthCancelled => {
+                assert!(std::mem::take(in_auth));
+                record.auth.push("cancelled".into());
+            }
             Step::Note(note) => record.notes.push(note),
             Step::Answered { verb, code } => record.answered.push((verb, code)),
             Step::Delay(time) => record.delays.push(time.as_secs()),
@@ -170,6 +233,18 @@ impl Driver {
 }
 
 const NO: Reply = Reply::new(550, Enhanced(5, 7, 1), "No");
+
+fn judge(said: Option<&[u8]>, record: &mut Record) -> AuthAnswer {
+    let said = said.map(|said| String::from_utf8_lossy(said).into_owned());
+    record.auth.extend(said.clone());
+    AuthAnswer::Rejected(match said.as_deref() {
+        None | Some("ask") => return AuthAnswer::Challenge(b"Who?".into()),
+        Some("ok") => return AuthAnswer::Accepted,
+        Some("later") => Reply::new(454, Enhanced(4, 7, 0), "Later"),
+        Some("bye") => Reply::new(421, Enhanced(4, 7, 0), "Bye"),
+        _ => Reply::new(535, Enhanced(5, 7, 8), "No"),
+    })
+}
 
 fn refusal(address: Option<&Address>) -> Option<Reply> {
     match address?.local() {
@@ -200,6 +275,20 @@ pub(super) fn converse<P: AsRef<[u8]>>(settings: Settings, pieces: &[P]) -> Reco
 
 /// What comes of these commands, each on its own line.
 pub(super) fn dialog(commands: &[&str]) -> Record {
+    dialog_with(settings(), commands)
+}
+
+pub(super) fn dialog_with(settings: Settings, commands: &[&str]) -> Record {
     let lines: Vec<String> = commands.iter().map(|command| format!("{command}\r\n")).collect();
-    converse(settings(), &lines)
+    converse(settings, &lines)
+}
+
+/// Commands, each with the status expected.
+#[track_caller]
+pub(super) fn check_with(settings: Settings, exchange: &[(&str, &str)]) -> Record {
+    let commands: Vec<&str> = exchange.iter().map(|(command, _)| *command).collect();
+    let expected: Vec<&str> = exchange.iter().map(|(_, status)| *status).collect();
+    let record = dialog_with(settings, &commands);
+    assert_eq!(record.statuses(), expected, "{commands:?}");
+    record
 }
