@@ -11,7 +11,7 @@ use smtp_observe::Gauges;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-type Secure = Client<TlsStream<TcpStream>>;
+pub(super) type Secure = Client<TlsStream<TcpStream>>;
 
 /// Takes any certificate: these tests are not about trust.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-fn builder(
+pub(super) fn builder(
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
@@ -61,11 +61,11 @@ fn builder(
         .with_custom_certificate_verifier(Arc::new(Trusting))
 }
 
-fn client_config() -> Arc<ClientConfig> {
+pub(super) fn client_config() -> Arc<ClientConfig> {
     builder(rustls::DEFAULT_VERSIONS).with_no_client_auth().into()
 }
 
-async fn handshake(config: &Arc<ClientConfig>, stream: TcpStream) -> io::Result<Secure> {
+pub(super) async fn handshake(config: &Arc<ClientConfig>, stream: TcpStream) -> io::Result<Secure> {
     let connecting =
         TlsConnector::from(config.clone()).connect(ServerName::try_from("mx.test").unwrap(), stream);
     let stream = timeout(PATIENCE, connecting)
@@ -94,7 +94,7 @@ impl Stage {
     }
 
     /// A client behind STARTTLS that has not said EHLO again.
-    async fn starttls(&self, listener: Listener, config: &Arc<ClientConfig>) -> Secure {
+    pub(super) async fn starttls(&self, listener: Listener, config: &Arc<ClientConfig>) -> Secure {
         let mut client = Client {
             stream: self.socket(listener).await,
             unread: Vec::new(),
@@ -106,7 +106,7 @@ impl Stage {
         handshake(config, client.stream).await.unwrap()
     }
 
-    fn metric(&self, series: &str) -> f64 {
+    pub(super) fn metric(&self, series: &str) -> f64 {
         let text = self.reception.shared.observer.metrics(&Gauges::default());
         let found = text
             .lines()
@@ -114,7 +114,7 @@ impl Stage {
         found.unwrap_or_else(|| panic!("no {series}")).parse().unwrap()
     }
 
-    async fn until_metric(&self, series: &str, wanted: f64) {
+    pub(super) async fn until_metric(&self, series: &str, wanted: f64) {
         let reached = async {
             while self.metric(series) != wanted {
                 tokio::time::sleep(Duration::from_millis(2)).await;
