@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
     ) = command::parse(input)
     {
         same(&sender);
-        let _ = MailParams::parse(params);
+        let _ = MailParams::parse(params, true);
     }
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -45,7 +45,7 @@ fn same(address: &Address) {
 }
 
 fn parameters(text: &str) {
-    if let Ok(params) = MailParams::parse(text)
+    if let Ok(params) = MailParams::parse(text, false)
         && let Some(envid) = params.envid
     {
         assert!(xtext_decode(&envid).is_some_and(|text| text.is_ascii()));

@@ -12,6 +12,8 @@ mod limits;
 mod next_hop;
 mod postfix;
 mod profiles;
+mod quarantine;
 mod queue_commands;
 mod reports;
 mod resolving;
+mod start;

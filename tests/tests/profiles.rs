@@ -60,6 +60,7 @@ fn production_runs_with_what_it_needs() {
         ("SMTP_PROFILE", "production"),
         ("SMTP_HOSTNAME", "mx.example.com"),
         ("SMTP_ADMIN_PASSWORD", PASSWORD),
+        ("SMTP_TLS__ENABLED", "false"),
     ]);
     for address in ["127.0.0.1", "::1"] {
         let address: std::net::IpAddr = address.parse().expect("address");

@@ -2,6 +2,7 @@
 
 mod properties;
 mod refusals;
+mod security;
 mod shown;
 mod sources;
 mod values;
@@ -67,4 +68,4 @@ impl Case {
 }
 
 const PRODUCTION: &str = "profile = \"production\"\nserver.hostname = \"mx.example.com\"\n\
-                          admin.password = \"long enough for it\"\n";
+                          admin.password = \"long enough for it\"\ntls.enabled = false\n";

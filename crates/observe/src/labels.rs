@@ -91,6 +91,10 @@ labels! {
         StorageFull = "storage_full",
         /// The spool could not take the message.
         StorageError = "storage_error",
+        /// The account may not use the address in MAIL or `From:`.
+        SenderDenied = "sender_denied",
+        /// A header that cannot be relied on, of a mail that is checked.
+        BadHeader = "bad_header",
         /// DATA came slower than `limits.min_data_rate`.
         TooSlow = "too_slow",
         /// The client broke the protocol.

@@ -14,9 +14,12 @@
 //! unfinished leaves nothing behind; a session at rest holds no buffer; a panic in one session
 //! ends that session alone; every wait for a client has a limit.
 
+mod author;
 mod connection;
+mod content;
 mod deadline;
 mod decisions;
+mod header;
 mod listener;
 mod policy;
 mod rate_limit;

@@ -93,7 +93,7 @@ fn push_helo(field: &mut String, helo: &str) {
     field.extend(helo.chars().take(HELO).map(|c| if allowed(c) { c } else { '?' }));
 }
 
-fn push_date(field: &mut String, at: Timestamp) {
+pub(crate) fn push_date(field: &mut String, at: Timestamp) {
     // With the zone, because a bare timestamp would be printed as "-0000": local time unknown.
     if DateTimePrinter::new()
         .print_zoned(&at.to_zoned(TimeZone::UTC), &mut *field)

@@ -3,14 +3,16 @@
 //! Promises: dropped at any moment before [`Transaction::store`] is called, it leaves nothing behind; a write
 //! that failed is remembered until the end of the content, and the message is then refused whole.
 
+use crate::author::Treatment;
+use crate::content::{Content, Envelope};
 use crate::policy::Policy;
-use crate::received::{Literal, MessageIdScan, Trace, protocol};
+use crate::received::{Literal, Trace, protocol};
 use crate::tls::Secured;
 use jiff::Timestamp;
 use smtp::body::BodyInfo;
 use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
 use smtp_observe::RejectReason;
-use smtp_queue::{BodyWriter, MailOptions, NewMessage, NewRecipient, Queue, QueueId, StoreError};
+use smtp_queue::{MailOptions, NewMessage, NewRecipient, Queue, QueueId, StoreError};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,16 +35,9 @@ pub(crate) struct Transaction {
     pub(crate) recipients: Vec<NewRecipient>,
     params: MailParams,
     received_at: Timestamp,
+    /// What is done to its header.
+    pub(crate) treatment: Treatment,
     content: Option<Content>,
-}
-
-/// The content of a mail, from DATA on.
-#[derive(Debug)]
-struct Content {
-    id: QueueId,
-    /// Gone after a write that failed.
-    writer: Result<BodyWriter, io::Error>,
-    message_id: MessageIdScan,
 }
 
 /// A message that is on stable storage.
@@ -70,6 +65,7 @@ impl Transaction {
             recipients: Vec::new(),
             params,
             received_at: Timestamp::now(),
+            treatment: Treatment::default(),
             content: None,
         }
     }
@@ -81,7 +77,7 @@ impl Transaction {
 
     /// The queue id, known from DATA on.
     pub(crate) fn id(&self) -> Option<QueueId> {
-        self.content.as_ref().map(|content| content.id)
+        self.content.as_ref().map(Content::id)
     }
 
     /// How the mail came, as `Received:` and the log name it.
@@ -118,20 +114,25 @@ impl Transaction {
             received_at: self.received_at,
         }
         .field();
-        let mut content = Content {
-            id,
-            writer: Ok(queue.spool().writer(id)),
-            message_id: MessageIdScan::default(),
-        };
-        content.write(field.as_bytes()).await;
-        self.content = Some(content);
+        let writer = queue.spool().writer(id);
+        self.content = Some(Content::open(id, writer, &field, &self.envelope()).await);
     }
 
     /// Takes a piece of the content. A failure shows at the end, in [`Transaction::store`].
     pub(crate) async fn write(&mut self, chunk: &[u8]) {
-        if let Some(content) = &mut self.content {
-            content.message_id.push(chunk);
-            content.write(chunk).await;
+        if let Some(mut content) = self.content.take() {
+            content.push(chunk, &self.envelope()).await;
+            self.content = Some(content);
+        }
+    }
+
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope {
+            treatment: &self.treatment,
+            sender: self.sender.as_ref(),
+            hostname: &self.policy.config.server.hostname,
+            received_at: self.received_at,
+            max_header: self.policy.config.limits.max_header_size,
         }
     }
 
@@ -148,18 +149,15 @@ impl Transaction {
         if info.received_fields >= self.policy.config.limits.max_hops {
             return Err(NotStored::looping(info.received_fields));
         }
-        let body = match content.writer {
-            Ok(writer) => writer.finish().await,
-            Err(error) => Err(error),
-        };
-        let body = body.map_err(|error| NotStored::of_io(&error))?;
+        let id = content.id();
+        let (body, message_id) = content.finish(&self.envelope()).await?;
         let stored = Stored {
-            id: content.id,
+            id,
             size: body.size(),
-            message_id: content.message_id.found().map(str::to_owned),
+            message_id,
         };
         let message = NewMessage {
-            id: content.id,
+            id,
             received_at: self.received_at,
             sender: self.sender,
             options: options(self.params, info, client),
@@ -171,17 +169,6 @@ impl Transaction {
             .await
             .map_err(|error| NotStored::of_store(&error))?;
         Ok(stored)
-    }
-}
-
-impl Content {
-    async fn write(&mut self, chunk: &[u8]) {
-        if let Ok(writer) = &mut self.writer
-            && let Err(error) = writer.write(chunk).await
-        {
-            // Dropping the writer gives its space back at once.
-            self.writer = Err(error);
-        }
     }
 }
 
@@ -207,7 +194,29 @@ impl NotStored {
         }
     }
 
-    fn of_io(error: &io::Error) -> Self {
+    /// The header was refused.
+    pub(crate) fn of_header(reply: Reply) -> Self {
+        let reason = match reply.enhanced {
+            Some(Enhanced(_, 7, _)) => RejectReason::SenderDenied,
+            _ => RejectReason::BadHeader,
+        };
+        NotStored {
+            reply,
+            reason,
+            error: None,
+        }
+    }
+
+    pub(crate) fn header_too_large(most: usize) -> Self {
+        let text = format!("the header is larger than {most} octets");
+        NotStored {
+            reply: Reply::with(552, Enhanced(5, 3, 4), text),
+            reason: RejectReason::TooLarge,
+            error: None,
+        }
+    }
+
+    pub(crate) fn of_io(error: &io::Error) -> Self {
         let full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

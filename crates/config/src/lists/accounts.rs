@@ -248,7 +248,7 @@ fn sender_pattern(text: &str) -> Result<String, String> {
         || format!("{text:?} is no pattern; write a@example.com, *@example.com, *@*.example.com or *");
     let (local, domain) = text.rsplit_once('@').ok_or_else(wrong)?;
     let plain = domain.strip_prefix("*.").unwrap_or(domain);
-    let starred = local.contains('*') && local != "*" || domain.starts_with("*.") && local != "*";
+    let starred = local != "*" && (local.contains('*') || domain.starts_with("*."));
     if local.is_empty()
         || starred
         || !is_hostname(plain)

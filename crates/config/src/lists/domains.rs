@@ -31,6 +31,14 @@ pub enum Recipients {
 words!(Recipients { Any = "any", Known = "known", Verify = "verify" });
 
 impl Recipients {
+    /// Reads its word.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Recipients, String> {
+        Recipients::read(&Raw::Text(text.to_owned()))
+    }
+
     /// What a domain has that does not say: who keeps mailboxes here knows them.
     pub fn default_for(deliver: &LocalDelivery) -> Recipients {
         match deliver {

@@ -9,6 +9,7 @@ fn toml_soup() -> impl Strategy<Value = String> {
         "[a-z_.\\[\\]=\"{}#0-9 \n-]{0,40}",
         Just("[server]\nport = 0xFFFFFFFFFFFFFFFF\n".to_owned()),
         Just("[[domains]]\n".to_owned()),
+        Just("[[accounts]]\nquota = [1, \"x\"]\nsenders = \"@\"\n".to_owned()),
         Just("domains = [1, {name = 2}]\n".to_owned()),
         Just("routes = 5\n".to_owned()),
         Just("relay.smarthost = \"smtp://[::1\"\n".to_owned()),
@@ -27,7 +28,7 @@ proptest! {
     }
 
     #[test]
-    fn no_next_hop_makes_it_panic(text in "(smtp://)?[\\[\\]:0-9a-z.@/]{0,30}") {
+    fn no_next_hop_makes_it_panic(text in "((smtps?|lmtp)://)?[\\[\\]:0-9a-z.@/%]{0,30}") {
         let _ = Config::load(&Case::new("").flag("relay.smarthost", &text).sources);
     }
 }

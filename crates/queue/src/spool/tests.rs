@@ -131,3 +131,38 @@ fn room_is_what_is_over_the_reserve() {
     let full = Spool::new(Folders::create(folder.path()).unwrap(), u64::MAX / 2, 0);
     assert!(!full.has_room(0));
 }
+
+#[tokio::test]
+async fn room_that_was_left_is_filled_at_the_end() {
+    for size in [1000, INLINE_BODY - 100, INLINE_BODY + 1, 1_000_003] {
+        let (_folder, spool) = spool(1 << 20);
+        let mut writer = spool.writer(QueueId::generate());
+        writer.write(b"before").await.unwrap();
+        writer.reserve(4).await.unwrap();
+        write(&mut writer, size, 50_000).await;
+        writer.fill(b"ROOM".into()).await.unwrap();
+        write(&mut writer, 5, 5).await;
+        let content = match writer.finish().await.unwrap() {
+            Body::Memory(bytes) => bytes.to_vec(),
+            Body::File { path, .. } => fs::read(path).unwrap(),
+        };
+        assert_eq!(content.len(), 10 + size + 5);
+        assert!(
+            content.starts_with(b"beforeROOM\x00\x01") && content.ends_with(&[0, 1, 2, 3, 4]),
+            "{size}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn room_is_filled_whole_or_the_body_is_refused() {
+    let (folder, spool) = spool(1 << 20);
+    let mut writer = spool.writer(QueueId::generate());
+    writer.reserve(4).await.unwrap();
+    assert!(writer.finish().await.is_err(), "blanks are not what was meant");
+    let mut writer = spool.writer(QueueId::generate());
+    writer.reserve(4).await.unwrap();
+    assert!(writer.fill(b"long one".into()).await.is_err());
+    drop(writer);
+    assert_eq!((files(folder.path()), spool.memory_used()), (0, 0));
+}

@@ -6,7 +6,8 @@ use crate::id::QueueId;
 use crate::message::Body;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// Octets gathered before a file is written to: each write costs a trip to another thread.
@@ -26,6 +27,8 @@ pub struct BodyWriter {
     /// Once the body has outgrown memory.
     file: Option<TemporaryFile>,
     size: u64,
+    /// Where [`BodyWriter::fill`] writes.
+    reserved: Option<Range<u64>>,
     failed: bool,
 }
 
@@ -39,6 +42,7 @@ impl BodyWriter {
             share,
             file: None,
             size: 0,
+            reserved: None,
             failed: false,
         }
     }
@@ -59,9 +63,48 @@ impl BodyWriter {
         self.write_file(chunk).await
     }
 
+    /// Leaves room here for `octets` that are known at the end only; once for a body.
+    pub async fn reserve(&mut self, octets: usize) -> io::Result<()> {
+        let start = self.size;
+        self.write(&vec![b' '; octets]).await?;
+        self.reserved = Some(start..self.size);
+        Ok(())
+    }
+
+    /// Writes into the room that was left, all of it.
+    ///
+    /// # Errors
+    /// When `octets` are not as many as were reserved, and as [`BodyWriter::write`].
+    pub async fn fill(&mut self, octets: Vec<u8>) -> io::Result<()> {
+        self.check()?;
+        let reserved = self.reserved.take();
+        let Some(place) = reserved.filter(|place| place.end - place.start == octets.len() as u64) else {
+            return Err(io::Error::other("not what was reserved in the body"));
+        };
+        if self.file.is_some() {
+            return self.fill_file(octets, place.start).await;
+        }
+        let place = usize::try_from(place.start)
+            .ok()
+            .and_then(|start| self.buffer.get_mut(start..)?.get_mut(..octets.len()));
+        place.ok_or_else(broken)?.copy_from_slice(&octets);
+        Ok(())
+    }
+
+    async fn fill_file(&mut self, octets: Vec<u8>, at: u64) -> io::Result<()> {
+        self.flush().await?;
+        self.on_file(move |file| file.write_all_at(&octets, at)).await
+    }
+
     /// Ends the body: a file is synced, renamed into place and its folder synced.
+    ///
+    /// # Errors
+    /// As [`BodyWriter::write`], and when room was reserved and not filled.
     pub async fn finish(mut self) -> io::Result<Body> {
         self.check()?;
+        if self.reserved.is_some() {
+            return Err(io::Error::other("room in the body was never filled"));
+        }
         if self.file.is_none() {
             let mut bytes = std::mem::take(&mut self.buffer);
             bytes.shrink_to_fit();
@@ -128,21 +171,28 @@ impl BodyWriter {
 
     /// Writes the buffer out. When this future is dropped, the file goes with the blocking thread's work.
     async fn flush(&mut self) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = self
+            .on_file(move |file| file.write_all(&buffer).map(|()| buffer))
+            .await?;
+        buffer.clear();
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Does something to the file on a blocking thread. Once that failed, or was not awaited, the body is of no more use.
+    async fn on_file<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut File) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let Some(mut file) = self.file.take() else {
             return Err(broken());
         };
-        let buffer = std::mem::take(&mut self.buffer);
         self.failed = true;
-        let (file, mut buffer) = blocking(move || {
-            file.file.write_all(&buffer)?;
-            Ok((file, buffer))
-        })
-        .await?;
+        let (file, result) = blocking(move || work(&mut file.file).map(|result| (file, result))).await?;
         self.failed = false;
-        buffer.clear();
-        self.buffer = buffer;
         self.file = Some(file);
-        Ok(())
+        Ok(result)
     }
 
     fn check(&self) -> io::Result<()> {

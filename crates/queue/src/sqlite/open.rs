@@ -13,7 +13,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Each brings the schema from the version that is its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+];
 /// The lock's file, one for the folder: the bodies beside the database are shared by name.
 const LOCK: &str = "spool.lock";
 /// Statements kept prepared; all that the writer has.

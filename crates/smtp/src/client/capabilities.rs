@@ -127,6 +127,15 @@ mod tests {
     }
 
     #[test]
+    fn mechanisms_of_auth() {
+        let old = of("mx\nAUTH=LOGIN PLAIN\nauth plain scram-sha-256 X.Y =\nAUTH=\nAUTH");
+        assert_eq!(old.auth, ["LOGIN", "PLAIN", "SCRAM-SHA-256"]);
+        let many: String = (0..100).map(|n| format!(" M{n}")).collect();
+        let reply = Reply::with(250, crate::Enhanced(2, 0, 0), format!("mx\nAUTH{many}"));
+        assert_eq!(Capabilities::from_ehlo(&reply).auth.len(), MECHANISMS);
+    }
+
+    #[test]
     fn sloppy_lines() {
         let none = Capabilities {
             extended: true,

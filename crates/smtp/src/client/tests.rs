@@ -1,6 +1,7 @@
 //! Conversations as transcripts, played by [`play`]: `S:` is what the server says, `C:` what the client
 //! must have said, `=` the step that must come, `!` what the caller does.
 
+mod auth;
 mod awkward;
 mod envelope;
 mod properties;
@@ -75,6 +76,10 @@ impl Stage {
             Ok(ClientStep::Finished(outcome)) => format!("Finished {}", of(&outcome)),
             Ok(ClientStep::Refused { phase, reply }) => format!("Refused {}: {reply}", phase.name()),
             Ok(ClientStep::TlsRefused(reply)) => format!("TlsRefused {reply}"),
+            Ok(ClientStep::AuthRefused(reply)) => format!("AuthRefused {reply}"),
+            Ok(ClientStep::AuthChallenge(octets)) => {
+                format!("AuthChallenge {}", String::from_utf8(octets).unwrap())
+            }
             Ok(ClientStep::SendContent { chunked }) => String::from(if chunked {
                 "SendContent by BDAT"
             } else {
@@ -84,6 +89,15 @@ impl Stage {
             Err(ClientError::Unexpected(reply)) => format!("Unexpected {reply}"),
             Err(error) => format!("{error:?}"),
         }
+    }
+
+    /// The mechanism, and an initial response if a blank follows it.
+    fn authenticate(&mut self, words: &str) -> bool {
+        let (mechanism, initial) = match words.split_once(' ') {
+            Some((mechanism, initial)) => (mechanism, Some(initial.as_bytes())),
+            None => (words, None),
+        };
+        self.client.authenticate(mechanism, initial)
     }
 
     #[track_caller]
@@ -105,6 +119,10 @@ impl Stage {
             ("usable", answer) => assert_eq!(self.client.is_usable().to_string(), answer),
             ("phase", phase) => assert_eq!(self.client.phase().name(), phase),
             ("quit", _) => self.client.quit(),
+            ("auth", words) => assert!(self.authenticate(words), "{action}"),
+            ("no_auth", words) => assert!(!self.authenticate(words), "{action}"),
+            ("respond", response) => self.client.auth_respond(response.as_bytes()),
+            ("cancel", _) => self.client.auth_cancel(),
             ("start_tls", _) => self.client.start_tls(),
             ("tls_started", _) => self.client.tls_started(),
             _ => panic!("{action}?"),

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 /// The answer to [`super::Step::Auth`] and [`super::Step::AuthResponse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthAnswer {
-    /// Ask the client for a response to these octets. Most 9,000: clients take lines of 12288 octets in base64.
+    /// Ask the client for a response to these octets, 9,000 at most: as base64 they go into a line of 12288.
     Challenge(Vec<u8>),
     /// The client is who it says: 235.
     Accepted,

@@ -20,7 +20,7 @@ pub(super) const HELP: Reply = reply(
     214,
     0,
     0,
-    "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\nSee RFC 5321",
+    "Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\nEHLO says what is offered, RFC 5321 the rest",
 );
 pub(super) const QUIT: Reply = reply(221, 0, 0, "Bye");
 /// No enhanced code: RFC 2034 4 has them for 2yz, 4yz and 5yz only.

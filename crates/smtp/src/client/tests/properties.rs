@@ -3,7 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Plays `wire` to a client that sends message after message; gives all it said and every outcome.
+/// Plays `wire` to a client that takes STARTTLS and AUTH where they are offered, then sends message after message; gives
+/// all it said and every outcome.
 fn run(wire: &[u8], lmtp: bool, piece: usize) -> (Vec<u8>, Vec<String>) {
     let (mut client, mut input) = (Client::new("me.test", lmtp), BytesMut::new());
     let (mut said, mut seen) = (Vec::new(), Vec::new());
@@ -14,7 +15,19 @@ fn run(wire: &[u8], lmtp: bool, piece: usize) -> (Vec<u8>, Vec<String>) {
             said.append(client.output());
             match step {
                 Ok(ClientStep::Read) => break,
-                Ok(ClientStep::Ready) => drop(client.begin(message("a@x.test b@y.test c@y.test"))),
+                Ok(ClientStep::Ready) if client.capabilities().starttls => client.start_tls(),
+                Ok(ClientStep::Ready) if offers_auth(&client) && client.authenticate("PLAIN", None) => {}
+                Ok(ClientStep::StartTls) => client.tls_started(),
+                Ok(ClientStep::AuthChallenge(challenge)) if challenge.is_empty() => client.auth_cancel(),
+                Ok(ClientStep::AuthChallenge(challenge)) => client.auth_respond(&challenge),
+                Ok(
+                    ClientStep::Ready
+                    | ClientStep::TlsRefused(_)
+                    | ClientStep::Authenticated
+                    | ClientStep::AuthRefused(_),
+                ) => {
+                    let _ = client.begin(message("a@x.test b@y.test c@y.test"));
+                }
                 Ok(ClientStep::SendContent { .. }) => client.content_sent(),
                 Ok(ClientStep::Finished(outcome)) => {
                     assert_eq!(outcome.recipients.len(), 2);
@@ -37,13 +50,18 @@ fn run(wire: &[u8], lmtp: bool, piece: usize) -> (Vec<u8>, Vec<String>) {
     (said, seen)
 }
 
+fn offers_auth(client: &Client) -> bool {
+    !client.capabilities().auth.is_empty()
+}
+
 fn reply() -> impl Strategy<Value = String> {
     let code = prop_oneof![
-        6 => Just("250"), 2 => Just("354"), 1 => Just("450"), 1 => Just("550"), 1 => Just("421"), 1 => Just("220")
+        6 => Just("250"), 2 => Just("354"), 1 => Just("450"), 1 => Just("550"), 1 => Just("421"), 1 => Just("220"),
+        3 => Just("334"), 2 => Just("235")
     ];
     (
         code,
-        prop_oneof![9 => Just(" ok"), 1 => Just("-ok"), 1 => Just("")],
+        prop_oneof![9 => Just(" ok"), 3 => Just(" b2s="), 1 => Just("-ok"), 1 => Just("")],
         Just("\r\n"),
     )
         .prop_map(|(code, text, end)| [code, text, end].concat())
@@ -51,8 +69,8 @@ fn reply() -> impl Strategy<Value = String> {
 
 /// A good start, then anything.
 fn conversation() -> impl Strategy<Value = Vec<u8>> {
-    (any::<bool>(), prop::collection::vec(reply(), 0..20)).prop_map(|(pipelining, replies)| {
-        let extension = if pipelining { "PIPELINING" } else { "X" };
+    let extension = prop::sample::select(&["PIPELINING", "X", "AUTH PLAIN", "STARTTLS"]);
+    (extension, prop::collection::vec(reply(), 0..20)).prop_map(|(extension, replies)| {
         format!("220 hi\r\n250-hi\r\n250 {extension}\r\n{}", replies.concat()).into_bytes()
     })
 }

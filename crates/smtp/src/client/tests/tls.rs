@@ -1,6 +1,8 @@
 //! STARTTLS (RFC 3207).
 
 use super::{after_ehlo, play};
+use crate::client::{Client, ClientError, ClientStep};
+use bytes::BytesMut;
 
 #[test]
 fn all_is_forgotten_and_asked_again() {
@@ -54,4 +56,45 @@ fn replies_injected_before_the_handshake() {
             "! start_tls\n C: STARTTLS\n S: 354 go\n = Unexpected 354 go",
         ),
     );
+}
+
+#[test]
+fn replies_injected_in_pieces() {
+    for pieces in [
+        &["220 go\r\n250 injected\r\n"][..],
+        &["220 go\r\n25"],
+        &["220 g", "o\r\n250-in", "jected\r\n"],
+        &["220 go\r\n", "250 injected\r\n"],
+    ] {
+        let mut client = asked();
+        let mut input = BytesMut::new();
+        let refused = pieces.iter().any(|piece| {
+            input.extend_from_slice(piece.as_bytes());
+            matches!(client.step(&mut input), Err(ClientError::Unexpected(_)))
+        });
+        assert!(refused, "{pieces:?}");
+        assert!(matches!(client.step(&mut input), Ok(ClientStep::Closed)));
+    }
+}
+
+/// What the client read between STARTTLS's reply and the handshake is no part of what comes under TLS.
+#[test]
+fn half_a_reply_injected() {
+    let mut client = asked();
+    let mut input = BytesMut::from(&b"220 go\r\n"[..]);
+    assert!(matches!(client.step(&mut input), Ok(ClientStep::StartTls)));
+    input.extend_from_slice(b"250-injected\r\n250-SIZE 1\r\n");
+    assert!(matches!(client.step(&mut input), Ok(ClientStep::Read)));
+    client.tls_started();
+    let mut input = BytesMut::from(&b"250-mx.test\r\n250 DSN\r\n"[..]);
+    assert!(matches!(client.step(&mut input), Ok(ClientStep::Ready)));
+    assert!(client.capabilities().dsn);
+    assert_eq!(client.capabilities().size, None);
+}
+
+/// A client that has said STARTTLS.
+fn asked() -> Client {
+    let mut client = play(false, &after_ehlo("S: 250-STARTTLS", "! start_tls\n C: STARTTLS"));
+    client.output().clear();
+    client
 }

@@ -1,10 +1,9 @@
 //! A caller with simple rules: it takes what is sent to it, and keeps all it was told.
 //!
-//! It knows who says `ok` in AUTH, asks once more who says nothing or `ask`, has no time for `later`, breaks off at
-//! `bye`, and refuses everyone else. What comes in clear after STARTTLS it does not read.
-//!
 //! Refused are senders and recipients whose local part is `no` (550) or `later` (450), DATA of
-//! the sender `nodata`, and messages that hold `REJECT`.
+//! the sender `nodata`, and messages that hold `REJECT`. In AUTH
+//! it knows who says `ok`, asks who says nothing or `ask`, has no time for `later`, ends the session at `bye`, and
+//! refuses everyone else. What comes in clear after STARTTLS it does not read.
 
 use crate::body::BodyInfo;
 use crate::session::{AuthAnswer, AuthOffer, Note, Session, Settings, Step, Tls};

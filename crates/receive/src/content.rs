@@ -1,0 +1,176 @@
+//! The content of one mail while it is received: its way through the header's treatment into the spool.
+//!
+//! ```text
+//!  Received: ── room for signatures ── header, held until its end ── body, hashed as it passes ──▶ spool
+//! ```
+//!
+//! Promises: the signatures are over exactly the octets that are stored; memory does not grow with the body; what goes wrong is
+//! remembered until the end of the content, and the message is then refused whole.
+
+use crate::author::Treatment;
+use crate::header::{Completion, Held, Parts, Taken, check_author, completed};
+use crate::received::MessageIdScan;
+use crate::transaction::NotStored;
+use jiff::Timestamp;
+use smtp::Address;
+use smtp_dkim::Signer;
+use smtp_queue::{Body, BodyWriter, QueueId};
+use std::io;
+
+/// The content of a mail, from DATA on.
+#[derive(Debug)]
+pub(crate) struct Content {
+    id: QueueId,
+    /// Gone after a failure.
+    writer: Result<BodyWriter, Box<NotStored>>,
+    message_id: MessageIdScan,
+    /// While the header is held.
+    held: Option<Box<Held>>,
+    signer: Option<Box<Signer>>,
+}
+
+/// What the treatment of a header needs to know of its mail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) treatment: &'a Treatment,
+    pub(crate) sender: Option<&'a Address>,
+    pub(crate) hostname: &'a str,
+    pub(crate) received_at: Timestamp,
+    /// Largest header that is held.
+    pub(crate) max_header: usize,
+}
+
+impl Content {
+    /// Begins with our trace field.
+    pub(crate) async fn open(id: QueueId, writer: BodyWriter, trace: &str, envelope: &Envelope<'_>) -> Self {
+        let held = match envelope.treatment {
+            Treatment::Passed => None,
+            Treatment::Signed(_) | Treatment::Authored(_) => Some(Box::new(Held::new(envelope.max_header))),
+        };
+        let mut content = Content {
+            id,
+            writer: Ok(writer),
+            message_id: MessageIdScan::default(),
+            held,
+            signer: None,
+        };
+        content.append(trace.as_bytes()).await;
+        content
+    }
+
+    pub(crate) fn id(&self) -> QueueId {
+        self.id
+    }
+
+    /// Takes a piece. A failure shows in [`Content::finish`].
+    pub(crate) async fn push(&mut self, chunk: &[u8], envelope: &Envelope<'_>) {
+        match self.held.as_mut().map(|held| held.push(chunk)) {
+            None => {
+                if self.held.is_none() {
+                    self.pass(chunk).await;
+                }
+            }
+            Some(Taken::More) => {}
+            Some(Taken::Ended(Parts { header, body })) => {
+                self.held = None;
+                self.take_header(&header, envelope).await;
+                // What follows the empty line is what is signed as the body.
+                self.append(b"\r\n").await;
+                self.pass_body(&body).await;
+            }
+            Some(Taken::TooLarge) => {
+                self.held = None;
+                self.fail(NotStored::header_too_large(envelope.max_header));
+            }
+        }
+    }
+
+    /// A piece of content whose header is not held, or has passed.
+    async fn pass(&mut self, chunk: &[u8]) {
+        self.message_id.push(chunk);
+        self.pass_body(chunk).await;
+    }
+
+    async fn pass_body(&mut self, chunk: &[u8]) {
+        if let Some(signer) = &mut self.signer {
+            signer.update(chunk);
+        }
+        self.append(chunk).await;
+    }
+
+    /// The header is whole.
+    async fn take_header(&mut self, header: &[u8], envelope: &Envelope<'_>) {
+        let header = match self.treated(header, envelope) {
+            Ok(header) => header,
+            Err(refusal) => return self.fail(refusal),
+        };
+        self.message_id.push(&header);
+        self.message_id.push(b"\r\n");
+        if let Some(signer) = envelope.treatment.signer(&header, envelope.received_at) {
+            let room = signer.field_len();
+            self.signer = Some(Box::new(signer));
+            if let Ok(writer) = &mut self.writer
+                && let Err(error) = writer.reserve(room).await
+            {
+                self.fail(NotStored::of_io(&error));
+            }
+        }
+        self.append(&header).await;
+    }
+
+    fn treated(&self, header: &[u8], envelope: &Envelope<'_>) -> Result<Vec<u8>, NotStored> {
+        let Some(author) = envelope.treatment.author() else {
+            return Ok(header.to_vec());
+        };
+        check_author(header, |addresses| author.may_write_from(addresses)).map_err(NotStored::of_header)?;
+        let mail = Completion {
+            sender: envelope.sender,
+            hostname: envelope.hostname,
+            id: self.id,
+            received_at: envelope.received_at,
+        };
+        completed(header, &mail).map_err(NotStored::of_header)
+    }
+
+    async fn append(&mut self, octets: &[u8]) {
+        if let Ok(writer) = &mut self.writer
+            && let Err(error) = writer.write(octets).await
+        {
+            self.fail(NotStored::of_io(&error));
+        }
+    }
+
+    /// The first failure counts. Dropping the writer gives its space back at once.
+    fn fail(&mut self, why: NotStored) {
+        self.signer = None;
+        if self.writer.is_ok() {
+            self.writer = Err(Box::new(why));
+        }
+    }
+
+    /// The end: signs, and makes a body that is a file durable. Gives the body, and the message-id if there is one.
+    pub(crate) async fn finish(
+        mut self,
+        envelope: &Envelope<'_>,
+    ) -> Result<(Body, Option<String>), NotStored> {
+        if let Some(held) = self.held.take() {
+            // A mail without a body.
+            self.take_header(&held.finish(), envelope).await;
+        }
+        let mut writer = self.writer.map_err(|why| *why)?;
+        if let Some(signer) = self.signer {
+            let fields = signer
+                .finish()
+                .map_err(|error| NotStored::of_io(&io::Error::other(error)))?;
+            writer
+                .fill(fields)
+                .await
+                .map_err(|error| NotStored::of_io(&error))?;
+        }
+        let body = writer.finish().await.map_err(|error| NotStored::of_io(&error))?;
+        Ok((body, self.message_id.found().map(str::to_owned)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
