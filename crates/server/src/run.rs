@@ -37,8 +37,6 @@ pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
     let sources = args.sources();
     let loaded = sources::load(&sources)
         .map_err(|failure| failed_start::report(&failed_start::log(&sources), failure))?;
-    certificates(&loaded.config)
-        .map_err(|failure| failed_start::report(&failed_start::log(&sources), failure))?;
     let house = House::new(loaded, sources);
     let result = live(&house);
     match result {
@@ -48,6 +46,7 @@ pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
 }
 
 fn live(house: &Arc<House>) -> Result<(), Failure> {
+    certificates(&house.config.load())?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
