@@ -5,7 +5,7 @@
 //! octets. Right before its last octets leave, the caller is asked whether they may
 //! ([`Gate`]); from then on a lost connection may mean that the server has the message.
 
-mod content;
+mod transfer;
 mod wire;
 
 use crate::resolve::Endpoint;

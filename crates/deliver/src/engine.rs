@@ -11,11 +11,11 @@
 //! as is left free, so that there is always room for the others.
 
 mod attempt;
-mod content;
+mod body;
 mod intake;
 mod job;
 mod lane;
-mod local;
+mod local_lane;
 mod places;
 mod reports;
 mod results;

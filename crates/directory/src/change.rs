@@ -2,22 +2,24 @@
 
 mod accounts;
 mod aliases;
+mod checks;
 mod domains;
 mod keys;
+mod material;
 
-use crate::credential::{AppPassword, Credential};
 use crate::error::DirectoryError;
 use crate::name::{account_key, alias_key, domain_key};
 use crate::record::{ObjectEdit, key_name};
 use crate::senders::{Identity, SenderPattern};
 use crate::shelf::Kind;
 use crate::snapshot::Snapshot;
+use checks::{existing, free, removable};
 use jiff::Timestamp;
+use material::Material;
 use smtp::Address;
 use smtp_config::{LocalDelivery, Quota, Recipients};
-use smtp_dkim::{Algorithm, SigningKey};
-use smtp_sasl::{Password, Secret};
-use std::sync::Arc;
+use smtp_dkim::Algorithm;
+use smtp_sasl::Secret;
 
 /// A change. Names are taken in any spelling.
 #[derive(Clone, Debug)]
@@ -193,42 +195,7 @@ pub struct Applied {
     pub secret: Option<Secret>,
 }
 
-/// What a change needs that takes a while to compute: made before the directory is locked.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Material {
-    password: Option<Credential>,
-    app: Option<AppPassword>,
-    key: Option<Arc<SigningKey>>,
-    /// What is shown once.
-    pub(crate) secret: Option<Secret>,
-}
-
-/// Label of the secret that an account for a program is made with.
-const FIRST_LABEL: &str = "default";
-
 impl Change {
-    /// Derives passwords and makes keys. Blocking, for up to a second.
-    pub(crate) fn prepare(&self, now: Timestamp) -> Result<Material, DirectoryError> {
-        let mut material = Material::default();
-        match self {
-            Change::SetPassword {
-                password: Some(password),
-                ..
-            }
-            | Change::AddAccount {
-                login: NewLogin::Password(password),
-                ..
-            } => material.password = Some(derive(password)?),
-            Change::AddAccount {
-                login: NewLogin::App, ..
-            } => material.add_app(FIRST_LABEL, now)?,
-            Change::AddAppPassword { label, .. } => material.add_app(label.trim(), now)?,
-            Change::AddKey { key, .. } => material.key = Some(Arc::new(keys::make(key)?)),
-            _ => {}
-        }
-        Ok(material)
-    }
-
     /// What there is to do to the directory as it is, or why it cannot be.
     pub(crate) fn plan(
         &self,
@@ -282,97 +249,5 @@ impl Change {
             | Change::AddAppPassword { name, .. }
             | Change::RemoveAppPassword { name, .. } => (Kind::Account, account_key(name)),
         })
-    }
-}
-
-impl Material {
-    fn add_app(&mut self, label: &str, now: Timestamp) -> Result<(), DirectoryError> {
-        let (app, secret) = AppPassword::generate(label, now)?;
-        (self.app, self.secret) = (Some(app), Some(secret));
-        Ok(())
-    }
-}
-
-/// What is kept of a password, or of a hash that was made elsewhere.
-fn derive(secret: &Secret) -> Result<Credential, DirectoryError> {
-    if let Some(hash) = Credential::read_hash(secret.expose()) {
-        return Ok(hash?);
-    }
-    if secret.expose().chars().count() < SHORTEST_PASSWORD {
-        let reason = format!("a password has at least {SHORTEST_PASSWORD} characters");
-        return Err(DirectoryError::Invalid(reason));
-    }
-    let password = Password::prepare(secret.expose());
-    let password = password.map_err(|error| DirectoryError::Invalid(format!("the password: {error}")))?;
-    Ok(Credential::derive(&password)?)
-}
-
-/// Characters of a password that is set at run time, as NIST SP 800-63B has it.
-const SHORTEST_PASSWORD: usize = 8;
-
-/// A new object may take a name that nothing has.
-fn free(directory: &Snapshot, kind: Kind, name: &str) -> Result<(), DirectoryError> {
-    let taken = match kind {
-        Kind::Domain => directory.domains.contains(name),
-        Kind::Account => directory.accounts.contains(name),
-        Kind::Alias => directory.aliases.contains(name),
-        Kind::DkimKey => directory.key_named(name).is_some(),
-    };
-    let name = name.to_owned();
-    if let Some(reason) = directory.unreadable.get(&(kind, name.clone())) {
-        let reason = reason.clone();
-        return Err(DirectoryError::Unreadable { kind, name, reason });
-    }
-    match taken {
-        true => Err(changeable(directory, kind, &name)
-            .err()
-            .unwrap_or(DirectoryError::Exists { kind, name })),
-        false => Ok(()),
-    }
-}
-
-/// An object may be changed that is not declared.
-fn changeable(directory: &Snapshot, kind: Kind, name: &str) -> Result<(), DirectoryError> {
-    match directory.declared(kind, name) {
-        None => Ok(()),
-        Some(place) => Err(DirectoryError::Declared {
-            kind,
-            name: name.to_owned(),
-            place: place.to_owned(),
-        }),
-    }
-}
-
-/// An object may be removed that is there, readable or not, and not declared.
-fn removable(
-    directory: &Snapshot,
-    kind: Kind,
-    name: &str,
-    found: bool,
-) -> Result<ObjectEdit, DirectoryError> {
-    changeable(directory, kind, name)?;
-    let name = name.to_owned();
-    if !found && !directory.unreadable.contains_key(&(kind, name.clone())) {
-        return Err(DirectoryError::NotFound { kind, name });
-    }
-    Ok(ObjectEdit::Delete(kind, name))
-}
-
-/// The object that is to be changed.
-fn existing<'a, T>(
-    directory: &Snapshot,
-    kind: Kind,
-    name: &str,
-    found: Option<&'a Arc<T>>,
-) -> Result<&'a Arc<T>, DirectoryError> {
-    changeable(directory, kind, name)?;
-    let name = name.to_owned();
-    match (found, directory.unreadable.get(&(kind, name.clone()))) {
-        (Some(found), _) => Ok(found),
-        (None, None) => Err(DirectoryError::NotFound { kind, name }),
-        (None, Some(reason)) => {
-            let reason = reason.clone();
-            Err(DirectoryError::Unreadable { kind, name, reason })
-        }
     }
 }

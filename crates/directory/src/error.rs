@@ -20,7 +20,7 @@ pub enum DirectoryError {
         place: String,
     },
     /// There is one with that name.
-    #[error("there is a {} {name} already", .kind.name())]
+    #[error("{} {name} exists already", .kind.name())]
     Exists {
         /// What it is.
         kind: Kind,

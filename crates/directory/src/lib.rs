@@ -27,6 +27,8 @@ mod shelf;
 mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use change::{Applied, Change, NewKey, NewLogin};
 pub use credential::AppPassword;

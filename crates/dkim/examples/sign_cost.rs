@@ -1,7 +1,8 @@
 //! What a signature costs.
 //!
 //! The signatures of RSA-2048 and Ed25519 alone, then all that signing a message of 5 KiB by both takes, as microseconds of one core.
-//! The difference is what canonicalising, hashing and writing the fields add.
+//! The difference is what canonicalising, hashing and writing the fields add. On a busy machine RSA wavers by more than
+//! that: then trust the line of what is done without signing.
 //!
 //! ```text
 //! cargo run --release -p smtp-dkim --example sign_cost -- [COUNT]
@@ -11,9 +12,12 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
-use smtp_dkim::{Algorithm, Identity, Signer, SigningKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use smtp_dkim::{Identity, Signer, SigningKey};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,46 +33,67 @@ const HEADER: &[u8] = b"From: Ann Example <ann@example.com>\r\n\
     Content-Transfer-Encoding: 8bit\r\n\r\n";
 const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, and writes a line about it.\r\n";
 
+/// The jobs take turns in so many rounds; the best round of each counts, so that other work on the machine does not.
+const ROUNDS: u32 = 100;
+
 fn main() {
     let count: u32 = std::env::args().nth(1).map_or(2000, |text| text.parse().unwrap());
     let hash = digest(&SHA256, HEADER);
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let mut signature = vec![0; rsa.public_modulus_len()];
-    let rsa = time("RSA-2048 signature alone", count, || {
-        rsa.sign_digest(&RSA_PKCS1_SHA256, &hash, &mut signature).unwrap();
-        black_box(&signature);
-    });
     let ed25519 = Ed25519KeyPair::generate().unwrap();
-    let ed25519 = time("Ed25519 signature alone", count, || {
-        black_box(ed25519.try_sign(hash.as_ref()).unwrap());
-    });
-
-    let identities = [Algorithm::Rsa, Algorithm::Ed25519].map(|algorithm| {
-        let key = Arc::new(SigningKey::generate(algorithm).unwrap());
-        Arc::new(Identity::new("example.com", algorithm.name(), key).unwrap())
-    });
+    let identities = [
+        ("rsa", rsa.as_der().unwrap()),
+        ("ed25519", ed25519.as_der().unwrap()),
+    ]
+    .map(identity);
     let body: Vec<u8> = LINE.iter().copied().cycle().take(SIZE - HEADER.len()).collect();
     let sign = |identities: &[Arc<Identity>]| {
         let mut signer = Signer::new(HEADER, identities, 1_800_000_000, None).unwrap();
         signer.update(&body);
         black_box(signer.finish().unwrap());
     };
-    let hashes = time("5 KiB read and hashed, not signed", count, || sign(&[]));
-    let whole = time("5 KiB signed by both", count, || sign(&identities));
+
+    let mut best = [f64::INFINITY; 4];
+    for _ in 0..ROUNDS {
+        let each = count.div_ceil(ROUNDS);
+        let times = [
+            time(each, || {
+                rsa.sign_digest(&RSA_PKCS1_SHA256, &hash, &mut signature).unwrap();
+                black_box(&signature);
+            }),
+            time(each, || {
+                black_box(ed25519.try_sign(hash.as_ref()).unwrap());
+            }),
+            time(each, || sign(&[])),
+            time(each, || sign(&identities)),
+        ];
+        best = std::array::from_fn(|job| best[job].min(times[job]));
+    }
+    let [rsa, ed25519, unsigned, signed] = best;
+    println!("RSA-2048 signature alone            {rsa:7.1} µs");
+    println!("Ed25519 signature alone             {ed25519:7.1} µs");
+    println!("5 KiB canonicalised and hashed      {unsigned:7.1} µs");
+    println!("5 KiB signed by both                {signed:7.1} µs");
     println!(
-        "added to the two signatures: {:.1} µs, of which {hashes:.1} µs for the hashes",
-        whole - rsa - ed25519
+        "more than the two signatures        {:7.1} µs",
+        signed - rsa - ed25519
     );
 }
 
+/// The same key for the signer: not all are equally fast.
+fn identity((selector, pkcs8): (&str, Pkcs8V1Der<'_>)) -> Arc<Identity> {
+    let base64 = STANDARD.encode(pkcs8.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n");
+    let key = Arc::new(SigningKey::from_pem(&pem).unwrap());
+    Arc::new(Identity::new("example.com", selector, key).unwrap())
+}
+
 /// Microseconds that one call takes.
-fn time(what: &str, count: u32, mut work: impl FnMut()) -> f64 {
-    work();
+fn time(count: u32, mut work: impl FnMut()) -> f64 {
     let start = Instant::now();
     for _ in 0..count {
         work();
     }
-    let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(count);
-    println!("{what}: {micros:.1} µs");
-    micros
+    start.elapsed().as_secs_f64() * 1e6 / f64::from(count)
 }

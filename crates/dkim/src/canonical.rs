@@ -87,8 +87,7 @@ impl BodyHash {
                 b' ' | b'\t' => self.blank = true,
                 b'\r' => self.cr = true,
                 _ => {
-                    let end = memchr::memchr3(b' ', b'\t', b'\r', octets).unwrap_or(octets.len());
-                    let (text, after) = octets.split_at(end);
+                    let (text, after) = octets.split_at(canonical_len(octets));
                     self.text(text);
                     octets = after;
                     continue;
@@ -135,6 +134,16 @@ impl BodyHash {
             self.gathered.extend_from_slice(octets);
         }
     }
+}
+
+/// Octets at the start that are hashed as they are: text, and single spaces before text.
+fn canonical_len(octets: &[u8]) -> usize {
+    memchr::memchr3_iter(b' ', b'\t', b'\r', octets)
+        .find(|&at| match (octets.get(at), octets.get(at + 1)) {
+            (Some(b' '), Some(next)) => matches!(next, b' ' | b'\t' | b'\r'),
+            _ => true,
+        })
+        .unwrap_or(octets.len())
 }
 
 #[cfg(test)]

@@ -220,4 +220,4 @@ fn rejected(reason: KeyRejected) -> KeyError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

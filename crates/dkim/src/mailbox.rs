@@ -4,16 +4,22 @@
 //! the grammar in its strict form; what readers are known to understand differently is an error, never a guess:
 //! * obsolete forms: routes (`<@a:b@c>`), blanks or comments around `@` or within an address;
 //! * a display name with `@`, `,`, `<` or other specials outside of quotes (`a@x <b@y>`);
-//! * encoded words in an address, which some readers decode (`=?utf-8?q?b=40y?=@x`);
+//! * encoded words in an address, which some readers decode (`=?utf-8?q?b=40y?=@x`), and quotes in it around what some readers
+//!   divide at (`"b@y"@x`);
 //! * anything open at the end: a quote, a comment, `<`, a group.
 //!
 //! Empty list elements (`a@x,,b@y`) are taken: they hide nobody. Members of groups (`team: a@x, b@y;`) count like all others.
 
+mod tokens;
+
 use smtp::Address;
 use smtp::address::AddressError;
+use tokens::{Kind, Token, Tokens};
 
 /// Most mailboxes of one list.
 pub const MAX_MAILBOXES: usize = 1000;
+/// What divides addresses, or ends quotes.
+const DECEPTIVE: [char; 9] = ['@', ',', ';', ':', '<', '>', '(', ')', '\\'];
 
 /// Why a list of mailboxes cannot be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,9 +39,9 @@ pub enum MailboxError {
     /// An address that is none.
     #[error("{0}")]
     Address(AddressError),
-    /// An encoded word in an address (RFC 2047 5 forbids it).
-    #[error("an address holds an encoded word, which is allowed in names only")]
-    EncodedWord,
+    /// An address that some readers take for another: with an encoded word (RFC 2047 5 forbids it), or with specials in quotes.
+    #[error("an address holds an encoded word, or quotes around `@`, `,`, `<` or the like")]
+    Deceptive,
     /// More than [`MAX_MAILBOXES`].
     #[error("it holds more than {MAX_MAILBOXES} addresses")]
     TooMany,
@@ -47,7 +53,7 @@ pub enum MailboxError {
 /// Whatever the strict grammar does not have, and more than [`MAX_MAILBOXES`].
 pub fn mailboxes(value: &[u8]) -> Result<Vec<Address>, MailboxError> {
     let text = str::from_utf8(value).map_err(|_| MailboxError::NotUtf8)?;
-    let mut tokens = Tokens { rest: text };
+    let mut tokens = Tokens::new(text);
     let mut found = Vec::new();
     let mut in_group = false;
     loop {
@@ -151,156 +157,11 @@ fn address(local: &str, tokens: &mut Tokens<'_>) -> Result<Address, MailboxError
     if domain.apart {
         return Err(MailboxError::Syntax);
     }
-    if local.contains("=?") {
-        return Err(MailboxError::EncodedWord);
+    let address = Address::parse(&format!("{local}@{text}")).map_err(MailboxError::Address)?;
+    if address.local().contains("=?") || address.local().contains(DECEPTIVE) {
+        return Err(MailboxError::Deceptive);
     }
-    Address::parse(&format!("{local}@{text}")).map_err(MailboxError::Address)
-}
-
-/// A token, and whether blanks or comments stand before it.
-struct Token<'a> {
-    kind: Kind<'a>,
-    apart: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind<'a> {
-    /// Characters of atoms and dots, or a quoted string with its quotes.
-    Word(&'a str),
-    /// A domain literal with its brackets.
-    Literal(&'a str),
-    Special(char),
-    End,
-}
-
-struct Tokens<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Tokens<'a> {
-    fn next(&mut self) -> Result<Token<'a>, MailboxError> {
-        let apart = self.skip_blanks()?;
-        let Some(first) = self.rest.chars().next() else {
-            let kind = Kind::End;
-            return Ok(Token { kind, apart });
-        };
-        let kind = match first {
-            '"' => Kind::Word(self.take(quoted_len(self.rest)?)),
-            '[' => Kind::Literal(self.take(self.rest.find(']').ok_or(MailboxError::Open)? + 1)),
-            '<' | '>' | '@' | ',' | ';' | ':' => {
-                self.take(1);
-                Kind::Special(first)
-            }
-            _ => Kind::Word(self.word()?),
-        };
-        Ok(Token { kind, apart })
-    }
-
-    fn take(&mut self, len: usize) -> &'a str {
-        let (taken, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, ""));
-        self.rest = rest;
-        taken
-    }
-
-    fn word(&mut self) -> Result<&'a str, MailboxError> {
-        let end = self.rest.find(|c| !is_word(c)).unwrap_or(self.rest.len());
-        match self.rest.chars().next() {
-            Some(c) if end == 0 && c.is_control() => Err(MailboxError::Control),
-            _ if end == 0 => Err(MailboxError::Syntax),
-            _ => Ok(self.take(end)),
-        }
-    }
-
-    /// Skips blanks, folds and comments. Whether there were any.
-    fn skip_blanks(&mut self) -> Result<bool, MailboxError> {
-        let before = self.rest.len();
-        loop {
-            let len = match self.rest.as_bytes() {
-                [b' ' | b'\t', ..] => 1,
-                [b'\r', b'\n', b' ' | b'\t', ..] => 3,
-                [b'(', ..] => comment_len(self.rest)?,
-                _ => return Ok(self.rest.len() < before),
-            };
-            self.take(len);
-        }
-    }
-}
-
-/// Characters of a word outside quotes: those of atoms (RFC 5322 3.2.3, RFC 6532 3.2), and dots.
-fn is_word(c: char) -> bool {
-    match c {
-        '.' => true,
-        c if c.is_ascii() => c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c),
-        c => !c.is_control(),
-    }
-}
-
-/// Octets of the quoted string at the start.
-fn quoted_len(text: &str) -> Result<usize, MailboxError> {
-    let mut visible = Visible::behind_first(text);
-    while let Some((at, c, escaped)) = visible.next()? {
-        if c == '"' && !escaped {
-            return Ok(at + 1);
-        }
-    }
-    Err(MailboxError::Open)
-}
-
-/// Octets of the comment at the start; comments nest.
-fn comment_len(text: &str) -> Result<usize, MailboxError> {
-    let mut depth = 1_usize;
-    let mut visible = Visible::behind_first(text);
-    while let Some((at, c, escaped)) = visible.next()? {
-        match c {
-            '(' if !escaped => depth += 1,
-            ')' if !escaped => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Ok(at + 1);
-        }
-    }
-    Err(MailboxError::Open)
-}
-
-/// The characters of a quoted string or comment with their places, and whether a `\` stood before.
-struct Visible<'a> {
-    text: &'a str,
-    chars: std::iter::Peekable<std::iter::Skip<std::str::CharIndices<'a>>>,
-}
-
-impl<'a> Visible<'a> {
-    fn behind_first(text: &'a str) -> Self {
-        Visible {
-            text,
-            chars: text.char_indices().skip(1).peekable(),
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<(usize, char, bool)>, MailboxError> {
-        match self.chars.next() {
-            None => Ok(None),
-            Some((_, '\\')) => match self.chars.next() {
-                Some((at, c)) if !c.is_control() => Ok(Some((at, c, true))),
-                Some(_) => Err(MailboxError::Control),
-                None => Err(MailboxError::Open),
-            },
-            Some((at, c)) if c == '\t' || !c.is_control() || self.is_fold(at) => Ok(Some((at, c, false))),
-            Some(_) => Err(MailboxError::Control),
-        }
-    }
-
-    /// Whether a CR or LF is part of a fold.
-    fn is_fold(&self, at: usize) -> bool {
-        let octets = self.text.as_bytes();
-        let from = |start: usize| octets.get(start..start + 3);
-        match octets.get(at) {
-            Some(b'\r') => matches!(from(at), Some([b'\r', b'\n', b' ' | b'\t'])),
-            // Its CR was looked at before.
-            Some(b'\n') => at > 0 && octets.get(at - 1) == Some(&b'\r'),
-            _ => false,
-        }
-    }
+    Ok(address)
 }
 
 #[cfg(test)]

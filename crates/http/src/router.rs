@@ -74,6 +74,7 @@ fn api_routes(shared: &Shared) -> Router<Shared> {
         .route("/queue/stats", get(api::queue::stats))
         .route("/queue/retry", post(api::queue::retry))
         .route("/queue/delete", post(api::queue::delete))
+        .route("/queue/release", post(api::queue::release))
         .route("/queue/{id}", get(api::queue::show))
         .route("/queue/{id}/body", get(api::queue::body))
         .fallback(nothing)

@@ -174,6 +174,33 @@ async fn changes_say_what_they_touched() {
 }
 
 #[tokio::test]
+async fn a_release_says_what_stays() {
+    let stage = Stage::open(false).await;
+    let store = &stage.rooms.store;
+    let id = store.add("a@x.test", "b@y.test", State::Quarantined);
+    let other = store.add("a@x.test", "c@z.test", State::Deferred);
+    let release = "/api/v1/queue/release";
+    assert_eq!(stage.change(release, json!({})).await.status, 400);
+    let dry = json!({"ids": [id, other], "dry_run": true});
+    assert_eq!(stage.change(release, dry).await.json(), json!({"touched": 1}));
+    assert_eq!(stage.metric("smtp_admin_actions_total"), "0");
+    let damaged = stage.change(release, json!({"ids": [id]})).await.json();
+    let unreadable = json!([{"id": id, "reason": "no content"}]);
+    assert_eq!(
+        damaged,
+        json!({"touched": 0, "still_quarantined": 1, "unreadable": unreadable})
+    );
+    *store.body.lock().unwrap() = Some(Body::Memory("text".into()));
+    let mended = stage.change(release, json!({"ids": [id]})).await.json();
+    assert_eq!(
+        mended,
+        json!({"touched": 1, "still_quarantined": 0, "unreadable": []})
+    );
+    assert_eq!(stage.rooms.woken.load(Ordering::SeqCst), 2);
+    assert_eq!(stage.metric("smtp_admin_actions_total"), "2");
+}
+
+#[tokio::test]
 async fn a_message_is_streamed_whole_or_not_at_all() {
     let stage = Stage::open(false).await;
     let store = &stage.rooms.store;

@@ -69,13 +69,17 @@ events! {
     /// A listener accepts connections.
     Info "listening" Listening { listener: &'a str, address: SocketAddr }
 
+    /// The last line of a process that could not start: what `exit` means is in docs/operations.md, what to mend in `reason`. Longer
+    /// reasons are whole on standard error.
+    Error "start_failed" StartFailed { exit: u16, reason: &'a str }
+
     /// Recovered, listening: the server takes mail.
     Info "ready" Ready { queued_messages: u64 }
 
     /// SIGTERM or SIGINT: the drain starts.
     Info "stopping" Stopping { reason: &'a str }
 
-    /// The last line of the process.
+    /// The last line of a process that was ready.
     Info "stopped" Stopped { received: u64, delivered: u64, deferred: u64, queued: u64, uptime: Duration }
 
     /// A new configuration is in force.
@@ -216,6 +220,11 @@ events! {
 
     /// Something in the store could not be read and was set aside.
     Error "quarantined" Quarantined { id: &'a str, reason: &'a str }
+
+    /// The database is not the one that the queue's folder was last used with: it is new, an older copy, or `storage.path` names
+    /// another file. Nothing is deleted: large bodies that it does not know are in `quarantine/` (`set_aside`), and come back
+    /// (`taken_back`) at the next start with the database that knows them.
+    Warn "database_replaced" DatabaseReplaced { database: &'a str, messages: u64, set_aside: u64, taken_back: u64 }
 
     /// What recovery found at start.
     Info "recovered" Recovered { messages: u64, leases_released: u64, orphan_bodies: u64, duration: Duration }

@@ -19,7 +19,7 @@ pub use labels::{
     ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
     TlsVersion, Violation,
 };
-pub use log::LogSettings;
+pub use log::{LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
 
 use log::Log;

@@ -9,6 +9,7 @@ mod json;
 mod text;
 mod writer;
 
+pub use escape::MAX_FIELD;
 pub(crate) use writer::Log;
 #[cfg(test)]
 pub(crate) use writer::MAX_BUFFER;

@@ -35,6 +35,8 @@ pub trait Subject: Send + Sync {
     async fn spoil_address(&self, store: &Arc<dyn Store>, message: i64, recipient: u32);
     /// Takes a message's content away.
     async fn spoil_content(&self, store: &Arc<dyn Store>, message: i64);
+    /// Gives a message content again.
+    async fn mend_content(&self, store: &Arc<dyn Store>, message: i64, content: &[u8]);
 }
 
 /// Runs every case; panics with what was not kept.

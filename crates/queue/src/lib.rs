@@ -28,4 +28,7 @@ pub use message::{
 };
 pub use queue::{Handoff, Queue};
 pub use spool::{BodyWriter, Spool};
-pub use store::{ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Stats, Store, StoreError};
+pub use store::{
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
+    Unreadable,
+};

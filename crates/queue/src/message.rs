@@ -1,12 +1,12 @@
 //! The model: one message, one body, one row per recipient.
 //!
 //! ```text
-//!            ┌────────── retry / release ──────────┐
+//!            ┌──────────────── retry ──────────────┐
 //!            ▼                                     │
 //!  new ──▶ queued ──claim──▶ leased ──result──▶ deferred    held (by an operator)
-//!                              │
-//!                              ├──▶ delivered │ bounced │ expired      (ends)
-//!                              └──▶ quarantined                        (cannot be read)
+//!            ▲                 │
+//!            │                 ├──▶ delivered │ bounced │ expired      (ends)
+//!            └────release──────┴──▶ quarantined                        (cannot be read)
 //! ```
 
 use crate::id::QueueId;
@@ -34,7 +34,7 @@ pub enum State {
     Bounced = 5,
     /// Given up after `delivery.expire_after`; its sender was told likewise.
     Expired = 6,
-    /// Could not be read; kept for an operator, never deleted by us.
+    /// Could not be read; kept until an operator mends and releases or deletes it, never deleted by us.
     Quarantined = 7,
 }
 

@@ -6,7 +6,7 @@
 //! | `recover` | what the last process left |
 //! | `commit` | one transaction for many callers, and why nothing can be lost |
 //! | `writer` | the thread that gathers them |
-//! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
+//! | `insert`, `claim`, `finish`, `operate`, `release` | one file for each kind of change |
 //! | `directory` | domains, accounts, aliases and keys that are made at run time |
 //! | `read` | questions, answered beside the writer |
 //! | `row`, `filter`, `counters`, `error` | what rows, filters, figures and errors mean |
@@ -25,13 +25,16 @@ mod open;
 mod operate;
 mod read;
 mod recover;
+mod release;
 mod row;
 mod writer;
 
 use crate::id::QueueId;
 use crate::message::{Attempt, Body, Claim, Message, NewMessage, RecipientResult};
 use crate::spool::{Folders, Spool};
-use crate::store::{ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Stats, Store, StoreError};
+use crate::store::{
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
+};
 use async_trait::async_trait;
 use commit::{Operation, waiting};
 use counters::Counters;
@@ -84,7 +87,7 @@ impl SqliteStore {
         let folders = Folders::create(&folder)
             .map_err(|error| error::file_error(&format!("cannot prepare {}", folder.display()), &error))?;
         let db = open::database(&settings, &folder)?;
-        let recovered = recover::recover(&db, &folders, &observer)?;
+        let recovered = recover::recover(&db, &settings.path, &folders, &observer)?;
         let spool = Spool::new(folders, settings.min_free, settings.memory_budget);
         let counters = Arc::new(Mutex::new(recovered.counters));
         let (requests, received) = mpsc::channel();
@@ -125,16 +128,20 @@ impl SqliteStore {
         requests.send(request).map_err(|_| StoreError::Closed)
     }
 
+    /// The next messages that a condition holds for.
+    async fn keys(&self, condition: &Condition, after: i64) -> Result<Vec<i64>, StoreError> {
+        let condition = condition.clone();
+        self.readers
+            .ask(move |db| read::keys(db, &condition, after, operate::BATCH))
+            .await
+    }
+
     /// Does something to all messages of a filter, some at a time.
     async fn operate(&self, filter: &Filter, action: Action) -> Result<u64, StoreError> {
         let condition = Condition::new(filter);
         let (mut touched, mut after) = (0, i64::MIN);
         loop {
-            let asked = condition.clone();
-            let keys = self
-                .readers
-                .ask(move |db| read::keys(db, &asked, after, operate::BATCH))
-                .await?;
+            let keys = self.keys(&condition, after).await?;
             let Some(&last) = keys.last() else {
                 return Ok(touched);
             };
@@ -243,6 +250,11 @@ impl Store for SqliteStore {
 
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
         self.operate(&filter, Action::Delete).await
+    }
+
+    async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError> {
+        self.release_readable(Condition::new(&filter).quarantined(), now)
+            .await
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {

@@ -144,6 +144,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Deletes these messages with all their recipients, leased ones too (their results are fenced). Gives how many.
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError>;
 
+    /// Reads the quarantined recipients of these messages, and their contents, again. What can be read now is queued and
+    /// due; what cannot stays, with the reason of this time as its last result.
+    async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError>;
+
     /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
     async fn stats(&self) -> Result<Stats, StoreError>;
 
@@ -158,4 +162,24 @@ pub struct Finished {
     pub removed: Vec<QueueId>,
     /// Results that came too late.
     pub fenced: Vec<Attempt>,
+}
+
+/// What [`Store::release`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Messages of which a recipient is queued again.
+    pub messages: u64,
+    /// Messages of which something still cannot be read.
+    pub still: u64,
+    /// The first 100 of these.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A message that stays in quarantine, whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its id, for people: without a readable one the store's own name for it.
+    pub id: String,
+    /// What is wrong with it.
+    pub reason: String,
 }

@@ -129,6 +129,16 @@ pub(crate) enum QueueCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Read quarantined messages again, and queue what can be read
+    Release {
+        #[command(flatten)]
+        selection: Selection,
+        /// Only count those in quarantine
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Delete messages; no notification is sent
     Delete {
         #[command(flatten)]

@@ -149,7 +149,7 @@ impl House {
         self.observer.emit(Event::Stopping { reason });
     }
 
-    /// The last line of the log.
+    /// The last line of the log of a server that was ready.
     pub(crate) fn stopped(&self, queued: u64) {
         let totals = self.observer.totals();
         self.observer.emit(Event::Stopped {

@@ -4,13 +4,14 @@
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
 //! * [`check`], [`config_command`] and [`queue_command`] are the other commands; [`admin_client`] talks to a running server.
-//! * [`exit`] is how each of them ends.
+//! * [`exit`] is how each of them ends, [`failed_start`] what the log has of a server that could not start.
 
 mod admin_client;
 mod check;
 mod cli;
 mod config_command;
 mod exit;
+mod failed_start;
 mod house;
 mod lifecycle;
 mod output;

@@ -31,6 +31,11 @@ pub(crate) fn queue(command: &QueueCommand) -> Result<(), Failure> {
                 dry_run,
                 server,
             } => change("retry", selection, *dry_run, server).await,
+            QueueCommand::Release {
+                selection,
+                dry_run,
+                server,
+            } => change("release", selection, *dry_run, server).await,
             QueueCommand::Delete {
                 selection,
                 dry_run,
@@ -97,7 +102,7 @@ async fn stats(server: &ServerArgs) -> Result<(), Failure> {
     }
 }
 
-/// Retry and delete. Many ids go in several requests.
+/// Retry, release and delete. Many ids go in several requests.
 async fn change(
     action: &str,
     selection: &Selection,
@@ -108,29 +113,63 @@ async fn change(
         .requests(dry_run)
         .map_err(|reason| Failure::new(Exit::Usage, reason))?;
     let client = AdminClient::new(server)?;
-    let mut touched = 0;
+    let mut total = Changed::default();
     for request in &requests {
-        let answer = client.post(&["queue", action], request).await?;
-        touched += answer["touched"].as_u64().unwrap_or(0);
+        total.add(client.post(&["queue", action], request).await?);
     }
-    let would = if dry_run { "would be " } else { "" };
-    let done = if action == "retry" {
-        "tried again"
-    } else {
-        "deleted"
-    };
     match server.output {
-        Output::Json => print(&format!(
-            "{}\n",
-            json!({"action": action, "dry_run": dry_run, "touched": touched})
-        )),
-        Output::Table => {
-            print(&format!("{} {would}{done}\n", table::messages(touched)))?;
-            if touched < selection.ids.len() as u64 {
-                remark("the others are not in the queue any more, do not match, or are just being delivered");
-            }
-            Ok(())
+        Output::Json => print(&format!("{}\n", total.json(action, dry_run))),
+        Output::Table => total.tell(action, dry_run, selection.ids.len() as u64),
+    }
+}
+
+/// What the requests of one change did.
+#[derive(Default)]
+struct Changed {
+    touched: u64,
+    still_quarantined: u64,
+    /// `{"id","reason"}`.
+    unreadable: Vec<Json>,
+}
+
+impl Changed {
+    fn add(&mut self, mut answer: Json) {
+        self.touched += answer["touched"].as_u64().unwrap_or(0);
+        self.still_quarantined += answer["still_quarantined"].as_u64().unwrap_or(0);
+        if let Json::Array(unreadable) = answer["unreadable"].take() {
+            self.unreadable.extend(unreadable);
         }
+    }
+
+    fn json(self, action: &str, dry_run: bool) -> Json {
+        let mut line = json!({"action": action, "dry_run": dry_run, "touched": self.touched});
+        if action == "release" && !dry_run {
+            line["still_quarantined"] = self.still_quarantined.into();
+            line["unreadable"] = self.unreadable.into();
+        }
+        line
+    }
+
+    fn tell(&self, action: &str, dry_run: bool, ids: u64) -> Result<(), Failure> {
+        let would = if dry_run { "would be " } else { "" };
+        let done = match action {
+            "retry" => "tried again",
+            "release" if dry_run => "read again",
+            "release" => "released",
+            _ => "deleted",
+        };
+        print(&format!("{} {would}{done}\n", table::messages(self.touched)))?;
+        if self.still_quarantined > 0 {
+            let count = table::messages(self.still_quarantined);
+            remark(&format!("still in quarantine, in whole or in part: {count}"));
+            for one in &self.unreadable {
+                remark(&table::unreadable(one));
+            }
+        }
+        if self.touched + self.still_quarantined < ids {
+            remark("the others are not in the queue any more, do not match, or are just being delivered");
+        }
+        Ok(())
     }
 }
 

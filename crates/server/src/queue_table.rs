@@ -115,6 +115,11 @@ pub(crate) fn stats(stats: &Json, now: Timestamp) -> String {
     lines
 }
 
+/// Why a message stays in quarantine.
+pub(crate) fn unreadable(message: &Json) -> String {
+    format!("  {}: {}", text(message, "id"), text(message, "reason"))
+}
+
 /// `1 message`, `2 messages`.
 pub(crate) fn messages(count: u64) -> String {
     format!("{count} message{}", if count == 1 { "" } else { "s" })

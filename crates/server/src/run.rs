@@ -9,12 +9,13 @@
 
 use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
+use crate::failed_start;
 use crate::house::House;
 use crate::lifecycle::{self, Request, Signals};
 use crate::people::Plan;
 use crate::sources;
 use crate::welcome;
-use smtp_config::{Config, Loaded, Sources};
+use smtp_config::Config;
 use smtp_deliver::Delivery;
 use smtp_directory::Shelf;
 use smtp_http::{MetricsSettings, Settings};
@@ -36,15 +37,25 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// Runs the server until it is told to stop.
 pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
     let sources = args.sources();
-    let loaded = sources::load(&sources)?;
-    certificates(&loaded.config)?;
+    let loaded = sources::load(&sources)
+        .map_err(|failure| failed_start::report(&failed_start::log(&sources), failure))?;
+    let house = House::new(loaded, sources);
+    let result = live(&house);
+    match result {
+        Err(failure) if house.reception().is_none() => Err(failed_start::report(&house.observer, failure)),
+        result => result,
+    }
+}
+
+fn live(house: &Arc<House>) -> Result<(), Failure> {
+    certificates(&house.config.load())?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("smtp-server")
         .build()
         .map_err(|e| Failure::new(Exit::Temporary, format_args!("cannot start threads: {e}")))?;
-    let result = runtime.block_on(serve(loaded, sources));
+    let result = runtime.block_on(serve(house));
     runtime.shutdown_timeout(LAST_WAIT);
     result
 }
@@ -72,14 +83,13 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(loaded: Loaded, sources: Sources) -> Result<(), Failure> {
+async fn serve(house: &Arc<House>) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
-    let house = House::new(loaded, sources);
     let plan = Plan::read(&house.config.load(), &house.password);
     let plan = plan.map_err(|faults| Failure::new(Exit::Config, faults))?;
     house.announce();
-    let http = open_http(&house).await?;
-    let result = keep_mail(&house, plan, &mut signals).await;
+    let http = open_http(house).await?;
+    let result = keep_mail(house, plan, &mut signals).await;
     http.stop().await;
     house.observer.flush();
     result
@@ -174,7 +184,9 @@ async fn keep_mail(house: &Arc<House>, plan: Plan, signals: &mut Signals) -> Res
     };
     let queued = queue.store().stats().await.map_or(0, |stats| stats.messages);
     let closed = queue.store().close().await;
-    house.stopped(queued);
+    if house.reception().is_some() {
+        house.stopped(queued);
+    }
     result?;
     closed.map_err(|e| store_failure(&house.config.load(), &e))
 }

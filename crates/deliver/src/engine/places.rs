@@ -3,7 +3,7 @@
 //! A next hop whose lane found no place waits in line; whoever ends a lane starts one for the first
 //! in line, and while there is a line, idle lanes end and long busy ones make room.
 
-use super::{Engine, Entry, Key, lane, local};
+use super::{Engine, Entry, Key, lane, local_lane};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Engine {
             }
             Key::Local | Key::Known => {
                 let guard = LaneGuard::new(engine, entry.clone());
-                self.runtime.spawn(local::run(guard));
+                self.runtime.spawn(local_lane::run(guard));
             }
         }
     }

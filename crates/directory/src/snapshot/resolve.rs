@@ -72,6 +72,12 @@ impl Snapshot {
             Step::Unreadable => Resolution::Trouble(Trouble::Unreadable),
             Step::Forward(name, targets) => match self.expand(name, targets) {
                 Err(trouble) => Resolution::Trouble(trouble),
+                // A postmaster that does not exist is no reason to refuse mail for one.
+                Ok(found)
+                    if found.is_empty() && name == ROLES[0] && self.domain(address.domain()).is_some() =>
+                {
+                    Resolution::Local(vec![address.clone()])
+                }
                 Ok(found) if found.is_empty() => Resolution::Unknown,
                 Ok(found) => Resolution::Local(found),
             },

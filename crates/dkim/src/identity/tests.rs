@@ -35,10 +35,7 @@ fn names_that_could_break_out_of_a_signature_or_a_zone_are_refused() {
 
 #[test]
 fn the_record_of_rfc_8463() {
-    let pem = "-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
------END PRIVATE KEY-----";
-    let key = Arc::new(SigningKey::from_pem(pem).unwrap());
+    let key = Arc::new(SigningKey::from_pem(crate::key::tests::RFC_8463).unwrap());
     let identity = Identity::new("football.example.com", "brisbane", key).unwrap();
     assert_eq!(
         identity.zone_line(),

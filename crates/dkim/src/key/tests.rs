@@ -3,10 +3,7 @@ use super::*;
 const RSA_PKCS8: &str = include_str!("testdata/rsa_pkcs8.pem");
 const RSA_PUBLIC: &str = include_str!("testdata/rsa_public.pem");
 /// The secret key of RFC 8463 A.2, as PKCS#8.
-const RFC_8463: &str = "-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
------END PRIVATE KEY-----
-";
+pub(crate) const RFC_8463: &str = include_str!("testdata/rfc8463.pem");
 
 fn error(pem: &str) -> KeyError {
     SigningKey::from_pem(pem).unwrap_err()

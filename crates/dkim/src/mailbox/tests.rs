@@ -42,27 +42,13 @@ fn mailboxes_that_are_understood() {
         (" (only a comment) ", &[]),
         ("\"a b\"@x.test", &["\"a b\"@x.test"]),
         ("\"a\"@x.test", &["a@x.test"]),
-        ("\"a@x.test,b\"@y.test", &["\"a@x.test,b\"@y.test"]),
-        ("<\"<evil>\"@x.test>", &["\"<evil>\"@x.test"]),
+        ("<\"a b\"@x.test>", &["\"a b\"@x.test"]),
         ("a@[127.0.0.1]", &["a@[127.0.0.1]"]),
         ("A <a@[IPv6:::1]>", &["a@[IPv6:::1]"]),
     ];
     for (value, wanted) in cases {
-        assert_eq!(
-            read(value).as_deref(),
-            Ok(&wanted.map_to_owned()[..]),
-            "{value:?}"
-        );
-    }
-}
-
-trait MapToOwned {
-    fn map_to_owned(&self) -> Vec<String>;
-}
-
-impl MapToOwned for &[&str] {
-    fn map_to_owned(&self) -> Vec<String> {
-        self.iter().map(|&text| text.to_owned()).collect()
+        let wanted = wanted.iter().map(ToString::to_string).collect();
+        assert_eq!(read(value), Ok(wanted), "{value:?}");
     }
 }
 
@@ -105,7 +91,7 @@ fn what_readers_understand_differently_is_refused() {
         "A \\<a@x.test>",
         "[127.0.0.1] <a@x.test>",
         ": a@x.test;",
-        "team: other: a@x.test;;",
+        "team: other: a@x.test;",
         "team: a@x.test; b@y.test",
         "a@x.test) b@y.test",
         "a@x.test\\",
@@ -135,6 +121,7 @@ fn what_readers_understand_differently_is_refused() {
         "\"a\0\" <a@x.test>",
         "\"a\u{85}\" <a@x.test>",
         "A \u{1b}[2J <a@x.test>",
+        "A\u{85} <a@x.test>",
         "(\x07) a@x.test",
         "a@x.test\r\nb@y.test",
         "a@x.test\nb@y.test",
@@ -187,13 +174,19 @@ fn addresses_that_are_none() {
 }
 
 #[test]
-fn an_encoded_word_is_no_address() {
-    for value in [
+fn addresses_that_some_readers_take_for_others() {
+    let cases = [
         "=?utf-8?q?b=40y.test?=@x.test",
         "A <=?utf-8?b?YkB5?=@x.test>",
         "\"=?utf-8?q?b?=\"@x.test",
-    ] {
-        assert_eq!(read(value), Err(MailboxError::EncodedWord), "{value:?}");
+        "\"evil@y.test\"@x.test",
+        "\"evil@y.test,\"@x.test",
+        "<\"<evil>\"@x.test>",
+        "\"evil@y.test (\"@x.test",
+        "\"a\\\"b\"@x.test",
+    ];
+    for value in cases {
+        assert_eq!(read(value), Err(MailboxError::Deceptive), "{value:?}");
     }
 }
 
@@ -241,10 +234,8 @@ fn visible_ats(text: &str) -> usize {
 }
 
 proptest! {
-    #[test]
-    fn no_input_panics(value in proptest::collection::vec(any::<u8>(), 0..60)) {
-        let _ = mailboxes(&value);
-    }
+    // Few of them are taken.
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     /// Whatever is taken, each `@` that a reader could see is an address of the result, in its place.
     #[test]
@@ -259,6 +250,13 @@ proptest! {
                 rest = &rest[at.unwrap() + domain.len()..];
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics(value in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let _ = mailboxes(&value);
     }
 
     /// Lists made by the grammar are read as they were meant.

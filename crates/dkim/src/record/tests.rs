@@ -5,10 +5,7 @@ use std::sync::Arc;
 const RFC_8463: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 
 fn key() -> SigningKey {
-    let pem = "-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
------END PRIVATE KEY-----";
-    SigningKey::from_pem(pem).unwrap()
+    SigningKey::from_pem(crate::key::tests::RFC_8463).unwrap()
 }
 
 #[test]

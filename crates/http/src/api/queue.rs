@@ -12,7 +12,7 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use smtp_queue::{Filter, MessageDetail, Store, StoreError};
+use smtp_queue::{Filter, MessageDetail, State as RecipientState, Store, StoreError};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -82,11 +82,21 @@ pub(crate) async fn delete(
     change(Change::Delete, &shared, peer, selection).await
 }
 
+/// `POST /api/v1/queue/release`: what is in quarantine is read again, and queued if it can be.
+pub(crate) async fn release(
+    State(shared): State<Shared>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    JsonBody(selection): JsonBody<Selection>,
+) -> Result<Json<Touched>, ApiError> {
+    change(Change::Release, &shared, peer, selection).await
+}
+
 /// What an operator does to messages.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Retry,
     Delete,
+    Release,
 }
 
 impl Change {
@@ -94,14 +104,16 @@ impl Change {
         match self {
             Change::Retry => "retry",
             Change::Delete => "delete",
+            Change::Release => "release",
         }
     }
 
     /// Whether it changes a message that has a recipient in this state.
-    fn touches(self, state: smtp_queue::State) -> bool {
+    fn touches(self, state: RecipientState) -> bool {
         match self {
-            Change::Retry => matches!(state, smtp_queue::State::Queued | smtp_queue::State::Deferred),
+            Change::Retry => matches!(state, RecipientState::Queued | RecipientState::Deferred),
             Change::Delete => true,
+            Change::Release => state == RecipientState::Quarantined,
         }
     }
 }
@@ -118,17 +130,19 @@ async fn change(
     let (filter, words) = selection.parse()?;
     if dry_run {
         let touched = count(&*store, filter, change).await?;
-        return Ok(Json(Touched { touched }));
+        return Ok(Json(Touched::new(touched)));
     }
-    let touched = match change {
-        Change::Retry => store.retry(filter, Timestamp::now()).await?,
-        Change::Delete => store.delete(filter).await?,
+    let now = Timestamp::now();
+    let done = match change {
+        Change::Retry => Touched::new(store.retry(filter, now).await?),
+        Change::Delete => Touched::new(store.delete(filter).await?),
+        Change::Release => store.release(filter, now).await?.into(),
     };
-    if matches!(change, Change::Retry) {
+    if matches!(change, Change::Retry | Change::Release) {
         shared.rooms.retry_now();
     }
-    audit(shared, peer, change.name(), &words, touched);
-    Ok(Json(Touched { touched }))
+    audit(shared, peer, change.name(), &words, done.touched);
+    Ok(Json(done))
 }
 
 fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use smtp_queue::{Message, Recipient, State, Stats};
+use smtp_queue::{Message, Recipient, Released, State, Stats, Unreadable};
 use std::collections::BTreeMap;
 
 /// One page of a listing.
@@ -96,4 +96,44 @@ impl From<Stats> for Totals {
 pub(crate) struct Touched {
     /// Messages changed, or with `dry_run` those that would be.
     pub(super) touched: u64,
+    /// After a release.
+    #[serde(flatten)]
+    kept: Option<Kept>,
+}
+
+/// What stays in quarantine.
+#[derive(Debug, Serialize)]
+struct Kept {
+    /// Messages of which something still cannot be read.
+    still_quarantined: u64,
+    /// Why, for the first 100 of them.
+    unreadable: Vec<Reason>,
+}
+
+#[derive(Debug, Serialize)]
+struct Reason {
+    id: String,
+    reason: String,
+}
+
+impl Touched {
+    pub(super) fn new(touched: u64) -> Touched {
+        Touched { touched, kept: None }
+    }
+}
+
+impl From<Released> for Touched {
+    fn from(released: Released) -> Touched {
+        let reason = |one: Unreadable| Reason {
+            id: one.id,
+            reason: one.reason,
+        };
+        Touched {
+            touched: released.messages,
+            kept: Some(Kept {
+                still_quarantined: released.still,
+                unreadable: released.unreadable.into_iter().map(reason).collect(),
+            }),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use smtp::Address;
 use smtp_queue::Finished;
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, MailOptions, Message, MessageDetail, MessageSummary,
-    NewMessage, QueueId, Recipient, RecipientResult, State, Stats, Store, StoreError,
+    NewMessage, QueueId, Recipient, RecipientResult, Released, State, Stats, Store, StoreError, Unreadable,
 };
 use std::sync::Mutex;
 
@@ -125,6 +125,22 @@ impl Store for FakeStore {
     }
     async fn retry(&self, filter: Filter, _: Timestamp) -> Result<u64, StoreError> {
         Ok(self.find(&filter).len() as u64)
+    }
+    /// Readable is what has a body.
+    async fn release(&self, filter: Filter, _: Timestamp) -> Result<Released, StoreError> {
+        let mut released = Released::default();
+        for one in self.find(&filter) {
+            if self.body.lock().unwrap().is_some() {
+                released.messages += 1;
+            } else {
+                released.still += 1;
+                released.unreadable.push(Unreadable {
+                    id: one.message.id.to_string(),
+                    reason: "no content".into(),
+                });
+            }
+        }
+        Ok(released)
     }
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
         let gone: Vec<QueueId> = self.find(&filter).iter().map(|one| one.message.id).collect();

@@ -1,7 +1,7 @@
 //! Making peers' texts harmless: one line, no terminal control, bounded length.
 
-/// Most octets of a field.
-pub(super) const MAX_FIELD: usize = 1024;
+/// Most octets of a field; what is longer is cut.
+pub const MAX_FIELD: usize = 1024;
 
 /// What ends a field that was cut.
 const CUT: &str = "…";

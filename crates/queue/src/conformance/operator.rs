@@ -1,4 +1,4 @@
-//! What an operator does: list, retry, delete.
+//! What an operator does: list, retry, delete, release.
 
 use super::*;
 use crate::store::Filter;
@@ -9,6 +9,8 @@ pub(super) async fn run(subject: &dyn Subject) {
     retry_makes_due(subject).await;
     delete_fences_who_holds_it(subject).await;
     large_deletions_are_complete(subject).await;
+    what_was_mended_is_released(subject).await;
+    what_is_still_damaged_stays(subject).await;
 }
 
 async fn listings_have_pages(subject: &dyn Subject) {
@@ -202,5 +204,62 @@ async fn large_deletions_are_complete(subject: &dyn Subject) {
     assert_eq!(store.delete(filter).await.unwrap(), 1000);
     assert_eq!(store.stats().await.unwrap().messages, 100);
     assert_eq!(store.delete(Filter::default()).await.unwrap(), 100);
+    assert_counted(&store).await;
+}
+
+async fn what_was_mended_is_released(subject: &dyn Subject) {
+    let store = subject.fresh().await;
+    let id = insert(&store, message(0, &["a@x.example", "b@y.example"])).await;
+    let other = insert(&store, message(0, &["c@x.example"])).await;
+    let claims = claim_all(&store, at(1)).await;
+    let claim = claims.iter().find(|claim| claim.message.id == id).unwrap();
+    subject.spoil_content(&store, claim.message.key).await;
+    assert!(store.body(&claim.message).await.is_err());
+    let released = store.release(Filter::default(), at(9)).await.unwrap();
+    assert_eq!((released.messages, released.still), (0, 1));
+    assert_eq!(released.unreadable[0].id, id.to_string());
+    assert_eq!(states(&store, id).await, [State::Quarantined; 2]);
+    let content = b"Subject: test\r\n\r\nHello\r\n";
+    subject.mend_content(&store, claim.message.key, content).await;
+    let nobody = Filter {
+        domain: Some("z.example".to_owned()),
+        ..Filter::default()
+    };
+    assert_eq!(store.release(nobody, at(9)).await.unwrap().messages, 0);
+    let released = store.release(Filter::default(), at(9)).await.unwrap();
+    assert_eq!((released.messages, released.still), (1, 0));
+    assert_eq!(states(&store, id).await, [State::Queued; 2]);
+    assert_eq!(
+        states(&store, other).await,
+        [State::Leased],
+        "a lease is not touched"
+    );
+    assert_counted(&store).await;
+    let late = finish(&store, attempts(claim)[0], Outcome::Delivered).await;
+    assert_eq!(late.fenced.len(), 1, "who held it then does not hold it now");
+    assert!(claim_all(&store, at(8)).await.is_empty());
+    let claim = claim_all(&store, at(9)).await.remove(0);
+    assert_eq!((claim.message.id, claim.recipients.len()), (id, 2));
+    assert!(store.body(&claim.message).await.is_ok());
+}
+
+async fn what_is_still_damaged_stays(subject: &dyn Subject) {
+    let store = subject.fresh().await;
+    let id = insert(&store, message(0, &["a@x.example", "b@x.example"])).await;
+    let key = show(&store, id).await.message.key;
+    subject.spoil_address(&store, key, 0).await;
+    let claim = claim_all(&store, at(1)).await.remove(0);
+    finish(&store, attempts(&claim)[0], deferred(at(500))).await;
+    let released = store.release(Filter::default(), at(9)).await.unwrap();
+    assert_eq!((released.messages, released.still), (0, 1));
+    assert!(
+        released.unreadable[0].reason.contains("recipient 0"),
+        "{released:?}"
+    );
+    assert_eq!(
+        states(&store, id).await,
+        [State::Quarantined, State::Deferred],
+        "and the others are left alone"
+    );
     assert_counted(&store).await;
 }

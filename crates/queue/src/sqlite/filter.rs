@@ -46,6 +46,13 @@ impl Condition {
         Condition { pieces, values }
     }
 
+    /// The same, of messages with a quarantined recipient only.
+    pub(super) fn quarantined(mut self) -> Self {
+        self.pieces
+            .push("EXISTS (SELECT 1 FROM recipients AS q WHERE q.message = m.key AND q.state = 7)");
+        self
+    }
+
     /// The condition, its parameters numbered from `first`.
     pub(super) fn sql(&self, first: usize) -> String {
         if self.pieces.is_empty() {

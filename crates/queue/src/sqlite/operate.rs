@@ -39,7 +39,7 @@ impl Operation for Operate {
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<u64> {
         let mut touched = 0;
         for &key in &self.keys {
-            if !self.still_meant(change, key)? {
+            if !still_meant(change, &self.condition, key)? {
                 continue;
             }
             let done = match self.action {
@@ -52,15 +52,14 @@ impl Operation for Operate {
     }
 }
 
-impl Operate {
-    fn still_meant(&self, change: &Change<'_>, key: i64) -> rusqlite::Result<bool> {
-        let sql = format!(
-            "SELECT 1 FROM messages AS m WHERE m.key = ?1 AND {}",
-            self.condition.sql(2)
-        );
-        let values = std::iter::once(key.into()).chain(self.condition.values());
-        change.db.prepare_cached(&sql)?.exists(params_from_iter(values))
-    }
+/// Whether the condition holds for the message at this moment.
+pub(super) fn still_meant(change: &Change<'_>, condition: &Condition, key: i64) -> rusqlite::Result<bool> {
+    let sql = format!(
+        "SELECT 1 FROM messages AS m WHERE m.key = ?1 AND {}",
+        condition.sql(2)
+    );
+    let values = std::iter::once(key.into()).chain(condition.values());
+    change.db.prepare_cached(&sql)?.exists(params_from_iter(values))
 }
 
 fn retry(change: &mut Change<'_>, key: i64, now: Timestamp) -> rusqlite::Result<bool> {

@@ -219,7 +219,7 @@ pub(super) fn content(db: &Connection, spool: &Spool, message: &Message) -> rusq
         Some(bytes) if bytes.len() as u64 == message.size => {
             Content::Found(Body::Memory(spool.read_back(bytes)))
         }
-        Some(bytes) => Content::Unreadable(wrong_size(bytes.len() as u64, message.size)),
+        Some(bytes) => Content::Unreadable(wrong_size("its content", bytes.len() as u64, message.size)),
         None => Content::Unreadable("its content is missing from the database".to_owned()),
     })
 }
@@ -231,7 +231,10 @@ pub(super) async fn check_file(content: Content) -> Result<Content, StoreError> 
     };
     match tokio::fs::metadata(path).await {
         Ok(file) if file.len() == *size => Ok(content),
-        Ok(file) => Ok(Content::Unreadable(wrong_size(file.len(), *size))),
+        Ok(file) => {
+            let what = format!("its content {}", path.display());
+            Ok(Content::Unreadable(wrong_size(&what, file.len(), *size)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::Unreadable(format!(
             "its content {} is missing",
             path.display()
@@ -241,6 +244,6 @@ pub(super) async fn check_file(content: Content) -> Result<Content, StoreError> 
     }
 }
 
-fn wrong_size(found: u64, expected: u64) -> String {
-    format!("its content has {found} octets and should have {expected}")
+fn wrong_size(what: &str, found: u64, expected: u64) -> String {
+    format!("{what} has {found} octets and should have {expected}")
 }

@@ -4,9 +4,12 @@
 //!   result was not written yet is sent again; that duplicate cannot be avoided.
 //! * Half-written bodies are removed: their senders were never answered.
 //! * Body files without a row were never acknowledged, or are of messages that are gone. They are removed, but only when
-//!   this database is the one that they were written for. Beside a new or another database they may be all that is
-//!   left of real mail: they go to `quarantine/`. An older copy of the same database cannot be told from it: who restores
-//!   one removes `bodies/owner` first (docs/queue-and-delivery.md).
+//!   this database is the one that they were written for. Beside a new, another or an older database they may be all
+//!   that is left of real mail: they go to `quarantine/`, the log warns, and the database that knows them finds them there.
+//!
+//! How the databases are told apart: every start gives the database a new mark and writes it beside the bodies too. So an
+//! older copy has an older mark. A copy made while a server ran has the mark of that run: who restores one into
+//! the same folder before the next start removes `bodies/owner` first (docs/queue-and-delivery.md).
 
 use super::counters::Counters;
 use super::error::{file_error, store_error};
@@ -21,7 +24,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// Names, in the folder of bodies, the database that they belong to.
+/// Holds, in the folder of bodies, the mark of the database that they belong to.
 const OWNER: &str = "owner";
 
 /// What recovery found.
@@ -34,6 +37,7 @@ pub(super) struct Recovered {
 /// Recovers, and reports what it found.
 pub(super) fn recover(
     db: &Connection,
+    path: &Path,
     folders: &Folders,
     observer: &Observer,
 ) -> Result<Recovered, StoreError> {
@@ -47,16 +51,23 @@ pub(super) fn recover(
             reason: &reason,
         });
     }
-    let orphan_bodies = clear_bodies(db, folders, observer)?;
+    let bodies = recover_bodies(db, folders, observer)?;
     let counters = Counters::count(db).map_err(|error| store_error(&error))?;
     let next_key = next_key(db).map_err(|error| store_error(&error))?;
     let messages = counters.stats().messages;
-    let duration = start.elapsed();
+    if bodies.replaced {
+        observer.emit(Event::DatabaseReplaced {
+            database: &path.display().to_string(),
+            messages,
+            set_aside: bodies.orphans,
+            taken_back: bodies.taken_back,
+        });
+    }
     observer.emit(Event::Recovered {
         messages,
         leases_released,
-        orphan_bodies,
-        duration,
+        orphan_bodies: bodies.orphans,
+        duration: start.elapsed(),
     });
     Ok(Recovered { counters, next_key })
 }
@@ -80,18 +91,28 @@ fn next_key(db: &Connection) -> rusqlite::Result<i64> {
     db.query_row(sql, [], |row| row.get(0))
 }
 
-/// Gives how many body files had no row.
-fn clear_bodies(db: &Connection, folders: &Folders, observer: &Observer) -> Result<u64, StoreError> {
-    let spool: [u8; 16] = db
-        .query_row("SELECT id FROM spool", [], |row| row.get(0))
-        .map_err(|error| store_error(&error))?;
-    let mark = QueueId::from_bytes(spool).to_string();
+/// What was found in the folder of bodies.
+struct Bodies {
+    /// It was last used with another database.
+    replaced: bool,
+    /// Files without a row, removed or set aside.
+    orphans: u64,
+    /// Files that had been set aside, and whose row is there.
+    taken_back: u64,
+}
+
+fn recover_bodies(db: &Connection, folders: &Folders, observer: &Observer) -> Result<Bodies, StoreError> {
     let failed = |error: io::Error| file_error("cannot clear the folder of bodies", &error);
     for file in fs::read_dir(folders.temporary()).map_err(failed)? {
         fs::remove_file(file.map_err(failed)?.path()).map_err(failed)?;
     }
-    let owner = folders.bodies().join(OWNER);
-    let ours = fs::read_to_string(&owner).is_ok_and(|text| text.trim() == mark);
+    let mark: [u8; 16] = db
+        .query_row("SELECT id FROM spool", [], |row| row.get(0))
+        .map_err(|error| store_error(&error))?;
+    let mark = QueueId::from_bytes(mark).to_string();
+    let owners = fs::read_to_string(folders.bodies().join(OWNER)).unwrap_or_default();
+    let ours = owners.lines().any(|owner| owner.trim() == mark);
+    let taken_back = take_back(db, folders)?;
     let mut orphans = 0;
     for shard in fs::read_dir(folders.bodies()).map_err(failed)? {
         let shard = shard.map_err(failed)?.path();
@@ -99,11 +120,40 @@ fn clear_bodies(db: &Connection, folders: &Folders, observer: &Observer) -> Resu
             orphans += clear_shard(db, &shard, folders, ours, observer)?;
         }
     }
-    if !ours {
-        // Everything found before this mark was set aside, so that from now on orphans are ours.
-        write_mark(&owner, &mark, folders).map_err(failed)?;
+    // Everything that is not ours was set aside before this, so that from now on orphans are ours. Without a new mark
+    // (the disk is full) the old one stays good, and delivery can make room.
+    if let Err(error) = renew_mark(db, &mark, folders) {
+        observer.emit(Event::StoreFailed {
+            operation: "mark",
+            error: &error.to_string(),
+        });
     }
-    Ok(orphans)
+    Ok(Bodies {
+        replaced: !ours && (!owners.is_empty() || orphans > 0),
+        orphans,
+        taken_back,
+    })
+}
+
+/// Puts bodies that were set aside back in their places, if this database knows them.
+fn take_back(db: &Connection, folders: &Folders) -> Result<u64, StoreError> {
+    let failed = |error: io::Error| file_error("cannot look through quarantine/", &error);
+    let mut taken_back = 0;
+    for file in fs::read_dir(folders.quarantine()).map_err(failed)? {
+        let file = file.map_err(failed)?;
+        let Some(id) = file.file_name().to_str().and_then(QueueId::parse) else {
+            continue;
+        };
+        let place = folders.body(id);
+        if !place.exists() && is_stored(db, id).map_err(|error| store_error(&error))? {
+            let shard = place.parent().unwrap_or(folders.bodies());
+            fs::create_dir_all(shard).map_err(failed)?;
+            sync_folder(folders.bodies()).map_err(failed)?;
+            move_durably(&file.path(), &place).map_err(failed)?;
+            taken_back += 1;
+        }
+    }
+    Ok(taken_back)
 }
 
 fn clear_shard(
@@ -129,7 +179,7 @@ fn clear_shard(
         if ours {
             fs::remove_file(file.path()).map_err(failed)?;
         } else {
-            set_aside(&file.path(), &folders.quarantine().join(&name)).map_err(failed)?;
+            move_durably(&file.path(), &folders.quarantine().join(&name)).map_err(failed)?;
             let reason = "its content was found beside a database that does not know it; see quarantine/";
             observer.emit(Event::Quarantined {
                 id: &id.to_string(),
@@ -140,7 +190,7 @@ fn clear_shard(
     Ok(orphans)
 }
 
-fn set_aside(from: &Path, to: &Path) -> io::Result<()> {
+fn move_durably(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     to.parent().map_or(Ok(()), sync_folder)
 }
@@ -153,9 +203,22 @@ fn is_stored(db: &Connection, id: QueueId) -> rusqlite::Result<bool> {
         .is_some())
 }
 
-fn write_mark(owner: &Path, mark: &str, folders: &Folders) -> io::Result<()> {
-    let mut file = fs::File::create(owner)?;
-    writeln!(file, "{mark}")?;
+/// Gives the database and its bodies a new mark. Until the database has it, both are good: a crash in between does
+/// not part them.
+fn renew_mark(db: &Connection, old: &str, folders: &Folders) -> Result<(), StoreError> {
+    let failed = |error: io::Error| file_error("cannot write bodies/owner", &error);
+    let id = QueueId::generate();
+    let new = id.to_string();
+    write_mark(&format!("{old}\n{new}\n"), folders).map_err(failed)?;
+    db.execute("UPDATE spool SET id = ?1", [id.to_bytes()])
+        .map_err(|error| store_error(&error))?;
+    write_mark(&format!("{new}\n"), folders).map_err(failed)
+}
+
+fn write_mark(marks: &str, folders: &Folders) -> io::Result<()> {
+    let written = folders.bodies().join("owner.new");
+    let mut file = fs::File::create(&written)?;
+    file.write_all(marks.as_bytes())?;
     file.sync_all()?;
-    sync_folder(folders.bodies())
+    move_durably(&written, &folders.bodies().join(OWNER))
 }

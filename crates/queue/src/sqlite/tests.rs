@@ -105,10 +105,10 @@ impl Sqlite {
         self.folders.lock().insert(place(&store), folder);
         store
     }
-    fn damage(&self, store: &Arc<dyn Store>, sql: &str) {
+    fn change(&self, store: &Arc<dyn Store>, sql: &str, params: impl rusqlite::Params) {
         let folders = self.folders.lock();
         let db = Connection::open(folders[&place(store)].path().join("smtp.db")).unwrap();
-        assert_eq!(db.execute(sql, []).unwrap(), 1);
+        assert_eq!(db.execute(sql, params).unwrap(), 1);
     }
 }
 
@@ -124,10 +124,18 @@ impl Subject for Sqlite {
     }
     async fn spoil_address(&self, store: &Arc<dyn Store>, message: i64, recipient: u32) {
         let sql = "UPDATE recipients SET address = 'no address' WHERE";
-        self.damage(store, &format!("{sql} message = {message} AND idx = {recipient}"));
+        self.change(
+            store,
+            &format!("{sql} message = ?1 AND idx = ?2"),
+            (message, recipient),
+        );
     }
     async fn spoil_content(&self, store: &Arc<dyn Store>, message: i64) {
-        self.damage(store, &format!("DELETE FROM bodies WHERE message = {message}"));
+        self.change(store, "DELETE FROM bodies WHERE message = ?1", [message]);
+    }
+    async fn mend_content(&self, store: &Arc<dyn Store>, message: i64, content: &[u8]) {
+        let sql = "INSERT INTO bodies (message, content) VALUES (?1, ?2)";
+        self.change(store, sql, (message, content));
     }
 }
 
@@ -263,6 +271,59 @@ async fn orphans_are_removed_beside_their_database_only() {
         .join("quarantine")
         .join(kept_path.file_name().unwrap());
     assert_eq!(fs::metadata(saved).unwrap().len(), 600_000);
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_database_deletes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("smtp.db");
+    let copy = || fs::read(&path).unwrap();
+    let (store, _) = open(folder.path());
+    store.close().await.unwrap();
+    let older = copy();
+    let (store, spool) = open(folder.path());
+    let new = large(&spool).await;
+    let (id, body) = (new.id, path_of(&new));
+    store.insert(new, None).await.unwrap();
+    store.close().await.unwrap();
+    let newer = copy();
+    fs::write(&path, older).unwrap();
+    let (store, _) = open(folder.path());
+    let saved = folder.path().join("quarantine").join(id.to_string());
+    assert!(!body.exists() && saved.exists());
+    store.close().await.unwrap();
+    fs::write(&path, newer).unwrap();
+    let (store, _) = open(folder.path());
+    assert!(
+        body.exists() && !saved.exists(),
+        "the one that knows it has it again"
+    );
+    let message = store.show(id).await.unwrap().unwrap().message;
+    assert!(store.body(&message).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_crash_while_the_mark_changes_parts_nobody() {
+    let folder = TempDir::new().unwrap();
+    let owner = folder.path().join("bodies/owner");
+    let (store, _) = open(folder.path());
+    store.close().await.unwrap();
+    let before = fs::read_to_string(&owner).unwrap();
+    // Written beside the bodies, not in the database yet.
+    let next = QueueId::generate();
+    fs::write(&owner, format!("{before}{next}\n")).unwrap();
+    let (store, spool) = open(folder.path());
+    let orphan = path_of(&large(&spool).await);
+    store.close().await.unwrap();
+    let mark = fs::read_to_string(&owner).unwrap();
+    assert_eq!(mark.lines().count(), 1);
+    // In the database too, and both still beside the bodies.
+    fs::write(&owner, format!("{before}{mark}")).unwrap();
+    let (store, _) = open(folder.path());
+    assert!(!orphan.exists(), "it knows the bodies as its own");
+    let quarantine = fs::read_dir(folder.path().join("quarantine")).unwrap();
+    assert_eq!(quarantine.count(), 0);
+    store.close().await.unwrap();
 }
 
 #[tokio::test]

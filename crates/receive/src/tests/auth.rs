@@ -1,6 +1,6 @@
 //! AUTH over real sockets: each mechanism, who is refused and when, and what a flood leaves to others.
 
-use super::tls::{Secure, builder, client_config};
+use super::tls::client::{Secure, builder, client_config, handshake};
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -69,7 +69,7 @@ async fn exchange(client: &mut Secure, mut sasl: SaslClient) -> String {
             }
             return reply;
         };
-        message = sasl
+        let message = sasl
             .respond(&BASE64.decode(challenge.trim_end()).unwrap())
             .unwrap();
         client
@@ -319,7 +319,7 @@ impl Stage {
         socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
         let to = self.reception.addresses(Listener::Smtps)[0];
         let stream = socket.connect(to).await.unwrap();
-        let mut client = super::tls::handshake(&client_config(), stream).await.unwrap();
+        let mut client = handshake(&client_config(), stream).await.unwrap();
         client.expect("220").await;
         client.say("EHLO client.test", "250").await;
         client

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use smtp_queue::Finished;
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
     RecipientResult, Stats, Store, StoreError,
 };
+use smtp_queue::{Finished, Released};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -75,6 +75,9 @@ impl Store for Flaky {
     }
     async fn retry(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
         self.store.retry(filter, now).await
+    }
+    async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError> {
+        self.store.release(filter, now).await
     }
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
         self.store.delete(filter).await

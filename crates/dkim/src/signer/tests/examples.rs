@@ -61,10 +61,10 @@ fn the_message_of_rfc_8463() {
     let mut relaxed = Vec::new();
     canonical::field(&Field::of(format!("{own}b=").as_bytes()), &mut relaxed);
     hashed.update(&relaxed);
-    let pem = "-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
------END PRIVATE KEY-----";
-    let ours = SigningKey::from_pem(pem).unwrap().sign(&hashed.finish()).unwrap();
+    let ours = SigningKey::from_pem(crate::key::tests::RFC_8463)
+        .unwrap()
+        .sign(&hashed.finish())
+        .unwrap();
     let theirs: String = signature
         .split("From:")
         .next()

@@ -6,7 +6,7 @@
 -- Times are milliseconds since 1970. Keys are never used twice while a process runs.
 
 CREATE TABLE spool (
-    -- Tells this spool's body files from those of another.
+    -- The mark that tells this database's body files from those of another, or of an older copy: a new one at every start.
     id BLOB NOT NULL
 ) STRICT;
 
