@@ -29,6 +29,35 @@ pub fn run(command: &mut Command) -> Output {
     output
 }
 
+/// A self-signed certificate for `names` and its key, made by openssl as `cert.pem` and `key.pem` in `folder`.
+pub fn certificate(folder: &Path, names: &[&str], days: u32) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let subject = format!("/CN={}", names[0]);
+    let names: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
+    let mut openssl = program("/usr/bin/openssl");
+    openssl.args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '));
+    openssl.args([
+        "-subj",
+        &subject,
+        "-addext",
+        &format!("subjectAltName={}", names.join(",")),
+    ]);
+    openssl
+        .args(["-days", &days.to_string(), "-keyout"])
+        .arg(folder.join("key.pem"));
+    run(openssl.arg("-out").arg(folder.join("cert.pem")));
+}
+
+/// The configuration that uses them.
+pub fn certificate_config(folder: &Path) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
+    format!(
+        "[tls]\ncert_file = \"{}\"\nkey_file = \"{}\"\n",
+        path("cert.pem"),
+        path("key.pem")
+    )
+}
+
 /// The files of a Maildir's `new`, in the order of their names, as they are.
 pub fn maildir(folder: &Path) -> Vec<Vec<u8>> {
     let Ok(entries) = std::fs::read_dir(folder.join("new")) else {

@@ -17,3 +17,4 @@ mod queue_commands;
 mod reports;
 mod resolving;
 mod start;
+mod tls;

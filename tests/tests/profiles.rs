@@ -29,6 +29,8 @@ impl Running {
             .env_clear()
             .env("SMTP_PORT", smtp.port().to_string())
             .env("SMTP_HTTP_PORT", http.port().to_string())
+            .env("SMTP_SMTPS_PORT", postfix::free_port().port().to_string())
+            .env("SMTP_SUBMISSION_PORT", postfix::free_port().port().to_string())
             .env("SMTP_DB_PATH", folder.path().join("smtp.db"))
             .envs(env.iter().copied())
             .current_dir(folder.path())

@@ -1,16 +1,17 @@
 //! The programs that tests and benchmarks talk to: Debian packages, installed
 //! when missing. Their services are not started; tests start their own.
 
-use crate::run::{quietly, succeeds};
+use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 11] = [
+const PEERS: [(&str, &str); 12] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("swaks", "/usr/bin/swaks"),
     ("curl", "/usr/bin/curl"),
     ("msmtp", "/usr/bin/msmtp"),
     ("python3", "/usr/bin/python3"),
+    ("python3-pip", "/usr/bin/pip3"),
     ("nodejs", "/usr/bin/node"),
     ("node-nodemailer", "/usr/share/nodejs/nodemailer/package.json"),
     ("strace", "/usr/bin/strace"),
@@ -19,8 +20,30 @@ const PEERS: [(&str, &str); 11] = [
     ("prometheus", "/usr/bin/promtool"),
 ];
 
+/// The scanner of TLS servers, from the Python Package Index, with the OpenSSL of its own that old protocols need.
+const SSLYZE: &str = "sslyze==6.3.1";
+
 /// Installs what is missing; needs root, or sudo without a password.
 pub(crate) fn install() -> Result<bool, String> {
+    Ok(debian_packages()? && sslyze()?)
+}
+
+/// Into the target folder, where it disturbs nobody's Python.
+fn sslyze() -> Result<bool, String> {
+    let folder = target().join("peers/sslyze");
+    if folder.join("sslyze").exists() {
+        return Ok(true);
+    }
+    let mut pip = Command::new("/usr/bin/python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--target"]);
+    if succeeds(pip.arg(folder).arg(SSLYZE))? {
+        Ok(true)
+    } else {
+        Err(format!("{SSLYZE} could not be installed with pip"))
+    }
+}
+
+fn debian_packages() -> Result<bool, String> {
     let missing: Vec<&str> = missing();
     if missing.is_empty() {
         return Ok(true);

@@ -1,5 +1,7 @@
 //! Reception over real sockets, with the real queue in a folder of its own.
 
+mod accounts;
+mod auth;
 mod limits;
 mod mail;
 mod stop;
@@ -7,6 +9,8 @@ mod tls;
 
 use super::*;
 use smtp_config::{Domain, LocalDelivery, Profile};
+use smtp_directory::Declarations;
+use smtp_directory::testing::MemoryShelf;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Body, Filter, MessageSummary};
 use std::path::Path;
@@ -38,8 +42,27 @@ fn config() -> Config {
     config
 }
 
+/// The directory of a configuration, with nothing stored beside it.
+pub(crate) fn directory(config: &Config) -> Arc<Directory> {
+    let declarations = Declarations::read(config).unwrap();
+    let opening = async {
+        let shelf = Arc::new(MemoryShelf::default());
+        Directory::open(shelf, declarations).await.unwrap().0
+    };
+    // On a runtime of its own: most callers are on one already.
+    let open = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(opening)
+    };
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap())
+}
+
 impl Stage {
-    fn open(mut config: Config) -> Self {
+    fn open(config: Config) -> Self {
+        Stage::with(config, None)
+    }
+
+    fn with(mut config: Config, callout: Option<Arc<dyn Callout>>) -> Self {
         let folder = TempDir::new().unwrap();
         config.storage.path = folder.path().join("smtp.db");
         let settings = SqliteSettings {
@@ -49,8 +72,14 @@ impl Stage {
         };
         let (store, spool) = SqliteStore::open(settings, Observer::silent()).unwrap();
         let queue = Queue::new(store, spool);
+        let neighbours = Neighbours {
+            queue: queue.clone(),
+            directory: directory(&config),
+            tokens: Arc::default(),
+            callout,
+        };
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let reception = Reception::bind(config.clone(), queue.clone(), Observer::silent()).unwrap();
+        let reception = Reception::bind(config.clone(), neighbours, Observer::silent()).unwrap();
         Stage {
             reception,
             queue,

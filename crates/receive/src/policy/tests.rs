@@ -1,7 +1,8 @@
 //! The relay rule, address form by address form.
 
 use super::*;
-use smtp_config::{Domain, LocalDelivery, Profile};
+use crate::tests::directory;
+use smtp_config::{Domain, LocalDelivery, Profile, Recipients};
 
 const STRANGER: &str = "203.0.113.9";
 const FRIEND: &str = "10.42.7.7";
@@ -23,23 +24,55 @@ fn config() -> Config {
     config
 }
 
-/// What became of an address: the one that is queued for, `denied`, or `syntax`.
-fn verdict(policy: &Policy, client: &str, address: &str) -> String {
-    let Ok(address) = Address::parse(address) else {
-        return "syntax".into();
-    };
-    match policy.recipient(client.parse().unwrap(), address) {
-        Ok(address) => address.as_str().to_owned(),
-        Err((_, reply)) => {
-            assert_eq!((reply.code, reply.enhanced), (554, Some(Enhanced(5, 7, 1))));
-            "denied".into()
+/// A relay rule and the directory that it asks.
+struct Rule {
+    policy: Policy,
+    directory: Arc<Snapshot>,
+}
+
+impl Rule {
+    fn of(config: Config) -> Self {
+        let directory = directory(&config).snapshot();
+        Rule {
+            policy: Policy::new(Arc::new(config)),
+            directory,
+        }
+    }
+
+    fn asked(&self, client: &str, authenticated: bool, address: &Address) -> Recipient {
+        let client = client.parse().unwrap();
+        self.policy
+            .recipient(&self.directory, client, authenticated, address)
+    }
+
+    /// What became of an address: the ones that are queued for, `denied`, `unknown`, or `syntax`.
+    fn verdict(&self, client: &str, address: &str) -> String {
+        let Ok(address) = Address::parse(address) else {
+            return "syntax".into();
+        };
+        match self.asked(client, false, &address) {
+            Recipient::Accepted(addresses) => addresses
+                .iter()
+                .map(Address::as_str)
+                .collect::<Vec<_>>()
+                .join(" "),
+            Recipient::Asked(address) => format!("asked {address}"),
+            Recipient::Refused(reply, RejectReason::RelayDenied) => {
+                assert_eq!((reply.code, reply.enhanced), (554, Some(Enhanced(5, 7, 1))));
+                "denied".into()
+            }
+            Recipient::Refused(reply, RejectReason::UnknownRecipient) => {
+                assert_eq!((reply.code, reply.enhanced), (550, Some(Enhanced(5, 1, 1))));
+                "unknown".into()
+            }
+            Recipient::Refused(reply, _) => panic!("{reply:?}"),
         }
     }
 }
 
 #[test]
 fn strangers_reach_local_domains_only() {
-    let policy = Policy::new(Arc::new(config()));
+    let rule = Rule::of(config());
     // `same` means: queued for exactly what was asked for.
     let table = [
         ("ann@local.example", "same"),
@@ -92,17 +125,17 @@ fn strangers_reach_local_domains_only() {
     ];
     for (address, wanted) in table {
         let wanted = if wanted == "same" { address } else { wanted };
-        assert_eq!(verdict(&policy, STRANGER, address), wanted, "{address:?}");
+        assert_eq!(rule.verdict(STRANGER, address), wanted, "{address:?}");
     }
 }
 
 #[test]
 fn only_relay_networks_relay() {
-    let policy = Policy::new(Arc::new(config()));
+    let rule = Rule::of(config());
     let friends = [FRIEND, "10.42.255.255", "::ffff:10.42.0.1", "2001:db8:42::1"];
     for client in friends {
         assert_eq!(
-            verdict(&policy, client, "ann@remote.example"),
+            rule.verdict(client, "ann@remote.example"),
             "ann@remote.example",
             "{client}"
         );
@@ -117,13 +150,9 @@ fn only_relay_networks_relay() {
         "::10.42.0.1",
     ];
     for client in strangers {
+        assert_eq!(rule.verdict(client, "ann@remote.example"), "denied", "{client}");
         assert_eq!(
-            verdict(&policy, client, "ann@remote.example"),
-            "denied",
-            "{client}"
-        );
-        assert_eq!(
-            verdict(&policy, client, "ann@local.example"),
+            rule.verdict(client, "ann@local.example"),
             "ann@local.example",
             "{client}"
         );
@@ -132,12 +161,12 @@ fn only_relay_networks_relay() {
 
 #[test]
 fn without_settings_nobody_relays_in_production() {
-    let policy = Policy::new(Arc::new(Config::defaults(Profile::Production)));
+    let rule = Rule::of(Config::defaults(Profile::Production));
     for client in [STRANGER, "127.0.0.1", "::1"] {
-        assert_eq!(verdict(&policy, client, "ann@remote.example"), "denied");
-        let postmaster = format!("postmaster@{}", policy.config.server.hostname);
+        assert_eq!(rule.verdict(client, "ann@remote.example"), "denied");
+        let postmaster = format!("postmaster@{}", rule.policy.config.server.hostname);
         assert_ne!(
-            verdict(&policy, client, &postmaster),
+            rule.verdict(client, &postmaster),
             postmaster,
             "no local domain: no postmaster either"
         );
@@ -146,31 +175,86 @@ fn without_settings_nobody_relays_in_production() {
 
 #[test]
 fn capture_takes_every_recipient() {
-    let policy = Policy::new(Arc::new(Config::defaults(Profile::Development)));
-    assert_eq!(
-        verdict(&policy, STRANGER, "ann@remote.example"),
-        "ann@remote.example"
-    );
+    let rule = Rule::of(Config::defaults(Profile::Development));
+    assert_eq!(rule.verdict(STRANGER, "ann@remote.example"), "ann@remote.example");
 }
 
 #[test]
 fn postmaster_of_a_local_hostname_stays_as_it_is() {
     let mut config = config();
     config.server.hostname = "second.example".into();
-    let policy = Policy::new(Arc::new(config));
+    let rule = Rule::of(config);
     assert_eq!(
-        verdict(&policy, STRANGER, "postmaster@second.example"),
+        rule.verdict(STRANGER, "postmaster@second.example"),
         "postmaster@second.example"
     );
 }
 
 #[test]
 fn a_denial_cannot_break_out_of_its_line() {
-    let policy = Policy::new(Arc::new(config()));
+    let rule = Rule::of(config());
     let address = Address::parse("\"x\\\"> y\"@remote.example").unwrap();
-    let (_, reply) = policy.recipient(STRANGER.parse().unwrap(), address).unwrap_err();
+    let Recipient::Refused(reply, _) = rule.asked(STRANGER, false, &address) else {
+        panic!("it was accepted");
+    };
     let mut out = Vec::new();
     reply.write(&mut out);
     assert_eq!(out.iter().filter(|octet| **octet == b'\n').count(), 1);
     assert!(String::from_utf8(out).unwrap().contains("Relay access denied"));
+}
+
+#[test]
+fn who_authenticated_relays() {
+    let rule = Rule::of(config());
+    let address = Address::parse("ann@remote.example").unwrap();
+    assert_eq!(
+        rule.asked(STRANGER, true, &address),
+        Recipient::Accepted(vec![address])
+    );
+}
+
+#[test]
+fn a_domain_says_which_of_its_addresses_exist() {
+    let mut config = config();
+    config.domains[0].recipients = Recipients::Known;
+    config.domains[1].recipients = Recipients::Verify;
+    let rule = Rule::of(config);
+    for client in [STRANGER, FRIEND] {
+        assert_eq!(rule.verdict(client, "nobody@local.example"), "unknown");
+        assert_eq!(rule.verdict(client, "x@second.example"), "asked x@second.example");
+        assert_eq!(
+            rule.verdict(client, "postmaster@local.example"),
+            "postmaster@local.example"
+        );
+    }
+    let nobody = Address::parse("nobody@local.example").unwrap();
+    assert!(matches!(
+        rule.asked(STRANGER, true, &nobody),
+        Recipient::Refused(..)
+    ));
+}
+
+#[test]
+fn each_kind_of_connection_is_offered_what_works_on_it() {
+    let mut config = config();
+    config.oauth.issuer = Some("https://issuer.example".into());
+    let policy = Policy::new(Arc::new(config));
+    let offered = |number| match &policy.settings(Listener::Smtp, &channel(number)).auth {
+        AuthOffer::Mechanisms(names) => names.join(" "),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(offered(0), "UnderTls");
+    let always = "SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN";
+    assert_eq!(offered(1), always);
+    assert_eq!(offered(2), format!("SCRAM-SHA-256-PLUS {always}"));
+    let external = "SCRAM-SHA-256 EXTERNAL OAUTHBEARER XOAUTH2 PLAIN LOGIN";
+    assert_eq!(offered(3), external);
+    assert_eq!(offered(4), format!("SCRAM-SHA-256-PLUS {external}"));
+    for number in 0..CHANNELS {
+        assert_eq!(kind(&channel(number)), number);
+        for &listener in Listener::ALL {
+            let settings = policy.settings(listener, &channel(number));
+            assert_eq!(settings.auth_required, listener != Listener::Smtp);
+        }
+    }
 }
