@@ -130,7 +130,7 @@ fn awkward_mail_reaches_a_next_hop_octet_for_octet() {
 fn awkward_mail_reaches_a_maildir_octet_for_octet() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::with(&format!(
-        "[[domains]]\nname = \"local.test\"\ndeliver = \"maildir:{}/{{domain}}/{{local}}\"\n",
+        "[[domains]]\nname = \"local.test\"\ndeliver = \"maildir:{}/{{domain}}/{{local}}\"\nrecipients = \"any\"\n",
         folder.path().display()
     ));
     send_all(&server, "Bob+tag@local.test");

@@ -173,7 +173,7 @@ fn success_is_reported_when_asked() {
     let relayed = Sink::offering(&["PIPELINING"]);
     let folder = tempfile::tempdir().expect("a folder");
     let server = Setup::new(format!(
-        "{}[[domains]]\nname = \"local.test\"\ndeliver = \"maildir:{}/{{local}}\"\n",
+        "{}[[domains]]\nname = \"local.test\"\ndeliver = \"maildir:{}/{{local}}\"\nrecipients = \"any\"\n",
         relayed.relay_config(),
         folder.path().display()
     ))

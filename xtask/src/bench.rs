@@ -4,6 +4,7 @@
 //! shown as a ratio to its peer's: the machine's speed falls out of it. A line says `ok` or
 //! `BELOW` against what `docs/performance.md` promises; it is no test.
 
+mod auth;
 mod load;
 mod memory;
 mod peers;
@@ -80,6 +81,9 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     }
     if wanted("durable") {
         speed::durable(&mut bench)?;
+    }
+    if wanted("auth") {
+        auth::auth(&mut bench)?;
     }
     if wanted("idle") {
         memory::idle(&mut bench)?;

@@ -79,8 +79,9 @@ tls: Tls {
 
 /// How accounts prove who they are.
 auth: Auth {
-    /// Failures in a row, of one account or from one address, after which no further attempt is looked at for a while. Failures
-    /// before are answered late.
+    /// Failures with one account's name from one network (an IPv4 address, an IPv6 /64) after which no further attempt of that kind is looked
+    /// at for a while. Five times as many from one network, and ten times as many with one name, lock these, but for accounts where
+    /// they logged in before. Every failure is answered late.
     lock_after: u32 = 10, Live, range: (1, 100_000);
     /// How long that is, and how long failures are remembered.
     lock_for: Duration = Duration::from_secs(900), Live, range: (1, 86_400);

@@ -39,12 +39,22 @@ impl Ours {
         smarthost: SocketAddr,
         under: &[&str],
     ) -> Result<(Ours, Duration), String> {
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let config = folder.join("config.toml");
         let text = format!(
             "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{smarthost}\"\n\
              [server]\nmax_connections = 12000\n"
         );
+        Ours::configured(server, folder, &text, under)
+    }
+
+    /// Starts one with a configuration file's text.
+    pub(crate) fn configured(
+        server: &Path,
+        folder: &Path,
+        text: &str,
+        under: &[&str],
+    ) -> Result<(Ours, Duration), String> {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let config = folder.join("config.toml");
         std::fs::write(&config, text).map_err(|error| error.to_string())?;
         let (smtp, http) = (free_address()?, free_address()?);
         let mut command = match under.split_first() {

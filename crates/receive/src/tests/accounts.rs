@@ -204,10 +204,10 @@ async fn aliases_lead_to_their_targets_once_each() {
     assert_eq!(
         found,
         [
-            ("bob@local.test".to_owned(), orcpt(named)),
-            ("bob@remote.test".to_owned(), orcpt(named)),
             ("ann@local.test".to_owned(), orcpt(named)),
             ("crm@remote.test".to_owned(), orcpt(named)),
+            ("bob@local.test".to_owned(), orcpt(named)),
+            ("bob@remote.test".to_owned(), orcpt(named)),
             ("ann+tag@local.test".to_owned(), None),
         ],
     );

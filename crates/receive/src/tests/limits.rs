@@ -186,6 +186,9 @@ async fn a_reload_holds_for_the_next_mail() {
         name: "new.test".into(),
         deliver: LocalDelivery::Capture,
     });
+    let declarations = Declarations::read(&reloaded).unwrap();
+    let directory = &stage.reception.shared.directory;
+    directory.reload(declarations).await.unwrap();
     stage.config.store(Arc::new(reloaded));
     client.say("RCPT TO:<b@new.test>", "554").await;
     client.say("RSET", "250").await;
