@@ -15,3 +15,4 @@ mod profiles;
 mod queue_commands;
 mod reports;
 mod resolving;
+mod slow_hops;
