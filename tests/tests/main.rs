@@ -18,5 +18,6 @@ mod quarantine;
 mod queue_commands;
 mod reports;
 mod resolving;
+mod slow_hops;
 mod start;
 mod tls;

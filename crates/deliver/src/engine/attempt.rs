@@ -4,7 +4,7 @@ use super::intake::suspended;
 use super::job::{AFTER_A_DOT, Job};
 use super::lane::Lane;
 use super::settle::{Attempted, Replies, Success};
-use crate::connection::{Connection, Failure, Settings};
+use crate::connection::{Connection, ContentLimits, Failure, Settings};
 use crate::destination::Failed;
 use crate::resolve::Endpoint;
 use crate::schedule::{backoff, dice};
@@ -77,6 +77,11 @@ impl Lane {
             tls: &parts.tls,
             connect_timeout: parts.config.delivery.connect_timeout,
             final_timeout: parts.config.delivery.final_timeout,
+            content: ContentLimits {
+                block_timeout: parts.config.delivery.block_timeout,
+                min_rate: parts.config.delivery.min_data_rate,
+            },
+            moves: &self.moves,
         };
         let mut opened = Connection::open(endpoint, &settings).await;
         if self.hop.tls == TlsPolicy::Opportunistic
@@ -148,7 +153,7 @@ impl Lane {
 
     /// The server answered for every recipient.
     async fn succeeded(&mut self, job: Job, started: Instant, outcome: &Outcome) {
-        let changed = self.guard.entry.state.lock().succeeded();
+        let changed = self.guard.entry.state.lock().succeeded(Instant::now());
         if changed.recovered {
             self.engine.observer.emit(Event::DestinationUp {
                 destination: &self.guard.entry.name,
@@ -213,7 +218,7 @@ impl Lane {
     }
 
     /// No server can be talked to: the next hop is left alone for a while, and what waits for it is deferred.
-    async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
+    pub(super) async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
         self.ended = true;
         let config = self.engine.parts.load_full().config.clone();
         let reason = Arc::new(reply);
@@ -260,7 +265,7 @@ impl Lane {
         }
     }
 
-    fn hang_up(&mut self) {
+    pub(super) fn hang_up(&mut self) {
         if self.connection.take().is_some() {
             self.guard.disconnected();
         }

@@ -124,6 +124,8 @@ pub(super) struct LaneGuard {
     pub(super) entry: Arc<Entry>,
     connected: bool,
     ran: bool,
+    /// Recipients of its job.
+    working: usize,
 }
 
 impl LaneGuard {
@@ -134,12 +136,23 @@ impl LaneGuard {
             entry,
             connected: false,
             ran: false,
+            working: 0,
         }
     }
 
     /// The lane runs. One that never does, because the runtime ends, is not replaced.
     pub(super) fn runs(&mut self) {
         self.ran = true;
+    }
+
+    /// The lane has a job of so many recipients, taken from its destination.
+    pub(super) fn works(&mut self, recipients: usize) {
+        self.working = recipients;
+    }
+
+    /// The lane is done with its job.
+    pub(super) fn rests(&mut self) {
+        self.entry.state.lock().rest(std::mem::take(&mut self.working));
     }
 
     /// The lane has a connection.
@@ -159,6 +172,7 @@ impl LaneGuard {
 
 impl Drop for LaneGuard {
     fn drop(&mut self) {
+        self.rests();
         self.disconnected();
         let engine = &self.engine;
         if matches!(self.entry.key, Key::Hop(_)) {

@@ -1,12 +1,14 @@
-//! A store that takes no results for a while.
+//! A store that takes no results for a while, or never those of some messages.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
     RecipientResult, Stats, Store, StoreError,
 };
 use smtp_queue::{Finished, Released};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Flaky {
     store: Arc<dyn Store>,
     failures_left: AtomicUsize,
+    /// Results of the messages with these keys are never taken.
+    poisoned: Arc<Mutex<HashSet<i64>>>,
 }
 
 impl Flaky {
@@ -22,6 +26,16 @@ impl Flaky {
         Arc::new(Flaky {
             store,
             failures_left: AtomicUsize::new(failures),
+            poisoned: Arc::default(),
+        })
+    }
+
+    /// The results of messages with these keys are never taken.
+    pub(super) fn poisoned(store: Arc<dyn Store>, keys: Arc<Mutex<HashSet<i64>>>) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            store,
+            failures_left: AtomicUsize::new(0),
+            poisoned: keys,
         })
     }
 }
@@ -53,6 +67,12 @@ impl Store for Flaky {
             .is_ok()
         {
             return Err(StoreError::Full("no space".into()));
+        }
+        let poisoned = results
+            .iter()
+            .any(|result| self.poisoned.lock().contains(&result.attempt.message));
+        if poisoned {
+            return Err(StoreError::Unavailable("datatype mismatch".into()));
         }
         self.store.finish(results, reports).await
     }
