@@ -53,6 +53,26 @@ impl fmt::Display for HopKind {
     }
 }
 
+impl Hop {
+    /// What is spoken to it.
+    pub(crate) fn protocol(&self) -> HopProtocol {
+        match &self.kind {
+            HopKind::Mx(_) => HopProtocol::Smtp,
+            HopKind::Host(host) => host.protocol,
+        }
+    }
+
+    /// Whether mail may go in clear when TLS fails: only where TLS was our own wish, and no password is at stake.
+    pub(crate) fn may_fall_back(&self) -> bool {
+        let host = match &self.kind {
+            HopKind::Mx(_) => None,
+            HopKind::Host(host) => Some(host),
+        };
+        self.tls == TlsPolicy::Opportunistic
+            && host.is_none_or(|host| host.login.is_none() && host.protocol != HopProtocol::Smtps)
+    }
+}
+
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)

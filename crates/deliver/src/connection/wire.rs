@@ -6,6 +6,7 @@ use crate::tls::{Tls, describe};
 use bytes::BytesMut;
 use smtp::client::{Client, ClientError, ClientStep, Phase};
 use smtp::{Enhanced, Reply};
+use smtp_config::HopProtocol;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +61,7 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(stream: Stream, relay: &str, settings: &Settings<'_>) -> Self {
         Wire {
-            client: Client::new(settings.hostname, false),
+            client: Client::new(settings.hostname, settings.protocol == HopProtocol::Lmtp),
             stream,
             input: BytesMut::new(),
             relay: relay.to_owned(),

@@ -10,7 +10,7 @@ use crate::resolve::Endpoint;
 use crate::schedule::{backoff, dice};
 use smtp::client::{Outcome, Outgoing};
 use smtp::{Enhanced, MailParams, RcptParams, Reply};
-use smtp_config::TlsPolicy;
+use smtp_config::{HopProtocol, TlsPolicy};
 use smtp_observe::Event;
 use smtp_queue::Body;
 use std::sync::Arc;
@@ -73,6 +73,7 @@ impl Lane {
         let parts = self.engine.parts.load_full();
         let settings = Settings {
             hostname: &parts.own.hostname,
+            protocol: self.hop.protocol(),
             policy: self.hop.tls,
             tls: &parts.tls,
             connect_timeout: parts.config.delivery.connect_timeout,
@@ -84,7 +85,7 @@ impl Lane {
             moves: &self.moves,
         };
         let mut opened = Connection::open(endpoint, &settings).await;
-        if self.hop.tls == TlsPolicy::Opportunistic
+        if self.hop.may_fall_back()
             && let Err(Failure::Tls(reply)) = &opened
         {
             self.engine.observer.emit(Event::TlsFallback {
@@ -171,10 +172,11 @@ impl Lane {
             tls: connection.tls(),
             uses: connection.uses(),
             started,
-            success: if connection.has_dsn() {
-                Success::PassedOn
-            } else {
-                Success::Relayed
+            success: match self.hop.protocol() {
+                _ if connection.has_dsn() => Success::PassedOn,
+                // It answers for the mailbox (RFC 2033 4.2).
+                HopProtocol::Lmtp => Success::Delivered,
+                HopProtocol::Smtp | HopProtocol::Smtps => Success::Relayed,
             },
             pause: Duration::ZERO,
         };
