@@ -5,6 +5,7 @@
 //! octets, and must be taken at a least rate (`pace`). Right before its last octets leave, the caller is asked whether they may
 //! ([`Gate`]); from then on a lost connection may mean that the server has the message.
 
+mod login;
 mod opening;
 mod pace;
 mod transfer;
@@ -14,7 +15,7 @@ use crate::resolve::Endpoint;
 use crate::tls::Tls;
 use smtp::Reply;
 use smtp::client::{ClientStep, Outcome, Outgoing, Phase};
-use smtp_config::{HopProtocol, TlsPolicy};
+use smtp_config::{HopProtocol, Login, TlsPolicy};
 use smtp_queue::Body;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -37,6 +38,8 @@ pub(crate) struct Settings<'a> {
     pub hostname: &'a str,
     /// What is spoken.
     pub protocol: HopProtocol,
+    /// Whom the server knows us as.
+    pub login: Option<&'a Login>,
     /// Whether the connection is secured.
     pub policy: TlsPolicy,
     /// How.
@@ -65,6 +68,8 @@ pub(crate) enum Failure {
     Connection(Reply),
     /// TLS was offered but failed. 4yz.
     Tls(Reply),
+    /// The server does not know us, or we will not show it our password. 4yz.
+    Login(Reply),
     /// The connection failed after the final dot: the server may have the message. Recipients that it had
     /// refused before keep their replies, the others have a 4yz.
     AfterDot(Outcome),

@@ -6,7 +6,7 @@
 //! spelling of a domain finds the same entry.
 
 use smtp::{Address, Enhanced, Reply};
-use smtp_config::{Config, HopProtocol, LocalDelivery, NextHop, TlsPolicy};
+use smtp_config::{Config, HopProtocol, LocalDelivery, Login, NextHop, TlsPolicy};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -62,14 +62,28 @@ impl Hop {
         }
     }
 
+    /// Whom it knows us as.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        match &self.kind {
+            HopKind::Mx(_) => None,
+            HopKind::Host(host) => host.login.as_ref(),
+        }
+    }
+
     /// Whether mail may go in clear when TLS fails: only where TLS was our own wish, and no password is at stake.
     pub(crate) fn may_fall_back(&self) -> bool {
-        let host = match &self.kind {
-            HopKind::Mx(_) => None,
-            HopKind::Host(host) => Some(host),
-        };
         self.tls == TlsPolicy::Opportunistic
-            && host.is_none_or(|host| host.login.is_none() && host.protocol != HopProtocol::Smtps)
+            && self.login().is_none()
+            && self.protocol() != HopProtocol::Smtps
+    }
+
+    /// The setting that names its user and password.
+    pub(crate) fn setting(&self, config: &Config) -> String {
+        let names = |to: &NextHop| matches!(&self.kind, HopKind::Host(host) if host == to);
+        if let Some(place) = config.routes.iter().position(|route| names(&route.to)) {
+            return format!("routes[{place}].to (or its password_file)");
+        }
+        "relay.smarthost (or relay.password_file)".to_owned()
     }
 }
 

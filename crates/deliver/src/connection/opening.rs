@@ -1,8 +1,9 @@
-//! How a connection begins: TCP, TLS at once or by STARTTLS, the greeting, EHLO or LHLO.
+//! How a connection begins: TCP, TLS at once or by STARTTLS, the greeting, EHLO or LHLO, AUTH.
 //!
 //! Promises: what was said in clear is forgotten once TLS is up; what a server says together with its go-ahead for
 //! TLS ends the connection; nothing goes in clear where the policy does not allow it.
 
+use super::login::log_in;
 use super::wire::{Stream, Wire};
 use super::{Failure, Settings};
 use crate::resolve::Endpoint;
@@ -19,14 +20,15 @@ pub(super) async fn open(endpoint: &Endpoint, settings: &Settings<'_>, relay: &s
     let mut wire = Wire::new(Stream::Plain(stream), relay, settings);
     if settings.protocol == HopProtocol::Smtps {
         wire = encrypt(wire, endpoint, settings).await?;
-        wire.ready().await?;
-        return Ok(wire);
     }
     wire.ready().await?;
-    match settings.policy {
-        TlsPolicy::None => Ok(wire),
-        _ => start_tls(wire, endpoint, settings, relay).await,
+    if settings.protocol != HopProtocol::Smtps && settings.policy != TlsPolicy::None {
+        wire = start_tls(wire, endpoint, settings, relay).await?;
     }
+    if let Some(login) = settings.login {
+        log_in(&mut wire, login, endpoint.address.ip().is_loopback()).await?;
+    }
+    Ok(wire)
 }
 
 async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<TcpStream, Failure> {

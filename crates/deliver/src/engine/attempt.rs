@@ -74,6 +74,7 @@ impl Lane {
         let settings = Settings {
             hostname: &parts.own.hostname,
             protocol: self.hop.protocol(),
+            login: self.hop.login(),
             policy: self.hop.tls,
             tls: &parts.tls,
             connect_timeout: parts.config.delivery.connect_timeout,
@@ -105,6 +106,15 @@ impl Lane {
                 Ok(())
             }
             Err(Failure::Connection(reply) | Failure::Tls(reply)) => Err(reply),
+            Err(Failure::Login(reply)) => {
+                self.engine.observer.emit(Event::NextHopLoginRefused {
+                    destination: &self.guard.entry.name,
+                    user: self.hop.login().map_or("", |login| &login.user),
+                    setting: &self.hop.setting(&parts.config),
+                    reason: &reply.text,
+                });
+                Err(reply)
+            }
             Err(Failure::AfterDot(_) | Failure::Gate | Failure::Content(_)) => {
                 Err(Reply::new(451, Enhanced(4, 3, 0), "connection failed"))
             }
@@ -129,7 +139,7 @@ impl Lane {
                 self.succeeded(job, started, &outcome).await;
                 Tried::Done
             }
-            Err(Failure::Connection(reply) | Failure::Tls(reply)) => {
+            Err(Failure::Connection(reply) | Failure::Tls(reply) | Failure::Login(reply)) => {
                 self.hang_up();
                 Tried::NotYet(job, reply)
             }
