@@ -6,7 +6,8 @@ use blackbox::wire::Wire;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// A server that relays `good.test` to one sink and `slow1.test`, `slow2.test`… to as many next hops that are all another.
+/// A server that relays `good.test` to one sink and `slow1.test`, `slow2.test`… to as many next hops that are all
+/// another.
 fn server(good: &Sink, slow: &Sink, hops: usize, delivery: &str) -> Server {
     let mut config =
         format!("[relay]\nnetworks = [\"127.0.0.0/8\"]\n[delivery]\nidle_timeout = 1\n{delivery}");

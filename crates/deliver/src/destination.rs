@@ -38,9 +38,9 @@ pub(crate) struct Destination<J> {
     recipients: usize,
     /// Recipients of the jobs that lanes have.
     working: usize,
-    /// Since when it has had mail and ended no transaction.
+    /// Since when it has had mail and answered nothing.
     since: Option<Instant>,
-    /// It answered a transaction, and was not down since.
+    /// It answered, and was not down since.
     proven: bool,
     parked: Vec<Arc<Notify>>,
     lanes: usize,
@@ -130,7 +130,7 @@ impl<J: Load> Destination<J> {
         self.recipients + self.working
     }
 
-    /// Whether it answered a transaction, and was not down since.
+    /// Whether it answered, and was not down since.
     pub(crate) fn is_proven(&self) -> bool {
         self.proven
     }
@@ -141,7 +141,8 @@ impl<J: Load> Destination<J> {
         self.in_hand() > 0 && (matches!(self.health, Health::Probing) || self.since.is_some_and(silent))
     }
 
-    /// Gives back what waits beyond `share` recipients, the newest first. One job stays, or nothing would end its hanging.
+    /// Gives back what waits beyond `share` recipients, the newest first. One job stays, or nothing would end
+    /// its hanging.
     pub(crate) fn shed(&mut self, share: usize) -> Vec<J> {
         let mut beyond = Vec::new();
         while self.in_hand() > share && (self.waiting.len() > 1 || self.working > 0) {
@@ -253,10 +254,15 @@ impl<J: Load> Destination<J> {
         self.connected = self.connected.saturating_sub(1);
     }
 
-    /// The next hop answered a transaction, with whatever replies.
-    pub(crate) fn succeeded(&mut self, now: Instant) -> Succeeded {
+    /// A job was done, with whatever replies.
+    pub(crate) fn answered(&mut self, now: Instant) {
         self.since = Some(now);
         self.proven = true;
+    }
+
+    /// The next hop answered a transaction, with whatever replies.
+    pub(crate) fn succeeded(&mut self, now: Instant) -> Succeeded {
+        self.answered(now);
         let recovered = self.failures > 0;
         if !matches!(self.health, Health::Up) {
             self.health = Health::Up;

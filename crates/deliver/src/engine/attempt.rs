@@ -128,11 +128,7 @@ impl Lane {
         };
         let limit = connection.recipient_limit();
         if job.recipients.len() > limit {
-            let rest = job.split_off(limit);
-            let lane = self.guard.entry.state.lock().give_back(rest);
-            if let Some(lane) = lane {
-                lane.notify_one();
-            }
+            self.guard.gives_back(job.split_off(limit));
         }
         match connection.send(outgoing(&job), body, &job).await {
             Ok(outcome) => {
@@ -220,6 +216,7 @@ impl Lane {
 
     /// Every server refused us for good, or the domain takes no mail: the message bounces.
     async fn refuse(&mut self, job: Job, started: Instant, reply: &Reply) {
+        self.guard.entry.state.lock().answered(Instant::now());
         self.engine
             .settle(job, Attempted::nowhere(started), Replies::Same(reply))
             .await;
@@ -243,10 +240,7 @@ impl Lane {
         match failed {
             Failed::Fewer => {
                 if let Some(job) = job {
-                    let lane = self.guard.entry.state.lock().give_back(job);
-                    if let Some(lane) = lane {
-                        lane.notify_one();
-                    }
+                    self.guard.gives_back(job);
                 }
             }
             Failed::Down {

@@ -1,17 +1,19 @@
 //! The committer: gathers what the lanes report and writes it in batches.
 //!
-//! When the store fails, the results are kept and written again until it takes them, and meanwhile nothing new is begun:
-//! what is delivered without being written down may be delivered twice.
+//! When the store fails, the results are kept and written again until it takes them, and meanwhile nothing new
+//! is begun: what is delivered without being written down may be delivered twice.
 //!
 //! Unless the store is well and one result is to blame. A batch that fails again and again, while the store still
-//! writes something else, is written in parts. A part of one job that fails alone is a suspect, and is guilty when
-//! the store takes another job's results and still not its own. Then it is set aside: reported, and its
-//! recipients left leased for [`ASIDE`]; after that they are tried again, and may arrive twice. As long as nothing proves that
-//! the store takes any results, few suspects are kept waiting; more than that, and it is the store.
+//! writes something else, is written in parts. A part of one job that fails alone is a suspect. It is guilty when
+//! the store took another job's results, then not its own, and then a longer lease for it. Then it is set aside:
+//! reported, and its recipients left leased for [`ASIDE`]; after that they are tried again, and may arrive twice.
+//! As long as nothing proves that the store takes any results, few suspects are kept waiting; more than that, and
+//! it is the store.
 
 use super::Engine;
 use super::results::{Input, Report, Resolved};
 use super::scheduler::TICK;
+use super::window::LEASE;
 use crate::schedule::later;
 use jiff::Timestamp;
 use smtp_observe::{Event, Observer};
@@ -33,8 +35,6 @@ const FAILURES: u32 = 3;
 const SUSPECTS: usize = 16;
 /// When recipients are tried again whose result was set aside.
 const ASIDE: Duration = Duration::from_secs(3600);
-/// The lease of suspects while the store is tried out.
-const PROBE: Duration = super::window::LEASE;
 
 /// Writes results until nobody can report any.
 pub(super) struct Committer {
@@ -117,7 +117,10 @@ impl Committer {
                 _ => failures += 1,
             }
             self.takes_results(false);
-            if failures >= FAILURES && self.store_writes(&batch).await {
+            if failures >= FAILURES
+                && let Some(first) = batch.first()
+                && self.store_renews(first, LEASE).await
+            {
                 batch = self.write_in_parts(batch).await;
                 if batch.is_empty() || messages(self.suspects.iter().chain(&batch)) <= SUSPECTS {
                     self.suspects.append(&mut batch);
@@ -129,11 +132,10 @@ impl Committer {
         }
     }
 
-    /// Whether the store writes anything: here, the leases of what it does not take.
-    async fn store_writes(&self, batch: &[Resolved]) -> bool {
-        let until = later(Timestamp::now(), PROBE);
-        let attempts = batch.first().map(Resolved::attempts).unwrap_or_default();
-        self.store.renew(attempts, until).await.is_ok()
+    /// Whether the store writes anything: here, a lease of this length for a job whose results it does not take.
+    async fn store_renews(&self, job: &Resolved, lease: Duration) -> bool {
+        let until = later(Timestamp::now(), lease);
+        self.store.renew(job.attempts(), until).await.is_ok()
     }
 
     /// Writes what can be written of a batch that cannot be written whole. Gives what it is not clear about.
@@ -164,14 +166,21 @@ impl Committer {
         failed
     }
 
-    /// The store has just taken other results: a suspect that it still does not take is guilty.
+    /// The store has just taken other results: a suspect that it still does not take is guilty, unless the store
+    /// has failed meanwhile.
     async fn judge(&mut self) {
         for suspect in std::mem::take(&mut self.suspects) {
             match self.write(std::slice::from_ref(&suspect)).await {
                 Ok(()) => {}
-                Err(StoreError::Full(_)) => self.suspects.push(suspect),
                 Err(StoreError::Closed) => return,
-                Err(error) => self.set_aside(&suspect, &error).await,
+                Err(error) => {
+                    let is_full = matches!(error, StoreError::Full(_));
+                    if !is_full && self.store_renews(&suspect, ASIDE).await {
+                        self.set_aside(&suspect, &error);
+                    } else {
+                        self.suspects.push(suspect);
+                    }
+                }
             }
         }
     }
@@ -185,10 +194,7 @@ impl Committer {
         }
     }
 
-    async fn set_aside(&self, guilty: &Resolved, error: &StoreError) {
-        let until = later(Timestamp::now(), ASIDE);
-        // When even that fails, the lease ends a little earlier.
-        let _ = self.store.renew(guilty.attempts(), until).await;
+    fn set_aside(&self, guilty: &Resolved, error: &StoreError) {
         self.observer.emit(Event::ResultSetAside {
             id: &guilty.message.to_string(),
             recipients: guilty.results.len(),

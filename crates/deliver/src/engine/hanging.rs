@@ -1,12 +1,12 @@
 //! Destinations that hang: their share of what is in hand, and when their connections make room.
 //!
-//! RFC 5321 has us wait minutes for every reply, and a server that never answers uses them all. A destination hangs when it
-//! has mail but has ended no transaction for `delivery.hang_after`. Then
+//! RFC 5321 has us wait minutes for every reply, and a server that never answers uses them all. A destination
+//! hangs when it has mail but has ended no transaction for `delivery.hang_after`. Then
 //!
-//! * it holds at most a quarter of what may be in hand, and all that hang hold half of it together, in equal shares.
-//!   What waits beyond that goes back to the store for a minute, untried and uncounted;
-//! * when somebody waits in line for a connection, a connection on which nothing has moved makes room for it: its next
-//!   hop counts as down. Never after a final dot, and never while there are connections for all.
+//! * it holds at most a quarter of what may be in hand, and all that hang hold half of it together, in equal
+//!   shares. What waits beyond that goes back to the store for a minute, untried and uncounted;
+//! * a connection on which nothing has moved makes room when somebody waits in line for one, or when lanes alone
+//!   have in hand more than that half. Its next hop counts as down. Never after a final dot.
 
 use super::lane::Lane;
 use super::{Engine, Entry, Stop};
@@ -106,7 +106,8 @@ impl Engine {
         self.parts.load().config.delivery.hang_after
     }
 
-    /// Ends when a lane has to make room that works for so many recipients. `moves` counts what moves on its connection.
+    /// Ends when a lane has to make room that works for so many recipients. `moves` counts what moves on its
+    /// connection: octets read, blocks written.
     pub(super) async fn must_make_room(&self, recipients: usize, moves: &AtomicU64, dot: &AtomicBool) {
         loop {
             let seen = moves.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! A lane: one task, at most one connection, one job after the other for one next hop.
 //!
-//! A job gets one attempt: on the connection that is open, or on new ones to the servers of the next hop in their order
-//! until one has taken or refused the message. A connection that was open and turns out dead costs nothing.
+//! A job gets one attempt: on the connection that is open, or on new ones to the servers of the next hop in their
+//! order until one has taken or refused the message. A connection that was open and turns out dead costs nothing.
 
 use super::attempt::Tried;
 use super::job::Job;

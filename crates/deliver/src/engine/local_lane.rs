@@ -17,7 +17,7 @@ pub(super) async fn run(mut guard: LaneGuard) {
         let Some(job) = entry.take() else { break };
         guard.works(job.recipients.len());
         engine.do_local(job, &entry).await;
-        entry.state.lock().succeeded(Instant::now());
+        entry.state.lock().answered(Instant::now());
         guard.rests();
     }
 }

@@ -3,6 +3,7 @@
 //! A next hop whose lane found no place waits in line; whoever ends a lane starts one for the first
 //! in line, and while there is a line, idle lanes end and long busy ones make room.
 
+use super::job::Job;
 use super::{Engine, Entry, Key, lane, local_lane};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -153,6 +154,19 @@ impl LaneGuard {
     /// The lane is done with its job.
     pub(super) fn rests(&mut self) {
         self.entry.state.lock().rest(std::mem::take(&mut self.working));
+    }
+
+    /// The lane cannot do its job, or a part of it: that goes back to the front of the queue.
+    pub(super) fn gives_back(&mut self, job: Job) {
+        let recipients = job.recipients.len();
+        self.working = self.working.saturating_sub(recipients);
+        let mut state = self.entry.state.lock();
+        state.rest(recipients);
+        let lane = state.give_back(job);
+        drop(state);
+        if let Some(lane) = lane {
+            lane.notify_one();
+        }
     }
 
     /// The lane has a connection.

@@ -93,8 +93,8 @@ impl Engine {
                 return STORE_PAUSE;
             }
             let full = self.any(|fill| fill == Fill::Full);
-            // Half of what those leave that hang, so that claims are worth their while. But a next hop that is full may
-            // stay so for hours: then the others get what little room there is.
+            // Half of what those leave that hang, so that claims are worth their while. But a next hop that is
+            // full may stay so for hours: then the others get what little room there is.
             let usable = self.window.limit().saturating_sub(self.hanging.in_hand());
             let (most, room) = if full {
                 (self.window.free().clamp(1, CLAIM_BESIDE_FULL), 1)
@@ -130,9 +130,9 @@ impl Engine {
 
     /// Claims up to `most` recipients and takes them on. Gives how many, and how many of them went back.
     ///
-    /// Leases of what is in hand may have ended although nobody let go: the clock was set forward, the process or its machine
-    /// stood still, or the store took no renewals for a while. They are renewed before anything is claimed, or what is
-    /// in hand would be claimed again beside itself and sent twice.
+    /// Leases of what is in hand may have ended although nobody let go: the clock was set forward, the process or its
+    /// machine stood still, or the store took no renewals for a while. They are renewed before anything is claimed,
+    /// or what is in hand would be claimed again beside itself and sent twice.
     async fn claim(&self, most: usize) -> Result<(usize, usize), String> {
         let now = Timestamp::now();
         if self.window.any_ended(now) && !self.renew_ending().await {

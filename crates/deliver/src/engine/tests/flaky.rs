@@ -10,7 +10,7 @@ use smtp_queue::{
 use smtp_queue::{Finished, Released};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[derive(Debug)]
 pub(super) struct Flaky {
@@ -18,6 +18,8 @@ pub(super) struct Flaky {
     failures_left: AtomicUsize,
     /// Results of the messages with these keys are never taken.
     poisoned: Arc<Mutex<HashSet<i64>>>,
+    /// No lease is renewed.
+    keeps_no_leases: Arc<AtomicBool>,
 }
 
 impl Flaky {
@@ -27,15 +29,21 @@ impl Flaky {
             store,
             failures_left: AtomicUsize::new(failures),
             poisoned: Arc::default(),
+            keeps_no_leases: Arc::default(),
         })
     }
 
-    /// The results of messages with these keys are never taken.
-    pub(super) fn poisoned(store: Arc<dyn Store>, keys: Arc<Mutex<HashSet<i64>>>) -> Arc<dyn Store> {
+    /// The results of messages with these keys are never taken, and leases only unless `keeps_no_leases`.
+    pub(super) fn poisoned(
+        store: Arc<dyn Store>,
+        keys: Arc<Mutex<HashSet<i64>>>,
+        keeps_no_leases: Arc<AtomicBool>,
+    ) -> Arc<dyn Store> {
         Arc::new(Flaky {
             store,
             failures_left: AtomicUsize::new(0),
             poisoned: keys,
+            keeps_no_leases,
         })
     }
 }
@@ -53,6 +61,9 @@ impl Store for Flaky {
         self.store.claim(request).await
     }
     async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+        if self.keeps_no_leases.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("locked".into()));
+        }
         self.store.renew(attempts, until).await
     }
     async fn finish(
