@@ -13,8 +13,8 @@ mod wire;
 
 use crate::resolve::Endpoint;
 use crate::tls::Tls;
-use smtp::Reply;
 use smtp::client::{ClientStep, Outcome, Outgoing, Phase};
+use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
 use smtp_config::{HopProtocol, Login, TlsPolicy};
 use smtp_queue::Body;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub(crate) const BLOCK: usize = 64 * 1024;
 
 /// The server closes the connection (RFC 5321 3.8).
 const CLOSING: u16 = 421;
+const NO_ANSWER: Reply = Reply::new(451, Enhanced(4, 5, 0), "no answer");
 
 /// How to connect.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +125,29 @@ impl Connection {
         match self.wire.advance().await? {
             ClientStep::Finished(outcome) => hung_up(outcome),
             ClientStep::SendContent { chunked } => self.content(count, chunked, body, gate).await,
+            ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
+            other => Err(self.wire.unexpected(&other)),
+        }
+    }
+
+    /// Asks whether the server takes mail for `address`, from nobody: the reply that says it, and to which command.
+    pub(crate) async fn probe(&mut self, address: &Address) -> Result<(Phase, Reply), Failure> {
+        let question = Outgoing {
+            sender: None,
+            params: MailParams::default(),
+            has_8bit: false,
+            header_8bit: false,
+            size: 0,
+            recipients: vec![(address.clone(), RcptParams::default())],
+        };
+        if let Err(reply) = self.wire.client.probe(question) {
+            return Ok((Phase::Rcpt, reply));
+        }
+        match self.wire.advance().await? {
+            ClientStep::Finished(outcome) => {
+                let said = outcome.recipients.into_iter().next();
+                said.ok_or_else(|| Failure::Connection(NO_ANSWER))
+            }
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),
         }
