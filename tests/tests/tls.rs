@@ -68,7 +68,8 @@ fn each_listener_speaks_each_version_and_its_own_authority_vouches_for_it() {
         }
         for version in ["-tls1", "-tls1_1"] {
             let said = s_client(address, starttls, &[version, "-cipher", "DEFAULT@SECLEVEL=0"]);
-            assert!(said.contains("alert protocol version"), "{said}");
+            assert!(said.contains("SSL alert number"), "{said}");
+            assert!(said.contains("New, (NONE), Cipher is (NONE)"), "{said}");
         }
     }
     let failed = server.wait_event("tls_failed", |line| line["listener"] == "smtps");
@@ -299,7 +300,8 @@ fn a_certificate_that_expires_soon_is_spoken_of() {
     certificate(folder.path(), &["one.test"], 5);
     let server = Server::with(&certificate_config(folder.path()));
     let line = server.wait_event("certificate_expiring", |_| true);
-    assert_eq!(line["days_left"], 4, "{line}");
+    let days = line["days_left"].as_u64().expect("days");
+    assert!((4..=5).contains(&days), "{line}");
 }
 
 #[test]

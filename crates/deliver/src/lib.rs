@@ -23,6 +23,7 @@ mod testing;
 mod tls;
 
 pub use local::capture_folder;
+pub use resolve::txt_records;
 
 use arc_swap::ArcSwap;
 use engine::Engine;

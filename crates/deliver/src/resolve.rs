@@ -11,6 +11,9 @@ mod lookup;
 mod mx;
 #[cfg(test)]
 mod tests;
+mod txt;
+
+pub use txt::txt_records;
 
 use crate::route::HopKind;
 use lookup::{Dns, Nothing};

@@ -65,6 +65,11 @@ impl Declarations {
         })
     }
 
+    /// The DKIM keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<smtp_dkim::Identity>> {
+        self.keys.iter().map(|key| &key.identity)
+    }
+
     /// The accounts with their credentials. Each password that is not in `cache` takes tens of milliseconds.
     pub(crate) fn accounts(&self, cache: &mut Cache) -> Result<Vec<Account>, DirectoryError> {
         let mut next = HashMap::new();

@@ -96,14 +96,20 @@ impl Directory {
         self.load_again(&turn).await.map(Some)
     }
 
-    /// Makes a change: checked, on stable storage, and in force when this returns.
-    ///
-    /// When nobody awaits it any more, the change may be made or not, but never half; [`Directory::refresh`] shows which.
+    /// Makes a change: checked, on stable storage, and in force when this returns. It is made to its end even if nobody
+    /// awaits it any more.
     ///
     /// # Errors
     /// What is wrong with the change, in words that say what to do; nothing was changed. After
     /// [`DirectoryError::Unavailable`] it may have been made all the same.
-    pub async fn apply(&self, change: Change) -> Result<Applied, DirectoryError> {
+    pub async fn apply(self: &Arc<Self>, change: Change) -> Result<Applied, DirectoryError> {
+        let directory = Arc::clone(self);
+        // A task of its own: were it dropped between storage and picture, the picture would lag behind.
+        let done = tokio::spawn(async move { directory.make(change).await }).await;
+        done.unwrap_or_else(|error| Err(DirectoryError::Unavailable(error.to_string())))
+    }
+
+    async fn make(&self, change: Change) -> Result<Applied, DirectoryError> {
         let now = Timestamp::now();
         let work = move || change.prepare(now).map(|material| (change, material));
         let (change, material) = blocking(work).await?;

@@ -116,7 +116,7 @@ fn add_domain(name: &str) -> Change {
     }
 }
 
-async fn apply(directory: &Directory, change: Change) -> Applied {
+async fn apply(directory: &Arc<Directory>, change: Change) -> Applied {
     let shown = format!("{change:?}");
     directory
         .apply(change)
@@ -124,7 +124,7 @@ async fn apply(directory: &Directory, change: Change) -> Applied {
         .unwrap_or_else(|error| panic!("{shown}: {error}"))
 }
 
-async fn refusal(directory: &Directory, change: Change) -> String {
+async fn refusal(directory: &Arc<Directory>, change: Change) -> String {
     let before = directory.snapshot().revision();
     let error = directory.apply(change).await.unwrap_err().to_string();
     assert_eq!(directory.snapshot().revision(), before);

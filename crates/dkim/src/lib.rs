@@ -27,5 +27,5 @@ pub use header::{Field, Header, HeaderError};
 pub use identity::{Identity, IdentityError};
 pub use key::{Algorithm, KeyError, SigningKey};
 pub use mailbox::{MAX_MAILBOXES, MailboxError, mailboxes};
-pub use record::{PublishedRecord, RecordError, Verdict};
+pub use record::{Publication, PublishedRecord, RecordError, Verdict};
 pub use signer::{SignError, Signer};

@@ -141,6 +141,46 @@ impl Verdict {
     }
 }
 
+/// What all TXT records at a key's name come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// There is none.
+    Absent,
+    /// There is one.
+    One(Verdict),
+    /// There are several, and receivers may take any of them (RFC 6376 3.6.2.2).
+    Several(usize),
+}
+
+impl Publication {
+    /// Of the values of the records, the strings of each joined.
+    pub fn of(records: &[String], key: &SigningKey) -> Self {
+        match records {
+            [] => Publication::Absent,
+            [one] => Publication::One(Verdict::of(one, key)),
+            several => Publication::Several(several.len()),
+        }
+    }
+
+    /// Whether signatures of the key verify everywhere.
+    pub fn verifies(&self) -> bool {
+        matches!(self, Publication::One(verdict) if verdict.verifies())
+    }
+}
+
+impl fmt::Display for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Publication::Absent => f.write_str("no record is published: publish it"),
+            Publication::One(verdict) => verdict.fmt(f),
+            Publication::Several(count) => write!(
+                f,
+                "{count} records are published and receivers may take any of them: leave one"
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,7 @@
-//! The admin API: status, configuration, reload; the queue is in [`queue`].
+//! The admin API: status, configuration, reload; the queue is in [`queue`], who is who in [`directory`].
 
 mod body;
+pub(crate) mod directory;
 pub(crate) mod queue;
 mod request;
 mod shapes;

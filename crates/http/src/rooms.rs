@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
+use smtp_directory::Directory;
 use smtp_observe::Gauges;
 use smtp_queue::Store;
 use std::sync::Arc;
@@ -41,6 +42,13 @@ pub trait Rooms: Send + Sync + 'static {
     async fn gauges(&self) -> Gauges;
     /// The queue's store; `None` until recovery is done: the API answers 503.
     fn store(&self) -> Option<Arc<dyn Store>>;
+    /// Domains, accounts, aliases and keys; `None` until the store is open: the API answers 503.
+    fn directory(&self) -> Option<Arc<Directory>>;
+    /// The values of the TXT records of a name, the strings of each joined; none when there is no such record.
+    ///
+    /// # Errors
+    /// What went wrong with DNS.
+    async fn txt_records(&self, name: &str) -> Result<Vec<String>, String>;
     /// An operator made recipients due: delivery tries them now.
     fn retry_now(&self);
     /// The admin password in force; `None` when there is none: the API answers 403 to everybody.

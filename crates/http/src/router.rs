@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use smtp_observe::Observer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,12 +77,39 @@ fn api_routes(shared: &Shared) -> Router<Shared> {
         .route("/queue/release", post(api::queue::release))
         .route("/queue/{id}", get(api::queue::show))
         .route("/queue/{id}/body", get(api::queue::body))
+        .merge(directory_routes())
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(json_only))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(shared.clone(), auth::guard))
+}
+
+fn directory_routes() -> Router<Shared> {
+    use api::directory::{accounts, aliases, dkim, domains};
+    Router::new()
+        .route("/domains", get(domains::list).post(domains::add))
+        .route(
+            "/domains/{name}",
+            get(domains::show).patch(domains::set).delete(domains::remove),
+        )
+        .route("/accounts", get(accounts::list).post(accounts::add))
+        .route(
+            "/accounts/{name}",
+            get(accounts::show).patch(accounts::set).delete(accounts::remove),
+        )
+        .route("/accounts/{name}/apps", post(accounts::add_app))
+        .route("/accounts/{name}/apps/{label}", delete(accounts::remove_app))
+        .route("/aliases", get(aliases::list).post(aliases::add))
+        .route(
+            "/aliases/{name}",
+            get(aliases::show).patch(aliases::set).delete(aliases::remove),
+        )
+        .route("/dkim", get(dkim::list).post(dkim::add))
+        .route("/dkim/check", post(dkim::check))
+        .route("/dkim/rotate", post(dkim::rotate))
+        .route("/dkim/{domain}/{selector}", delete(dkim::remove))
 }
 
 /// The metrics' path is the operator's choice, so it is compared here rather than routed.

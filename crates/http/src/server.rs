@@ -7,7 +7,7 @@ use axum::Router;
 use smtp_observe::{Event, Observer};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -56,8 +56,8 @@ pub struct Server {
     observer: Observer,
 }
 
-/// Binds every address of `settings`, inside a tokio runtime. `[::]` is left out, with a warning,
-/// where the host has no IPv6 and another address was bound.
+/// Binds every address of `settings`, inside a tokio runtime. What becomes of `[::]` on a host without IPv6 is
+/// the caller's choice.
 pub async fn bind(settings: Settings, observer: Observer) -> Result<Server, BindError> {
     let (path, own) = match settings.metrics {
         Some(metrics) => (Some(metrics.path), metrics.listen),
@@ -136,21 +136,13 @@ fn bind_all(
     // Where IPv4 has a socket of its own, the IPv6 one must leave it alone.
     let only_v6 = addresses.iter().any(SocketAddr::is_ipv4);
     for &address in addresses {
-        match bind_one(address, only_v6) {
-            Ok(listener) => {
-                let address = listener.local_addr().unwrap_or(address);
-                observer.emit(Event::Listening {
-                    listener: name,
-                    address,
-                });
-                bound.push(listener);
-            }
-            Err(error) if no_ipv6(address, &error) && addresses.len() > 1 => {
-                let warning = format!("no IPv6 on this host: not listening on {address} ({name})");
-                observer.emit(Event::ConfigWarning { warning: &warning });
-            }
-            Err(source) => return Err(BindError { address, source }),
-        }
+        let listener = bind_one(address, only_v6).map_err(|source| BindError { address, source })?;
+        let address = listener.local_addr().unwrap_or(address);
+        observer.emit(Event::Listening {
+            listener: name,
+            address,
+        });
+        bound.push(listener);
     }
     Ok(bound)
 }
@@ -165,12 +157,4 @@ fn bind_one(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     TcpListener::from_std(socket.into())
-}
-
-/// Whether `[::]` failed because there is no IPv6 at all.
-fn no_ipv6(address: SocketAddr, error: &io::Error) -> bool {
-    let unspecified = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified());
-    // EAFNOSUPPORT has no ErrorKind.
-    let unsupported = error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97);
-    unspecified && unsupported
 }

@@ -1,5 +1,6 @@
 //! The room as its clients see it: raw HTTP over loopback.
 
+mod directory;
 mod fake_store;
 mod guard;
 mod stage;

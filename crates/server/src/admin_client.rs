@@ -23,7 +23,7 @@ pub(crate) struct AdminClient {
 impl AdminClient {
     pub(crate) fn new(args: &ServerArgs) -> Result<AdminClient, Failure> {
         let base = base_url(&args.url)?;
-        let password = password(args.password_file.as_deref())?;
+        let password = password(args.admin_password_file.as_deref())?;
         // A proxy of the environment is for the world outside, not for this server.
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -47,6 +47,44 @@ impl AdminClient {
     pub(crate) async fn post(&self, path: &[&str], body: &Json) -> Result<Json, Failure> {
         let url = self.url(path)?;
         self.send(self.http.request(Method::POST, url).json(body)).await
+    }
+
+    /// The answer to PATCH.
+    pub(crate) async fn patch(&self, path: &[&str], body: &Json) -> Result<Json, Failure> {
+        let url = self.url(path)?;
+        self.send(self.http.request(Method::PATCH, url).json(body)).await
+    }
+
+    /// The answer to DELETE.
+    pub(crate) async fn delete(&self, path: &[&str], body: &Json) -> Result<Json, Failure> {
+        let url = self.url(path)?;
+        self.send(self.http.request(Method::DELETE, url).json(body)).await
+    }
+
+    /// Every entry of a listing that comes in pages, each given to `each` as it comes.
+    pub(crate) async fn entries(
+        &self,
+        path: &[&str],
+        mut each: impl FnMut(&Json) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let query: Vec<(&str, String)> = after.take().map(|name| ("after", name)).into_iter().collect();
+            let page = self.get(path, &query).await?;
+            let entries = page["entries"].as_array().ok_or_else(|| {
+                Failure::new(
+                    Exit::Unavailable,
+                    "the answer is not a list; is that an smtp-server?",
+                )
+            })?;
+            for entry in entries {
+                each(entry)?;
+            }
+            match page["next"].as_str() {
+                Some(next) => after = Some(next.to_owned()),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// The address of a resource; its parts may hold anything, they are encoded.
@@ -108,7 +146,7 @@ fn password(file: Option<&Path>) -> Result<String, Failure> {
             (Ok(password), _) => return Ok(password),
             (Err(_), Some(file)) => file,
             (Err(_), None) => {
-                let message = "the admin password is needed: set SMTP_ADMIN_PASSWORD, SMTP_ADMIN_PASSWORD_FILE or --password-file; without a configured one the server prints one at its start";
+                let message = "the admin password is needed: set SMTP_ADMIN_PASSWORD, SMTP_ADMIN_PASSWORD_FILE or --admin-password-file; without a configured one the server prints one at its start";
                 return Err(Failure::new(Exit::Config, message));
             }
         },
@@ -129,12 +167,13 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
         .unwrap_or("no explanation; is that an smtp-server?");
     let hint = match status.as_u16() {
         401 => {
-            "\nThe password comes from --password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's: the configured one, or the one that it printed at its start."
+            "\nThe password comes from --admin-password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's: the configured one, or the one that it printed at its start."
         }
         _ => "",
     };
     let exit = match status.as_u16() {
         400 | 413 | 415 => Exit::Usage,
+        404 | 409 => Exit::Usage,
         401 | 403 | 422 => Exit::Config,
         429 | 503 => Exit::Temporary,
         500 | 507 => Exit::Io,

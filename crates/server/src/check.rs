@@ -7,42 +7,97 @@ use crate::people::Plan;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use smtp_config::{Config, ConfigErrors, Loaded};
+use smtp_dkim::{Identity, Publication, Verdict};
 use smtp_receive::{CertificateInfo, check_certificates};
 use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Seconds before a certificate's end at which it is warned of.
 const SOON: i64 = 14 * 86_400;
 
-/// The configuration, and the certificates when it can be read.
-type Found = (Result<Loaded, ConfigErrors>, Vec<Result<CertificateInfo, String>>);
+/// Longest time for all questions to DNS.
+const DNS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was found.
+struct Found {
+    configuration: Result<Loaded, ConfigErrors>,
+    certificates: Vec<Result<CertificateInfo, String>>,
+    /// What is wrong with accounts, keys and tokens.
+    people: Option<String>,
+    /// What DNS says of the declared keys that it should not. No fault of the configuration.
+    dkim: Vec<String>,
+}
 
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
-    let result = Config::load(&args.sources.sources());
-    let mut certificates = result
-        .as_ref()
-        .map_or_else(|_| Vec::new(), |loaded| check_certificates(&loaded.config));
-    // What the files of people hold is told beside them.
-    let plan = result.as_ref().map(|loaded| Plan::read(&loaded.config, ""));
-    certificates.extend(plan.ok().and_then(Result::err).map(Err));
-    let found = (result, certificates);
+    let found = Found::look(args);
     match args.output {
         Output::Json => print(&as_json(&found))?,
         Output::Table => print_text(&found)?,
     }
-    if is_good(&found) {
+    if found.is_good() {
         return Ok(());
     }
     // Everything has been said.
     Err(Failure::new(Exit::Config, ""))
 }
 
-fn is_good((configuration, certificates): &Found) -> bool {
-    configuration.is_ok() && certificates.iter().all(Result::is_ok)
+impl Found {
+    fn look(args: &CheckArgs) -> Found {
+        let configuration = Config::load(&args.sources.sources());
+        let mut found = Found {
+            configuration,
+            certificates: Vec::new(),
+            people: None,
+            dkim: Vec::new(),
+        };
+        if let Ok(loaded) = &found.configuration {
+            found.certificates = check_certificates(&loaded.config);
+            match Plan::read(&loaded.config, "") {
+                Ok(plan) => found.dkim = unpublished(&plan.keys(), &loaded.config),
+                Err(faults) => found.people = Some(faults),
+            }
+        }
+        found
+    }
+
+    fn is_good(&self) -> bool {
+        self.configuration.is_ok() && self.people.is_none() && self.certificates.iter().all(Result::is_ok)
+    }
+}
+
+/// The declared keys whose signatures receivers could not verify, each with the reason.
+fn unpublished(keys: &[Arc<Identity>], config: &Config) -> Vec<String> {
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else {
+        return vec!["DNS cannot be asked for DKIM records: no thread can be started".into()];
+    };
+    let ask = async {
+        let mut warnings = Vec::new();
+        for key in keys {
+            let name = key.record_name();
+            match smtp_deliver::txt_records(&config.dns.servers, &name).await {
+                Err(reason) => warnings.push(format!(
+                    "{name}: not known whether the key is published: {reason}"
+                )),
+                Ok(records) => match Publication::of(&records, key.key()) {
+                    Publication::One(Verdict::Matches) => {}
+                    publication => warnings.push(format!("{name}: {publication}")),
+                },
+            }
+        }
+        warnings
+    };
+    let late = || vec!["DNS did not answer in time whether the DKIM keys are published".into()];
+    runtime.block_on(async { timeout(DNS_PATIENCE, ask).await.unwrap_or_else(|_| late()) })
 }
 
 fn print_text(found: &Found) -> Result<(), Failure> {
-    let (configuration, certificates) = found;
-    let loaded = match configuration {
+    let loaded = match &found.configuration {
         Ok(loaded) => loaded,
         Err(errors) => {
             warn(&errors.warnings);
@@ -50,9 +105,10 @@ fn print_text(found: &Found) -> Result<(), Failure> {
         }
     };
     warn(&loaded.warnings);
-    warn(&expiring(certificates));
+    warn(&expiring(&found.certificates));
+    warn(&found.dkim);
     let mut text = String::new();
-    for certificate in certificates {
+    for certificate in &found.certificates {
         // Writing to a String does not fail.
         let _ = match certificate {
             Ok(good) => writeln!(
@@ -66,7 +122,10 @@ fn print_text(found: &Found) -> Result<(), Failure> {
             Err(error) => writeln!(text, "{error}"),
         };
     }
-    if is_good(found) {
+    if let Some(faults) = &found.people {
+        text += &format!("{faults}\n");
+    }
+    if found.is_good() {
         text += &valid(loaded);
     }
     print(&text)
@@ -102,8 +161,7 @@ fn valid(loaded: &Loaded) -> String {
 }
 
 fn as_json(found: &Found) -> String {
-    let (configuration, certificates) = found;
-    let (mut warnings, mut errors) = match configuration {
+    let (mut warnings, mut errors) = match &found.configuration {
         Ok(loaded) => (loaded.warnings.clone(), Vec::new()),
         Err(errors) => {
             let error =
@@ -111,13 +169,21 @@ fn as_json(found: &Found) -> String {
             (errors.warnings.clone(), errors.errors.iter().map(error).collect())
         }
     };
-    warnings.extend(expiring(certificates));
-    let unusable = certificates.iter().filter_map(|one| one.as_ref().err());
+    warnings.extend(expiring(&found.certificates));
+    warnings.extend_from_slice(&found.dkim);
+    let unusable = found.certificates.iter().filter_map(|one| one.as_ref().err());
     errors.extend(unusable.map(|reason| json!({"source": "file", "key": "tls", "reason": reason})));
-    let certificates: Vec<Json> = certificates.iter().flatten().map(certificate_as_json).collect();
+    let faults = found.people.iter().flat_map(|faults| faults.lines());
+    errors.extend(faults.map(|reason| json!({"source": "file", "key": "", "reason": reason})));
+    let certificates: Vec<Json> = found
+        .certificates
+        .iter()
+        .flatten()
+        .map(certificate_as_json)
+        .collect();
     format!(
         "{}\n",
-        json!({"valid": is_good(found), "errors": errors, "warnings": warnings, "certificates": certificates})
+        json!({"valid": found.is_good(), "errors": errors, "warnings": warnings, "certificates": certificates})
     )
 }
 

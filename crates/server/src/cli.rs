@@ -1,5 +1,9 @@
 //! The command line.
 
+mod directory;
+
+pub(crate) use directory::{AccountCommand, AliasCommand, AppCommand, DkimCommand, DomainCommand, KeyKind};
+
 use crate::output::Output;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
@@ -32,6 +36,18 @@ pub(crate) enum Command {
     /// Look at the queue of a running server, and work on it
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Who may send through a running server
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// What is local to a running server
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Whose mail goes to others
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// The keys that sign mail
+    #[command(subcommand)]
+    Dkim(DkimCommand),
 }
 
 /// Where the configuration comes from, besides the environment.
@@ -199,7 +215,7 @@ pub(crate) struct ServerArgs {
     pub(crate) url: String,
     /// File with the admin password [default: $SMTP_ADMIN_PASSWORD, else the file $SMTP_ADMIN_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) admin_password_file: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub(crate) output: Output,

@@ -8,6 +8,7 @@ use rand::Rng;
 use serde_json::{Value as Json, json};
 use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources};
 use smtp_deliver::Delivery;
+use smtp_directory::Directory;
 use smtp_http::{Check, Reloaded, Rooms};
 use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer};
 use smtp_queue::{Queue, State, Store};
@@ -294,6 +295,15 @@ impl Rooms for House {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.queue.get().map(|queue| queue.store().clone())
+    }
+
+    fn directory(&self) -> Option<Arc<Directory>> {
+        self.people().map(|people| people.directory.clone())
+    }
+
+    async fn txt_records(&self, name: &str) -> Result<Vec<String>, String> {
+        let servers = self.config.load().dns.servers.clone();
+        smtp_deliver::txt_records(&servers, name).await
     }
 
     fn retry_now(&self) {

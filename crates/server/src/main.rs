@@ -3,13 +3,15 @@
 //! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
-//! * [`check`], [`config_command`] and [`queue_command`] are the other commands; [`admin_client`] talks to a running server.
+//! * [`check`], [`config_command`], [`queue_command`] and [`directory_command`] are the other commands; [`admin_client`] talks to a running server.
 //! * [`exit`] is how each of them ends, [`failed_start`] what the log has of a server that could not start.
 
 mod admin_client;
 mod check;
 mod cli;
 mod config_command;
+mod directory_command;
+mod directory_table;
 mod exit;
 mod failed_start;
 mod house;
@@ -62,5 +64,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Check(args)) => check::check(&args),
         Some(Command::Config(command)) => config_command::config(&command),
         Some(Command::Queue(command)) => queue_command::queue(&command),
+        Some(Command::Account(command)) => directory_command::account(&command),
+        Some(Command::Domain(command)) => directory_command::domain(&command),
+        Some(Command::Alias(command)) => directory_command::alias(&command),
+        Some(Command::Dkim(command)) => directory_command::dkim(&command),
     }
 }

@@ -3,6 +3,7 @@
 use crate::exit::{Exit, Failure};
 use smtp_config::{Account, Config, Oauth, Profile, Secret};
 use smtp_directory::{Declarations, Directory, DirectoryError, Shelf};
+use smtp_dkim::Identity;
 use smtp_receive::Tokens;
 use smtp_token::{Claim, KeySource, TokenSettings, TokenVerifier};
 use std::sync::Arc;
@@ -36,6 +37,11 @@ impl Plan {
         };
         let declarations = declarations.map_err(|error| error.to_string())?;
         Ok(Plan { declarations, tokens })
+    }
+
+    /// The DKIM keys that are declared.
+    pub(crate) fn keys(&self) -> Vec<Arc<Identity>> {
+        self.declarations.keys().cloned().collect()
     }
 
     /// Opens the directory. Gives warnings, too.

@@ -7,7 +7,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use rand::seq::SliceRandom;
 use std::net::{IpAddr, SocketAddr};
@@ -149,6 +149,17 @@ impl Dns {
         } else {
             Ok(records)
         }
+    }
+
+    /// The TXT records of a name, the strings of each joined. Aliases are followed.
+    pub(super) async fn txt(&self, name: &str) -> Result<Vec<String>, Nothing> {
+        let name = absolute(name).ok_or(Nothing::NoRecords)?;
+        let answer = self.resolver.lookup(name, RecordType::TXT).await?;
+        let joined = |record: &Record| match &record.data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        };
+        Ok(answer.answers().iter().filter_map(joined).collect())
     }
 
     /// The addresses of a mail exchanger.

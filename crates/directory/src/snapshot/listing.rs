@@ -32,6 +32,12 @@ impl Snapshot {
         self.aliases.get(&crate::name::alias_key(name)?)
     }
 
+    /// All keys of a domain, in the order in which they sign.
+    pub fn keys_of(&self, domain: &str) -> Vec<Arc<DkimKey>> {
+        let keys = crate::name::domain_key(domain).and_then(|key| self.keys.get(&key));
+        keys.map(|keys| keys.to_vec()).unwrap_or_default()
+    }
+
     /// A key, by its domain and selector.
     pub fn key(&self, domain: &str, selector: &str) -> Option<&Arc<DkimKey>> {
         let keys = self.keys.get(&crate::name::domain_key(domain)?)?;

@@ -52,3 +52,21 @@ async fn servers_see_each_others_changes() {
     apply(&other, add_account("ada", NewLogin::None)).await;
     assert!(other.snapshot().account("joe").is_some());
 }
+
+#[tokio::test]
+async fn a_change_that_nobody_awaits_any_more_is_made_to_its_end() {
+    let directory = open(SMALL).await;
+    let abandoned = directory.apply(add_account("bob", NewLogin::None));
+    tokio::select! {
+        biased;
+        _ = abandoned => panic!("it takes a task of its own"),
+        () = std::future::ready(()) => {}
+    }
+    for _ in 0..1000 {
+        if directory.snapshot().account("bob").is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(directory.snapshot().revision(), 1);
+}

@@ -4,11 +4,14 @@ use super::fake_store::FakeStore;
 use crate::{Check, MetricsSettings, Reloaded, Rooms, Settings, bind};
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use smtp_config::{Config, LocalDelivery, Profile};
+use smtp_directory::testing::MemoryShelf;
+use smtp_directory::{Declarations, Directory};
 use smtp_observe::{Gauges, Observer};
 use smtp_queue::Store;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -26,6 +29,9 @@ pub(super) struct FakeRooms {
     pub(super) bad_config: AtomicBool,
     pub(super) woken: AtomicUsize,
     pub(super) store: Arc<FakeStore>,
+    pub(super) directory: OnceLock<Arc<Directory>>,
+    /// What DNS has: names and values.
+    pub(super) txt: Mutex<Vec<(String, String)>>,
 }
 
 #[async_trait]
@@ -63,6 +69,14 @@ impl Rooms for FakeRooms {
         let store: Arc<dyn Store> = self.store.clone();
         (!self.recovering.load(Ordering::SeqCst)).then_some(store)
     }
+    fn directory(&self) -> Option<Arc<Directory>> {
+        self.directory.get().cloned()
+    }
+    async fn txt_records(&self, name: &str) -> Result<Vec<String>, String> {
+        let txt = self.txt.lock().unwrap();
+        let values = txt.iter().filter(|(at, _)| at == name);
+        Ok(values.map(|(_, value)| value.clone()).collect())
+    }
     fn retry_now(&self) {
         self.woken.fetch_add(1, Ordering::SeqCst);
     }
@@ -85,6 +99,28 @@ impl Rooms for FakeRooms {
     fn status(&self) -> Value {
         json!({"version": "0.1.0"})
     }
+}
+
+/// A directory with a declared domain and a declared account in it.
+async fn directory() -> Arc<Directory> {
+    let mut config = Config::defaults(Profile::Testing);
+    config.domains = vec![smtp_config::Domain {
+        name: "declared.test".into(),
+        deliver: LocalDelivery::Capture,
+        recipients: smtp_config::Recipients::Known,
+    }];
+    config.accounts = vec![smtp_config::Account {
+        name: "ann@declared.test".into(),
+        password: None,
+        senders: Vec::new(),
+        identities: Vec::new(),
+        quota: Vec::new(),
+    }];
+    let declarations = Declarations::read(&config).unwrap();
+    Directory::open(Arc::new(MemoryShelf::default()), declarations)
+        .await
+        .unwrap()
+        .0
 }
 
 /// A server on a free port of loopback.
@@ -131,6 +167,7 @@ impl Stage {
         .await
         .unwrap();
         let rooms = Arc::new(FakeRooms::default());
+        rooms.directory.set(directory().await).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, metrics_address) = (server.addresses()[0], server.metrics_addresses().first().copied());
         let theirs = rooms.clone();
@@ -170,6 +207,17 @@ impl Stage {
         let length = body.len();
         let request = format!(
             "POST {path} HTTP/1.1\r\n{head}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        exchange(self.address, &request).await
+    }
+
+    /// Any request with the password and a body.
+    pub(super) async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
+        let body = body.to_string();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {PASSWORD}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         exchange(self.address, &request).await
     }

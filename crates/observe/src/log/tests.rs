@@ -59,6 +59,7 @@ fn a_received_message_has_postfix_words() {
         size: 5120,
         recipients: 2,
         protocol: "ESMTP",
+        tls: None,
         message_id: Some("<1@client.example>"),
         commit: Duration::from_micros(2500),
     });

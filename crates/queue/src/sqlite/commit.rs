@@ -164,7 +164,7 @@ pub(super) enum Step {
 }
 
 impl Failure {
-    fn new(error: &rusqlite::Error, step: Step) -> Self {
+    pub(super) fn new(error: &rusqlite::Error, step: Step) -> Self {
         let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         Failure {
             error: store_error(error),

@@ -257,6 +257,8 @@ async fn orphans_are_removed_beside_their_database_only() {
     drop((store, spool));
     let (store, _) = open(folder.path());
     assert!(kept_path.exists() && !orphan_path.exists());
+    let set_aside = || fs::read_dir(folder.path().join("quarantine")).unwrap().count();
+    assert_eq!(set_aside(), 0, "a left-over of ours is no mail");
     assert!(!folder.path().join("bodies/tmp/half").exists());
     assert!(kept_path.with_file_name("README").exists());
     store.close().await.unwrap();
@@ -266,6 +268,7 @@ async fn orphans_are_removed_beside_their_database_only() {
     }
     open(folder.path());
     assert!(!kept_path.exists());
+    assert_eq!(set_aside(), 1);
     let saved = folder
         .path()
         .join("quarantine")

@@ -30,7 +30,7 @@ impl<T> Session<T> {
             Tls::Offered if !self.is_extended() => replies::NO_HELLO,
             Tls::Offered => {
                 self.state = State::StartTls;
-                if !self.is_stopped(Verb::StartTls) {
+                if !self.stops_instead(Verb::StartTls) {
                     self.write(Verb::StartTls, &replies::START_TLS);
                 }
                 return;
@@ -105,7 +105,7 @@ impl<T> Session<T> {
         if more && self.unauthorized_pipelining(Verb::Auth) {
             return None;
         }
-        if self.is_stopped(Verb::Auth) {
+        if self.stops_instead(Verb::Auth) {
             return None;
         }
         if line == b"*" {
@@ -123,14 +123,14 @@ impl<T> Session<T> {
     /// Ends an exchange without the caller, who hears of it.
     pub(super) fn cancel_auth(&mut self, reply: Reply) -> Event<T> {
         self.state = State::Idle;
-        if !self.is_stopped(Verb::Auth) {
+        if !self.stops_instead(Verb::Auth) {
             self.answer(Verb::Auth, reply);
         }
         Event::AuthCancelled
     }
 
-    /// Whether a shutdown's reply took the place of the answer.
-    fn is_stopped(&mut self, verb: Verb) -> bool {
+    /// Gives the reply of a shutdown in place of the answer, if one is due. Whether it did.
+    fn stops_instead(&mut self, verb: Verb) -> bool {
         let stop = self.stop.take();
         if let Some(reply) = &stop {
             self.close_with(verb, reply);
@@ -146,7 +146,7 @@ impl<T> Session<T> {
             return;
         }
         self.state = State::Idle;
-        if self.is_stopped(Verb::Auth) {
+        if self.stops_instead(Verb::Auth) {
             return;
         }
         match answer {

@@ -8,15 +8,18 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// What it serves, and how often it was asked.
 #[derive(Default)]
 struct Desk {
     keys: String,
     token: Option<String>,
-    asked: usize,
+    asked: watch::Sender<usize>,
 }
 
 pub(super) struct Issuer {
@@ -52,14 +55,17 @@ impl Issuer {
     }
 
     pub(super) fn asked(&self) -> usize {
-        self.desk.lock().asked
+        *self.desk.lock().asked.borrow()
     }
 
-    /// Waits until it was asked that often.
+    /// Waits until it was asked that often; half a minute is never.
     pub(super) async fn until_asked(&self, times: usize) {
-        while self.asked() < times {
-            tokio::task::yield_now().await;
-        }
+        let mut asked = self.desk.lock().asked.subscribe();
+        let enough = asked.wait_for(|asked| *asked >= times);
+        timeout(Duration::from_secs(30), enough)
+            .await
+            .expect("the issuer was not asked")
+            .unwrap();
     }
 
     /// Nobody listens any more.
@@ -77,8 +83,8 @@ fn router(desk: Arc<Mutex<Desk>>) -> Router {
 }
 
 async fn keys(State(desk): State<Arc<Mutex<Desk>>>, headers: HeaderMap) -> Response {
-    let mut desk = desk.lock();
-    desk.asked += 1;
+    let desk = desk.lock();
+    desk.asked.send_modify(|asked| *asked += 1);
     let shown = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
     match &desk.token {
         Some(token) if shown != Some(token.as_bytes()) => StatusCode::FORBIDDEN.into_response(),

@@ -1,6 +1,6 @@
 //! Torn and garbled logs, full disks, operations that fail.
 
-use super::super::commit::{Change, Load, Operation};
+use super::super::commit::{Change, Failure, Load, Operation, Step};
 use super::*;
 
 /// Copies a spool as a power cut would leave it: as its files are now.
@@ -106,17 +106,13 @@ async fn a_full_disk_refuses_and_recovers() {
     assert!(matches!(error, StoreError::Full(_)), "{error}");
     assert_eq!(ids(&store).await, stored, "nothing half kept");
     assert_eq!(store.stats().await.unwrap().messages, stored.len() as u64);
-    let big = large(&spool).await;
+    let mut big = large(&spool).await;
+    // More rows than there is room for.
+    big.recipients = vec![big.recipients[0].clone(); 3000];
     let path = path_of(&big);
-    let mut twenty = Vec::new();
-    for _ in 0..20 {
-        twenty.push(small());
-    }
-    for new in twenty.into_iter().chain([big]) {
-        let _ = store.insert(new, None).await;
-    }
-    let kept = ids(&store).await.len();
-    assert_eq!(path.exists(), kept > stored.len(), "a refused body goes");
+    assert!(path.exists());
+    assert!(store.insert(big, None).await.is_err());
+    assert!(!path.exists(), "a refused body goes");
     // Delivery goes on, and what it frees can be used again.
     let request = ClaimRequest {
         now: Timestamp::now(),
@@ -133,6 +129,23 @@ async fn a_full_disk_refuses_and_recovers() {
         store.insert(small(), None).await.unwrap();
     }
     assert_eq!(store.stats().await.unwrap().messages, 51);
+}
+
+/// A body is removed only when its message will certainly not be found after a crash.
+#[test]
+fn what_a_failure_leaves_is_known_but_for_a_broken_commit() {
+    use rusqlite::ffi::{SQLITE_BUSY, SQLITE_FULL, SQLITE_IOERR};
+    let known = |code, step| {
+        let error = rusqlite::ffi::Error::new(code);
+        Failure::new(&rusqlite::Error::SqliteFailure(error, None), step).known
+    };
+    assert!(known(SQLITE_BUSY, Step::Begin));
+    assert!(known(SQLITE_IOERR, Step::Change));
+    assert!(
+        known(SQLITE_FULL, Step::Commit),
+        "the ending frame was not written"
+    );
+    assert!(!known(SQLITE_IOERR, Step::Commit), "it was perhaps written");
 }
 
 /// Fails after it has changed something.
