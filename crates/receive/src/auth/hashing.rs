@@ -105,7 +105,9 @@ mod tests {
     /// Work that lasts until its sender is dropped.
     fn held() -> (Sender<()>, impl FnOnce() + Send) {
         let (release, held) = channel::<()>();
-        (release, move || drop(held.recv()))
+        (release, move || {
+            let _ = held.recv();
+        })
     }
 
     async fn until(condition: impl Fn() -> bool) {
