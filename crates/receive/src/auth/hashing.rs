@@ -111,9 +111,13 @@ mod tests {
     }
 
     async fn until(condition: impl Fn() -> bool) {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let waiting = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let patience = Duration::from_secs(30);
+        tokio::time::timeout(patience, waiting).await.expect("in time");
     }
 
     #[tokio::test]
