@@ -2,9 +2,10 @@
 //!
 //! [`smtp::client`] decides what is said; this module moves the bytes and keeps the time-outs of RFC 5321
 //! 4.5.3.2, each as a deadline for the whole reply. A message is streamed in blocks of at most [`BLOCK`]
-//! octets. Right before its last octets leave, the caller is asked whether they may
+//! octets, and must be taken at a least rate (`pace`). Right before its last octets leave, the caller is asked whether they may
 //! ([`Gate`]); from then on a lost connection may mean that the server has the message.
 
+mod pace;
 mod transfer;
 mod wire;
 
@@ -14,10 +15,14 @@ use smtp::client::{ClientStep, Outcome, Outgoing, Phase};
 use smtp::{Enhanced, Reply};
 use smtp_config::TlsPolicy;
 use smtp_queue::Body;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wire::{Stream, Wire};
+
+pub(crate) use pace::ContentLimits;
 
 /// Most octets of a message held at once, before stuffing.
 pub(crate) const BLOCK: usize = 64 * 1024;
@@ -38,6 +43,10 @@ pub(crate) struct Settings<'a> {
     pub connect_timeout: Duration,
     /// For the reply after the final dot.
     pub final_timeout: Duration,
+    /// For the content.
+    pub content: ContentLimits,
+    /// Counts what moves: pieces read, blocks written.
+    pub moves: &'a Arc<AtomicU64>,
 }
 
 /// Asked once for a message, right before its last octets are written.
@@ -80,12 +89,7 @@ impl Connection {
     pub(crate) async fn open(endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Self, Failure> {
         let relay = relay_name(endpoint);
         let stream = connect(endpoint, &relay, settings.connect_timeout).await?;
-        let mut wire = Wire::new(
-            Stream::Plain(stream),
-            settings.hostname,
-            &relay,
-            settings.final_timeout,
-        );
+        let mut wire = Wire::new(Stream::Plain(stream), &relay, settings);
         wire.ready().await?;
         let mut tls = None;
         if settings.policy != TlsPolicy::None {

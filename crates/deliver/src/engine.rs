@@ -8,10 +8,12 @@
 //!
 //! There is no actor in the middle: the session's own task puts a new message on its destinations'
 //! queues, and a lane takes its next job from there itself. A destination may fill at most as much of the window
-//! as is left free, so that there is always room for the others.
+//! as is left free, so that there is always room for the others; one that hangs gets a share (`hanging`).
 
 mod attempt;
 mod body;
+mod committer;
+mod hanging;
 mod intake;
 mod job;
 mod lane;
@@ -31,10 +33,12 @@ use crate::resolve::{Own, Resolver};
 use crate::route::{Hop, Router};
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
+use committer::Committer;
+use hanging::Hanging;
 use job::Job;
 use parking_lot::Mutex;
 use places::{LaneGuard, Places};
-use results::{Committer, Input};
+use results::Input;
 use smtp_config::Config;
 use smtp_observe::Observer;
 use smtp_queue::Queue;
@@ -120,6 +124,7 @@ pub(crate) struct Engine {
     queue: Queue,
     observer: Observer,
     window: Arc<Window>,
+    hanging: Hanging,
     destinations: Mutex<HashMap<Key, Arc<Entry>>>,
     places: Places,
     results: UnboundedSender<Input>,
@@ -145,6 +150,7 @@ impl Engine {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
         let parts = Parts::new(config.load_full())?;
         let body_limit = parts.config.storage.memory_budget / 2;
+        let most = parts.config.delivery.max_in_hand;
         let (results, inputs) = mpsc::unbounded_channel();
         let storing = watch::Sender::new(true);
         let engine = Arc::new_cyclic(|me: &Weak<Engine>| Engine {
@@ -152,7 +158,8 @@ impl Engine {
             parts: ArcSwap::from_pointee(parts),
             queue: queue.clone(),
             observer: observer.clone(),
-            window: Arc::new(Window::new(body_limit)),
+            window: Arc::new(Window::new(most, body_limit)),
+            hanging: Hanging::none(most),
             destinations: Mutex::new(HashMap::new()),
             places: Places::default(),
             results,
@@ -166,13 +173,9 @@ impl Engine {
             runtime,
             me: me.clone(),
         });
-        let committer = Committer {
-            store: queue.store().clone(),
-            observer,
-            storing,
-            engine: engine.me.clone(),
-        };
+        let committer = Committer::new(queue.store().clone(), observer, storing, engine.me.clone());
         tokio::spawn(committer.run(inputs));
+        tokio::spawn(engine.clone().watch_hanging());
         tokio::spawn(engine.clone().renew_leases());
         tokio::spawn(engine.clone().schedule());
         queue.connect(engine.clone());

@@ -218,6 +218,10 @@ events! {
     /// A store operation failed.
     Error "store_failed" StoreFailed { operation: &'a str, error: &'a str }
 
+    /// The store does not take one message's results although it takes others: its recipients are tried again after
+    /// `retry_in`, though they may have the message. Mend: `queue show`, and `queue delete` if they have it.
+    Error "result_set_aside" ResultSetAside { id: &'a str, recipients: usize, retry_in: Duration, error: &'a str }
+
     /// Something in the store could not be read and was set aside.
     Error "quarantined" Quarantined { id: &'a str, reason: &'a str }
 

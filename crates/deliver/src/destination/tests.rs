@@ -27,7 +27,7 @@ fn slow_start_gives_two_lanes_then_one_more_a_run() {
     assert_eq!(spawned, START);
     let lanes: Vec<usize> = (0..20)
         .map(|_| {
-            it.succeeded();
+            it.succeeded(now);
             it.lanes
         })
         .collect();
@@ -40,10 +40,11 @@ fn slow_start_gives_two_lanes_then_one_more_a_run() {
 #[test]
 fn lanes_do_not_grow_when_nothing_waits() {
     let mut it = Destination::new(20);
-    it.push(Job(1), Instant::now());
+    let now = Instant::now();
+    it.push(Job(1), now);
     it.take().unwrap();
     for _ in 0..100 {
-        assert_eq!(it.succeeded(), Succeeded::default());
+        assert_eq!(it.succeeded(now), Succeeded::default());
     }
     assert_eq!(it.allowed, START);
 }
@@ -125,7 +126,7 @@ fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
     it.push(Job(1), recovery);
     it.take().unwrap();
     assert_eq!(
-        it.succeeded(),
+        it.succeeded(recovery),
         Succeeded {
             recovered: true,
             spawn: true
@@ -162,4 +163,60 @@ fn an_ended_lane_is_replaced_while_jobs_wait() {
     it.take_all();
     assert!(!it.lane_ended());
     assert!(!it.lane_ended());
+}
+
+#[test]
+fn hangs_when_it_has_mail_and_ends_nothing() {
+    let start = Instant::now();
+    let after = Duration::from_secs(10);
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut it = Destination::new(2);
+    assert!(!it.hangs(at(1000), after));
+    it.push(Job(3), at(1000));
+    it.take().unwrap();
+    it.push(Job(1), at(1009));
+    assert!(!it.hangs(at(1009), after));
+    assert!(it.hangs(at(1010), after));
+    it.succeeded(at(1010));
+    assert!(!it.hangs(at(1019), after));
+    assert!(it.hangs(at(1020), after));
+    it.rest(3);
+    it.take().unwrap();
+    it.rest(1);
+    assert!(!it.hangs(at(5000), after));
+    it.push(Job(1), at(5000));
+    assert!(!it.hangs(at(5009), after));
+}
+
+#[test]
+fn counts_as_hanging_after_it_was_down_until_it_answers() {
+    let now = Instant::now();
+    let mut it = Destination::new(2);
+    it.push(Job(1), now);
+    it.take().unwrap();
+    it.failed(now, reason(), backoff);
+    it.rest(1);
+    let later = now + Duration::from_secs(31);
+    it.push(Job(1), later);
+    assert!(it.hangs(later, Duration::from_secs(10)) && !it.is_proven());
+    it.succeeded(later);
+    assert!(!it.hangs(later, Duration::from_secs(10)) && it.is_proven());
+}
+
+#[test]
+fn sheds_the_newest_beyond_its_share_but_never_the_last() {
+    let now = Instant::now();
+    let mut it = Destination::new(1);
+    for recipients in [10, 4, 3, 2] {
+        it.push(Job(recipients), now);
+    }
+    it.take().unwrap();
+    assert_eq!(it.shed(15), [Job(2), Job(3)]);
+    assert_eq!(it.in_hand(), 14);
+    assert_eq!(it.shed(1), [Job(4)]);
+    it.rest(10);
+    it.push(Job(5), now);
+    it.push(Job(6), now);
+    assert_eq!(it.shed(1), [Job(6)]);
+    assert_eq!((it.waiting_recipients(), it.in_hand()), (5, 5));
 }

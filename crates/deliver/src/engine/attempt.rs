@@ -4,7 +4,7 @@ use super::intake::suspended;
 use super::job::{AFTER_A_DOT, Job};
 use super::lane::Lane;
 use super::settle::{Attempted, Replies, Success};
-use crate::connection::{Connection, Failure, Settings};
+use crate::connection::{Connection, ContentLimits, Failure, Settings};
 use crate::destination::Failed;
 use crate::resolve::Endpoint;
 use crate::schedule::{backoff, dice};
@@ -77,6 +77,11 @@ impl Lane {
             tls: &parts.tls,
             connect_timeout: parts.config.delivery.connect_timeout,
             final_timeout: parts.config.delivery.final_timeout,
+            content: ContentLimits {
+                block_timeout: parts.config.delivery.block_timeout,
+                min_rate: parts.config.delivery.min_data_rate,
+            },
+            moves: &self.moves,
         };
         let mut opened = Connection::open(endpoint, &settings).await;
         if self.hop.tls == TlsPolicy::Opportunistic
@@ -112,11 +117,7 @@ impl Lane {
         };
         let limit = connection.recipient_limit();
         if job.recipients.len() > limit {
-            let rest = job.split_off(limit);
-            let lane = self.guard.entry.state.lock().give_back(rest);
-            if let Some(lane) = lane {
-                lane.notify_one();
-            }
+            self.guard.gives_back(job.split_off(limit));
         }
         match connection.send(outgoing(&job), body, &job).await {
             Ok(outcome) => {
@@ -148,7 +149,7 @@ impl Lane {
 
     /// The server answered for every recipient.
     async fn succeeded(&mut self, job: Job, started: Instant, outcome: &Outcome) {
-        let changed = self.guard.entry.state.lock().succeeded();
+        let changed = self.guard.entry.state.lock().succeeded(Instant::now());
         if changed.recovered {
             self.engine.observer.emit(Event::DestinationUp {
                 destination: &self.guard.entry.name,
@@ -203,6 +204,7 @@ impl Lane {
 
     /// Every server refused us for good, or the domain takes no mail: the message bounces.
     async fn refuse(&mut self, job: Job, started: Instant, reply: &Reply) {
+        self.guard.entry.state.lock().answered(Instant::now());
         self.engine
             .settle(job, Attempted::nowhere(started), Replies::Same(reply))
             .await;
@@ -213,7 +215,7 @@ impl Lane {
     }
 
     /// No server can be talked to: the next hop is left alone for a while, and what waits for it is deferred.
-    async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
+    pub(super) async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
         self.ended = true;
         let config = self.engine.parts.load_full().config.clone();
         let reason = Arc::new(reply);
@@ -226,10 +228,7 @@ impl Lane {
         match failed {
             Failed::Fewer => {
                 if let Some(job) = job {
-                    let lane = self.guard.entry.state.lock().give_back(job);
-                    if let Some(lane) = lane {
-                        lane.notify_one();
-                    }
+                    self.guard.gives_back(job);
                 }
             }
             Failed::Down {
@@ -260,7 +259,7 @@ impl Lane {
         }
     }
 
-    fn hang_up(&mut self) {
+    pub(super) fn hang_up(&mut self) {
         if self.connection.take().is_some() {
             self.guard.disconnected();
         }

@@ -3,6 +3,7 @@
 //! A next hop whose lane found no place waits in line; whoever ends a lane starts one for the first
 //! in line, and while there is a line, idle lanes end and long busy ones make room.
 
+use super::job::Job;
 use super::{Engine, Entry, Key, lane, local_lane};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -124,6 +125,8 @@ pub(super) struct LaneGuard {
     pub(super) entry: Arc<Entry>,
     connected: bool,
     ran: bool,
+    /// Recipients of its job.
+    working: usize,
 }
 
 impl LaneGuard {
@@ -134,12 +137,36 @@ impl LaneGuard {
             entry,
             connected: false,
             ran: false,
+            working: 0,
         }
     }
 
     /// The lane runs. One that never does, because the runtime ends, is not replaced.
     pub(super) fn runs(&mut self) {
         self.ran = true;
+    }
+
+    /// The lane has a job of so many recipients, taken from its destination.
+    pub(super) fn works(&mut self, recipients: usize) {
+        self.working = recipients;
+    }
+
+    /// The lane is done with its job.
+    pub(super) fn rests(&mut self) {
+        self.entry.state.lock().rest(std::mem::take(&mut self.working));
+    }
+
+    /// The lane cannot do its job, or a part of it: that goes back to the front of the queue.
+    pub(super) fn gives_back(&mut self, job: Job) {
+        let recipients = job.recipients.len();
+        self.working = self.working.saturating_sub(recipients);
+        let mut state = self.entry.state.lock();
+        state.rest(recipients);
+        let lane = state.give_back(job);
+        drop(state);
+        if let Some(lane) = lane {
+            lane.notify_one();
+        }
     }
 
     /// The lane has a connection.
@@ -159,6 +186,7 @@ impl LaneGuard {
 
 impl Drop for LaneGuard {
     fn drop(&mut self) {
+        self.rests();
         self.disconnected();
         let engine = &self.engine;
         if matches!(self.entry.key, Key::Hop(_)) {

@@ -85,7 +85,7 @@ impl Metrics {
                 self.committed_results.add((), results as u64);
                 self.commit.observe(duration.as_secs_f64());
             }
-            Event::StoreFailed { .. } => {
+            Event::StoreFailed { .. } | Event::ResultSetAside { .. } => {
                 self.store_failures.add((), 1);
                 self.error(ErrorClass::Store);
             }

@@ -37,7 +37,7 @@ pub(super) fn smarthost(server: SocketAddr) -> Config {
 
 /// The same, but for one domain.
 pub(super) fn route(config: &mut Config, domain: &str, server: SocketAddr) {
-    let to = hop("127.0.0.1", server.port());
+    let to = hop(&server.ip().to_string(), server.port());
     config.routes.push(Route {
         pattern: domain.into(),
         to,
