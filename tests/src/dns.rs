@@ -11,6 +11,7 @@ pub enum Record {
     Aaaa(Ipv6Addr),
     Mx(u16, String),
     Cname(String),
+    Txt(String),
 }
 
 /// How a name is answered, when not from the table.
@@ -47,6 +48,7 @@ pub struct Dns {
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const MX: u16 = 15;
+const TXT: u16 = 16;
 const AAAA: u16 = 28;
 
 impl Dns {
@@ -74,6 +76,7 @@ impl Dns {
             Record::Aaaa(_) => AAAA,
             Record::Mx(..) => MX,
             Record::Cname(_) => CNAME,
+            Record::Txt(_) => TXT,
         };
         let mut table = self.table.lock().expect("table");
         table
@@ -87,6 +90,19 @@ impl Dns {
     }
     pub fn mx(&self, name: &str, preference: u16, host: &str) {
         self.add(name, Record::Mx(preference, host.into()));
+    }
+    /// Publishes a TXT record, in strings of at most 255 octets.
+    pub fn txt(&self, name: &str, value: &str) {
+        self.add(name, Record::Txt(value.into()));
+    }
+    /// Takes all records of a name away.
+    pub fn remove(&self, name: &str) {
+        let name = name.to_ascii_lowercase();
+        self.table
+            .lock()
+            .expect("table")
+            .records
+            .retain(|(known, _), _| *known != name);
     }
     pub fn lie(&self, name: &str, lie: Lie) {
         self.table
@@ -170,6 +186,13 @@ fn encode(name: &str, what: &Record) -> Vec<u8> {
         Record::A(address) => record(name, A, &address.octets()),
         Record::Aaaa(address) => record(name, AAAA, &address.octets()),
         Record::Cname(target) => record(name, CNAME, &wire_name(target)),
+        Record::Txt(value) => {
+            let strings = value.as_bytes().chunks(255);
+            let data: Vec<u8> = strings
+                .flat_map(|string| [&[u8::try_from(string.len()).expect("short")], string].concat())
+                .collect();
+            record(name, TXT, &data)
+        }
         Record::Mx(preference, host) => record(
             name,
             MX,

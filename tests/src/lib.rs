@@ -1,11 +1,12 @@
 //! What the black-box tests are made of: the real binary on ports and folders
 //! of its own ([`server`]), the peers it talks to ([`sink`], [`postfix`], [`dns`],
-//! [`tools`]), and ways to speak SMTP to it by hand ([`wire`], [`dialog`]).
+//! [`tools`], [`dkim`]), and ways to speak SMTP to it by hand ([`wire`], [`dialog`]).
 //!
 //! Everything here panics when something is missing or does not happen in time: a
 //! peer that is not installed fails the test.
 
 pub mod dialog;
+pub mod dkim;
 pub mod dns;
 pub mod postfix;
 pub mod server;

@@ -122,11 +122,7 @@ fn recipients_of_a_local_domain_are_known_or_refused() {
         maildir(&folder.path().join("ann")).len() == 2 && maildir(&folder.path().join("bob")).len() == 1
     });
     server.wait_empty();
-    let delivered = server.events("delivery");
-    let original = delivered
-        .iter()
-        .find(|line| line["to"] == "bob@local.test")
-        .expect("bob's");
+    let original = server.wait_event("delivery", |line| line["to"] == "bob@local.test");
     assert_eq!(original["orig_to"], "SALES@local.test");
 }
 

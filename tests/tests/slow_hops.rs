@@ -2,6 +2,7 @@
 
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
+use blackbox::wait_for;
 use blackbox::wire::Wire;
 use std::fmt::Write;
 use std::time::Duration;
@@ -45,6 +46,7 @@ fn next_hops_that_hang_do_not_fill_the_window() {
     }
     good.wait(20);
     // Those that hang were not given up for it: they have the time of RFC 5321.
+    wait_for("the log lines", || server.events("delivery").len() >= 20);
     assert_eq!(server.events("delivery").len(), 20);
     assert!(server.events("destination_down").is_empty());
     assert_eq!(server.metric("smtp_queue_depth"), 600.0);
@@ -54,7 +56,8 @@ fn next_hops_that_hang_do_not_fill_the_window() {
 #[test]
 fn next_hops_that_hang_make_room_when_others_wait_for_a_connection() {
     let (good, silent) = (Sink::start(), silent());
-    let server = server(&good, &silent, 30, "max_connections = 10\nhang_after = 1\n");
+    let limits = "max_connections = 10\nmax_connections_per_destination = 5\nhang_after = 1\n";
+    let server = server(&good, &silent, 30, limits);
     let mut wire = Wire::hello(server.smtp);
     for hop in 1..=30 {
         let reply = wire.mail("a@x.test", &[&format!("b@slow{hop}.test")], "text\r\n");

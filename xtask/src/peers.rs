@@ -5,7 +5,7 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 14] = [
+const PEERS: [(&str, &str); 15] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
@@ -20,29 +20,36 @@ const PEERS: [(&str, &str); 14] = [
     ("bindfs", "/usr/bin/bindfs"),
     ("openssl", "/usr/bin/openssl"),
     ("prometheus", "/usr/bin/promtool"),
+    ("libmail-dkim-perl", "/usr/share/perl5/Mail/DKIM/Verifier.pm"),
 ];
 
-/// The scanner of TLS servers, from the Python Package Index, with the OpenSSL of its own that old protocols need.
-const SSLYZE: &str = "sslyze==6.3.1";
+/// From the Python Package Index: a folder, what it has to hold, and the packages.
+const PYTHON: [(&str, &str, &[&str]); 2] = [
+    // The scanner of TLS servers, with the OpenSSL of its own that old protocols need.
+    ("peers/sslyze", "sslyze", &["sslyze==6.3.1"]),
+    // The verifier of DKIM signatures, with what it needs for Ed25519.
+    ("peers/dkimpy", "nacl", &["dkimpy==1.1.8", "pynacl==1.6.2"]),
+];
 
 /// Installs what is missing; needs root, or sudo without a password.
 pub(crate) fn install() -> Result<bool, String> {
-    Ok(debian_packages()? && sslyze()?)
+    Ok(debian_packages()? && python_packages()?)
 }
 
-/// Into the target folder, where it disturbs nobody's Python.
-fn sslyze() -> Result<bool, String> {
-    let folder = target().join("peers/sslyze");
-    if folder.join("sslyze").exists() {
-        return Ok(true);
+/// Into the target folder, where they disturb nobody's Python.
+fn python_packages() -> Result<bool, String> {
+    for (folder, holds, packages) in PYTHON {
+        let folder = target().join(folder);
+        if folder.join(holds).exists() {
+            continue;
+        }
+        let mut pip = Command::new("/usr/bin/python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--target"]);
+        if !succeeds(pip.arg(folder).args(packages))? {
+            return Err(format!("{} could not be installed with pip", packages.join(" ")));
+        }
     }
-    let mut pip = Command::new("/usr/bin/python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--target"]);
-    if succeeds(pip.arg(folder).arg(SSLYZE))? {
-        Ok(true)
-    } else {
-        Err(format!("{SSLYZE} could not be installed with pip"))
-    }
+    Ok(true)
 }
 
 fn debian_packages() -> Result<bool, String> {

@@ -92,11 +92,13 @@ impl Snapshot {
     /// What SCRAM checks the proof of `name` against. For a name that nobody has, a disabled one, or one without a verifier it is one that no
     /// proof fits and that cannot be told from a real one.
     pub fn scram(&self, name: &str) -> ScramVerifier {
+        // Derived in any case, so that the answer takes the same time.
+        let decoy = ScramVerifier::decoy(&self.secrets.scram, &account_key(name));
         let account = self.account(name).filter(|account| account.enabled);
-        match account.and_then(|account| account.scram()) {
-            Some(verifier) => verifier.clone(),
-            None => ScramVerifier::decoy(&self.secrets.scram, &account_key(name)),
-        }
+        account
+            .and_then(|account| account.scram())
+            .cloned()
+            .unwrap_or(decoy)
     }
 
     /// Whether an account may use `address` in MAIL or `From:`: its own, with or without a subaddress, or what its patterns allow.

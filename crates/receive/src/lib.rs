@@ -27,6 +27,7 @@ mod policy;
 mod quota;
 mod rate_limit;
 mod received;
+mod recipients;
 mod shared;
 mod tls;
 mod transaction;

@@ -199,6 +199,8 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> AdminClient {
+        // As main does; another test may have done it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         AdminClient {
             http: reqwest::Client::new(),
             base: base_url(url).unwrap(),

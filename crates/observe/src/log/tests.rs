@@ -1,5 +1,5 @@
 use super::*;
-use crate::labels::{DeliveryStatus, Listener, RejectReason};
+use crate::labels::{AuthMechanism, AuthResult, DeliveryStatus, Listener, RejectReason};
 use std::time::{Duration, UNIX_EPOCH};
 
 const ID: &str = "01JD8Z5F4N9Q2R7T0V3X6Y8ZAB";
@@ -55,6 +55,7 @@ fn a_received_message_has_postfix_words() {
         listener: Listener::Smtp,
         peer: "192.0.2.1:4321".parse().unwrap(),
         helo: "client.example",
+        account: Some("ann"),
         from: "",
         size: 5120,
         recipients: 2,
@@ -65,7 +66,7 @@ fn a_received_message_has_postfix_words() {
     });
     assert_eq!(
         text,
-        "2026-11-23T06:57:01.042Z INFO 01JD8Z5F4N9Q2R7T0V3X6Y8ZAB: client=unknown[192.0.2.1]:4321, from=<>, \
+        "2026-11-23T06:57:01.042Z INFO 01JD8Z5F4N9Q2R7T0V3X6Y8ZAB: client=unknown[192.0.2.1]:4321, sasl_username=ann, from=<>, \
          size=5120, nrcpt=2, proto=ESMTP, helo=<client.example>, message-id=<1@client.example>, commit=0.002\n"
     );
     let object: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -73,6 +74,24 @@ fn a_received_message_has_postfix_words() {
     assert_eq!(object["listener"], "smtp");
     assert_eq!(object["peer"], "192.0.2.1:4321");
     assert_eq!(object["recipients"], 2);
+}
+
+#[test]
+fn a_failed_login_has_the_words_that_are_looked_for() {
+    let (json, text) = lines(&Event::AuthFailed {
+        listener: Listener::Smtps,
+        peer: "192.0.2.1:4321".parse().unwrap(),
+        account: Some("an\nn"),
+        mechanism: AuthMechanism::Plain,
+        result: AuthResult::Refused,
+        reason: "the credentials are wrong",
+    });
+    assert_eq!(
+        text,
+        "2026-11-23T06:57:01.042Z INFO warning: unknown[192.0.2.1]:4321: SASL PLAIN authentication failed: \
+         the credentials are wrong, sasl_username=an\\nn\n"
+    );
+    assert!(json.contains("\"result\":\"refused\""), "{json}");
 }
 
 fn rejected<'a>(id: Option<&'a str>, helo: &'a str) -> Event<'a> {

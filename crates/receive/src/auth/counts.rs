@@ -169,7 +169,9 @@ mod tests {
     fn attempts_while_locked_do_not_prolong_the_lock() {
         let counts = Counts::new();
         let key = counts.key("ann");
-        (0..3).for_each(|_| drop(counts.failed(key, LIMIT, START)));
+        for _ in 0..3 {
+            counts.failed(key, LIMIT, START);
+        }
         for second in 0..90 {
             assert!(!counts.failed(key, LIMIT, after(second)).locked_now);
         }
@@ -191,10 +193,14 @@ mod tests {
     fn a_success_forgives_failures_but_no_lock() {
         let counts = Counts::new();
         let key = counts.key("ann");
-        (0..2).for_each(|_| drop(counts.failed(key, LIMIT, START)));
+        for _ in 0..2 {
+            counts.failed(key, LIMIT, START);
+        }
         counts.forgive(key, START);
         assert_eq!(counts.failed(key, LIMIT, START).failures, 1);
-        (0..2).for_each(|_| drop(counts.failed(key, LIMIT, START)));
+        for _ in 0..2 {
+            counts.failed(key, LIMIT, START);
+        }
         counts.forgive(key, START);
         assert!(counts.is_locked(key, START));
     }
@@ -203,11 +209,15 @@ mod tests {
     fn memory_is_bounded_and_what_was_counted_most_stays() {
         let counts = Counts::with_capacity(SHARDS * 8);
         let victim = counts.key("victim");
-        (0..2).for_each(|_| drop(counts.failed(victim, LIMIT, START)));
+        for _ in 0..2 {
+            counts.failed(victim, LIMIT, START);
+        }
         let locked = counts.key("locked");
-        (0..3).for_each(|_| drop(counts.failed(locked, LIMIT, START)));
+        for _ in 0..3 {
+            counts.failed(locked, LIMIT, START);
+        }
         for n in 0..50_000u32 {
-            drop(counts.failed(counts.key(n), LIMIT, START));
+            counts.failed(counts.key(n), LIMIT, START);
         }
         let kept: usize = counts.shards.iter().map(|shard| shard.lock().len()).sum();
         assert_eq!(kept, SHARDS * 8);
@@ -218,7 +228,7 @@ mod tests {
             "nothing was wiped by failing with others"
         );
         for n in 0..50_000u32 {
-            drop(counts.failed(counts.key(n), LIMIT, after(90)));
+            counts.failed(counts.key(n), LIMIT, after(90));
         }
         assert!(
             !counts

@@ -105,13 +105,19 @@ mod tests {
     /// Work that lasts until its sender is dropped.
     fn held() -> (Sender<()>, impl FnOnce() + Send) {
         let (release, held) = channel::<()>();
-        (release, move || drop(held.recv()))
+        (release, move || {
+            let _ = held.recv();
+        })
     }
 
     async fn until(condition: impl Fn() -> bool) {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let waiting = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let patience = Duration::from_secs(30);
+        tokio::time::timeout(patience, waiting).await.expect("in time");
     }
 
     #[tokio::test]

@@ -2,11 +2,13 @@
 
 use super::house::{House, route, smarthost};
 use super::server::{Say, Server, polite};
+use crate::engine::Key;
+use jiff::Timestamp;
 use smtp_config::Config;
 use smtp_queue::{Body, QueueId, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything goes to the first; each of so many other next hops, `h0.test` and so on, is the second.
 fn beside(server: &Server, hops: usize, silent: &Server) -> Config {
@@ -52,6 +54,13 @@ async fn one_that_hangs_with_a_long_queue_keeps_a_quarter_of_the_window() {
     let id = house.submit(&["a@x.test"]).await;
     house.gone(id).await;
     assert_eq!(house.queue.store().stats().await.unwrap().messages, 40);
+    let set_apart = || {
+        let until = engine.excluded.lock().get("h0.test").copied();
+        until.is_some_and(|until| until > Instant::now() + Duration::from_secs(2))
+    };
+    house.until(async || set_apart()).await;
+    // Enough for some twenty claims, which would pass over all that waits.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     // Nobody was tried, so nobody's attempt counts.
     let all = house
         .queue
@@ -64,7 +73,30 @@ async fn one_that_hangs_with_a_long_queue_keeps_a_quarter_of_the_window() {
             .flat_map(|it| &it.recipients)
             .all(|it| it.attempts == 0 && it.state != State::Deferred)
     );
+    // Most of it was not even claimed.
+    let now = Timestamp::now();
+    let untouched = all
+        .iter()
+        .flat_map(|it| &it.recipients)
+        .filter(|it| it.state == State::Queued && it.due <= now)
+        .count();
+    assert!(untouched > 1000, "{untouched}");
     goes_on.store(true, Ordering::SeqCst);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_refuses_all_does_not_hang() {
+    let server = Server::start(|command, _| match command {
+        "CONNECT" => Say::Last("554 5.3.2 no mail here\r\n".into()),
+        _ => polite(command),
+    })
+    .await;
+    let house = House::open(smarthost(server.address));
+    let id = house.submit(&["a@x.test"]).await;
+    house.gone(id).await;
+    let entries = house.delivery.engine.entries();
+    let hop = entries.iter().find(|entry| matches!(entry.key, Key::Hop(_)));
+    assert!(hop.unwrap().state.lock().is_proven());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

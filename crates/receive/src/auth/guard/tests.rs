@@ -100,7 +100,9 @@ fn a_name_that_fails_everywhere_is_locked_but_where_it_is_known() {
     assert!(stage.is_locked("ann", 500), "a network that is new");
     assert!(!stage.is_locked("ann", HOME), "where it logged in before");
     assert!(!stage.is_locked("bob", 500));
-    (0..3).for_each(|_| drop(stage.fail("ann", HOME)));
+    for _ in 0..3 {
+        stage.fail("ann", HOME);
+    }
     assert!(stage.is_locked("ann", HOME), "being known is no leave to guess");
 }
 
@@ -119,8 +121,12 @@ fn nobody_is_locked_out_for_ever() {
 #[test]
 fn a_success_forgives_slips_of_the_same_name_only() {
     let stage = Stage::new();
-    (0..2).for_each(|_| drop(stage.fail("ann", HOME)));
-    (0..2).for_each(|_| drop(stage.fail("bob", HOME)));
+    for _ in 0..2 {
+        stage.fail("ann", HOME);
+    }
+    for _ in 0..2 {
+        stage.fail("bob", HOME);
+    }
     stage.succeed("ann", HOME);
     assert_eq!(stage.fail("ann", HOME).locked, None);
     assert_eq!(
@@ -142,7 +148,9 @@ fn one_network_cannot_lock_an_account_everywhere() {
 fn the_latest_networks_of_an_account_are_known() {
     let stage = Stage::new();
     (0..20).for_each(|network| stage.succeed("ann", network));
-    (100..130).for_each(|network| drop(stage.fail("ann", network)));
+    for network in 100..130 {
+        stage.fail("ann", network);
+    }
     let known: Vec<u128> = (0..20)
         .filter(|network| !stage.is_locked("ann", *network))
         .collect();

@@ -1,0 +1,69 @@
+//! Verifiers of DKIM signatures that know nothing of ours: dkimpy, and Mail::DKIM for RSA.
+
+use crate::tools::{program, run};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// TXT records, and a folder for the messages that are looked at.
+pub struct Verifiers {
+    folder: tempfile::TempDir,
+    records: Map<String, Value>,
+}
+
+impl Default for Verifiers {
+    fn default() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let records = Map::new();
+        Verifiers { folder, records }
+    }
+}
+
+impl Verifiers {
+    /// Publishes a record.
+    pub fn publish(&mut self, name: &str, value: &str) {
+        self.records.insert(name.to_lowercase(), value.into());
+    }
+
+    /// What each verifier says of a message, a line for each signature: `dkimpy rsa-sha256 x.test pass`.
+    pub fn judge(&self, message: &[u8]) -> Vec<String> {
+        let records = self.file(
+            "records.json",
+            Value::from(self.records.clone()).to_string().as_bytes(),
+        );
+        let message = self.file("message.eml", message);
+        let mut python = program("/usr/bin/python3");
+        python.env("PYTHONPATH", dkimpy()).arg(script("dkimpy.py"));
+        let mut perl = program("/usr/bin/perl");
+        perl.arg(script("mail_dkim.pl"));
+        let mut lines = Vec::new();
+        for (name, mut verifier) in [("dkimpy", python), ("Mail::DKIM", perl)] {
+            let output = run(verifier.arg(&records).arg(&message));
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            lines.extend(text.lines().map(|line| format!("{name} {line}")));
+        }
+        lines
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).expect("write");
+        path
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("verifiers").join(name)
+}
+
+/// Where `cargo xtask peers` put dkimpy: in the target folder, which the test is in too.
+fn dkimpy() -> PathBuf {
+    let test = std::env::current_exe().expect("path of the test");
+    let target = test.ancestors().nth(3).expect("target folder");
+    let folder = target.join("peers/dkimpy");
+    assert!(
+        folder.exists(),
+        "{} is missing: `cargo xtask peers` installs it",
+        folder.display()
+    );
+    folder
+}
