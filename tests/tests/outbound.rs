@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use blackbox::dovecot::{Dovecot, PASSWORD, USER};
 use blackbox::postfix::{Postfix, free_port};
-use blackbox::server::{Server, Setup};
+use blackbox::server::Server;
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{maildir, program, run};
 use blackbox::wait_for;
