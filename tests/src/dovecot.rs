@@ -33,9 +33,13 @@ impl Dovecot {
         let (lmtp, auth) = (free_port(), free_port());
         write_configuration(folder.path(), mechanisms, lmtp, auth);
         let dovecot = Dovecot { folder, lmtp, auth };
-        run(as_root("/usr/sbin/dovecot")
-            .arg("-c")
-            .arg(dovecot.configuration()));
+        let mut start = as_root("/usr/sbin/dovecot");
+        // It leaves itself running, with what it was given.
+        start
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        run(start.arg("-c").arg(dovecot.configuration()));
         wait_for_secs("Dovecot to listen", 30, || {
             TcpStream::connect(lmtp).is_ok() && TcpStream::connect(auth).is_ok()
         });

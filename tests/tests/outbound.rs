@@ -43,11 +43,15 @@ fn certificates(folder: &Path) {
     let request = |args: &str, key: &str| {
         let mut openssl = program("/usr/bin/openssl");
         openssl.args("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '));
-        openssl.args(args.split(' ')).arg("-keyout").arg(path(key));
+        openssl
+            .args(args.split(' '))
+            .arg("-keyout")
+            .arg(path(key))
+            .arg("-out");
         openssl
     };
-    run(request("-x509 -days 90 -subj /CN=authority -out", "ca.key").arg(path("ca.pem")));
-    run(request("-subj /CN=hop -out", "key.pem").arg(path("request.pem")));
+    run(request("-x509 -days 90 -subj /CN=authority", "ca.key").arg(path("ca.pem")));
+    run(request("-subj /CN=hop", "key.pem").arg(path("request.pem")));
     std::fs::write(path("names"), "subjectAltName=IP:127.0.0.1\n").expect("names");
     let mut sign = program("/usr/bin/openssl");
     sign.args(["x509", "-req", "-days", "90", "-CAcreateserial", "-CA"]);
@@ -262,10 +266,9 @@ fn a_domain_made_at_run_time_is_delivered() {
             .status
             .success()
     );
-    let reply = Wire::hello(server.smtp);
-    let mut reply = reply;
-    reply.expect("MAIL FROM:<a@x.test>", 250);
-    assert_ne!(reply.say("RCPT TO:<b@made.test>").code, 250);
+    let mut wire = Wire::hello(server.smtp);
+    wire.expect("MAIL FROM:<a@x.test>", 250);
+    assert_ne!(wire.say("RCPT TO:<b@made.test>").code, 250);
 }
 
 #[test]
