@@ -8,7 +8,9 @@ mod auth;
 mod load;
 mod memory;
 mod peers;
+mod session;
 mod speed;
+mod tls;
 
 use crate::run::build_server;
 use std::path::PathBuf;
@@ -85,8 +87,15 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     if wanted("auth") {
         auth::auth(&mut bench)?;
     }
+    if wanted("handshakes") {
+        tls::handshakes(&mut bench)?;
+    }
+    if wanted("tls") {
+        tls::reception(&mut bench)?;
+    }
     if wanted("idle") {
         memory::idle(&mut bench)?;
+        tls::idle(&mut bench)?;
     }
     if wanted("large") {
         memory::large(&mut bench)?;
