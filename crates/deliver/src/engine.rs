@@ -13,12 +13,14 @@
 mod attempt;
 mod body;
 mod committer;
+mod connect;
 mod hanging;
 mod intake;
 mod job;
 mod lane;
 mod local_lane;
 mod places;
+mod probe;
 mod reports;
 mod results;
 mod scheduler;
@@ -38,8 +40,10 @@ use hanging::Hanging;
 use job::Job;
 use parking_lot::Mutex;
 use places::{LaneGuard, Places};
+use probe::Probes;
 use results::Input;
 use smtp_config::Config;
+use smtp_directory::Directory;
 use smtp_observe::Observer;
 use smtp_queue::Queue;
 use std::collections::HashMap;
@@ -80,9 +84,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: Arc<Config>) -> Result<Self, String> {
+    fn new(config: Arc<Config>, directory: Arc<Directory>) -> Result<Self, String> {
         Ok(Parts {
-            router: Router::new(&config),
+            router: Router::new(&config, directory),
             resolver: Resolver::new(&config)?,
             tls: Tls::new(config.delivery.ca_file.as_deref())?,
             own: Own::new(&config),
@@ -120,6 +124,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Engine {
     config: Arc<ArcSwap<Config>>,
+    directory: Arc<Directory>,
     parts: ArcSwap<Parts>,
     queue: Queue,
     observer: Observer,
@@ -127,6 +132,7 @@ pub(crate) struct Engine {
     hanging: Hanging,
     destinations: Mutex<HashMap<Key, Arc<Entry>>>,
     places: Places,
+    probes: Probes,
     results: UnboundedSender<Input>,
     wake: Notify,
     stop: watch::Sender<Stop>,
@@ -144,17 +150,19 @@ impl Engine {
     /// Starts on the current runtime and takes new mail from the queue from now on.
     pub(crate) fn start(
         config: Arc<ArcSwap<Config>>,
+        directory: Arc<Directory>,
         queue: Queue,
         observer: Observer,
     ) -> Result<Arc<Self>, String> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
-        let parts = Parts::new(config.load_full())?;
+        let parts = Parts::new(config.load_full(), directory.clone())?;
         let body_limit = parts.config.storage.memory_budget / 2;
         let most = parts.config.delivery.max_in_hand;
         let (results, inputs) = mpsc::unbounded_channel();
         let storing = watch::Sender::new(true);
         let engine = Arc::new_cyclic(|me: &Weak<Engine>| Engine {
             config,
+            directory,
             parts: ArcSwap::from_pointee(parts),
             queue: queue.clone(),
             observer: observer.clone(),
@@ -162,6 +170,7 @@ impl Engine {
             hanging: Hanging::none(most),
             destinations: Mutex::new(HashMap::new()),
             places: Places::default(),
+            probes: Probes::default(),
             results,
             wake: Notify::new(),
             stop: watch::Sender::new(Stop::Running),
@@ -197,7 +206,7 @@ impl Engine {
     }
 
     pub(crate) fn reconfigured(&self) -> Result<(), String> {
-        let parts = Parts::new(self.config.load_full())?;
+        let parts = Parts::new(self.config.load_full(), self.directory.clone())?;
         let cap = parts.config.delivery.max_connections_per_destination;
         self.parts.store(Arc::new(parts));
         for entry in self.entries() {

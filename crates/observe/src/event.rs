@@ -269,6 +269,15 @@ events! {
     /// A destination answers again.
     Info "destination_up" DestinationUp { destination: &'a str }
 
+    /// A next hop did not take our login, or offers no way to log in that we would use. Its mail waits; mend: `setting`.
+    Error "next_hop_login_refused" NextHopLoginRefused {
+        destination: &'a str,
+        user: &'a str,
+        /// The setting that holds the user and password.
+        setting: &'a str,
+        reason: &'a str,
+    }
+
     /// TLS was offered by a next hop but failed; the message goes in clear.
     Warn "tls_fallback" TlsFallback { destination: &'a str, reason: &'a str }
 

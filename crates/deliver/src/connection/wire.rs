@@ -2,10 +2,12 @@
 
 use super::pace::{ContentLimits, Pace};
 use super::{Failure, Settings};
-use crate::tls::{Tls, describe};
+use crate::tls::{Tls, describe, exporter};
 use bytes::BytesMut;
 use smtp::client::{Client, ClientError, ClientStep, Phase};
 use smtp::{Enhanced, Reply};
+use smtp_config::HopProtocol;
+use smtp_sasl::Channel;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +62,7 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(stream: Stream, relay: &str, settings: &Settings<'_>) -> Self {
         Wire {
-            client: Client::new(settings.hostname, false),
+            client: Client::new(settings.hostname, settings.protocol == HopProtocol::Lmtp),
             stream,
             input: BytesMut::new(),
             relay: relay.to_owned(),
@@ -155,6 +157,17 @@ impl Wire {
         match &self.stream {
             Stream::Plain(_) => None,
             Stream::Tls(stream) => Some(describe(stream)),
+        }
+    }
+
+    /// The connection as SASL knows it.
+    pub(super) fn channel(&self) -> Channel {
+        match &self.stream {
+            Stream::Plain(_) => Channel::Clear,
+            Stream::Tls(stream) => Channel::Tls {
+                exporter: exporter(stream),
+                client_certificate: false,
+            },
         }
     }
 

@@ -4,20 +4,20 @@ use super::intake::suspended;
 use super::job::{AFTER_A_DOT, Job};
 use super::lane::Lane;
 use super::settle::{Attempted, Replies, Success};
-use crate::connection::{Connection, ContentLimits, Failure, Settings};
+use crate::connection::Failure;
 use crate::destination::Failed;
 use crate::resolve::Endpoint;
 use crate::schedule::{backoff, dice};
 use smtp::client::{Outcome, Outgoing};
 use smtp::{Enhanced, MailParams, RcptParams, Reply};
-use smtp_config::TlsPolicy;
+use smtp_config::HopProtocol;
 use smtp_observe::Event;
 use smtp_queue::Body;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most servers tried in one attempt.
-const SERVERS: usize = 5;
+pub(super) const SERVERS: usize = 5;
 
 /// How an attempt on one connection ended.
 pub(super) enum Tried {
@@ -68,46 +68,11 @@ impl Lane {
         }
     }
 
-    /// Connects; in clear if TLS is offered, fails, and need not be.
     async fn open(&mut self, endpoint: &Endpoint) -> Result<(), Reply> {
-        let parts = self.engine.parts.load_full();
-        let settings = Settings {
-            hostname: &parts.own.hostname,
-            policy: self.hop.tls,
-            tls: &parts.tls,
-            connect_timeout: parts.config.delivery.connect_timeout,
-            final_timeout: parts.config.delivery.final_timeout,
-            content: ContentLimits {
-                block_timeout: parts.config.delivery.block_timeout,
-                min_rate: parts.config.delivery.min_data_rate,
-            },
-            moves: &self.moves,
-        };
-        let mut opened = Connection::open(endpoint, &settings).await;
-        if self.hop.tls == TlsPolicy::Opportunistic
-            && let Err(Failure::Tls(reply)) = &opened
-        {
-            self.engine.observer.emit(Event::TlsFallback {
-                destination: &self.guard.entry.name,
-                reason: &reply.text,
-            });
-            let in_clear = Settings {
-                policy: TlsPolicy::None,
-                ..settings
-            };
-            opened = Connection::open(endpoint, &in_clear).await;
-        }
-        match opened {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                self.guard.connected();
-                Ok(())
-            }
-            Err(Failure::Connection(reply) | Failure::Tls(reply)) => Err(reply),
-            Err(Failure::AfterDot(_) | Failure::Gate | Failure::Content(_)) => {
-                Err(Reply::new(451, Enhanced(4, 3, 0), "connection failed"))
-            }
-        }
+        let opened = self.engine.connect(&self.hop, endpoint, &self.moves).await;
+        self.connection = Some(opened?);
+        self.guard.connected();
+        Ok(())
     }
 
     /// Sends the job's message over the open connection and settles what can be settled.
@@ -124,7 +89,7 @@ impl Lane {
                 self.succeeded(job, started, &outcome).await;
                 Tried::Done
             }
-            Err(Failure::Connection(reply) | Failure::Tls(reply)) => {
+            Err(Failure::Connection(reply) | Failure::Tls(reply) | Failure::Login(reply)) => {
                 self.hang_up();
                 Tried::NotYet(job, reply)
             }
@@ -167,10 +132,11 @@ impl Lane {
             tls: connection.tls(),
             uses: connection.uses(),
             started,
-            success: if connection.has_dsn() {
-                Success::PassedOn
-            } else {
-                Success::Relayed
+            success: match self.hop.protocol() {
+                _ if connection.has_dsn() => Success::PassedOn,
+                // It answers for the mailbox (RFC 2033 4.2).
+                HopProtocol::Lmtp => Success::Delivered,
+                HopProtocol::Smtp | HopProtocol::Smtps => Success::Relayed,
             },
             pause: Duration::ZERO,
         };
