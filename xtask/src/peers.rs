@@ -5,8 +5,9 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 13] = [
+const PEERS: [(&str, &str); 14] = [
     ("postfix", "/usr/sbin/smtp-sink"),
+    ("dovecot-core", "/usr/sbin/dovecot"),
     ("swaks", "/usr/bin/swaks"),
     ("curl", "/usr/bin/curl"),
     ("msmtp", "/usr/bin/msmtp"),
