@@ -65,6 +65,8 @@ pub enum Act {
     Close,
     /// Says nothing, and keeps the connection open until the test ends.
     Hang,
+    /// To DATA: 354, and a pause of this length after each 64 KiB of the content.
+    Crawl(Duration),
     /// Keeps the message although it says nothing and closes: a lost reply.
     KeepAndClose,
 }
@@ -186,7 +188,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Plays an act. `Ok(true)` when the honest server goes on with `default`.
 fn play(act: Act, stream: &mut TcpStream, default: &str, shared: &Shared) -> std::io::Result<()> {
     match act {
-        Act::Default => stream.write_all(default.as_bytes()),
+        Act::Default | Act::Crawl(_) => stream.write_all(default.as_bytes()),
         Act::Say(reply) => stream.write_all(format!("{reply}\r\n").as_bytes()),
         Act::Raw(octets) => {
             stream.write_all(&octets)?;
@@ -228,8 +230,12 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
         }
         let line = String::from_utf8_lossy(&line).trim_end().to_string();
         let act = (shared.script)(number, &Moment::Command(line.clone()));
-        let positive =
-            matches!(&act, Act::Default) || matches!(&act, Act::Say(reply) if reply.starts_with(['2', '3']));
+        let pause = match &act {
+            Act::Crawl(pause) => Some(*pause),
+            _ => None,
+        };
+        let positive = matches!(&act, Act::Default | Act::Crawl(_))
+            || matches!(&act, Act::Say(reply) if reply.starts_with(['2', '3']));
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
             "EHLO" => play(act, &mut stream, &ehlo(&shared.ehlo), shared)?,
@@ -258,7 +264,7 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
                 };
                 play(act, &mut stream, default, shared)?;
                 if positive && !none {
-                    message.content = content(&mut reader)?;
+                    message.content = content(&mut reader, pause)?;
                     end_of_data(std::mem::take(&mut message), &mut stream, shared, number)?;
                 }
             }
@@ -311,8 +317,9 @@ fn after_colon(line: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Reads up to `CRLF . CRLF`, strictly, and unstuffs.
-fn content(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
+/// Reads up to `CRLF . CRLF`, strictly, and unstuffs; with a pause after each 64 KiB.
+fn content(reader: &mut impl BufRead, pause: Option<Duration>) -> std::io::Result<Vec<u8>> {
+    const BLOCK: usize = 64 * 1024;
     let mut all = Vec::new();
     let mut start = true;
     loop {
@@ -325,6 +332,12 @@ fn content(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
         }
         let stuffed = start && line.starts_with(b".");
         start = line.ends_with(b"\r\n");
+        let before = all.len();
         all.extend_from_slice(&line[usize::from(stuffed)..]);
+        if let Some(pause) = pause
+            && all.len() / BLOCK > before / BLOCK
+        {
+            std::thread::sleep(pause);
+        }
     }
 }

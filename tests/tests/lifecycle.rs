@@ -43,14 +43,23 @@ fn a_stop_lets_the_transaction_finish_and_turns_others_away() {
 
 #[test]
 fn a_stop_gives_deliveries_back_uncounted() {
+    // It hangs twice in the middle of a transaction.
     let sink = Sink::scripted(|connection, moment| match moment {
-        Moment::Command(line) if connection == 1 && line.starts_with("MAIL") => Act::Hang,
+        Moment::Command(line) if connection <= 2 && line.starts_with("MAIL") => Act::Hang,
         _ => Act::Default,
     });
     let mut server = Server::with(&sink.relay_config());
     Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "text\r\n");
     wait_for("the attempt", || sink.connections() == 1);
     std::thread::sleep(Duration::from_millis(200));
+    assert!(server.stop().success());
+    let mut server = server.restart();
+    wait_for("the second attempt", || sink.connections() == 2);
+    // The stop gave it back, not the start.
+    let recovered = server.wait_event("recovered", |_| true);
+    assert_eq!(recovered["leases_released"], 0, "{recovered}");
+    let queue = server.queue(&["list"]);
+    assert_eq!(queue[0]["recipients"][0]["attempts"], 0, "{queue:?}");
     assert!(server.stop().success());
     let server = server.restart();
     sink.wait(1);

@@ -20,5 +20,6 @@ mod queue_commands;
 mod reports;
 mod resolving;
 mod signing;
+mod slow_hops;
 mod start;
 mod tls;

@@ -5,9 +5,10 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 14] = [
+const PEERS: [(&str, &str); 15] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
+    ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
     ("swaks", "/usr/bin/swaks"),
     ("curl", "/usr/bin/curl"),
     ("msmtp", "/usr/bin/msmtp"),

@@ -241,6 +241,15 @@ delivery: Delivery {
     connect_timeout: Duration = Duration::from_secs(30), Live, range: (1, 3600);
     /// How long the reply after the final dot may take (RFC 5321 section 4.5.3.2.6).
     final_timeout: Duration = Duration::from_secs(600), Live, range: (1, 86_400);
+    /// How long a next hop may take for one block of a message's content (RFC 5321 section 4.5.3.2.5).
+    block_timeout: Duration = Duration::from_secs(180), Live, range: (1, 3600);
+    /// Least rate at which a next hop takes content; a slower one is given up when it is late by `block_timeout`. 0 turns it off.
+    min_data_rate: u64 = 2000, Live, unit: "octets per second", range: (0, 1 << 30);
+    /// How long a destination with mail may end no transaction before it counts as hanging: then it gets a share of
+    /// `max_in_hand` only, and makes room when others wait for connections.
+    hang_after: Duration = Duration::from_secs(10), Live, range: (1, 3600);
+    /// Recipients that delivery has in hand at once; the others wait in the store.
+    max_in_hand: usize = 10_000, Restart, range: (100, 1_000_000);
     /// How long an idle connection is kept for the next message.
     idle_timeout: Duration = Duration::from_secs(5), Live, range: (0, 300);
 }

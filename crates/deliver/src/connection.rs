@@ -1,35 +1,46 @@
-//! One connection to one server: greeting, EHLO, STARTTLS, then message after message.
+//! One connection to one server: opened (`opening`), then message after message, by SMTP or LMTP.
 //!
 //! [`smtp::client`] decides what is said; this module moves the bytes and keeps the time-outs of RFC 5321
 //! 4.5.3.2, each as a deadline for the whole reply. A message is streamed in blocks of at most [`BLOCK`]
-//! octets. Right before its last octets leave, the caller is asked whether they may
+//! octets, and must be taken at a least rate (`pace`). Right before its last octets leave, the caller is asked whether they may
 //! ([`Gate`]); from then on a lost connection may mean that the server has the message.
 
+mod login;
+mod opening;
+mod pace;
 mod transfer;
 mod wire;
 
 use crate::resolve::Endpoint;
 use crate::tls::Tls;
 use smtp::client::{ClientStep, Outcome, Outgoing, Phase};
-use smtp::{Enhanced, Reply};
-use smtp_config::TlsPolicy;
+use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
+use smtp_config::{HopProtocol, Login, TlsPolicy};
 use smtp_queue::Body;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use wire::{Stream, Wire};
+use wire::Wire;
+
+pub(crate) use pace::ContentLimits;
 
 /// Most octets of a message held at once, before stuffing.
 pub(crate) const BLOCK: usize = 64 * 1024;
 
 /// The server closes the connection (RFC 5321 3.8).
 const CLOSING: u16 = 421;
+const NO_ANSWER: Reply = Reply::new(451, Enhanced(4, 5, 0), "no answer");
 
 /// How to connect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings<'a> {
     /// The name that EHLO says.
     pub hostname: &'a str,
+    /// What is spoken.
+    pub protocol: HopProtocol,
+    /// Whom the server knows us as.
+    pub login: Option<&'a Login>,
     /// Whether the connection is secured.
     pub policy: TlsPolicy,
     /// How.
@@ -38,6 +49,10 @@ pub(crate) struct Settings<'a> {
     pub connect_timeout: Duration,
     /// For the reply after the final dot.
     pub final_timeout: Duration,
+    /// For the content.
+    pub content: ContentLimits,
+    /// Counts what moves: pieces read, blocks written.
+    pub moves: &'a Arc<AtomicU64>,
 }
 
 /// Asked once for a message, right before its last octets are written.
@@ -54,6 +69,8 @@ pub(crate) enum Failure {
     Connection(Reply),
     /// TLS was offered but failed. 4yz.
     Tls(Reply),
+    /// The server does not know us, or we will not show it our password. 4yz.
+    Login(Reply),
     /// The connection failed after the final dot: the server may have the message. Recipients that it had
     /// refused before keep their replies, the others have a 4yz.
     AfterDot(Outcome),
@@ -76,27 +93,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects, and goes as far as EHLO, under TLS where the policy and the server want it.
+    /// Connects, and goes as far as messages can be sent: under TLS where the policy and the server want it.
     pub(crate) async fn open(endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Self, Failure> {
         let relay = relay_name(endpoint);
-        let stream = connect(endpoint, &relay, settings.connect_timeout).await?;
-        let mut wire = Wire::new(
-            Stream::Plain(stream),
-            settings.hostname,
-            &relay,
-            settings.final_timeout,
-        );
-        wire.ready().await?;
-        let mut tls = None;
-        if settings.policy != TlsPolicy::None {
-            (wire, tls) = secure(wire, endpoint, settings, &relay).await?;
-        }
-        let name = endpoint.name.clone();
+        let wire = opening::open(endpoint, settings, &relay).await?;
         Ok(Connection {
+            tls: wire.describe(),
             wire,
             relay,
-            name,
-            tls,
+            name: endpoint.name.clone(),
             opened: Instant::now(),
             uses: 0,
             closed: false,
@@ -120,6 +125,29 @@ impl Connection {
         match self.wire.advance().await? {
             ClientStep::Finished(outcome) => hung_up(outcome),
             ClientStep::SendContent { chunked } => self.content(count, chunked, body, gate).await,
+            ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
+            other => Err(self.wire.unexpected(&other)),
+        }
+    }
+
+    /// Asks whether the server takes mail for `address`, from nobody: the reply that says it, and to which command.
+    pub(crate) async fn probe(&mut self, address: &Address) -> Result<(Phase, Reply), Failure> {
+        let question = Outgoing {
+            sender: None,
+            params: MailParams::default(),
+            has_8bit: false,
+            header_8bit: false,
+            size: 0,
+            recipients: vec![(address.clone(), RcptParams::default())],
+        };
+        if let Err(reply) = self.wire.client.probe(question) {
+            return Ok((Phase::Rcpt, reply));
+        }
+        match self.wire.advance().await? {
+            ClientStep::Finished(outcome) => {
+                let said = outcome.recipients.into_iter().next();
+                said.ok_or_else(|| Failure::Connection(NO_ANSWER))
+            }
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),
         }
@@ -184,67 +212,6 @@ pub(crate) fn relay_name(endpoint: &Endpoint) -> String {
         endpoint.address.ip(),
         endpoint.address.port()
     )
-}
-
-async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<TcpStream, Failure> {
-    let why = match timeout(limit, TcpStream::connect(endpoint.address)).await {
-        Ok(Ok(stream)) => {
-            // Without it a small message would wait for an acknowledgement; a failure only costs time.
-            let _ = stream.set_nodelay(true);
-            return Ok(stream);
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("timed out after {} s", limit.as_secs_f32()),
-    };
-    Err(Failure::Connection(Reply::with(
-        451,
-        Enhanced(4, 4, 1),
-        format!("connect to {relay}: {why}"),
-    )))
-}
-
-/// STARTTLS and EHLO again, if the server offers it.
-async fn secure(
-    mut wire: Wire,
-    endpoint: &Endpoint,
-    settings: &Settings<'_>,
-    relay: &str,
-) -> Result<(Wire, Option<String>), Failure> {
-    let optional = settings.policy == TlsPolicy::Opportunistic;
-    let not_offered = |what: &str| {
-        let text = format!("TLS is required, but {relay} {what}");
-        Failure::Connection(Reply::with(451, Enhanced(4, 7, 4), text))
-    };
-    if !wire.client.capabilities().starttls {
-        return if optional {
-            Ok((wire, None))
-        } else {
-            Err(not_offered("does not offer it"))
-        };
-    }
-    wire.client.start_tls();
-    match wire.advance().await? {
-        ClientStep::StartTls => {}
-        ClientStep::TlsRefused(_) if optional => return Ok((wire, None)),
-        ClientStep::TlsRefused(reply) => {
-            return Err(not_offered(&format!(
-                "refused STARTTLS: {} {}",
-                reply.code, reply.text
-            )));
-        }
-        ClientStep::Refused { reply, .. } => return Err(Failure::Connection(reply)),
-        other => return Err(wire.unexpected(&other)),
-    }
-    let verify = settings.policy == TlsPolicy::Verified;
-    let mut wire = wire.secure(settings.tls, &endpoint.name, verify).await?;
-    let info = wire.describe();
-    wire.client.tls_started();
-    match wire.ready().await {
-        // A server that breaks off right after the handshake did not like it.
-        Err(Failure::Connection(reply)) if optional && reply.is_transient() => Err(Failure::Tls(reply)),
-        Err(failure) => Err(failure),
-        Ok(()) => Ok((wire, info)),
-    }
 }
 
 fn same_for_all(count: usize, phase: Phase, reply: Reply) -> Outcome {

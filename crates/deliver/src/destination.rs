@@ -36,6 +36,12 @@ enum Health {
 pub(crate) struct Destination<J> {
     waiting: VecDeque<J>,
     recipients: usize,
+    /// Recipients of the jobs that lanes have.
+    working: usize,
+    /// Since when lanes have worked for it and ended nothing.
+    since: Option<Instant>,
+    /// It answered, and was not down since.
+    proven: bool,
     parked: Vec<Arc<Notify>>,
     lanes: usize,
     connected: usize,
@@ -92,6 +98,9 @@ impl<J: Load> Destination<J> {
         Destination {
             waiting: VecDeque::new(),
             recipients: 0,
+            working: 0,
+            since: None,
+            proven: false,
             parked: Vec::new(),
             lanes: 0,
             connected: 0,
@@ -114,6 +123,36 @@ impl<J: Load> Destination<J> {
     /// Recipients that wait.
     pub(crate) fn waiting_recipients(&self) -> usize {
         self.recipients
+    }
+
+    /// Recipients that wait, and those of the jobs that lanes have.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.recipients + self.working
+    }
+
+    /// Whether it answered, and was not down since.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Whether lanes work for it but have ended no transaction for as long as `after`; or it has mail, and has not answered since it
+    /// was down. Who only waits for a place does not hang.
+    pub(crate) fn hangs(&self, now: Instant, after: Duration) -> bool {
+        let silent = |since| now.saturating_duration_since(since) >= after;
+        let works_in_vain = self.working > 0 && self.since.is_some_and(silent);
+        works_in_vain || self.in_hand() > 0 && matches!(self.health, Health::Probing)
+    }
+
+    /// Gives back what waits beyond `share` recipients, the newest first. One job stays, or nothing would end
+    /// its hanging.
+    pub(crate) fn shed(&mut self, share: usize) -> Vec<J> {
+        let mut beyond = Vec::new();
+        while self.in_hand() > share && (self.waiting.len() > 1 || self.working > 0) {
+            let Some(job) = self.waiting.pop_back() else { break };
+            self.recipients = self.recipients.saturating_sub(job.recipients());
+            beyond.push(job);
+        }
+        beyond
     }
 
     /// Whether it is left alone now.
@@ -171,16 +210,25 @@ impl<J: Load> Destination<J> {
         self.parked.pop()
     }
 
-    /// The next job for a lane.
-    pub(crate) fn take(&mut self) -> Option<J> {
+    /// The next job for a lane, which says [`Destination::rest`] when it is done with it.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<J> {
         let job = self.waiting.pop_front()?;
+        if self.working == 0 {
+            self.since = Some(now);
+        }
         self.recipients = self.recipients.saturating_sub(job.recipients());
+        self.working += job.recipients();
         Some(job)
     }
 
+    /// A lane is done with a job of so many recipients, whatever became of them.
+    pub(crate) fn rest(&mut self, recipients: usize) {
+        self.working = self.working.saturating_sub(recipients);
+    }
+
     /// The next job; if there is none, the lane is parked and woken by `lane` when there is.
-    pub(crate) fn take_or_park(&mut self, lane: &Arc<Notify>) -> Option<J> {
-        let job = self.take();
+    pub(crate) fn take_or_park(&mut self, lane: &Arc<Notify>, now: Instant) -> Option<J> {
+        let job = self.take(now);
         if job.is_none() {
             self.parked.push(lane.clone());
         }
@@ -208,8 +256,15 @@ impl<J: Load> Destination<J> {
         self.connected = self.connected.saturating_sub(1);
     }
 
+    /// A job was done, with whatever replies.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.since = Some(now);
+        self.proven = true;
+    }
+
     /// The next hop answered a transaction, with whatever replies.
-    pub(crate) fn succeeded(&mut self) -> Succeeded {
+    pub(crate) fn succeeded(&mut self, now: Instant) -> Succeeded {
+        self.answered(now);
         let recovered = self.failures > 0;
         if !matches!(self.health, Health::Up) {
             self.health = Health::Up;
@@ -251,6 +306,7 @@ impl<J: Load> Destination<J> {
                 waiting: self.take_all(),
             };
         }
+        self.proven = false;
         self.failures = self.failures.saturating_add(1);
         let retry_in = backoff(self.failures);
         self.health = Health::Down {

@@ -8,15 +8,19 @@
 //!
 //! There is no actor in the middle: the session's own task puts a new message on its destinations'
 //! queues, and a lane takes its next job from there itself. A destination may fill at most as much of the window
-//! as is left free, so that there is always room for the others.
+//! as is left free, so that there is always room for the others; one that hangs gets a share (`hanging`).
 
 mod attempt;
 mod body;
+mod committer;
+mod connect;
+mod hanging;
 mod intake;
 mod job;
 mod lane;
 mod local_lane;
 mod places;
+mod probe;
 mod reports;
 mod results;
 mod scheduler;
@@ -31,11 +35,15 @@ use crate::resolve::{Own, Resolver};
 use crate::route::{Hop, Router};
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
+use committer::Committer;
+use hanging::Hanging;
 use job::Job;
 use parking_lot::Mutex;
 use places::{LaneGuard, Places};
-use results::{Committer, Input};
+use probe::Probes;
+use results::Input;
 use smtp_config::Config;
+use smtp_directory::Directory;
 use smtp_observe::Observer;
 use smtp_queue::Queue;
 use std::collections::HashMap;
@@ -76,9 +84,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: Arc<Config>) -> Result<Self, String> {
+    fn new(config: Arc<Config>, directory: Arc<Directory>) -> Result<Self, String> {
         Ok(Parts {
-            router: Router::new(&config),
+            router: Router::new(&config, directory),
             resolver: Resolver::new(&config)?,
             tls: Tls::new(config.delivery.ca_file.as_deref())?,
             own: Own::new(&config),
@@ -108,7 +116,7 @@ struct Entry {
 
 impl Entry {
     fn take(&self) -> Option<Job> {
-        self.state.lock().take()
+        self.state.lock().take(Instant::now())
     }
 }
 
@@ -116,12 +124,15 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Engine {
     config: Arc<ArcSwap<Config>>,
+    directory: Arc<Directory>,
     parts: ArcSwap<Parts>,
     queue: Queue,
     observer: Observer,
     window: Arc<Window>,
+    hanging: Hanging,
     destinations: Mutex<HashMap<Key, Arc<Entry>>>,
     places: Places,
+    probes: Probes,
     results: UnboundedSender<Input>,
     wake: Notify,
     stop: watch::Sender<Stop>,
@@ -139,22 +150,27 @@ impl Engine {
     /// Starts on the current runtime and takes new mail from the queue from now on.
     pub(crate) fn start(
         config: Arc<ArcSwap<Config>>,
+        directory: Arc<Directory>,
         queue: Queue,
         observer: Observer,
     ) -> Result<Arc<Self>, String> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
-        let parts = Parts::new(config.load_full())?;
+        let parts = Parts::new(config.load_full(), directory.clone())?;
         let body_limit = parts.config.storage.memory_budget / 2;
+        let most = parts.config.delivery.max_in_hand;
         let (results, inputs) = mpsc::unbounded_channel();
         let storing = watch::Sender::new(true);
         let engine = Arc::new_cyclic(|me: &Weak<Engine>| Engine {
             config,
+            directory,
             parts: ArcSwap::from_pointee(parts),
             queue: queue.clone(),
             observer: observer.clone(),
-            window: Arc::new(Window::new(body_limit)),
+            window: Arc::new(Window::new(most, body_limit)),
+            hanging: Hanging::none(most),
             destinations: Mutex::new(HashMap::new()),
             places: Places::default(),
+            probes: Probes::default(),
             results,
             wake: Notify::new(),
             stop: watch::Sender::new(Stop::Running),
@@ -166,13 +182,9 @@ impl Engine {
             runtime,
             me: me.clone(),
         });
-        let committer = Committer {
-            store: queue.store().clone(),
-            observer,
-            storing,
-            engine: engine.me.clone(),
-        };
+        let committer = Committer::new(queue.store().clone(), observer, storing, engine.me.clone());
         tokio::spawn(committer.run(inputs));
+        tokio::spawn(engine.clone().watch_hanging());
         tokio::spawn(engine.clone().renew_leases());
         tokio::spawn(engine.clone().schedule());
         queue.connect(engine.clone());
@@ -194,7 +206,7 @@ impl Engine {
     }
 
     pub(crate) fn reconfigured(&self) -> Result<(), String> {
-        let parts = Parts::new(self.config.load_full())?;
+        let parts = Parts::new(self.config.load_full(), self.directory.clone())?;
         let cap = parts.config.delivery.max_connections_per_destination;
         self.parts.store(Arc::new(parts));
         for entry in self.entries() {

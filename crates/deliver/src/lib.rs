@@ -3,7 +3,8 @@
 //! * `route` says which way an address goes, `resolve` which servers that means.
 //! * `destination` decides how many connections a next hop gets, and when it is left alone.
 //! * `engine` moves messages: the window of mail in hand, lanes, results, leases, the drain.
-//! * `connection` speaks SMTP with one server, `tls` secures it; `local` writes Maildirs.
+//! * `connection` speaks SMTP or LMTP with one server, `tls` secures it; `local` writes Maildirs.
+//! * `verify` remembers which addresses next hops know.
 //! * `schedule` says when a recipient is tried again, `dsn` writes the reports to senders.
 //!
 //! Promises: a recipient has one outcome per attempt, and it is written to the store before the
@@ -21,13 +22,17 @@ mod schedule;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod verify;
 
 pub use local::capture_folder;
 pub use resolve::txt_records;
+pub use verify::Presence;
 
 use arc_swap::ArcSwap;
 use engine::Engine;
+use smtp::Address;
 use smtp_config::Config;
+use smtp_directory::Directory;
 use smtp_observe::Observer;
 use smtp_queue::Queue;
 use std::sync::Arc;
@@ -51,16 +56,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Starts delivery on the current tokio runtime and connects it to the queue.
+    /// Starts delivery on the current tokio runtime and connects it to the queue. Local domains are the directory's.
     ///
     /// # Errors
     /// Says which setting cannot work.
     pub fn start(
         config: Arc<ArcSwap<Config>>,
+        directory: Arc<Directory>,
         queue: Queue,
         observer: Observer,
     ) -> Result<Arc<Self>, String> {
-        let engine = Engine::start(config, queue, observer)?;
+        let engine = Engine::start(config, directory, queue, observer)?;
         Ok(Arc::new(Delivery { engine }))
     }
 
@@ -70,6 +76,11 @@ impl Delivery {
     /// Says for how long there was none.
     pub fn alive(&self) -> Result<(), String> {
         self.engine.alive()
+    }
+
+    /// Whether the next hop of `address` takes mail for it: asked within 10 s, or known from before.
+    pub async fn verify(&self, address: &Address) -> Presence {
+        self.engine.verify(address).await
     }
 
     /// What is in hand now.

@@ -1,13 +1,13 @@
 //! Where the mail of one address goes: captured, into a Maildir, or to a next hop.
 //!
-//! The order, first match wins: `delivery.capture`; a local domain of that exact name; the first
+//! The order, first match wins: `delivery.capture`; a local domain of that exact name (declared or made at run time); the first
 //! `[[routes]]` entry that matches; `relay.smarthost`; the address itself when its domain is an IP address;
 //! the MX records of its domain. Domains are compared as A-labels (RFC 5890) in lower case, so every
 //! spelling of a domain finds the same entry.
 
 use smtp::{Address, Enhanced, Reply};
-use smtp_config::{Config, HopProtocol, LocalDelivery, NextHop, TlsPolicy};
-use std::collections::HashMap;
+use smtp_config::{Config, HopProtocol, LocalDelivery, Login, NextHop, TlsPolicy};
+use smtp_directory::Directory;
 use std::fmt;
 use std::sync::Arc;
 
@@ -53,17 +53,52 @@ impl fmt::Display for HopKind {
     }
 }
 
+impl Hop {
+    /// What is spoken to it.
+    pub(crate) fn protocol(&self) -> HopProtocol {
+        match &self.kind {
+            HopKind::Mx(_) => HopProtocol::Smtp,
+            HopKind::Host(host) => host.protocol,
+        }
+    }
+
+    /// Whom it knows us as.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        match &self.kind {
+            HopKind::Mx(_) => None,
+            HopKind::Host(host) => host.login.as_ref(),
+        }
+    }
+
+    /// Whether mail may go in clear when TLS fails: only where TLS was our own wish, and no password is at stake.
+    pub(crate) fn may_fall_back(&self) -> bool {
+        self.tls == TlsPolicy::Opportunistic
+            && self.login().is_none()
+            && self.protocol() != HopProtocol::Smtps
+    }
+
+    /// The setting that names its user and password.
+    pub(crate) fn setting(&self, config: &Config) -> String {
+        let names = |to: &NextHop| matches!(&self.kind, HopKind::Host(host) if host == to);
+        if let Some(place) = config.routes.iter().position(|route| names(&route.to)) {
+            return format!("routes[{place}].to (or its password_file)");
+        }
+        "relay.smarthost (or relay.password_file)".to_owned()
+    }
+}
+
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)
     }
 }
 
-/// The routing table, made of the configuration once.
+/// The routing table: made of the configuration once, local domains looked up in the directory each time.
 #[derive(Debug)]
 pub(crate) struct Router {
     capture: bool,
-    local: HashMap<String, Target>,
+    /// Local domains, which come and go at run time.
+    directory: Arc<Directory>,
     routes: Vec<(Pattern, Arc<Hop>)>,
     smarthost: Option<Arc<Hop>>,
     /// Port of an address literal.
@@ -100,24 +135,16 @@ impl Pattern {
 }
 
 impl Router {
-    /// The table of this configuration.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// The table of this configuration, with the directory's domains.
+    pub(crate) fn new(config: &Config, directory: Arc<Directory>) -> Self {
         let tls = config.delivery.tls;
-        let local = config.domains.iter().map(|domain| {
-            let target = match &domain.deliver {
-                LocalDelivery::Maildir(template) => Target::Maildir(template.as_str().into()),
-                LocalDelivery::Capture => Target::Capture,
-                LocalDelivery::Hop(to) => Target::Hop(host(to, tls)),
-            };
-            (key_of(&domain.name), target)
-        });
         let routes = config
             .routes
             .iter()
             .map(|route| (Pattern::parse(&route.pattern), host(&route.to, route.tls)));
         Router {
             capture: config.delivery.capture,
-            local: local.collect(),
+            directory,
             routes: routes.collect(),
             smarthost: config
                 .relay
@@ -135,8 +162,8 @@ impl Router {
             return Ok(Target::Capture);
         }
         let domain = domain_key(address.domain()).ok_or_else(|| bad_domain(address.domain()))?;
-        if let Some(target) = self.local.get(&domain) {
-            return Ok(target.clone());
+        if let Some(local) = self.directory.snapshot().domain(&domain) {
+            return Ok(self.local(&local.deliver));
         }
         let route = self.routes.iter().find(|(pattern, _)| pattern.matches(&domain));
         if let Some(hop) = route.map(|(_, hop)| hop).or(self.smarthost.as_ref()) {
@@ -153,6 +180,14 @@ impl Router {
             None => HopKind::Mx(domain),
         };
         Ok(Target::Hop(Arc::new(Hop { kind, tls: self.tls })))
+    }
+
+    fn local(&self, deliver: &LocalDelivery) -> Target {
+        match deliver {
+            LocalDelivery::Maildir(template) => Target::Maildir(template.as_str().into()),
+            LocalDelivery::Capture => Target::Capture,
+            LocalDelivery::Hop(to) => Target::Hop(host(to, self.tls)),
+        }
     }
 }
 
@@ -191,7 +226,7 @@ fn key_of(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{address, config, hop};
+    use crate::testing::{address, config, directory, hop};
     use smtp_config::{Domain, Recipients, Route};
 
     fn route(pattern: &str, to: &str, tls: TlsPolicy) -> Route {
@@ -212,7 +247,7 @@ mod tests {
 
     /// The target as a line: `capture`, `maildir TEMPLATE`, `mx DOMAIN POLICY`, `host HOST:PORT POLICY`.
     fn target(config: &Config, to: &str) -> String {
-        match Router::new(config).target(&address(to)) {
+        match Router::new(config, directory(config)).target(&address(to)) {
             Ok(Target::Capture) => "capture".into(),
             Ok(Target::Maildir(template)) => format!("maildir {template}"),
             Ok(Target::Hop(hop)) => match &hop.kind {

@@ -97,7 +97,8 @@ fn interval(attempts: u32, settings: &Delivery) -> Duration {
         .min(settings.retry_max)
 }
 
-fn spread(length: Duration, dice: f64) -> Duration {
+/// `length`, spread by jitter.
+pub(crate) fn spread(length: Duration, dice: f64) -> Duration {
     length.mul_f64(1.0 + JITTER * dice.clamp(-1.0, 1.0))
 }
 
@@ -121,6 +122,10 @@ mod tests {
             ca_file: None,
             connect_timeout: Duration::from_secs(30),
             final_timeout: Duration::from_secs(600),
+            block_timeout: Duration::from_secs(180),
+            min_data_rate: 2000,
+            hang_after: Duration::from_secs(10),
+            max_in_hand: 10_000,
             idle_timeout: Duration::from_secs(5),
         }
     }

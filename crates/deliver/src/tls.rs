@@ -5,6 +5,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use smtp_sasl::TlsExporter;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -69,6 +70,16 @@ pub(crate) fn describe(stream: &TlsStream<TcpStream>) -> String {
         Some(suite) => format!("{version} with {:?}", suite.suite()),
         None => version.to_owned(),
     }
+}
+
+/// What binds an exchange of AUTH to a connection under TLS 1.3 (RFC 9266).
+pub(crate) fn exporter(stream: &TlsStream<TcpStream>) -> Option<TlsExporter> {
+    let (_, connection) = stream.get_ref();
+    if connection.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    let exported = connection.export_keying_material([0; 32], TlsExporter::LABEL, Some(&[]));
+    exported.map(TlsExporter).ok()
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {

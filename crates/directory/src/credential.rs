@@ -11,7 +11,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use smtp_sasl::{Password, ScramVerifier, Secret};
+use smtp_sasl::{Password, ScramVerifier, Secret, VerifierError};
 use std::fmt;
 
 /// Letters and digits that are not mistaken for each other: 5 bits each.
@@ -52,14 +52,32 @@ impl Credential {
     /// # Errors
     /// [`CredentialError::Library`]: no memory, no random numbers.
     pub(crate) fn derive(password: &Password) -> Result<Self, CredentialError> {
+        Self::beside(ScramVerifier::derive(password), password)
+    }
+
+    /// The same for a declared account's password, which every start derives again: SCRAM shows one salt all the time.
+    pub(crate) fn derive_for(
+        server_secret: &[u8; 32],
+        account: &str,
+        password: &Password,
+    ) -> Result<Self, CredentialError> {
+        Self::beside(
+            ScramVerifier::derive_for(server_secret, account, password),
+            password,
+        )
+    }
+
+    fn beside(
+        scram: Result<ScramVerifier, VerifierError>,
+        password: &Password,
+    ) -> Result<Self, CredentialError> {
         let failed = |error: &dyn fmt::Display| CredentialError::Library(error.to_string());
         let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
             .hash_password_with_salt(password.as_bytes(), &random::<SALT_LENGTH>()?)
             .map_err(|error| failed(&error))?;
-        let scram = ScramVerifier::derive(password).map_err(|error| failed(&error))?;
         Ok(Credential {
             argon2: Some(hash.to_string().into()),
-            scram: Some(scram),
+            scram: Some(scram.map_err(|error| failed(&error))?),
         })
     }
 

@@ -263,16 +263,20 @@ impl Reader {
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     key: hmac::Key,
+    /// What SCRAM's salts are derived from.
+    scram: [u8; 32],
     derived: HashMap<Tag, Credential>,
 }
 
 type Tag = [u8; 32];
 
 impl Cache {
-    pub(crate) fn new() -> Result<Self, CredentialError> {
+    /// `scram` is the secret that stands for accounts that are not there, too.
+    pub(crate) fn new(scram: [u8; 32]) -> Result<Self, CredentialError> {
         let octets: Tag = crate::credential::random()?;
         Ok(Cache {
             key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
+            scram,
             derived: HashMap::new(),
         })
     }
@@ -295,7 +299,7 @@ impl Cache {
             Some(known) => known.clone(),
             None => {
                 let password = Password::prepare(secret.expose()).map_err(|error| error.to_string())?;
-                Credential::derive(&password).map_err(|error| error.to_string())?
+                Credential::derive_for(&self.scram, account, &password).map_err(|error| error.to_string())?
             }
         };
         next.insert(tag, credential.clone());

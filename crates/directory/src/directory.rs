@@ -53,7 +53,8 @@ impl Directory {
                 decoy: decoy()?,
                 scram: contents.secret,
             };
-            draw(&declarations, Cache::new()?, Arc::new(secrets), contents)
+            let cache = Cache::new(contents.secret)?;
+            draw(&declarations, cache, Arc::new(secrets), contents)
         };
         let (turn, snapshot, warnings) = blocking(work).await?;
         let directory = Directory {

@@ -16,18 +16,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Fields that are named once more than they occur: none can be added without breaking the signature.
-const OVERSIGNED: [&str; 4] = ["From", "To", "Subject", "Date"];
-/// Fields that are signed as often as they occur (RFC 6376 5.4.1). Never those that hops add or change.
-const SIGNED: [&str; 18] = [
+/// Fields that are named once more than they occur: none can be added without breaking the signature. Those that readers see, those that
+/// say where answers go, and those that say how the body is read: with another `Content-Type:` above, a signed body is another message.
+const OVERSIGNED: [&str; 9] = [
+    "From",
+    "To",
     "Cc",
+    "Subject",
+    "Date",
     "Reply-To",
-    "Message-ID",
-    "In-Reply-To",
-    "References",
     "MIME-Version",
     "Content-Type",
     "Content-Transfer-Encoding",
+];
+/// Fields that are signed as often as they occur (RFC 6376 5.4.1). Never those that hops add or change.
+const SIGNED: [&str; 13] = [
+    "Message-ID",
+    "In-Reply-To",
+    "References",
     "List-Id",
     "List-Unsubscribe",
     "List-Unsubscribe-Post",

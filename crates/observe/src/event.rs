@@ -218,6 +218,10 @@ events! {
     /// A store operation failed.
     Error "store_failed" StoreFailed { operation: &'a str, error: &'a str }
 
+    /// The store does not take one message's results although it takes others: its recipients are tried again after
+    /// `retry_in`, though they may have the message. Mend: `queue show`, and `queue delete` if they have it.
+    Error "result_set_aside" ResultSetAside { id: &'a str, recipients: usize, retry_in: Duration, error: &'a str }
+
     /// Something in the store could not be read and was set aside.
     Error "quarantined" Quarantined { id: &'a str, reason: &'a str }
 
@@ -264,6 +268,15 @@ events! {
 
     /// A destination answers again.
     Info "destination_up" DestinationUp { destination: &'a str }
+
+    /// A next hop did not take our login, or offers no way to log in that we would use. Its mail waits; mend: `setting`.
+    Error "next_hop_login_refused" NextHopLoginRefused {
+        destination: &'a str,
+        user: &'a str,
+        /// The setting that holds the user and password.
+        setting: &'a str,
+        reason: &'a str,
+    }
 
     /// TLS was offered by a next hop but failed; the message goes in clear.
     Warn "tls_fallback" TlsFallback { destination: &'a str, reason: &'a str }

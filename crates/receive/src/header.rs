@@ -22,6 +22,8 @@ const HIDDEN: [&str; 2] = ["Bcc", "Resent-Bcc"];
 pub(crate) struct Held {
     octets: Vec<u8>,
     most: usize,
+    /// The first line is a field.
+    begun: bool,
 }
 
 /// What a piece of content did to a held header.
@@ -50,6 +52,7 @@ impl Held {
         Held {
             octets: Vec::new(),
             most,
+            begun: false,
         }
     }
 
@@ -58,9 +61,8 @@ impl Held {
         // The end may lie across pieces.
         let seen = self.octets.len().saturating_sub(3);
         self.octets.extend_from_slice(chunk);
-        let octets = &self.octets;
-        let Some((header, body)) = end_of_header(octets, seen) else {
-            return match octets.len() > self.most {
+        let Some((header, body)) = self.end_of_header(seen) else {
+            return match self.octets.len() > self.most {
                 true => self.give_up(),
                 false => Taken::More,
             };
@@ -77,6 +79,26 @@ impl Held {
         })
     }
 
+    /// Where the fields end and where the body begins, if that has come. What does not begin with a field has no header at all: text
+    /// that somebody typed. `seen` octets were looked at before, and are not again: pieces may be single octets.
+    fn end_of_header(&mut self, seen: usize) -> Option<(usize, usize)> {
+        let octets = &self.octets;
+        if octets.starts_with(b"\r\n") {
+            return Some((0, 2));
+        }
+        let fresh = octets.get(seen..)?;
+        if !self.begun {
+            let end = memchr(b'\n', fresh)?;
+            let mut first = Header::new(octets.get(..=seen + end)?).fields();
+            if first.any(|field| field.name.is_empty()) {
+                return Some((0, 0));
+            }
+            self.begun = true;
+        }
+        let end = memmem::find(fresh, b"\r\n\r\n")? + seen;
+        Some((end + 2, end + 4))
+    }
+
     fn give_up(&mut self) -> Taken {
         self.octets = Vec::new();
         Taken::TooLarge
@@ -86,24 +108,6 @@ impl Held {
     pub(crate) fn finish(self) -> Vec<u8> {
         self.octets
     }
-}
-
-/// Where the fields end and where the body begins, if that has come. What does not begin with a field has no header at all: text
-/// that somebody typed. `seen` octets were looked at before.
-fn end_of_header(octets: &[u8], seen: usize) -> Option<(usize, usize)> {
-    if octets.starts_with(b"\r\n") {
-        return Some((0, 2));
-    }
-    let first_line = memchr(b'\n', octets).and_then(|end| octets.get(..=end))?;
-    if first_line != b"\r\n"
-        && Header::new(first_line)
-            .fields()
-            .any(|field| field.name.is_empty())
-    {
-        return Some((0, 0));
-    }
-    let end = memmem::find(octets.get(seen..)?, b"\r\n\r\n")? + seen;
-    Some((end + 2, end + 4))
 }
 
 /// What completing a header needs to know of its mail.

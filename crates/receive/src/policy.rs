@@ -1,15 +1,15 @@
 //! Who may send what to whom: the relay rule, pure and derived once from each configuration.
 //!
 //! Promises: never an open relay. A client outside `relay.networks` that did not authenticate reaches local domains only, whatever the
-//! address looks like: the domain after the last unquoted `@` decides, and a local part is never read as an address. Loopback is
-//! no exception.
+//! address looks like: the domain after the last unquoted `@` decides, and a local part is never read as an address. Nor may a next hop
+//! read one: what it could take for a route (`x%y@z`, `y!x@z`) goes to none. Loopback is no exception.
 
 use crate::auth::offer;
 use crate::listener::Kind;
 use crate::rate_limit::is_within;
 use smtp::session::{AuthOffer, Settings, Tls};
 use smtp::{Address, Enhanced, Reply};
-use smtp_config::Config;
+use smtp_config::{Config, LocalDelivery};
 use smtp_directory::{Resolution, Snapshot};
 use smtp_observe::{Listener, RejectReason};
 use smtp_sasl::{Channel, TlsExporter};
@@ -70,16 +70,23 @@ impl Policy {
     ) -> Recipient {
         let resolution = directory.recipient(recipient);
         let everything = self.config.delivery.capture;
+        let may_relay = authenticated || self.is_trusted(client);
         let refused = |code, enhanced, text, reason| {
             let text = format!("<{}>: {text}", recipient.as_str());
             Recipient::Refused(Reply::with(code, enhanced, text), reason)
         };
         match resolution {
+            _ if !may_relay && !everything && is_route_for_a_hop(directory, recipient, &resolution) => {
+                refused(
+                    554,
+                    Enhanced(5, 7, 1),
+                    "Relay access denied: no routes in addresses",
+                    RejectReason::RelayDenied,
+                )
+            }
             Resolution::Local(addresses) => Recipient::Accepted(addresses),
             _ if everything => Recipient::Accepted(vec![recipient.clone()]),
-            Resolution::NotLocal if authenticated || self.is_trusted(client) => {
-                Recipient::Accepted(vec![recipient.clone()])
-            }
+            Resolution::NotLocal if may_relay => Recipient::Accepted(vec![recipient.clone()]),
             Resolution::NotLocal => refused(
                 554,
                 Enhanced(5, 7, 1),
@@ -106,6 +113,23 @@ impl Policy {
     pub(crate) fn is_trusted(&self, client: IpAddr) -> bool {
         is_within(&self.config.relay.networks, client.to_canonical())
     }
+}
+
+/// Whether a next hop, which trusts us, would see an address that old servers take for a route to somewhere else (RFC 5321 appendix F.2
+/// speaks of them). One that an account is named like is no route.
+fn is_route_for_a_hop(directory: &Snapshot, recipient: &Address, resolution: &Resolution) -> bool {
+    let kept = match resolution {
+        Resolution::Local(addresses) => addresses.contains(recipient),
+        Resolution::Verify(_) => true,
+        Resolution::NotLocal | Resolution::Unknown | Resolution::Trouble(_) => false,
+    };
+    let goes_on = || {
+        let domain = directory.domain(recipient.domain());
+        domain.is_some_and(|domain| matches!(domain.deliver, LocalDelivery::Hop(_)))
+    };
+    kept && recipient.local().contains(['%', '!', '@'])
+        && directory.account(recipient.as_str()).is_none()
+        && goes_on()
 }
 
 /// The place of a connection's kind.

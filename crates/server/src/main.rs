@@ -16,6 +16,7 @@ mod exit;
 mod failed_start;
 mod house;
 mod lifecycle;
+mod next_hops;
 mod output;
 mod people;
 mod queue_command;

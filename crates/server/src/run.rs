@@ -12,7 +12,8 @@ use crate::exit::{Exit, Failure};
 use crate::failed_start;
 use crate::house::House;
 use crate::lifecycle::{self, Request, Signals};
-use crate::people::Plan;
+use crate::next_hops::NextHops;
+use crate::people::{People, Plan};
 use crate::sources;
 use crate::welcome;
 use smtp_config::Config;
@@ -234,10 +235,16 @@ fn store_failure(config: &Config, error: &StoreError) -> Failure {
 
 /// Delivery, then reception; reloads until a signal to stop; the drain.
 async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> Result<(), Failure> {
-    let delivery = Delivery::start(house.config.clone(), queue.clone(), house.observer.clone())
-        .map_err(|reason| Failure::new(Exit::Config, reason))?;
+    let config = house.config.clone();
+    let delivery = Delivery::start(
+        config,
+        people(house)?.directory.clone(),
+        queue.clone(),
+        house.observer.clone(),
+    )
+    .map_err(|reason| Failure::new(Exit::Config, reason))?;
     house.delivery_started(delivery.clone());
-    let started = start_reception(house, queue).await;
+    let started = start_reception(house, queue, &delivery).await;
     if started.is_err() {
         delivery.drain(LAST_WAIT).await;
     }
@@ -247,20 +254,23 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
     Ok(())
 }
 
+fn people(house: &House) -> Result<&People, Failure> {
+    let missing = || Failure::new(Exit::Io, "the directory was not opened");
+    house.people().ok_or_else(missing)
+}
+
 /// The SMTP listeners come last: from the first connection on, everything behind them works.
-async fn start_reception(house: &Arc<House>, queue: &Queue) -> Result<(), Failure> {
+async fn start_reception(house: &Arc<House>, queue: &Queue, delivery: &Arc<Delivery>) -> Result<(), Failure> {
     let unavailable = |e: std::io::Error| match e.kind() {
         ErrorKind::InvalidData => Failure::new(Exit::Config, e),
         kind => cannot_listen(&e, kind, "server.port, smtps.port, submission.port"),
     };
-    let Some(people) = house.people() else {
-        return Err(Failure::new(Exit::Io, "the directory was not opened"));
-    };
+    let people = people(house)?;
     let neighbours = Neighbours {
         queue: queue.clone(),
         directory: people.directory.clone(),
         tokens: people.tokens.clone(),
-        callout: None,
+        callout: Some(Arc::new(NextHops(delivery.clone()))),
     };
     let reception = Reception::bind(house.config.clone(), neighbours, house.observer.clone());
     let reception = Arc::new(reception.map_err(unavailable)?);

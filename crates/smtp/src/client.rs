@@ -220,6 +220,16 @@ impl Client {
     /// One recipient with a non-ASCII address makes the whole message need SMTPUTF8: the caller
     /// may split.
     pub fn begin(&mut self, message: Outgoing) -> Result<(), Reply> {
+        self.begin_transaction(message, false)
+    }
+
+    /// Asks whether the server takes mail for the recipients: like [`Client::begin`], but it ends before DATA. What becomes
+    /// of it is [`ClientStep::Finished`], with the reply to RCPT where MAIL was accepted.
+    pub fn probe(&mut self, message: Outgoing) -> Result<(), Reply> {
+        self.begin_transaction(message, true)
+    }
+
+    fn begin_transaction(&mut self, message: Outgoing, probe: bool) -> Result<(), Reply> {
         const UNUSABLE: Reply = Reply::new(421, Enhanced(4, 4, 2), "The connection takes no more messages");
         const NOBODY: Reply = Reply::new(554, Enhanced(5, 5, 1), "No recipients");
         if !self.is_usable() {
@@ -230,7 +240,7 @@ impl Client {
         }
         envelope::check(&message, &self.capabilities)?;
         self.transactions += 1;
-        self.transaction = Some(Transaction::new(message));
+        self.transaction = Some(Transaction::new(message, probe));
         if std::mem::take(&mut self.reset_needed) {
             self.say("RSET\r\n", Due::Reset);
         }

@@ -15,7 +15,7 @@ const PLAIN: &str = "AUTH PLAIN AGJlbmNoAHNlY3JldA==\r\n";
 const WRONG: &str = "AUTH PLAIN AGJlbmNoAGd1ZXNz\r\n";
 /// Clients that log in at once.
 const CLIENTS: usize = 8;
-const LOGINS: usize = 80;
+const LOGINS: usize = 48;
 /// Clients that guess.
 const GUESSERS: usize = 16;
 
@@ -34,7 +34,10 @@ pub(crate) fn logins(bench: &mut Bench) -> Result<(), String> {
         let postfix = Postfix::configured(&bench.folder.join(format!("postfix-auth-{round}")), &more)?;
         theirs.push(rate(&pair, postfix.address)?);
         drop((postfix, dovecot));
-        let text = format!("{}[[accounts]]\nname = \"bench\"\npassword = \"{hash}\"\n", pair.ours());
+        let text = format!(
+            "{}[[accounts]]\nname = \"bench\"\npassword = \"{hash}\"\n",
+            pair.ours()
+        );
         let folder = bench.folder.join(format!("ours-auth-{round}"));
         let (server, _) = Ours::configured(&bench.server, &folder, &text, &[])?;
         own.push(rate(&pair, server.smtp)?);

@@ -1,5 +1,6 @@
 //! The content of a message: streamed in blocks, its last one only with leave, its reply awaited.
 
+use super::pace::Pace;
 use super::{BLOCK, Connection, Failure, Gate, same_for_all};
 use smtp::DotStuffer;
 use smtp::client::{ClientStep, Outcome, Phase};
@@ -21,6 +22,7 @@ impl Connection {
         gate: &dyn Gate,
     ) -> Result<Outcome, Failure> {
         let mut block = std::mem::take(self.wire.client.output());
+        let mut pace = self.wire.pace();
         let mut encoder = if chunked {
             None
         } else {
@@ -33,7 +35,7 @@ impl Connection {
                     let (chunk, after) = rest.split_at(BLOCK);
                     rest = after;
                     encode(&mut encoder, chunk, &mut block);
-                    if let Err(failure) = self.wire.write_block(&mut block).await {
+                    if let Err(failure) = self.wire.write_block(&mut block, &mut pace).await {
                         return self.early_reply(failure).await;
                     }
                 }
@@ -50,7 +52,7 @@ impl Connection {
                     left -= want as u64;
                     encode(&mut encoder, part, &mut block);
                     if left > 0
-                        && let Err(failure) = self.wire.write_block(&mut block).await
+                        && let Err(failure) = self.wire.write_block(&mut block, &mut pace).await
                     {
                         return self.early_reply(failure).await;
                     }
@@ -63,12 +65,17 @@ impl Connection {
         if !gate.may_commit() {
             return Err(Failure::Gate);
         }
-        self.finish(count, &mut block).await
+        self.finish(count, &mut block, pace).await
     }
 
     /// Writes the last block and waits for the reply to the message.
-    async fn finish(&mut self, count: usize, block: &mut Vec<u8>) -> Result<Outcome, Failure> {
-        let written = self.wire.write_block(block).await;
+    async fn finish(
+        &mut self,
+        count: usize,
+        block: &mut Vec<u8>,
+        mut pace: Pace,
+    ) -> Result<Outcome, Failure> {
+        let written = self.wire.write_block(block, &mut pace).await;
         self.wire.client.content_sent();
         let step = match written {
             Ok(()) => self.wire.advance().await,

@@ -1,11 +1,16 @@
 //! Bytes and time: a stream, the protocol's client, and what came in but is not used yet.
 
-use super::Failure;
-use crate::tls::{Tls, describe};
+use super::pace::{ContentLimits, Pace};
+use super::{Failure, Settings};
+use crate::tls::{Tls, describe, exporter};
 use bytes::BytesMut;
 use smtp::client::{Client, ClientError, ClientStep, Phase};
 use smtp::{Enhanced, Reply};
+use smtp_config::HopProtocol;
+use smtp_sasl::Channel;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,16 +55,20 @@ pub(super) struct Wire {
     input: BytesMut,
     relay: String,
     final_timeout: Duration,
+    content: ContentLimits,
+    moves: Arc<AtomicU64>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, hostname: &str, relay: &str, final_timeout: Duration) -> Self {
+    pub(super) fn new(stream: Stream, relay: &str, settings: &Settings<'_>) -> Self {
         Wire {
-            client: Client::new(hostname, false),
+            client: Client::new(settings.hostname, settings.protocol == HopProtocol::Lmtp),
             stream,
             input: BytesMut::new(),
             relay: relay.to_owned(),
-            final_timeout,
+            final_timeout: settings.final_timeout,
+            content: settings.content,
+            moves: settings.moves.clone(),
         }
     }
 
@@ -92,22 +101,35 @@ impl Wire {
             waiting = Some((phase, deadline));
             match timeout_at(deadline, self.stream.read(&mut self.input)).await {
                 Ok(Ok(0)) => return Err(self.lost(phase, None)),
-                Ok(Ok(_)) => {}
+                Ok(Ok(_)) => self.moved(),
                 Ok(Err(error)) => return Err(self.lost(phase, Some(&error))),
                 Err(_) => return Err(self.timed_out(phase)),
             }
         }
     }
 
+    /// The time for a message whose content begins now.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.content, Instant::now())
+    }
+
     /// Writes a block of content and empties it.
-    pub(super) async fn write_block(&mut self, block: &mut Vec<u8>) -> Result<(), Failure> {
-        let written = timeout(Phase::Content.timeout(), self.stream.write_all(block)).await;
+    pub(super) async fn write_block(&mut self, block: &mut Vec<u8>, pace: &mut Pace) -> Result<(), Failure> {
+        let written = timeout_at(pace.deadline(), self.stream.write_all(block)).await;
+        pace.taken(block.len(), Instant::now());
         block.clear();
         match written {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.moved();
+                Ok(())
+            }
             Ok(Err(error)) => Err(self.lost(Phase::Content, Some(&error))),
-            Err(_) => Err(self.timed_out(Phase::Content)),
+            Err(_) => Err(self.too_slow()),
         }
+    }
+
+    fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Wraps the stream in TLS. What the server said before its handshake is forgotten.
@@ -135,6 +157,17 @@ impl Wire {
         match &self.stream {
             Stream::Plain(_) => None,
             Stream::Tls(stream) => Some(describe(stream)),
+        }
+    }
+
+    /// The connection as SASL knows it.
+    pub(super) fn channel(&self) -> Channel {
+        match &self.stream {
+            Stream::Plain(_) => Channel::Clear,
+            Stream::Tls(stream) => Channel::Tls {
+                exporter: exporter(stream),
+                client_certificate: false,
+            },
         }
     }
 
@@ -189,6 +222,19 @@ impl Wire {
 
     fn timed_out(&self, phase: Phase) -> Failure {
         let text = format!("{} did not answer in time at {}", self.relay, phase.name());
+        Failure::Connection(Reply::with(451, Enhanced(4, 4, 2), text))
+    }
+
+    fn too_slow(&self) -> Failure {
+        let ContentLimits {
+            block_timeout,
+            min_rate,
+        } = self.content;
+        let text = format!(
+            "{} takes content too slowly: nothing for {} s, or less than {min_rate} octets/s",
+            self.relay,
+            block_timeout.as_secs_f32()
+        );
         Failure::Connection(Reply::with(451, Enhanced(4, 4, 2), text))
     }
 

@@ -4,20 +4,20 @@ use super::intake::suspended;
 use super::job::{AFTER_A_DOT, Job};
 use super::lane::Lane;
 use super::settle::{Attempted, Replies, Success};
-use crate::connection::{Connection, Failure, Settings};
+use crate::connection::Failure;
 use crate::destination::Failed;
 use crate::resolve::Endpoint;
 use crate::schedule::{backoff, dice};
 use smtp::client::{Outcome, Outgoing};
 use smtp::{Enhanced, MailParams, RcptParams, Reply};
-use smtp_config::TlsPolicy;
+use smtp_config::HopProtocol;
 use smtp_observe::Event;
 use smtp_queue::Body;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most servers tried in one attempt.
-const SERVERS: usize = 5;
+pub(super) const SERVERS: usize = 5;
 
 /// How an attempt on one connection ended.
 pub(super) enum Tried {
@@ -68,41 +68,11 @@ impl Lane {
         }
     }
 
-    /// Connects; in clear if TLS is offered, fails, and need not be.
     async fn open(&mut self, endpoint: &Endpoint) -> Result<(), Reply> {
-        let parts = self.engine.parts.load_full();
-        let settings = Settings {
-            hostname: &parts.own.hostname,
-            policy: self.hop.tls,
-            tls: &parts.tls,
-            connect_timeout: parts.config.delivery.connect_timeout,
-            final_timeout: parts.config.delivery.final_timeout,
-        };
-        let mut opened = Connection::open(endpoint, &settings).await;
-        if self.hop.tls == TlsPolicy::Opportunistic
-            && let Err(Failure::Tls(reply)) = &opened
-        {
-            self.engine.observer.emit(Event::TlsFallback {
-                destination: &self.guard.entry.name,
-                reason: &reply.text,
-            });
-            let in_clear = Settings {
-                policy: TlsPolicy::None,
-                ..settings
-            };
-            opened = Connection::open(endpoint, &in_clear).await;
-        }
-        match opened {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                self.guard.connected();
-                Ok(())
-            }
-            Err(Failure::Connection(reply) | Failure::Tls(reply)) => Err(reply),
-            Err(Failure::AfterDot(_) | Failure::Gate | Failure::Content(_)) => {
-                Err(Reply::new(451, Enhanced(4, 3, 0), "connection failed"))
-            }
-        }
+        let opened = self.engine.connect(&self.hop, endpoint, &self.moves).await;
+        self.connection = Some(opened?);
+        self.guard.connected();
+        Ok(())
     }
 
     /// Sends the job's message over the open connection and settles what can be settled.
@@ -112,18 +82,14 @@ impl Lane {
         };
         let limit = connection.recipient_limit();
         if job.recipients.len() > limit {
-            let rest = job.split_off(limit);
-            let lane = self.guard.entry.state.lock().give_back(rest);
-            if let Some(lane) = lane {
-                lane.notify_one();
-            }
+            self.guard.gives_back(job.split_off(limit));
         }
         match connection.send(outgoing(&job), body, &job).await {
             Ok(outcome) => {
                 self.succeeded(job, started, &outcome).await;
                 Tried::Done
             }
-            Err(Failure::Connection(reply) | Failure::Tls(reply)) => {
+            Err(Failure::Connection(reply) | Failure::Tls(reply) | Failure::Login(reply)) => {
                 self.hang_up();
                 Tried::NotYet(job, reply)
             }
@@ -148,7 +114,7 @@ impl Lane {
 
     /// The server answered for every recipient.
     async fn succeeded(&mut self, job: Job, started: Instant, outcome: &Outcome) {
-        let changed = self.guard.entry.state.lock().succeeded();
+        let changed = self.guard.entry.state.lock().succeeded(Instant::now());
         if changed.recovered {
             self.engine.observer.emit(Event::DestinationUp {
                 destination: &self.guard.entry.name,
@@ -166,10 +132,11 @@ impl Lane {
             tls: connection.tls(),
             uses: connection.uses(),
             started,
-            success: if connection.has_dsn() {
-                Success::PassedOn
-            } else {
-                Success::Relayed
+            success: match self.hop.protocol() {
+                _ if connection.has_dsn() => Success::PassedOn,
+                // It answers for the mailbox (RFC 2033 4.2).
+                HopProtocol::Lmtp => Success::Delivered,
+                HopProtocol::Smtp | HopProtocol::Smtps => Success::Relayed,
             },
             pause: Duration::ZERO,
         };
@@ -203,6 +170,7 @@ impl Lane {
 
     /// Every server refused us for good, or the domain takes no mail: the message bounces.
     async fn refuse(&mut self, job: Job, started: Instant, reply: &Reply) {
+        self.guard.entry.state.lock().answered(Instant::now());
         self.engine
             .settle(job, Attempted::nowhere(started), Replies::Same(reply))
             .await;
@@ -213,7 +181,7 @@ impl Lane {
     }
 
     /// No server can be talked to: the next hop is left alone for a while, and what waits for it is deferred.
-    async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
+    pub(super) async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
         self.ended = true;
         let config = self.engine.parts.load_full().config.clone();
         let reason = Arc::new(reply);
@@ -226,10 +194,7 @@ impl Lane {
         match failed {
             Failed::Fewer => {
                 if let Some(job) = job {
-                    let lane = self.guard.entry.state.lock().give_back(job);
-                    if let Some(lane) = lane {
-                        lane.notify_one();
-                    }
+                    self.guard.gives_back(job);
                 }
             }
             Failed::Down {
@@ -260,7 +225,7 @@ impl Lane {
         }
     }
 
-    fn hang_up(&mut self) {
+    pub(super) fn hang_up(&mut self) {
         if self.connection.take().is_some() {
             self.guard.disconnected();
         }

@@ -4,7 +4,7 @@
 //! destination gets at most as much of the window as is left free, so that there is room for the others.
 
 use super::job::{Job, Work};
-use super::{Engine, Entry, Key, scheduler};
+use super::{Engine, Entry, Key};
 use crate::destination::Pushed;
 use crate::route::{Hop, Target};
 use smtp::{Enhanced, Reply};
@@ -14,8 +14,21 @@ use std::time::Instant;
 
 /// Most recipients of one job.
 const JOB: usize = 100;
-/// Recipients that may always wait for one destination.
+/// Recipients that may always wait for one destination that has proved itself…
 const FLOOR: usize = 64;
+/// … and for one that has not.
+const UNPROVEN_FLOOR: usize = 8;
+
+/// Whether there is room for more mail for a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// There is.
+    Room,
+    /// It has as much as is left for others.
+    Full,
+    /// It hangs, and has its share.
+    Hangs,
+}
 
 /// Where a claim comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +40,9 @@ pub(super) enum Source {
 }
 
 impl Engine {
-    /// Takes a claim on: every recipient goes on the queue of its destination.
-    pub(super) fn take_on(&self, mut claim: Claim, source: Source) {
+    /// Takes a claim on: every recipient goes on the queue of its destination. Gives how many went back to the store.
+    pub(super) fn take_on(&self, mut claim: Claim, source: Source) -> usize {
+        let mut back = 0;
         let lease = self.window.lease(&claim);
         let body = claim.body.take().and_then(|body| self.window.hold(body));
         let message = claim.message.clone();
@@ -53,9 +67,13 @@ impl Engine {
                 continue;
             }
             let entry = self.entry(&key);
-            if source == Source::Store && self.is_full(&entry) {
-                self.exclude(&job);
-                job.release(scheduler::OVERFLOW_PAUSE);
+            let fill = match source {
+                Source::Store => self.fill(&entry),
+                Source::Reception => Fill::Room,
+            };
+            if fill != Fill::Room {
+                back += job.recipients.len();
+                self.send_back(job, fill);
                 continue;
             }
             while job.recipients.len() > JOB {
@@ -64,6 +82,7 @@ impl Engine {
             }
             self.push(&entry, job);
         }
+        back
     }
 
     /// The recipients of a claim by where they go.
@@ -94,9 +113,26 @@ impl Engine {
         }
     }
 
-    /// A destination gets at most as much of the window as is left free.
-    pub(super) fn is_full(&self, entry: &Entry) -> bool {
-        entry.state.lock().waiting_recipients() >= self.window.free().max(FLOOR)
+    /// A destination gets at most as much of the window as is left free, a quarter of that until it has answered, and
+    /// its share when it hangs.
+    pub(super) fn fill(&self, entry: &Entry) -> Fill {
+        let free = self.window.free();
+        let hang_after = self.hang_after();
+        let state = entry.state.lock();
+        if state.hangs(Instant::now(), hang_after) {
+            return match state.in_hand() < self.hanging.share() {
+                true => Fill::Room,
+                false => Fill::Hangs,
+            };
+        }
+        let most = match state.is_proven() {
+            true => free.max(FLOOR),
+            false => (free / 4).max(UNPROVEN_FLOOR),
+        };
+        match state.waiting_recipients() < most {
+            true => Fill::Room,
+            false => Fill::Full,
+        }
     }
 }
 
@@ -122,7 +158,9 @@ impl Handoff for Engine {
             let entry = self.destinations.lock().get(&key).cloned();
             entry.is_none_or(|entry| {
                 let state = entry.state.lock();
-                !state.is_down(now) && state.waiting_recipients() < free
+                let may_wait = !state.is_down(now) && state.waiting_recipients() < free;
+                drop(state);
+                may_wait && self.fill(&entry) == Fill::Room
             })
         })
     }

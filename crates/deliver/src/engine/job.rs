@@ -107,9 +107,10 @@ impl Job {
             })
             .collect();
         let resolved = Resolved {
+            message: self.message.id,
             results,
             reports: Vec::new(),
-            lease: self.lease.clone(),
+            _lease: self.lease.clone(),
         };
         // Without a committer the leases end by themselves.
         let _ = self.results.send(Input::Resolved(resolved));

@@ -1,7 +1,7 @@
 //! A lane: one task, at most one connection, one job after the other for one next hop.
 //!
-//! A job gets one attempt: on the connection that is open, or on new ones to the servers of the next hop in their order
-//! until one has taken or refused the message. A connection that was open and turns out dead costs nothing.
+//! A job gets one attempt: on the connection that is open, or on new ones to the servers of the next hop in their
+//! order until one has taken or refused the message. A connection that was open and turns out dead costs nothing.
 
 use super::attempt::Tried;
 use super::job::Job;
@@ -9,14 +9,14 @@ use super::{Engine, LaneGuard, Stop};
 use crate::connection::Connection;
 use crate::route::Hop;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep_until;
 
 /// Longest life of a connection.
 const LIFE: Duration = Duration::from_secs(300);
-/// Jobs a lane may do while lanes of other next hops wait for a place.
+/// Jobs a lane may do while lanes of other next hops that answer wait for a place.
 const JOBS_UNDER_PRESSURE: u32 = 20;
 
 /// Works until nothing waits.
@@ -32,14 +32,17 @@ pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
         connection: None,
         wake: Arc::new(Notify::new()),
         dot: Arc::new(AtomicBool::new(false)),
+        moves: Arc::default(),
         in_transaction: false,
         ended: false,
     };
-    let mut jobs = 0u32;
+    let (mut jobs, began) = (0u32, Instant::now());
     while let Some(job) = lane.next_job().await {
+        lane.guard.works(job.recipients.len());
         lane.serve(job).await;
+        lane.guard.rests();
         jobs = jobs.saturating_add(1);
-        if lane.ended || engine.place_is_wanted(&entry, jobs >= JOBS_UNDER_PRESSURE) {
+        if lane.ended || engine.place_is_wanted(&entry, jobs >= JOBS_UNDER_PRESSURE, began) {
             break;
         }
     }
@@ -53,6 +56,8 @@ pub(super) struct Lane {
     pub(super) connection: Option<Connection>,
     wake: Arc<Notify>,
     dot: Arc<AtomicBool>,
+    /// Counts what moves on its connections.
+    pub(super) moves: Arc<AtomicU64>,
     stop: watch::Receiver<Stop>,
     /// The connection is in the middle of something: it cannot say QUIT.
     in_transaction: bool,
@@ -77,7 +82,7 @@ impl Lane {
             if !worth_it {
                 return entry.take();
             }
-            if let Some(job) = entry.state.lock().take_or_park(&self.wake) {
+            if let Some(job) = entry.state.lock().take_or_park(&self.wake, Instant::now()) {
                 return Some(job);
             }
             let again = tokio::select! {
@@ -95,17 +100,21 @@ impl Lane {
         }
     }
 
-    /// Does one job. When the server stops, what is before its final dot is given up at once.
+    /// Does one job. What is before its final dot is given up at once when the server stops, and when nothing moves
+    /// while others wait for a connection.
     async fn serve(&mut self, mut job: Job) {
         self.dot.store(false, Ordering::Release);
         job.dot = Some(self.dot.clone());
         let dot = self.dot.clone();
         let mut stop = self.stop.clone();
+        let (engine, moves) = (self.engine.clone(), self.moves.clone());
+        let recipients = job.recipients.len();
         self.in_transaction = true;
         tokio::select! {
             biased;
             () = self.deliver(job) => self.in_transaction = false,
             () = stopped(&mut stop, &dot) => self.ended = true,
+            () = engine.must_make_room(recipients, &moves, &dot) => self.make_room().await,
         }
     }
 

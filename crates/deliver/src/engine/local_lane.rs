@@ -11,11 +11,14 @@ use std::time::Instant;
 /// Does what waits, then ends.
 pub(super) async fn run(mut guard: LaneGuard) {
     guard.runs();
-    let LaneGuard { engine, entry, .. } = &guard;
+    let (engine, entry) = (guard.engine.clone(), guard.entry.clone());
     let mut stop = engine.stop.subscribe();
     while engine.may_begin(&mut stop).await {
         let Some(job) = entry.take() else { break };
-        engine.do_local(job, entry).await;
+        guard.works(job.recipients.len());
+        engine.do_local(job, &entry).await;
+        entry.state.lock().answered(Instant::now());
+        guard.rests();
     }
 }
 

@@ -1,8 +1,9 @@
 //! Old mail: claimed from the store when it is due, as much as there is room for; and leases, renewed.
 
-use super::intake::Source;
+use super::hanging::away;
+use super::intake::{Fill, Source};
 use super::job::Job;
-use super::window::{self, LEASE};
+use super::window::LEASE;
 use super::{Engine, Entry, Stop};
 use crate::schedule::{later, since};
 use jiff::Timestamp;
@@ -24,9 +25,11 @@ const CLAIM_BESIDE_FULL: usize = 64;
 /// Pause between such claims.
 const PACE_BESIDE_FULL: Duration = Duration::from_millis(100);
 /// When recipients come back that were claimed for a full destination.
-pub(super) const OVERFLOW_PAUSE: Duration = Duration::from_secs(2);
-/// How long a domain is not claimed whose destination is full.
+const OVERFLOW_PAUSE: Duration = Duration::from_secs(2);
+/// How long a domain is not claimed whose destination is full…
 const EXCLUSION: Duration = Duration::from_secs(1);
+/// … and one whose destination hangs.
+const EXCLUSION_OF_HANGING: Duration = Duration::from_secs(10);
 /// Most domains not claimed at once, by the store's contract.
 const EXCLUDED: usize = 64;
 /// Pause after the store failed.
@@ -74,7 +77,7 @@ impl Engine {
                 () = sleep(pause.min(TICK)) => {}
                 () = self.wake.notified() => {
                     // A claim passes over the backlog of a full destination, which may be long.
-                    let pace = if self.has_full_destination() { PACE_BESIDE_FULL } else { PACE };
+                    let pace = if self.any(|fill| fill != Fill::Room) { PACE_BESIDE_FULL } else { PACE };
                     sleep(pace.saturating_sub(began.elapsed())).await;
                 }
                 _ = stop.changed() => {}
@@ -89,19 +92,24 @@ impl Engine {
             if !*self.storing.borrow() || self.is_stopping() {
                 return STORE_PAUSE;
             }
-            let full = self.has_full_destination();
-            // Half of the window, so that claims are worth their while. But a next hop that is full may stay so for
-            // hours: then the others get what little room there is.
+            let full = self.any(|fill| fill == Fill::Full);
+            // Half of what those leave that hang, so that claims are worth their while. But a next hop that is
+            // full may stay so for hours: then the others get what little room there is.
+            let usable = self.window.limit().saturating_sub(self.hanging.in_hand());
             let (most, room) = if full {
                 (self.window.free().clamp(1, CLAIM_BESIDE_FULL), 1)
             } else {
-                (CLAIM, window::LIMIT / 2)
+                (CLAIM.min(self.window.limit() / 4), (usable / 2).max(1))
             };
             if self.window.free() < most {
-                self.window.room_for(room).await;
+                tokio::select! {
+                    () = self.window.room_for(room) => {}
+                    () = self.hanging.changed.notified() => continue,
+                }
             }
-            let claimed = match self.claim(most).await {
-                Ok(claimed) => claimed,
+            let most = most.min(self.window.free()).max(1);
+            let (claimed, back) = match self.claim(most).await {
+                Ok(counts) => counts,
                 Err(error) => {
                     self.observer.emit(Event::StoreFailed {
                         operation: "claim",
@@ -110,7 +118,8 @@ impl Engine {
                     return STORE_PAUSE;
                 }
             };
-            if full {
+            // Most of it had to go back: behind it there may be more of the same.
+            if full || back > claimed / 2 {
                 return PACE_BESIDE_FULL;
             }
             if claimed < most {
@@ -119,12 +128,12 @@ impl Engine {
         }
     }
 
-    /// Claims up to `most` recipients and takes them on. Gives how many.
+    /// Claims up to `most` recipients and takes them on. Gives how many, and how many of them went back.
     ///
-    /// Leases of what is in hand may have ended although nobody let go: the clock was set forward, the process or its machine
-    /// stood still, or the store took no renewals for a while. They are renewed before anything is claimed, or what is
-    /// in hand would be claimed again beside itself and sent twice.
-    async fn claim(&self, most: usize) -> Result<usize, String> {
+    /// Leases of what is in hand may have ended although nobody let go: the clock was set forward, the process or its
+    /// machine stood still, or the store took no renewals for a while. They are renewed before anything is claimed,
+    /// or what is in hand would be claimed again beside itself and sent twice.
+    async fn claim(&self, most: usize) -> Result<(usize, usize), String> {
         let now = Timestamp::now();
         if self.window.any_ended(now) && !self.renew_ending().await {
             return Err("leases could not be renewed".to_owned());
@@ -141,12 +150,12 @@ impl Engine {
             .claim(request)
             .await
             .map_err(|error| error.to_string())?;
-        let mut claimed = 0;
+        let (mut claimed, mut back) = (0, 0);
         for claim in claims {
             claimed += claim.recipients.len();
-            self.take_on(claim, Source::Store);
+            back += self.take_on(claim, Source::Store);
         }
-        Ok(claimed)
+        Ok((claimed, back))
     }
 
     async fn until_next_due(&self) -> Duration {
@@ -160,13 +169,22 @@ impl Engine {
         }
     }
 
-    fn has_full_destination(&self) -> bool {
-        self.entries().iter().any(|entry| self.is_full(entry))
+    fn any(&self, fills: impl Fn(Fill) -> bool) -> bool {
+        self.entries().iter().any(|entry| fills(self.fill(entry)))
     }
 
-    /// The domains of a job that its full destination had no room for are left in the store for a moment.
-    pub(super) fn exclude(&self, job: &Job) {
-        let until = Instant::now() + EXCLUSION;
+    /// A job that its destination had no room for goes back to the store for a while, and its domains are left there.
+    pub(super) fn send_back(&self, mut job: Job, fill: Fill) {
+        let (exclusion, pause) = match fill {
+            Fill::Hangs => (EXCLUSION_OF_HANGING, away()),
+            Fill::Room | Fill::Full => (EXCLUSION, OVERFLOW_PAUSE),
+        };
+        self.exclude(&job, exclusion);
+        job.release(pause);
+    }
+
+    fn exclude(&self, job: &Job, exclusion: Duration) {
+        let until = Instant::now() + exclusion;
         let mut excluded = self.excluded.lock();
         for claimed in &job.recipients {
             let domain = claimed.recipient.address.domain().to_lowercase();

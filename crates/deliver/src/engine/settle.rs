@@ -138,9 +138,10 @@ impl Engine {
         };
         job.recipients.drain(..results.len());
         let resolved = Resolved {
+            message: job.message.id,
             results,
             reports,
-            lease: job.lease.clone(),
+            _lease: job.lease.clone(),
         };
         // Without a committer the lease ends by itself.
         let _ = job.results.send(Input::Resolved(resolved));

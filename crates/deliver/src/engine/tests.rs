@@ -2,6 +2,7 @@
 
 mod drain;
 mod flaky;
+mod hanging;
 mod house;
 mod misbehaving;
 mod next_hops;

@@ -2,7 +2,7 @@
 //!
 //! A recipient is in hand from the moment it is taken on until its result is written; its
 //! [`Lease`] lives exactly as long, in the job and then in the result, and takes itself off these
-//! books when the last of both is gone. So memory is bounded by [`LIMIT`] whatever the queue's length.
+//! books when the last of both is gone. So memory is bounded by `delivery.max_in_hand` whatever the queue's length.
 
 use crate::schedule::later;
 use jiff::Timestamp;
@@ -14,8 +14,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Most recipients in hand.
-pub(super) const LIMIT: usize = 10_000;
 /// How long a lease is, from its claim or its last renewal.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
 /// A lease that ends sooner than this is renewed: it is 20 s old.
@@ -24,6 +22,8 @@ const RENEW_BELOW: Duration = Duration::from_secs(40);
 /// The books.
 #[derive(Debug)]
 pub(super) struct Window {
+    /// Most recipients in hand.
+    limit: usize,
     recipients: AtomicUsize,
     body_octets: AtomicUsize,
     body_limit: usize,
@@ -42,9 +42,10 @@ struct Leases {
 }
 
 impl Window {
-    /// Nothing in hand; bodies kept in memory are to stay under `body_limit` octets.
-    pub(super) fn new(body_limit: usize) -> Self {
+    /// Nothing in hand, and at most `limit` recipients; bodies kept in memory are to stay under `body_limit` octets.
+    pub(super) fn new(limit: usize, body_limit: usize) -> Self {
         Window {
+            limit,
             recipients: AtomicUsize::new(0),
             body_octets: AtomicUsize::new(0),
             body_limit,
@@ -58,6 +59,11 @@ impl Window {
         }
     }
 
+    /// Most recipients in hand.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Recipients in hand.
     pub(super) fn in_hand(&self) -> usize {
         self.recipients.load(Ordering::Relaxed)
@@ -65,7 +71,7 @@ impl Window {
 
     /// Recipients that can still be taken on.
     pub(super) fn free(&self) -> usize {
-        LIMIT.saturating_sub(self.in_hand())
+        self.limit.saturating_sub(self.in_hand())
     }
 
     /// Waits until there is room for so many recipients. One caller at a time.

@@ -147,6 +147,20 @@ async fn a_reload_derives_only_new_passwords() {
     );
 }
 
+/// Whoever asks for the salt before and after a start could tell an account by it.
+#[tokio::test]
+async fn scram_shows_the_same_salt_after_each_start_and_before_there_was_an_account() {
+    let shown = async |text: &str, name: &str| {
+        let verifier = open(text).await.snapshot().scram(name).to_string();
+        verifier.split('$').nth(1).unwrap().to_owned()
+    };
+    let declared = format!("{SMALL}\n[[accounts]]\nname = \"x\"\npassword = \"secret word\"");
+    let first = shown(&declared, "x").await;
+    assert_eq!(shown(&declared, "X").await, first);
+    assert_eq!(shown(SMALL, "x").await, first);
+    assert_ne!(shown(SMALL, "y").await, first);
+}
+
 #[tokio::test]
 async fn a_hash_may_be_declared() {
     let derived = crate::credential::Credential::derive(&Password::prepare("secret word").unwrap()).unwrap();

@@ -37,7 +37,7 @@ fn snapshot(aliases: &HashMap<String, Vec<String>>, postmaster: Option<String>) 
         None => SMALL.to_owned(),
     };
     let declarations = declarations(&text);
-    let mut cache = crate::declared::Cache::new().unwrap();
+    let mut cache = crate::declared::Cache::new([0; 32]).unwrap();
     let accounts = declarations.accounts(&mut cache).unwrap();
     let secrets = crate::snapshot::Secrets {
         decoy: serde_json::from_str(r#"{"argon2":null,"scram":null}"#).unwrap(),

@@ -85,7 +85,7 @@ impl Metrics {
                 self.committed_results.add((), results as u64);
                 self.commit.observe(duration.as_secs_f64());
             }
-            Event::StoreFailed { .. } => {
+            Event::StoreFailed { .. } | Event::ResultSetAside { .. } => {
                 self.store_failures.add((), 1);
                 self.error(ErrorClass::Store);
             }
@@ -109,6 +109,7 @@ impl Metrics {
             Event::DsnQueued { kind, .. } => self.dsn_queued.add((kind,), 1),
             Event::DoubleBounce { .. } => self.double_bounces.add((), 1),
             Event::DestinationDown { .. } => self.destinations_down.add((), 1),
+            Event::NextHopLoginRefused { .. } => self.error(ErrorClass::Config),
             Event::TlsFallback { .. } => self.tls_fallbacks.add((), 1),
             _ => self.record_operator(event),
         }

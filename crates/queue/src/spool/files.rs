@@ -5,8 +5,9 @@ use crate::id::QueueId;
 use nix::sys::statvfs::statvfs;
 use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// Makes the folders of a spool, durably.
+    /// Makes the folders of a spool, durably and for its owner only.
     pub(crate) fn create(spool: &Path) -> io::Result<Self> {
         let bodies = spool.join("bodies");
         let folders = Folders {
@@ -31,7 +32,7 @@ impl Folders {
             durable: Arc::default(),
         };
         for folder in [&folders.bodies, &folders.temporary, &folders.quarantine] {
-            fs::create_dir_all(folder)?;
+            make_private(folder)?;
         }
         sync_folder(&folders.bodies)?;
         sync_folder(spool)?;
@@ -84,12 +85,16 @@ impl Folders {
         Ok(path)
     }
 
-    fn make_shard(&self, shard: &Path) -> io::Result<()> {
-        fs::create_dir_all(shard)?;
+    pub(super) fn make_shard(&self, shard: &Path) -> io::Result<()> {
+        make_private(shard)?;
         sync_folder(&self.bodies)?;
         self.durable.lock().insert(shard.to_owned());
         Ok(())
     }
+}
+
+fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Makes what was created, renamed or removed in a folder durable.

@@ -20,6 +20,23 @@ fn files(folder: &Path) -> usize {
     shards.map(|shard| count(shard.unwrap().path())).sum()
 }
 
+#[test]
+fn the_folders_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, spool) = spool(0);
+    spool
+        .folders()
+        .make_shard(&folder.path().join("bodies/00"))
+        .unwrap();
+    for name in ["bodies", "bodies/tmp", "bodies/00", "quarantine"] {
+        let mode = fs::metadata(folder.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700, "{name}");
+    }
+}
+
 async fn write(writer: &mut BodyWriter, octets: usize, chunk: usize) {
     let content: Vec<u8> = (0..octets).map(|number| (number % 251) as u8).collect();
     for part in content.chunks(chunk) {

@@ -129,6 +129,29 @@ fn strangers_reach_local_domains_only() {
     }
 }
 
+/// A next hop trusts us, and some read `x%y@z` as `x@y` when `z` is theirs.
+#[test]
+fn strangers_route_nothing_through_a_next_hop() {
+    let mut config = config();
+    for domain in &mut config.domains {
+        domain.deliver = LocalDelivery::parse("smtp:10.0.0.25").unwrap();
+    }
+    config.domains[1].recipients = Recipients::Verify;
+    let rule = Rule::of(config);
+    for address in [
+        "ann%remote.example@local.example",
+        "remote.example!ann@local.example",
+        "\"ann@remote.example\"@local.example",
+        "\"ann%remote.example\"@second.example",
+    ] {
+        assert_eq!(rule.verdict(STRANGER, address), "denied", "{address}");
+        assert_ne!(rule.verdict(FRIEND, address), "denied", "{address}");
+    }
+    for address in ["ann+tag@local.example", "\"ann smith\"@local.example"] {
+        assert_eq!(rule.verdict(STRANGER, address), address);
+    }
+}
+
 #[test]
 fn only_relay_networks_relay() {
     let rule = Rule::of(config());

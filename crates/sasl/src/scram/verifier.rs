@@ -47,6 +47,19 @@ impl ScramVerifier {
         Self::with(password, salt, DEFAULT_ITERATIONS)
     }
 
+    /// The same with the salt that [`ScramVerifier::decoy`] shows for that name. For passwords that are derived anew at each start: were
+    /// the salt another each time, that alone would tell an account from a name that nobody has.
+    ///
+    /// # Errors
+    /// None that can happen: salt and iterations are our own.
+    pub fn derive_for(
+        server_secret: &[u8; 32],
+        name: &str,
+        password: &Password,
+    ) -> Result<Self, VerifierError> {
+        Self::with(password, salt_for(server_secret, name), DEFAULT_ITERATIONS)
+    }
+
     /// The verifier of a password with a salt of 1 to 64 octets and iterations from [`MIN_ITERATIONS`] to
     /// [`MAX_ITERATIONS`].
     ///
@@ -72,12 +85,11 @@ impl ScramVerifier {
     ///
     /// It has [`DEFAULT_ITERATIONS`]: accounts with imported verifiers of other counts can be told from it.
     pub fn decoy(server_secret: &[u8; 32], name: &str) -> Self {
-        let of = |kind: &[u8]| keys::hmac(server_secret, &[kind, b"\0", name.as_bytes()].concat());
         Self {
-            salt: of(b"salt").into_iter().take(SALT).collect(),
+            salt: salt_for(server_secret, name),
             iterations: DEFAULT_ITERATIONS,
-            stored_key: of(b"stored key"),
-            server_key: of(b"server key"),
+            stored_key: invented(server_secret, b"stored key", name),
+            server_key: invented(server_secret, b"server key", name),
         }
     }
 
@@ -86,6 +98,16 @@ impl ScramVerifier {
         let salted = keys::salted_password(password.as_bytes(), &self.salt, self.iterations);
         keys::same(&keys::hash(&*keys::client_key(&salted)), &self.stored_key)
     }
+}
+
+fn salt_for(server_secret: &[u8; 32], name: &str) -> Vec<u8> {
+    let octets = invented(server_secret, b"salt", name);
+    octets.into_iter().take(SALT).collect()
+}
+
+/// Octets that nobody can tell from random ones without the secret.
+fn invented(server_secret: &[u8; 32], kind: &[u8], name: &str) -> keys::Octets {
+    keys::hmac(server_secret, &[kind, b"\0", name.as_bytes()].concat())
 }
 
 /// The number, if it is one that we compute and let compute.

@@ -10,6 +10,8 @@ use crate::reply::{Enhanced, Reply};
 #[derive(Debug)]
 pub(super) struct Transaction {
     message: Outgoing,
+    /// It ends before DATA: the replies to RCPT are all that is wanted.
+    probe: bool,
     decided: Vec<Option<(Phase, Reply)>>,
     /// How many of them are `None`.
     undecided: usize,
@@ -30,11 +32,12 @@ enum Next {
 }
 
 impl Transaction {
-    pub(super) fn new(message: Outgoing) -> Self {
+    pub(super) fn new(message: Outgoing, probe: bool) -> Self {
         let decided = vec![None; message.recipients.len()];
         let undecided = decided.len();
         Transaction {
             message,
+            probe,
             decided,
             undecided,
             next: Next::Mail,
@@ -59,6 +62,8 @@ impl Transaction {
                 let following = index + 1;
                 self.next = if following < self.decided.len() {
                     Next::Rcpt(following)
+                } else if self.probe {
+                    Next::Nothing
                 } else {
                     Next::Data
                 };
@@ -100,6 +105,9 @@ impl Transaction {
         if reply.is_positive() {
             self.open = true;
             self.accepted_rcpt = true;
+            if self.probe {
+                self.decide(index, Phase::Rcpt, reply);
+            }
         } else {
             self.decide(index, Phase::Rcpt, reply);
         }

@@ -1,19 +1,25 @@
-//! A store that takes no results for a while.
+//! A store that takes no results for a while, or never those of some messages.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
     RecipientResult, Stats, Store, StoreError,
 };
 use smtp_queue::{Finished, Released};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[derive(Debug)]
 pub(super) struct Flaky {
     store: Arc<dyn Store>,
     failures_left: AtomicUsize,
+    /// Results of the messages with these keys are never taken.
+    poisoned: Arc<Mutex<HashSet<i64>>>,
+    /// No lease is renewed.
+    keeps_no_leases: Arc<AtomicBool>,
 }
 
 impl Flaky {
@@ -22,6 +28,22 @@ impl Flaky {
         Arc::new(Flaky {
             store,
             failures_left: AtomicUsize::new(failures),
+            poisoned: Arc::default(),
+            keeps_no_leases: Arc::default(),
+        })
+    }
+
+    /// The results of messages with these keys are never taken, and leases only unless `keeps_no_leases`.
+    pub(super) fn poisoned(
+        store: Arc<dyn Store>,
+        keys: Arc<Mutex<HashSet<i64>>>,
+        keeps_no_leases: Arc<AtomicBool>,
+    ) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            store,
+            failures_left: AtomicUsize::new(0),
+            poisoned: keys,
+            keeps_no_leases,
         })
     }
 }
@@ -39,6 +61,9 @@ impl Store for Flaky {
         self.store.claim(request).await
     }
     async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+        if self.keeps_no_leases.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("locked".into()));
+        }
         self.store.renew(attempts, until).await
     }
     async fn finish(
@@ -53,6 +78,12 @@ impl Store for Flaky {
             .is_ok()
         {
             return Err(StoreError::Full("no space".into()));
+        }
+        let poisoned = results
+            .iter()
+            .any(|result| self.poisoned.lock().contains(&result.attempt.message));
+        if poisoned {
+            return Err(StoreError::Unavailable("datatype mismatch".into()));
         }
         self.store.finish(results, reports).await
     }

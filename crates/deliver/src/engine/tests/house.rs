@@ -1,7 +1,7 @@
 //! A store in a temporary folder with delivery running on it.
 
 use crate::Delivery;
-use crate::testing::{address, config, hop};
+use crate::testing::{address, config, directory, hop};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -37,7 +37,7 @@ pub(super) fn smarthost(server: SocketAddr) -> Config {
 
 /// The same, but for one domain.
 pub(super) fn route(config: &mut Config, domain: &str, server: SocketAddr) {
-    let to = hop("127.0.0.1", server.port());
+    let to = hop(&server.ip().to_string(), server.port());
     config.routes.push(Route {
         pattern: domain.into(),
         to,
@@ -60,8 +60,9 @@ impl House {
         };
         let (store, spool) = SqliteStore::open(settings, Observer::silent()).unwrap();
         let queue = Queue::new(wrap(store), spool);
+        let directory = directory(&config);
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let delivery = Delivery::start(config, queue.clone(), Observer::silent()).unwrap();
+        let delivery = Delivery::start(config, directory, queue.clone(), Observer::silent()).unwrap();
         House {
             queue,
             delivery,

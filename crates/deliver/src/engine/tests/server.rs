@@ -4,8 +4,10 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 /// What the server does next.
 pub(super) enum Say {
@@ -13,6 +15,8 @@ pub(super) enum Say {
     Text(String),
     /// These octets, and hang up.
     Last(String),
+    /// These octets; then the content is read, about 8 MiB of it in a second.
+    Crawl(String),
     /// Nothing, for ever.
     Hang,
 }
@@ -55,7 +59,14 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(script: impl Fn(&str, usize) -> Say + Send + Sync + 'static) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Server::start_on("127.0.0.1:0", script).await
+    }
+
+    pub(super) async fn start_on(
+        address: &str,
+        script: impl Fn(&str, usize) -> Say + Send + Sync + 'static,
+    ) -> Server {
+        let listener = TcpListener::bind(address).await.unwrap();
         let server = Server {
             address: listener.local_addr().unwrap(),
             got: Arc::default(),
@@ -100,10 +111,12 @@ async fn converse(stream: TcpStream, number: usize, script: Script, got: Arc<Mut
             message.recipients.push(command.clone());
         }
         let reply = script(&command, number);
-        let goes_on = command == "DATA" && matches!(&reply, Say::Text(text) if text.starts_with("354"));
+        let crawls = matches!(reply, Say::Crawl(_));
+        let goes_on = command == "DATA"
+            && matches!(&reply, Say::Text(text) | Say::Crawl(text) if text.starts_with("354"));
         answer(&mut stream, reply).await?;
         if goes_on {
-            message.content = read_content(&mut stream).await?;
+            message.content = read_content(&mut stream, crawls).await?;
             let reply = script(".", number);
             if matches!(&reply, Say::Text(text) if text.starts_with('2')) {
                 got.lock().push(message.clone());
@@ -115,7 +128,7 @@ async fn converse(stream: TcpStream, number: usize, script: Script, got: Arc<Mut
 
 async fn answer(stream: &mut BufReader<TcpStream>, what: Say) -> Option<()> {
     match what {
-        Say::Text(text) => stream.get_mut().write_all(text.as_bytes()).await.ok(),
+        Say::Text(text) | Say::Crawl(text) => stream.get_mut().write_all(text.as_bytes()).await.ok(),
         Say::Last(text) => {
             stream.get_mut().write_all(text.as_bytes()).await.ok()?;
             None
@@ -133,13 +146,18 @@ async fn read_line(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
 }
 
 /// The content up to the final dot, dots unstuffed.
-async fn read_content(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+async fn read_content(stream: &mut BufReader<TcpStream>, crawls: bool) -> Option<Vec<u8>> {
+    const BLOCK: usize = 1 << 16;
     let mut content = Vec::new();
     loop {
         let line = read_line(stream).await?;
         if line == b".\r\n" {
             return Some(content);
         }
+        let before = content.len();
         content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+        if crawls && content.len() / BLOCK > before / BLOCK {
+            sleep(Duration::from_millis(8)).await;
+        }
     }
 }

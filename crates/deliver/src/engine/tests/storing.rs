@@ -4,8 +4,11 @@ use super::flaky::Flaky;
 use super::house::{House, smarthost};
 use super::server::{Say, Server, polite};
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use smtp_queue::{QueueId, State};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,6 +24,119 @@ async fn results_that_the_store_does_not_take_are_kept_and_nothing_new_begins() 
     house
         .until(async || house.delivery.figures().in_progress == 0)
         .await;
+}
+
+/// A house whose store never takes the results of messages to `…@poison.test`, of which there are so many, and
+/// those messages. And what makes it renew no leases either.
+async fn with_poison(server: &Server, count: usize) -> (House, Vec<QueueId>, Arc<AtomicBool>) {
+    let keys = Arc::new(Mutex::new(HashSet::new()));
+    let keeps_no_leases = Arc::<AtomicBool>::default();
+    let house = House::open_with(smarthost(server.address), |store| {
+        Flaky::poisoned(store, keys.clone(), keeps_no_leases.clone())
+    });
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        // Held until its key is known: no result can come before.
+        house.delivery.engine.storing.send_replace(false);
+        let id = house.submit(&["a@poison.test"]).await;
+        let detail = house.queue.store().show(id).await.unwrap().unwrap();
+        keys.lock().insert(detail.message.key);
+        ids.push(id);
+    }
+    house.delivery.engine.storing.send_replace(true);
+    house.delivery.engine.wake_scheduler();
+    (house, ids, keeps_no_leases)
+}
+
+/// For how much longer the message's recipient is leased.
+async fn leased(house: &House, id: QueueId) -> SignedDuration {
+    let detail = house.queue.store().show(id).await.unwrap().unwrap();
+    let recipient = &detail.recipients[0];
+    assert_eq!(recipient.state, State::Leased);
+    recipient.due.duration_since(Timestamp::now())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_never_taken_holds_up_no_other_and_is_tried_again_later() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let (house, poisoned, _) = with_poison(&server, 1).await;
+    // Alone at first: nothing tells whether it is to blame.
+    house.until(async || server.messages().len() == 1).await;
+    for _ in 0..20 {
+        let id = house.submit(&["a@x.test"]).await;
+        house.gone(id).await;
+    }
+    // It is kept, and comes back in an hour.
+    house
+        .until(async || leased(&house, poisoned[0]).await > SignedDuration::from_mins(50))
+        .await;
+    house
+        .until(async || house.delivery.figures().in_progress == 0)
+        .await;
+    assert_eq!(server.messages().len(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_results_that_are_never_taken_are_found_among_the_others() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let (house, poisoned, _) = with_poison(&server, 5).await;
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(house.submit(&["a@x.test"]).await);
+    }
+    for id in ids {
+        house.gone(id).await;
+    }
+    house
+        .until(async || house.delivery.figures().in_progress == 0)
+        .await;
+    for id in poisoned {
+        leased(&house, id).await;
+    }
+    assert_eq!(server.messages().len(), 105);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_fails_at_all_proves_nothing_against_a_result() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let (house, poisoned, keeps_no_leases) = with_poison(&server, 1).await;
+    let storing = || *house.delivery.engine.storing.borrow();
+    house.until(async || !storing()).await;
+    house.until(async || storing()).await;
+    keeps_no_leases.store(true, Ordering::SeqCst);
+    let id = house.submit(&["a@x.test"]).await;
+    house.gone(id).await;
+    house
+        .until(async || house.delivery.figures().in_progress == 1)
+        .await;
+    // Still in hand: its result is kept, until the store is well and does not take it.
+    assert!(leased(&house, poisoned[0]).await < SignedDuration::from_mins(2));
+    keeps_no_leases.store(false, Ordering::SeqCst);
+    let id = house.submit(&["a@x.test"]).await;
+    house.gone(id).await;
+    house
+        .until(async || house.delivery.figures().in_progress == 0)
+        .await;
+    assert!(leased(&house, poisoned[0]).await > SignedDuration::from_mins(50));
+    assert_eq!(server.messages().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_no_result_is_taken_it_is_the_store_and_delivery_stops() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let (house, poisoned, _) = with_poison(&server, 17).await;
+    house.until(async || server.messages().len() == 17).await;
+    house
+        .until(async || !*house.delivery.engine.storing.borrow())
+        .await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    house.submit(&["a@x.test"]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.messages().len(), 17);
+    for id in poisoned {
+        let wait = leased(&house, id).await;
+        assert!(wait < SignedDuration::from_mins(2), "set aside: {wait:?}");
+    }
 }
 
 /// Ends every lease in hand, as a clock that is set forward or a machine that stood still does.

@@ -20,7 +20,8 @@ fn the_field_as_it_is_written() {
     assert_eq!(
         head,
         "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=example.com;\r\n\
-         \ts=ed; t=1800000000; x=1800086400; h=From:From:To:Subject:Date:Cc:Cc:List-Id;\r\n\
+         \ts=ed; t=1800000000; x=1800086400; h=From:From:To:Cc:Cc:Cc:Subject:Date:\r\n\
+         \tReply-To:MIME-Version:Content-Type:Content-Transfer-Encoding:List-Id;\r\n\
          \tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;\r\n"
     );
     assert!(signature.ends_with("==\r\n"));
@@ -123,6 +124,11 @@ fn nothing_can_be_added_to_the_fields_that_readers_see() {
         "to : evil@y.test\r\n",
         "Subject: Evil\r\n",
         "DATE: now\r\n",
+        "Cc: evil@y.test\r\n",
+        "Reply-To: evil@y.test\r\n",
+        "MIME-Version: 1.0\r\n",
+        "Content-Type: text/html\r\n",
+        "Content-Transfer-Encoding: base64\r\n",
     ] {
         let above = [field.as_bytes(), &message].concat();
         assert_eq!(verify(&above, key), Err("signature"), "{field}");
