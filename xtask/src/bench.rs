@@ -5,10 +5,14 @@
 //! `BELOW` against what `docs/performance.md` promises; it is no test.
 
 mod auth;
+mod dkim;
 mod load;
+mod logins;
 mod memory;
 mod peers;
+mod session;
 mod speed;
+mod tls;
 
 use crate::run::build_server;
 use std::path::PathBuf;
@@ -85,8 +89,24 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     if wanted("auth") {
         auth::auth(&mut bench)?;
     }
+    if wanted("logins") {
+        logins::logins(&mut bench)?;
+    }
+    if wanted("flood") {
+        logins::flood(&mut bench)?;
+    }
+    if wanted("dkim") {
+        dkim::dkim(&mut bench)?;
+    }
+    if wanted("handshakes") {
+        tls::handshakes(&mut bench)?;
+    }
+    if wanted("tls") {
+        tls::reception(&mut bench)?;
+    }
     if wanted("idle") {
         memory::idle(&mut bench)?;
+        tls::idle(&mut bench)?;
     }
     if wanted("large") {
         memory::large(&mut bench)?;

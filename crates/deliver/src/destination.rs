@@ -38,7 +38,7 @@ pub(crate) struct Destination<J> {
     recipients: usize,
     /// Recipients of the jobs that lanes have.
     working: usize,
-    /// Since when it has had mail and answered nothing.
+    /// Since when lanes have worked for it and ended nothing.
     since: Option<Instant>,
     /// It answered, and was not down since.
     proven: bool,
@@ -135,10 +135,12 @@ impl<J: Load> Destination<J> {
         self.proven
     }
 
-    /// Whether it has mail but has ended no transaction for as long as `after`, or since it was down.
+    /// Whether lanes work for it but have ended no transaction for as long as `after`; or it has mail, and has not answered since it
+    /// was down. Who only waits for a place does not hang.
     pub(crate) fn hangs(&self, now: Instant, after: Duration) -> bool {
         let silent = |since| now.saturating_duration_since(since) >= after;
-        self.in_hand() > 0 && (matches!(self.health, Health::Probing) || self.since.is_some_and(silent))
+        let works_in_vain = self.working > 0 && self.since.is_some_and(silent);
+        works_in_vain || self.in_hand() > 0 && matches!(self.health, Health::Probing)
     }
 
     /// Gives back what waits beyond `share` recipients, the newest first. One job stays, or nothing would end
@@ -189,9 +191,6 @@ impl<J: Load> Destination<J> {
             self.health = Health::Probing;
             self.allowed = 1;
         }
-        if self.in_hand() == 0 {
-            self.since = Some(now);
-        }
         self.recipients += job.recipients();
         self.waiting.push_back(job);
         if let Some(lane) = self.parked.pop() {
@@ -212,8 +211,11 @@ impl<J: Load> Destination<J> {
     }
 
     /// The next job for a lane, which says [`Destination::rest`] when it is done with it.
-    pub(crate) fn take(&mut self) -> Option<J> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<J> {
         let job = self.waiting.pop_front()?;
+        if self.working == 0 {
+            self.since = Some(now);
+        }
         self.recipients = self.recipients.saturating_sub(job.recipients());
         self.working += job.recipients();
         Some(job)
@@ -225,8 +227,8 @@ impl<J: Load> Destination<J> {
     }
 
     /// The next job; if there is none, the lane is parked and woken by `lane` when there is.
-    pub(crate) fn take_or_park(&mut self, lane: &Arc<Notify>) -> Option<J> {
-        let job = self.take();
+    pub(crate) fn take_or_park(&mut self, lane: &Arc<Notify>, now: Instant) -> Option<J> {
+        let job = self.take(now);
         if job.is_none() {
             self.parked.push(lane.clone());
         }

@@ -116,7 +116,7 @@ struct Entry {
 
 impl Entry {
     fn take(&self) -> Option<Job> {
-        self.state.lock().take()
+        self.state.lock().take(Instant::now())
     }
 }
 

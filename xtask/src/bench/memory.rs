@@ -17,15 +17,13 @@ pub(crate) fn idle(bench: &mut Bench) -> Result<(), String> {
         &[],
     )?;
     drop(greeted(server.smtp)?);
-    std::thread::sleep(Duration::from_millis(500));
-    let base = server.memory("VmRSS:");
+    let base = server.memory_at_rest();
     let mut sessions = Vec::with_capacity(SESSIONS);
     for _ in 0..SESSIONS {
         sessions.push(greeted(server.smtp)?);
     }
-    std::thread::sleep(Duration::from_secs(2));
+    let with = server.memory_at_rest();
     let open = server.metric("smtp_active_connections");
-    let with = server.memory("VmRSS:");
     let each = (with as f64 - base as f64) / SESSIONS as f64;
     bench.say(format!(
         "{open} idle sessions: {base} KiB without, {with} KiB with them"

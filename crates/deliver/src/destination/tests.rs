@@ -42,7 +42,7 @@ fn lanes_do_not_grow_when_nothing_waits() {
     let mut it = Destination::new(20);
     let now = Instant::now();
     it.push(Job(1), now);
-    it.take().unwrap();
+    it.take(now).unwrap();
     for _ in 0..100 {
         assert_eq!(it.succeeded(now), Succeeded::default());
     }
@@ -55,8 +55,8 @@ fn a_parked_lane_is_woken_before_another_starts() {
     let mut it = Destination::new(20);
     let lane = Arc::new(Notify::new());
     assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
-    assert_eq!(it.take_or_park(&lane), Some(Job(1)));
-    assert_eq!(it.take_or_park(&lane), None);
+    assert_eq!(it.take_or_park(&lane, now), Some(Job(1)));
+    assert_eq!(it.take_or_park(&lane, now), None);
     assert!(matches!(it.push(Job(1), now), Pushed::Wake(woken) if Arc::ptr_eq(&woken, &lane)));
     assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
     it.unpark(&lane);
@@ -84,7 +84,7 @@ fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
     for _ in 0..5 {
         it.push(Job(2), start);
     }
-    let first = it.take().unwrap();
+    let first = it.take(Instant::now()).unwrap();
     match it.failed(start, reason(), backoff) {
         Failed::Down {
             first: true,
@@ -108,7 +108,7 @@ fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
     assert!(!it.is_down(later));
     assert!(matches!(it.push(Job(1), later), Pushed::Spawn));
     assert!(matches!(it.push(Job(1), later), Pushed::Waits));
-    it.take().unwrap();
+    it.take(Instant::now()).unwrap();
     match it.failed(later, reason(), backoff) {
         Failed::Down {
             first: true,
@@ -124,7 +124,7 @@ fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
     let recovery = later + Duration::from_secs(61);
     assert!(matches!(it.push(Job(1), recovery), Pushed::Spawn));
     it.push(Job(1), recovery);
-    it.take().unwrap();
+    it.take(Instant::now()).unwrap();
     assert_eq!(
         it.succeeded(recovery),
         Succeeded {
@@ -142,7 +142,7 @@ fn forgets_only_what_is_idle_and_well() {
     assert!(it.is_forgettable(now));
     it.push(Job(1), now);
     assert!(!it.is_forgettable(now));
-    it.take();
+    it.take(now);
     it.failed(now, reason(), backoff);
     it.lane_ended();
     assert!(!it.is_forgettable(now + Duration::from_secs(31)));
@@ -166,14 +166,15 @@ fn an_ended_lane_is_replaced_while_jobs_wait() {
 }
 
 #[test]
-fn hangs_when_it_has_mail_and_ends_nothing() {
+fn hangs_when_lanes_end_nothing_not_when_it_waits_for_one() {
     let start = Instant::now();
     let after = Duration::from_secs(10);
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut it = Destination::new(2);
     assert!(!it.hangs(at(1000), after));
-    it.push(Job(3), at(1000));
-    it.take().unwrap();
+    it.push(Job(3), at(900));
+    assert!(!it.hangs(at(1000), after), "it waits for a place");
+    it.take(at(1000)).unwrap();
     it.push(Job(1), at(1009));
     assert!(!it.hangs(at(1009), after));
     assert!(it.hangs(at(1010), after));
@@ -181,10 +182,11 @@ fn hangs_when_it_has_mail_and_ends_nothing() {
     assert!(!it.hangs(at(1019), after));
     assert!(it.hangs(at(1020), after));
     it.rest(3);
-    it.take().unwrap();
+    it.take(at(1021)).unwrap();
     it.rest(1);
     assert!(!it.hangs(at(5000), after));
     it.push(Job(1), at(5000));
+    it.take(at(5000)).unwrap();
     assert!(!it.hangs(at(5009), after));
 }
 
@@ -193,7 +195,7 @@ fn counts_as_hanging_after_it_was_down_until_it_answers() {
     let now = Instant::now();
     let mut it = Destination::new(2);
     it.push(Job(1), now);
-    it.take().unwrap();
+    it.take(now).unwrap();
     it.failed(now, reason(), backoff);
     it.rest(1);
     let later = now + Duration::from_secs(31);
@@ -210,7 +212,7 @@ fn sheds_the_newest_beyond_its_share_but_never_the_last() {
     for recipients in [10, 4, 3, 2] {
         it.push(Job(recipients), now);
     }
-    it.take().unwrap();
+    it.take(now).unwrap();
     assert_eq!(it.shed(15), [Job(2), Job(3)]);
     assert_eq!(it.in_hand(), 14);
     assert_eq!(it.shed(1), [Job(4)]);

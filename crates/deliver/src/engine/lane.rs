@@ -16,7 +16,7 @@ use tokio::time::sleep_until;
 
 /// Longest life of a connection.
 const LIFE: Duration = Duration::from_secs(300);
-/// Jobs a lane may do while lanes of other next hops wait for a place.
+/// Jobs a lane may do while lanes of other next hops that answer wait for a place.
 const JOBS_UNDER_PRESSURE: u32 = 20;
 
 /// Works until nothing waits.
@@ -36,13 +36,13 @@ pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
         in_transaction: false,
         ended: false,
     };
-    let mut jobs = 0u32;
+    let (mut jobs, began) = (0u32, Instant::now());
     while let Some(job) = lane.next_job().await {
         lane.guard.works(job.recipients.len());
         lane.serve(job).await;
         lane.guard.rests();
         jobs = jobs.saturating_add(1);
-        if lane.ended || engine.place_is_wanted(&entry, jobs >= JOBS_UNDER_PRESSURE) {
+        if lane.ended || engine.place_is_wanted(&entry, jobs >= JOBS_UNDER_PRESSURE, began) {
             break;
         }
     }
@@ -82,7 +82,7 @@ impl Lane {
             if !worth_it {
                 return entry.take();
             }
-            if let Some(job) = entry.state.lock().take_or_park(&self.wake) {
+            if let Some(job) = entry.state.lock().take_or_park(&self.wake, Instant::now()) {
                 return Some(job);
             }
             let again = tokio::select! {

@@ -1,7 +1,9 @@
 //! Places for connections: `delivery.max_connections` in all, shared by all next hops.
 //!
 //! A next hop whose lane found no place waits in line; whoever ends a lane starts one for the first
-//! in line, and while there is a line, idle lanes end and long busy ones make room.
+//! in line, and while there is a line, idle lanes end and long busy ones make room. There are two lines, one for
+//! next hops that have answered before: places go to both in turn, so that next hops that hang keep each other
+//! waiting, and not those that answer.
 
 use super::job::Job;
 use super::{Engine, Entry, Key, lane, local_lane};
@@ -9,7 +11,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -21,8 +23,10 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Places {
     taken: AtomicUsize,
     lanes: AtomicUsize,
-    line: Mutex<VecDeque<Arc<Entry>>>,
+    lines: Mutex<Lines<Arc<Entry>>>,
     in_line: AtomicUsize,
+    /// Those of them that have answered before.
+    proven_in_line: AtomicUsize,
     ended: Notify,
 }
 
@@ -58,19 +62,67 @@ impl Places {
             .is_ok()
     }
 
-    fn wait_in_line(&self, entry: &Arc<Entry>) {
-        let mut line = self.line.lock();
-        if !line.iter().any(|other| Arc::ptr_eq(other, entry)) {
-            line.push_back(entry.clone());
+    fn wait_in_line(&self, entry: &Arc<Entry>, proven: bool) {
+        let mut lines = self.lines.lock();
+        if !lines.all().any(|other| Arc::ptr_eq(other, entry)) {
+            lines.push(entry.clone(), proven);
         }
-        self.in_line.store(line.len(), Ordering::Release);
+        self.count(&lines);
     }
 
     fn first_in_line(&self) -> Option<Arc<Entry>> {
-        let mut line = self.line.lock();
-        let first = line.pop_front();
-        self.in_line.store(line.len(), Ordering::Release);
+        let mut lines = self.lines.lock();
+        let first = lines.pop();
+        self.count(&lines);
         first
+    }
+
+    fn count(&self, lines: &Lines<Arc<Entry>>) {
+        self.in_line.store(lines.all().count(), Ordering::Release);
+        self.proven_in_line.store(lines.proven.len(), Ordering::Release);
+    }
+}
+
+/// Who waits for a place.
+#[derive(Debug)]
+struct Lines<T> {
+    proven: VecDeque<T>,
+    others: VecDeque<T>,
+    /// Whose turn it is, when both lines have somebody.
+    proven_next: bool,
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Self {
+        Lines {
+            proven: VecDeque::new(),
+            others: VecDeque::new(),
+            proven_next: true,
+        }
+    }
+}
+
+impl<T> Lines<T> {
+    fn all(&self) -> impl Iterator<Item = &T> {
+        self.proven.iter().chain(&self.others)
+    }
+
+    fn push(&mut self, item: T, proven: bool) {
+        match proven {
+            true => self.proven.push_back(item),
+            false => self.others.push_back(item),
+        }
+    }
+
+    /// From both lines in turn, so that neither starves.
+    fn pop(&mut self) -> Option<T> {
+        let proven_next = self.proven_next;
+        self.proven_next = !proven_next;
+        let (next, after) = match proven_next {
+            true => (&mut self.proven, &mut self.others),
+            false => (&mut self.others, &mut self.proven),
+        };
+        next.pop_front().or_else(|| after.pop_front())
     }
 }
 
@@ -82,8 +134,9 @@ impl Engine {
             Key::Hop(hop) => {
                 let most = self.parts.load().config.delivery.max_connections.max(1);
                 if !self.places.take(most) {
-                    if entry.state.lock().lane_refused() {
-                        self.places.wait_in_line(entry);
+                    let mut state = entry.state.lock();
+                    if state.lane_refused() {
+                        self.places.wait_in_line(entry, state.is_proven());
                     }
                     return;
                 }
@@ -102,9 +155,17 @@ impl Engine {
         self.places.in_line.load(Ordering::Acquire) > 0
     }
 
-    /// Whether a lane is to make room: others of its kind go on, or it has had its share.
-    pub(super) fn place_is_wanted(&self, entry: &Entry, had_its_share: bool) -> bool {
-        self.someone_starves() && (had_its_share || entry.state.lock().can_spare_lane())
+    /// Whether a lane that works since `began` is to make room. For a next hop that answers: when it has had its share, or others of
+    /// its kind go on. For one that may hang on the place: after as long as that takes to show, or a few of those would
+    /// get all places from those that answer, and keep them.
+    pub(super) fn place_is_wanted(&self, entry: &Entry, had_its_share: bool, began: Instant) -> bool {
+        if !self.someone_starves() {
+            return false;
+        }
+        if self.places.proven_in_line.load(Ordering::Acquire) > 0 {
+            return had_its_share || entry.state.lock().can_spare_lane();
+        }
+        began.elapsed() >= self.hang_after()
     }
 
     fn start_first_in_line(&self) {
@@ -206,5 +267,20 @@ impl Drop for LaneGuard {
             }
         }
         engine.places.ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lines;
+
+    #[test]
+    fn places_go_to_both_lines_in_turn() {
+        let mut lines = Lines::default();
+        for (item, proven) in [("a", false), ("b", false), ("C", true), ("D", true), ("c", false)] {
+            lines.push(item, proven);
+        }
+        let order: Vec<&str> = std::iter::from_fn(|| lines.pop()).collect();
+        assert_eq!(order, ["C", "a", "D", "b", "c"]);
     }
 }
