@@ -102,3 +102,27 @@ fn refused(why: &str) -> Failure {
         format!("login failed: {why}"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_ours_to_mend_and_never_shows_the_password() {
+        let login = Login {
+            user: "ann".into(),
+            password: smtp_config::Secret::new("hunter2"),
+        };
+        let said = |code, text: &'static str| answer(&Reply::new(code, Enhanced(5, 7, 8), text), &login);
+        let Failure::Login(reply) = said(535, "wrong") else {
+            panic!("a login that was refused");
+        };
+        assert_eq!((reply.code, reply.enhanced), (451, Some(Enhanced(4, 7, 8))));
+        assert_eq!(reply.text, "login failed: the server says 535 5.7.8 wrong");
+        let Failure::Login(reply) = said(535, "not hunter2") else {
+            panic!("a login that was refused");
+        };
+        assert!(!reply.text.contains("hunter2"), "{reply:?}");
+        assert!(matches!(said(454, "later"), Failure::Connection(_)));
+    }
+}
