@@ -186,8 +186,8 @@ pub(crate) fn completed<I: Display>(header: &[u8], mail: &Completion<'_, I>) -> 
     Ok(completed)
 }
 
-/// The header with every colon right behind its name. A blank between is allowed (RFC 5322 4.5), but widespread verifiers do not find
-/// such a field among those that were signed. The relaxed form, which is what is signed, is the same.
+/// The header with every colon right behind its name. A blank between is allowed (RFC 5322 4.5), but widespread verifiers fail at
+/// such a field. The relaxed form, which is what is signed, is the same.
 pub(crate) fn plain_names(header: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(header.len());
     for field in Header::new(header).fields() {
