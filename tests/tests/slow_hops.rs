@@ -41,13 +41,16 @@ fn next_hops_that_hang_do_not_fill_the_window() {
             assert_eq!(reply.code, 250);
         }
     }
-    for _ in 0..20 {
-        assert_eq!(wire.mail("a@x.test", &["b@good.test"], "text\r\n").code, 250);
+    // More recipients than the few places that are left in any case.
+    let to: Vec<String> = (0..20).map(|number| format!("{number}@good.test")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    for _ in 0..5 {
+        assert_eq!(wire.mail("a@x.test", &to, "text\r\n").code, 250);
     }
-    good.wait(20);
+    good.wait(5);
     // Those that hang were not given up for it: they have the time of RFC 5321.
-    wait_for("the log lines", || server.events("delivery").len() >= 20);
-    assert_eq!(server.events("delivery").len(), 20);
+    wait_for("the log lines", || server.events("delivery").len() >= 100);
+    assert_eq!(server.events("delivery").len(), 100);
     assert!(server.events("destination_down").is_empty());
     assert_eq!(server.metric("smtp_queue_depth"), 600.0);
     assert!(server.metric("smtp_delivery_in_progress") <= 200.0);

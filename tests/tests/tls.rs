@@ -291,6 +291,9 @@ fn a_replaced_certificate_is_shown_next_and_no_session_is_lost() {
         .and_then(|n| n.parse().ok())
         .expect("a number");
     assert!(child.wait().expect("wait").success());
+    wait_for("every message to be in the log", || {
+        server.events("received").len() >= sent
+    });
     assert_eq!(server.events("received").len(), sent);
 }
 

@@ -5,7 +5,9 @@
 //! `BELOW` against what `docs/performance.md` promises; it is no test.
 
 mod auth;
+mod dkim;
 mod load;
+mod logins;
 mod memory;
 mod peers;
 mod session;
@@ -86,6 +88,15 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     }
     if wanted("auth") {
         auth::auth(&mut bench)?;
+    }
+    if wanted("logins") {
+        logins::logins(&mut bench)?;
+    }
+    if wanted("flood") {
+        logins::flood(&mut bench)?;
+    }
+    if wanted("dkim") {
+        dkim::dkim(&mut bench)?;
     }
     if wanted("handshakes") {
         tls::handshakes(&mut bench)?;

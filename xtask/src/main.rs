@@ -23,8 +23,8 @@ cargo xtask <chore>
                            runs only the tests whose names contain it
   bench [NAME]... [--rounds N]
                            measure beside Postfix; NAME is one of
-                           accept, relay, durable, auth, handshakes, tls,
-                           idle, large, backlog
+                           accept, relay, durable, auth, logins, flood,
+                           dkim, handshakes, tls, idle, large, backlog
   docs [--check]           write the pages of docs/reference
   fuzz [--seconds N] [TARGET]...
                            run the fuzz targets, 600 s each unless told

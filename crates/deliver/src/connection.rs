@@ -146,7 +146,7 @@ impl Connection {
         match self.wire.advance().await? {
             ClientStep::Finished(outcome) => {
                 let said = outcome.recipients.into_iter().next();
-                said.ok_or_else(|| Failure::Connection(NO_ANSWER))
+                said.ok_or(Failure::Connection(NO_ANSWER))
             }
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),

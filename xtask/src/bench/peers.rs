@@ -314,6 +314,58 @@ impl Drop for Postfix {
     }
 }
 
+/// Dovecot as Postfix's judge of passwords, and nothing else.
+pub(crate) struct Dovecot {
+    child: Child,
+    /// Where Postfix asks it.
+    pub(crate) socket: PathBuf,
+}
+
+impl Dovecot {
+    /// Starts one that knows one user, by the argon2id hash of the password.
+    pub(crate) fn start(folder: &Path, user: &str, hash: &str) -> Result<Dovecot, String> {
+        let fail = |error: std::io::Error| format!("{}: {error}", folder.display());
+        std::fs::create_dir_all(folder).map_err(fail)?;
+        std::fs::write(folder.join("users"), format!("{user}:{{ARGON2ID}}{hash}\n")).map_err(fail)?;
+        let text = format!(
+            "base_dir = {0}/run\nstate_dir = {0}/state\nlog_path = {0}/log\nprotocols =\nssl = no\n\
+             auth_mechanisms = plain\ndisable_plaintext_auth = no\n\
+             passdb {{\n driver = passwd-file\n args = {0}/users\n}}\n\
+             userdb {{\n driver = static\n args = uid=65534 gid=65534 home=/nonexistent\n}}\n\
+             service auth {{\n unix_listener {0}/auth {{\n mode = 0666\n }}\n}}\n",
+            folder.display()
+        );
+        let config = folder.join("dovecot.conf");
+        std::fs::write(&config, text).map_err(fail)?;
+        let mut command = Command::new("/usr/sbin/dovecot");
+        command.arg("-F").arg("-c").arg(&config).stdin(Stdio::null());
+        let child = command.spawn().map_err(|error| format!("dovecot: {error}"))?;
+        let dovecot = Dovecot {
+            child,
+            socket: folder.join("auth"),
+        };
+        let end = Instant::now() + Duration::from_secs(30);
+        while !dovecot.socket.exists() {
+            if Instant::now() > end {
+                return Err(format!("Dovecot does not start: see {}/log", folder.display()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(dovecot)
+    }
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        // Killed, it would leave its children.
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
 /// Files under a folder, at any depth.
 fn files(folder: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else {
