@@ -1,5 +1,5 @@
 //! What the black-box tests are made of: the real binary on ports and folders
-//! of its own ([`server`]), the peers it talks to ([`sink`], [`postfix`], [`dns`],
+//! of its own ([`server`]), the peers it talks to ([`sink`], [`postfix`], [`dovecot`], [`dns`],
 //! [`tools`], [`dkim`]), and ways to speak SMTP to it by hand ([`wire`], [`dialog`]).
 //!
 //! Everything here panics when something is missing or does not happen in time: a
@@ -8,6 +8,7 @@
 pub mod dialog;
 pub mod dkim;
 pub mod dns;
+pub mod dovecot;
 pub mod postfix;
 pub mod server;
 pub mod sink;

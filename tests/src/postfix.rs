@@ -87,11 +87,11 @@ pub fn free_port() -> SocketAddr {
     listener.local_addr().expect("address")
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-fn as_root(path: &str) -> Command {
+pub(crate) fn as_root(path: &str) -> Command {
     if is_root() {
         return program(path);
     }

@@ -13,6 +13,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod next_hop;
+mod outbound;
 mod postfix;
 mod profiles;
 mod quarantine;

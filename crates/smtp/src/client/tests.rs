@@ -104,6 +104,7 @@ impl Stage {
     fn act(&mut self, action: &str) {
         match action.split_once(' ').unwrap_or((action, "")) {
             ("begin", words) => self.client.begin(message(words)).unwrap(),
+            ("probe", words) => self.client.probe(message(words)).unwrap(),
             ("content", _) => {
                 assert_eq!(
                     (self.client.phase(), self.client.after_final_dot()),

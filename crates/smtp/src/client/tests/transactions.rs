@@ -53,6 +53,35 @@ fn one_by_one() {
 }
 
 #[test]
+fn a_probe_ends_before_data() {
+    let transcript = after_ehlo(
+        "S: 250-PIPELINING",
+        "! probe <> b@y.test c@y.test
+         C: MAIL FROM:<>
+         C: RCPT TO:<b@y.test>
+         C: RCPT TO:<c@y.test>
+         S: 250 ok
+         S: 250 ok
+         S: 550 5.1.1 Nobody
+         = Finished RCPT 250, RCPT 550
+         ! usable true
+         ! probe <> b@y.test
+         C: RSET
+         C: MAIL FROM:<>
+         C: RCPT TO:<b@y.test>
+         S: 250 ok
+         S: 450 later
+         S: 503 5.5.1 MAIL first
+         = Finished MAIL 450
+         ! begin a@x.test b@y.test
+         C: MAIL FROM:<a@x.test>
+         C: RCPT TO:<b@y.test>
+         C: DATA",
+    );
+    play(false, &transcript);
+}
+
+#[test]
 fn a_pipelined_group_leaves_in_one_write() {
     let transcript = after_ehlo(
         "S: 250-PIPELINING\nS: 250-SIZE 1000",
