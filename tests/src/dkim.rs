@@ -1,8 +1,46 @@
-//! Verifiers of DKIM signatures that know nothing of ours: dkimpy, and Mail::DKIM for RSA.
+//! DKIM by others: keys of openssl's, and verifiers that know nothing of ours: dkimpy, and Mail::DKIM for RSA.
 
 use crate::tools::{program, run};
+use base64::Engine as _;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+
+/// A private key made by openssl, and its record.
+pub struct Key {
+    /// Its file.
+    pub pem: PathBuf,
+    /// What its TXT record says.
+    pub record: String,
+}
+
+impl Key {
+    /// `kind` is RSA or ED25519, as openssl says.
+    pub fn new(folder: &Path, kind: &str) -> Key {
+        let pem = folder.join(format!("{kind}.pem"));
+        let mut make = program("/usr/bin/openssl");
+        make.args(["genpkey", "-quiet", "-algorithm", kind, "-out"])
+            .arg(&pem);
+        if kind == "RSA" {
+            make.args(["-pkeyopt", "rsa_keygen_bits:2048"]);
+        }
+        run(&mut make);
+        let mut public = program("/usr/bin/openssl");
+        let der = run(public
+            .args(["pkey", "-pubout", "-outform", "DER", "-in"])
+            .arg(&pem))
+        .stdout;
+        // An Ed25519 record has the bare key: the last 32 octets (RFC 8463 4).
+        let (tag, key) = match kind {
+            "RSA" => ("rsa", &der[..]),
+            _ => ("ed25519", &der[der.len() - 32..]),
+        };
+        let key = base64::engine::general_purpose::STANDARD.encode(key);
+        Key {
+            pem,
+            record: format!("v=DKIM1; k={tag}; p={key}"),
+        }
+    }
+}
 
 /// TXT records, and a folder for the messages that are looked at.
 pub struct Verifiers {

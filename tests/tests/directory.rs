@@ -102,8 +102,151 @@ fn an_applications_secret_logs_in_through_kill_and_until_it_is_removed() {
     assert!(logs_in(&server, "billing", &secret, "a@x.test"));
     done(&server, &["account", "remove", "billing"]);
     assert!(!logs_in(&server, "billing", &secret, "a@x.test"), "removed");
+    server.wait_event("admin_action", |event| event["action"] == "account.remove");
     let everything: String = server.log().iter().map(ToString::to_string).collect();
-    assert!(everything.contains("account.remove") && !everything.contains(&secret));
+    assert!(!everything.contains(&secret));
+}
+
+#[test]
+fn an_account_has_several_secrets_and_what_it_may_is_changed() {
+    let sink = Sink::start();
+    let server = Server::with(&sink.relay_config());
+    let made = &json_lines(
+        &server,
+        &["account", "add", "ann", "--app", "--sender", "a@x.test"],
+    )[0];
+    assert_eq!(made["name"], "ann");
+    let first = text(made, "secret");
+    let second = done(&server, &["account", "app", "add", "ann", "the printer"]);
+    let second = second.trim();
+    assert!(logs_in(&server, "ann", first, "a@x.test") && logs_in(&server, "ann", second, "a@x.test"));
+    let (_, said) = refused(&server, &["account", "app", "remove", "ann", "the scanner"]);
+    assert!(said.contains("the scanner"), "{said}");
+    done(&server, &["account", "app", "remove", "ann", "the printer"]);
+    assert!(!logs_in(&server, "ann", second, "a@x.test"), "removed");
+    assert!(logs_in(&server, "ann", first, "a@x.test"), "the other stays");
+
+    let set = |args: &[&str]| done(&server, &[&["account", "set", "ann"], args].concat());
+    set(&["--sender", "b@x.test", "--quota", "1/day"]);
+    assert!(
+        !logs_in(&server, "ann", first, "a@x.test"),
+        "what it had is replaced"
+    );
+    assert!(logs_in(&server, "ann", first, "b@x.test"));
+    assert!(!logs_in(&server, "ann", first, "b@x.test"), "over the quota");
+    set(&["--quota", ""]);
+    assert!(logs_in(&server, "ann", first, "b@x.test"), "no quota any more");
+
+    let server = server.restart();
+    assert!(logs_in(&server, "ann", first, "b@x.test"));
+    assert!(!logs_in(&server, "ann", second, "b@x.test"));
+    let shown = done(&server, &["account", "show", "ann"]);
+    assert!(
+        !shown.contains(first) && shown.contains("senders     b@x.test"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_domain_made_at_run_time_takes_and_delivers_mail_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::with("");
+    let mail = |server: &Server| {
+        Wire::hello(server.smtp).mail("a@y.test", &["bo@new.test"], "Subject: x\r\n\r\nx\r\n");
+        server.wait_empty();
+    };
+    let refuses = |server: &Server, code: u16| {
+        let mut wire = Wire::hello(server.smtp);
+        wire.expect("MAIL FROM:<a@y.test>", 250);
+        wire.expect("RCPT TO:<bo@new.test>", code);
+    };
+    let mails = |place: &str| blackbox::tools::maildir(&folder.path().join(place).join("bo")).len();
+    let deliver = |place: &str| format!("maildir:{}/{place}/{{local}}", folder.path().display());
+
+    refuses(&server, 554);
+    done(
+        &server,
+        &[
+            "domain",
+            "add",
+            "New.test",
+            "--deliver",
+            &deliver("one"),
+            "--recipients",
+            "any",
+        ],
+    );
+    mail(&server);
+    assert_eq!(mails("one"), 1);
+    done(
+        &server,
+        &["domain", "set", "new.test", "--deliver", &deliver("two")],
+    );
+    mail(&server);
+    assert_eq!((mails("one"), mails("two")), (1, 1));
+
+    let mut server = server;
+    server.kill();
+    let server = server.restart();
+    mail(&server);
+    assert_eq!(mails("two"), 2, "it is kept");
+    done(&server, &["domain", "set", "new.test", "--recipients", "known"]);
+    refuses(&server, 550);
+    // Neither may be set without the other.
+    done(
+        &server,
+        &[
+            "domain",
+            "set",
+            "new.test",
+            "--deliver",
+            "smtp:127.0.0.1:9",
+            "--recipients",
+            "verify",
+        ],
+    );
+    done(
+        &server,
+        &[
+            "domain",
+            "set",
+            "new.test",
+            "--deliver",
+            "capture",
+            "--recipients",
+            "any",
+        ],
+    );
+    let shown = &json_lines(&server, &["domain", "list"])[0];
+    assert_eq!(
+        (&shown["deliver"], &shown["recipients"]),
+        (&json!("capture"), &json!("any"))
+    );
+
+    done(&server, &["alias", "add", "@new.test", "c@else.test"]);
+    let (status, said) = refused(&server, &["domain", "remove", "new.test"]);
+    assert!(
+        status == 64 && said.contains("alias @new.test"),
+        "{status} {said}"
+    );
+    done(&server, &["domain", "remove", "new.test", "--force"]);
+    refuses(&server, 554);
+    server.wait_event("admin_action", |event| event["action"] == "domain.remove");
+    let actions: Vec<String> = server
+        .events("admin_action")
+        .iter()
+        .map(|event| format!("{} {}", text(event, "action"), text(event, "target")))
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "domain.set new.test",
+            "domain.set new.test",
+            "domain.set new.test",
+            "alias.add @new.test",
+            "domain.remove new.test"
+        ]
+    );
 }
 
 #[test]
@@ -148,6 +291,20 @@ fn aliases_work_at_once() {
     assert_eq!(
         json_lines(&server, &["alias", "list"])[0]["to"],
         json!(["ann@x.test"])
+    );
+    done(
+        &server,
+        &[
+            "alias",
+            "set",
+            "sales@x.test",
+            "nobody-here@else.test",
+            "ann@x.test",
+        ],
+    );
+    assert_eq!(
+        json_lines(&server, &["alias", "list"])[0]["to"],
+        json!(["nobody-here@else.test", "ann@x.test"])
     );
     done(&server, &["alias", "remove", "sales@x.test"]);
     wire.expect("MAIL FROM:<>", 250);
@@ -264,16 +421,11 @@ fn wait_published(server: &Server) {
 #[test]
 fn check_looks_declared_keys_up() {
     let (dns, folder) = (Dns::start(), tempfile::tempdir().expect("a folder"));
-    let pem = folder.path().join("key.pem");
-    let mut openssl = program("/usr/bin/openssl");
-    openssl
-        .args(["genpkey", "-quiet", "-algorithm", "ED25519", "-out"])
-        .arg(&pem);
-    blackbox::tools::run(&mut openssl);
+    let key = blackbox::dkim::Key::new(folder.path(), "ED25519");
     let config = folder.path().join("config.toml");
     let keys = format!(
         "[[dkim_keys]]\ndomain = \"x.test\"\nselector = \"s\"\nkey_file = \"{}\"\n",
-        pem.display()
+        key.pem.display()
     );
     std::fs::write(&config, format!("{}{keys}", dns.config())).expect("write");
     let check = || {
@@ -295,13 +447,20 @@ fn check_looks_declared_keys_up() {
         "s._domainkey.x.test",
         "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
     );
-    assert!(
-        check().contains("another key") || check().contains("other key"),
-        "{}",
-        check()
-    );
+    let said = check();
+    assert!(said.contains("another key"), "{said}");
+    dns.remove("s._domainkey.x.test");
+    dns.txt("s._domainkey.x.test", &key.record);
+    assert_eq!(check(), "", "it matches");
     dns.lie("s._domainkey.x.test", Lie::ServFail);
     assert!(check().contains("not known whether the key is published"));
+    // Nobody answers: it says so, and ends.
+    dns.lie("s._domainkey.x.test", Lie::Silent);
+    let said = check();
+    assert!(
+        said.contains("did not answer") || said.contains("not known"),
+        "{said}"
+    );
 }
 
 #[test]

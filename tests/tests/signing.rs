@@ -1,54 +1,18 @@
 //! DKIM: what accounts and trusted networks send is signed, and holds at verifiers that know nothing of ours after a real relay has had it.
 
-use blackbox::dkim::Verifiers;
+use blackbox::dkim::{Key, Verifiers};
 use blackbox::postfix::Postfix;
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Message, Sink};
-use blackbox::tools::{program, run};
+use blackbox::tools::program;
 use blackbox::wire::{Wire, queue_id};
-use std::path::{Path, PathBuf};
 
 const PASSWORD: &str = "Correct horse 5";
 
-/// A key made by openssl, and its record.
-struct Key {
-    pem: PathBuf,
-    record: String,
-}
-
-impl Key {
-    fn new(folder: &Path, kind: &str) -> Key {
-        let pem = folder.join(format!("{kind}.pem"));
-        let mut make = program("/usr/bin/openssl");
-        make.args(["genpkey", "-quiet", "-algorithm", kind, "-out"])
-            .arg(&pem);
-        if kind == "RSA" {
-            make.args(["-pkeyopt", "rsa_keygen_bits:2048"]);
-        }
-        run(&mut make);
-        let mut public = program("/usr/bin/openssl");
-        let der = run(public
-            .args(["pkey", "-pubout", "-outform", "DER", "-in"])
-            .arg(&pem))
-        .stdout;
-        // An Ed25519 record has the bare key: the last 32 octets (RFC 8463 4).
-        let (tag, key) = match kind {
-            "RSA" => ("rsa", &der[..]),
-            _ => ("ed25519", &der[der.len() - 32..]),
-        };
-        use base64::Engine as _;
-        let key = base64::engine::general_purpose::STANDARD.encode(key);
-        Key {
-            pem,
-            record: format!("v=DKIM1; k={tag}; p={key}"),
-        }
-    }
-}
-
-/// A server that signs for x.test with both kinds of keys, a Postfix behind it, and what comes out of that.
+/// A server that signs for x.test with both kinds of keys, a Postfix behind it unless left out, and what comes out.
 struct Stage {
     sink: Sink,
-    _postfix: Postfix,
+    _postfix: Option<Postfix>,
     server: Server,
     verifiers: Verifiers,
     _folder: tempfile::TempDir,
@@ -56,19 +20,28 @@ struct Stage {
 
 impl Stage {
     fn new() -> Stage {
-        let folder = tempfile::tempdir().expect("a folder");
         let sink = Sink::start();
         let postfix = Postfix::start(&format!(
             "relayhost = [{}]:{}\nmessage_size_limit = 20000000\nlocal_header_rewrite_clients =\n",
             sink.address.ip(),
             sink.address.port()
         ));
+        Stage::behind(&postfix.url(), sink, Some(postfix))
+    }
+
+    /// Without the Postfix: what comes out is what the server wrote.
+    fn direct() -> Stage {
+        let sink = Sink::start();
+        Stage::behind(&sink.url(), sink, None)
+    }
+
+    fn behind(smarthost: &str, sink: Sink, postfix: Option<Postfix>) -> Stage {
+        let folder = tempfile::tempdir().expect("a folder");
         let mut verifiers = Verifiers::default();
         let mut config = format!(
-            "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"{}\"\n\
+            "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"{smarthost}\"\n\
              [[domains]]\nname = \"local.test\"\ndeliver = \"capture\"\n\
-             [[accounts]]\nname = \"ann\"\npassword = \"{PASSWORD}\"\nsenders = [\"*@x.test\", \"*@*.x.test\"]\n",
-            postfix.url()
+             [[accounts]]\nname = \"ann\"\npassword = \"{PASSWORD}\"\nsenders = [\"*@x.test\", \"*@*.x.test\"]\n"
         );
         for (kind, selector) in [("RSA", "r1"), ("ED25519", "e1")] {
             let key = Key::new(folder.path(), kind);
@@ -133,6 +106,11 @@ fn signatures_hold_behind_a_relay_whatever_the_message() {
         ("dots", "", format!("{HEADER}\r\n.\r\n..\r\n.x\r\n")),
         ("8 bit", " BODY=8BITMIME", format!("{HEADER}{eight}")),
         (
+            "UTF-8 in the header",
+            " BODY=8BITMIME SMTPUTF8",
+            format!("{HEADER}{eight}").replace("Subject: signed", "Subject: Gr\u{fc}\u{df}e an J\u{f6}rg"),
+        ),
+        (
             "folded",
             "",
             format!(
@@ -145,11 +123,6 @@ fn signatures_hold_behind_a_relay_whatever_the_message() {
             format!("{HEADER}Comments: one\r\nComments: two\r\nList-Id: <l.x.test>\r\n\r\nx\r\n"),
         ),
         (
-            "blank before the colon",
-            "",
-            format!("{}\r\nx\r\n", HEADER.replace("Subject:", "Subject :")),
-        ),
-        (
             "larger than memory",
             "",
             format!("{HEADER}\r\n{}", long.repeat(6000)),
@@ -160,6 +133,40 @@ fn signatures_hold_behind_a_relay_whatever_the_message() {
         let message = stage.trusted(parameters, content.as_bytes());
         stage.holds(name, &message);
     }
+}
+
+#[test]
+fn signatures_hold_when_the_content_came_by_data() {
+    let stage = Stage::new();
+    let long = format!("..{}\r\n", "0123456789 ".repeat(8));
+    for (body, sent) in [("..\r\n...\r\n..x\r\n".to_owned(), 1), (long.repeat(6000), 2)] {
+        let mut wire = Wire::hello(stage.server.smtp);
+        let reply = wire.mail("ann@x.test", &["bob@y.test"], &format!("{HEADER}\r\n{body}"));
+        assert_eq!(reply.code, 250, "{reply:?}");
+        let message = stage.sink.wait(sent).pop().expect("a message");
+        stage.holds("by DATA", &message);
+    }
+}
+
+/// dkimpy cannot read such a header; a Postfix on the way would mend it.
+#[test]
+fn blanks_before_colons_do_not_break_signatures() {
+    let stage = Stage::direct();
+    let content = format!("{}\r\nx\r\n", HEADER)
+        .replace("Subject:", "Subject :")
+        .replace("To:", "To\t:");
+    stage.holds("a trusted network's", &stage.trusted("", content.as_bytes()));
+    let (sent, said) = submit(&stage, &content);
+    assert!(sent, "{said}");
+    let message = stage.sink.wait(2).pop().expect("a message");
+    stage.holds("an account's", &message);
+    assert!(message.text().contains("\r\nSubject: signed\r\n"));
+
+    let unsigned = stage.trusted("", content.replace("ann@x.test", "ann@other.test").as_bytes());
+    assert!(
+        unsigned.text().contains("\r\nSubject : signed\r\n"),
+        "nobody signs it, so nobody changes it"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! remembered until the end of the content, and the message is then refused whole.
 
 use crate::author::Treatment;
-use crate::header::{Completion, Held, Parts, Taken, check_author, completed};
+use crate::header::{Completion, Held, Parts, Taken, check_author, completed, plain_names};
 use crate::received::MessageIdScan;
 use crate::transaction::NotStored;
 use jiff::Timestamp;
@@ -100,13 +100,14 @@ impl Content {
 
     /// The header is whole.
     async fn take_header(&mut self, header: &[u8], envelope: &Envelope<'_>) {
-        let header = match self.treated(header, envelope) {
+        let mut header = match self.treated(header, envelope) {
             Ok(header) => header,
             Err(refusal) => return self.fail(refusal),
         };
         self.message_id.push(&header);
         self.message_id.push(b"\r\n");
         if let Some(signer) = envelope.treatment.signer(&header, envelope.received_at) {
+            header = plain_names(&header);
             let room = signer.field_len();
             self.signer = Some(Box::new(signer));
             if let Ok(writer) = &mut self.writer

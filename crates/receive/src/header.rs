@@ -186,5 +186,23 @@ pub(crate) fn completed<I: Display>(header: &[u8], mail: &Completion<'_, I>) -> 
     Ok(completed)
 }
 
+/// The header with every colon right behind its name. A blank between is allowed (RFC 5322 4.5), but widespread verifiers fail at
+/// such a field. The relaxed form, which is what is signed, is the same.
+pub(crate) fn plain_names(header: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(header.len());
+    for field in Header::new(header).fields() {
+        let octets = header.get(field.range).unwrap_or_default();
+        let (name, rest) = octets.split_at_checked(field.name.len()).unwrap_or_default();
+        plain.extend_from_slice(name);
+        // What is no field stays as it is.
+        plain.extend_from_slice(if name.is_empty() {
+            rest
+        } else {
+            rest.trim_ascii_start()
+        });
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests;

@@ -62,12 +62,8 @@ pub(crate) fn account(command: &AccountCommand) -> Result<(), Failure> {
                     ("quota", &account.quota),
                 ];
                 let wanted = wanted.into_iter().filter(|(_, values)| !values.is_empty());
-                set(
-                    &["accounts", name],
-                    wanted.map(|(key, values)| (key, json!(values))),
-                    server,
-                )
-                .await
+                let changes = wanted.map(|(key, values)| json!({key: cleared(values)}));
+                set(&["accounts", name], changes, server).await
             }
             AccountCommand::Password {
                 name,
@@ -76,13 +72,13 @@ pub(crate) fn account(command: &AccountCommand) -> Result<(), Failure> {
                 server,
             } => {
                 let password = password.as_deref().map_or(Ok(String::new()), password_in)?;
-                set(&["accounts", name], [("password", password.into())], server).await
+                set(&["accounts", name], [json!({"password": password})], server).await
             }
             AccountCommand::Enable { name, server } => {
-                set(&["accounts", name], [("enabled", true.into())], server).await
+                set(&["accounts", name], [json!({"enabled": true})], server).await
             }
             AccountCommand::Disable { name, server } => {
-                set(&["accounts", name], [("enabled", false.into())], server).await
+                set(&["accounts", name], [json!({"enabled": false})], server).await
             }
             AccountCommand::App(command) => app(command).await,
             AccountCommand::Remove { name, server } => {
@@ -134,11 +130,14 @@ pub(crate) fn domain(command: &DomainCommand) -> Result<(), Failure> {
                 recipients,
                 server,
             } => {
+                // Both at once: one may not be allowed without the other.
                 let wanted = [("deliver", deliver), ("recipients", recipients)];
-                let wanted = wanted
+                let body: Map<String, Json> = wanted
                     .into_iter()
-                    .filter_map(|(key, value)| Some((key, json!(value.as_ref()?))));
-                set(&["domains", name], wanted, server).await
+                    .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())))
+                    .collect();
+                let change = (!body.is_empty()).then(|| body.into());
+                set(&["domains", name], change, server).await
             }
             DomainCommand::Remove { name, force, server } => {
                 remove(&["domains", name], "domain", json!({"force": force}), server).await
@@ -158,7 +157,7 @@ pub(crate) fn alias(command: &AliasCommand) -> Result<(), Failure> {
             }
             AliasCommand::List { server } => list("aliases", table::alias, server).await,
             AliasCommand::Set { name, to, server } => {
-                set(&["aliases", name], [("to", json!(to))], server).await
+                set(&["aliases", name], [json!({"to": to})], server).await
             }
             AliasCommand::Remove { name, server } => {
                 remove(&["aliases", name], "alias", json!({}), server).await
@@ -259,17 +258,24 @@ fn shown(entry: &Json, table: fn(&Json) -> String, server: &ServerArgs) -> Strin
     }
 }
 
-/// Sets one thing after the other; each is made whole, and what was made stays when a later one is refused.
+/// What a list of an account is set to: a single empty text takes all of it away.
+fn cleared(values: &[String]) -> &[String] {
+    match values {
+        [none] if none.is_empty() => &[],
+        _ => values,
+    }
+}
+
+/// Makes one change after the other; each is made whole, and what was made stays when a later one is refused.
 async fn set(
     path: &[&str],
-    wanted: impl IntoIterator<Item = (&'static str, Json)>,
+    changes: impl IntoIterator<Item = Json>,
     server: &ServerArgs,
 ) -> Result<(), Failure> {
     let client = AdminClient::new(server)?;
     let mut done = Json::Null;
-    for (key, value) in wanted {
-        let body: Map<String, Json> = [(key.to_owned(), value)].into_iter().collect();
-        done = client.patch(path, &body.into()).await?;
+    for change in changes {
+        done = client.patch(path, &change).await?;
     }
     match done {
         Json::Null => Err(Failure::new(Exit::Usage, "nothing to set; see --help")),

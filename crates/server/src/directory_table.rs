@@ -57,7 +57,7 @@ pub(crate) fn account_in_full(account: &Json) -> String {
         lines += &format!(
             "app         {}  {}  {}\n",
             text(app, "id"),
-            text(app, "created"),
+            time(app, "created"),
             text(app, "label")
         );
     }
@@ -73,8 +73,8 @@ pub(crate) fn alias(alias: &Json) -> String {
 pub(crate) fn key(key: &Json) -> String {
     let mut state = text(key, "state");
     match state.as_str() {
-        "published" => state += &format!(", signs from {}", text(key, "sign_from")),
-        "retiring" => state += &format!(", signs until {}", text(key, "sign_until")),
+        "published" => state += &format!(", signs from {}", time(key, "sign_from")),
+        "retiring" => state += &format!(", signs until {}", time(key, "sign_until")),
         _ => {}
     }
     let columns = [
@@ -90,7 +90,7 @@ pub(crate) fn key(key: &Json) -> String {
 pub(crate) fn key_to_publish(entry: &Json) -> String {
     let zone = entry["zone_line"].as_str().unwrap_or_default();
     let when = match entry["state"].as_str() {
-        Some("published") => format!("it signs from {}", text(entry, "sign_from")),
+        Some("published") => format!("it signs from {}", time(entry, "sign_from")),
         _ => "it signs from now on".into(),
     };
     format!(
@@ -122,6 +122,15 @@ fn line(columns: &[String], entry: &Json) -> String {
 
 fn text(entry: &Json, key: &str) -> String {
     clean(entry[key].as_str().unwrap_or("-"))
+}
+
+/// A moment, to the second.
+fn time(entry: &Json, key: &str) -> String {
+    let text = text(entry, key);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
 }
 
 fn texts(entry: &Json, key: &str) -> Vec<String> {

@@ -33,6 +33,23 @@ async fn domains_come_change_and_go() {
     let expected =
         json!({"name": "new.test", "deliver": "lmtp:mailbox:24", "recipients": "verify", "declared": null});
     assert_eq!(shown, expected);
+    let capture = json!({"deliver": "capture"});
+    assert_eq!(
+        refused(&stage, "PATCH", &path, capture).await,
+        (422, "invalid".into()),
+        "nobody could be asked for recipients"
+    );
+    ok(
+        &stage,
+        "PATCH",
+        &path,
+        json!({"deliver": "capture", "recipients": "any"}),
+    )
+    .await;
+    assert_eq!(
+        refused(&stage, "PATCH", &path, json!({})).await,
+        (400, "bad_request".into())
+    );
     let page = stage.admin_get(&format!("{DOMAINS}?limit=1")).await.json();
     assert_eq!(
         (&page["entries"][0]["name"], &page["next"]),

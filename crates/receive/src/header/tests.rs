@@ -106,6 +106,21 @@ fn what_is_missing_is_added_and_hidden_recipients_are_taken_out() {
 }
 
 #[test]
+fn colons_stand_right_behind_names() {
+    for (header, expected) in [
+        ("Subject : x\r\nTo\t \t:y:z\r\n", "Subject: x\r\nTo:y:z\r\n"),
+        ("Subject\r\n : x\r\n y\r\n", "Subject: x\r\n y\r\n"),
+        ("Subject :", "Subject:"),
+        ("Subject:  x : y\r\n", "Subject:  x : y\r\n"),
+        (" no field\r\n : none\r\n", " no field\r\n : none\r\n"),
+        ("two words : x\r\n", "two words : x\r\n"),
+        ("", ""),
+    ] {
+        assert_eq!(plain_names(header.as_bytes()), expected.as_bytes(), "{header:?}");
+    }
+}
+
+#[test]
 fn every_address_of_the_authors_and_the_sender_is_asked_about() {
     let asked = |header: &str| {
         let seen = std::cell::RefCell::new(Vec::new());

@@ -47,7 +47,7 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Set what an account may do; what is given replaces what it had
+    /// Set what an account may do; what is given replaces what it had, and '' takes all of it away
     Set {
         /// Its name
         name: String,

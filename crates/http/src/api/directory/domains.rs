@@ -1,6 +1,6 @@
 //! `/api/v1/domains`: the local domains.
 
-use super::{Client, Done, Names, Page, directory, done, not_found, only, page, unprocessable};
+use super::{Client, Done, Names, Page, directory, done, not_found, page, unprocessable};
 use crate::api::request::JsonBody;
 use crate::connection::Peer;
 use crate::error::ApiError;
@@ -40,7 +40,7 @@ pub(crate) struct New {
     recipients: Option<String>,
 }
 
-/// The body of `PATCH /api/v1/domains/{name}`: one of the two.
+/// The body of `PATCH /api/v1/domains/{name}`: one of the two, or both at once.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Set {
@@ -102,10 +102,9 @@ pub(crate) async fn set(
         deliver,
         recipients: which,
     } = set;
-    only(
-        [&deliver, &which].into_iter().flatten().collect(),
-        "deliver or recipients",
-    )?;
+    if deliver.is_none() && which.is_none() {
+        return Err(ApiError::bad_request("name what to change: deliver, recipients"));
+    }
     let change = Change::SetDomain {
         name,
         deliver: deliver
