@@ -99,6 +99,7 @@ impl SqliteStore {
             spool: spool.clone(),
             next_key: recovered.next_key,
             logged: 1,
+            last_batch: 0,
             lock,
         };
         let thread = std::thread::Builder::new()

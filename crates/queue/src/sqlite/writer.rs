@@ -21,6 +21,11 @@ const MAX_OCTETS: usize = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_millis(3);
 /// Results that are company enough.
 const COMPANY: usize = 64;
+/// Operations in one transaction that mean many callers at once: then the next one waits [`CROWDED`] for company too.
+/// Measured in docs/decisions/0001-durability.md.
+const CROWD: usize = 4;
+/// How long a crowd is waited for.
+const CROWDED: Duration = Duration::from_micros(300);
 /// Octets written, by estimate, after which the log is copied into the database.
 const CHECKPOINT_OCTETS: usize = 16 * 1024 * 1024;
 /// What an operation writes beside its body, by estimate.
@@ -44,6 +49,8 @@ pub(super) struct Writer {
     pub(super) next_key: i64,
     /// Octets in the log since it was last copied, by estimate.
     pub(super) logged: usize,
+    /// Operations in the last transaction.
+    pub(super) last_batch: usize,
     /// Held while the thread lives: nobody else writes.
     pub(super) lock: File,
 }
@@ -79,6 +86,9 @@ impl Writer {
         } else {
             self.requests.recv_timeout(IDLE)
         };
+        if self.last_batch >= CROWD {
+            std::thread::sleep(CROWDED);
+        }
         let mut next = match first {
             Ok(request) => Some(request),
             Err(RecvTimeoutError::Timeout) => return Gathered::Idle,
@@ -114,6 +124,7 @@ impl Writer {
 
     /// Commits a batch together, or failing that each operation by itself, and answers.
     fn commit(&mut self, mut batch: Vec<Box<dyn Work>>) {
+        self.last_batch = batch.len();
         let Err(together) = self.commit_together(&mut batch) else {
             self.after_commit();
             return;
