@@ -14,6 +14,7 @@ mod lifecycle;
 mod limits;
 mod next_hop;
 mod outbound;
+mod outbound_faults;
 mod postfix;
 mod profiles;
 mod quarantine;
