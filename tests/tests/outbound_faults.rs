@@ -9,7 +9,7 @@ use blackbox::wait_for;
 use blackbox::wire::Wire;
 use nix::sys::signal::Signal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A next hop that offers TLS and is silent in the handshake.
 fn silent_in_the_handshake() -> Sink {
@@ -114,7 +114,15 @@ fn what_cannot_work_is_refused_at_the_start() {
 
 #[test]
 fn a_login_that_no_mechanism_serves_is_said_once() {
-    let sink = Sink::offering(&["AUTH CRAM-MD5 NTLM"]);
+    // Two connections are told together.
+    let met = AtomicUsize::new(0);
+    let sink = Sink::on("127.0.0.1:0", &["AUTH CRAM-MD5 NTLM"], move |_, moment| {
+        if matches!(moment, Moment::Command(line) if line.starts_with("EHLO")) {
+            met.fetch_add(1, Ordering::SeqCst);
+            wait_for("a second connection", || met.load(Ordering::SeqCst) >= 2);
+        }
+        Act::Default
+    });
     let url = format!("smtp://{}@{}", login(PASSWORD), sink.address);
     let server = Server::with(&relay(&url, "tls = \"none\""));
     let mut wire = Wire::hello(server.smtp);
@@ -219,10 +227,11 @@ fn a_next_hop_that_does_not_answer_the_question_defers_the_client() {
     let clients = asking(&server, &["bob@y.test".to_owned()]);
     wait_for("the question", || sink.connections() == 2);
     server.signal(Signal::SIGTERM);
+    // Its own limit is 10 s.
+    assert!(server.exited(8).success());
     for client in clients {
         assert_ne!(client.join().expect("an answer"), 250);
     }
-    assert!(server.exited(20).success());
 }
 
 #[test]
