@@ -12,6 +12,7 @@ pub mod dovecot;
 pub mod postfix;
 pub mod server;
 pub mod sink;
+pub mod tls;
 pub mod tools;
 pub mod wire;
 

@@ -12,6 +12,7 @@ mod durable;
 mod http;
 mod lifecycle;
 mod limits;
+mod mail_readers;
 mod next_hop;
 mod outbound;
 mod outbound_faults;
