@@ -103,6 +103,7 @@ pub(crate) fn report(
         ret: None,
         envid: None,
         origin: format!("{} of {}", draft.noun(), message.id),
+        account: None,
     };
     Some(NewMessage {
         id: draft.id,

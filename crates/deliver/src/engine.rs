@@ -14,6 +14,7 @@ mod attempt;
 mod body;
 mod committer;
 mod connect;
+mod give_up;
 mod hanging;
 mod intake;
 mod job;
@@ -25,6 +26,7 @@ mod reports;
 mod results;
 mod scheduler;
 mod settle;
+mod suspensions;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -34,7 +36,7 @@ use crate::destination::Destination;
 use crate::resolve::{Own, Resolver};
 use crate::route::{Hop, Router};
 use crate::tls::Tls;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use committer::Committer;
 use connect::RefusedLogins;
 use hanging::Hanging;
@@ -46,7 +48,7 @@ use results::Input;
 use smtp_config::Config;
 use smtp_directory::Directory;
 use smtp_observe::Observer;
-use smtp_queue::Queue;
+use smtp_queue::{Queue, Suspension};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -135,6 +137,8 @@ pub(crate) struct Engine {
     places: Places,
     probes: Probes,
     refused_logins: RefusedLogins,
+    /// What operators keep waiting; `None` until the store was asked.
+    suspensions: ArcSwapOption<Vec<Suspension>>,
     results: UnboundedSender<Input>,
     wake: Notify,
     stop: watch::Sender<Stop>,
@@ -174,6 +178,7 @@ impl Engine {
             places: Places::default(),
             probes: Probes::default(),
             refused_logins: RefusedLogins::default(),
+            suspensions: ArcSwapOption::empty(),
             results,
             wake: Notify::new(),
             stop: watch::Sender::new(Stop::Running),
@@ -189,6 +194,7 @@ impl Engine {
         tokio::spawn(committer.run(inputs));
         tokio::spawn(engine.clone().watch_hanging());
         tokio::spawn(engine.clone().renew_leases());
+        tokio::spawn(engine.clone().watch_suspensions());
         tokio::spawn(engine.clone().schedule());
         queue.connect(engine.clone());
         Ok(engine)

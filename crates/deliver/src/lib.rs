@@ -34,7 +34,7 @@ use smtp::Address;
 use smtp_config::Config;
 use smtp_directory::Directory;
 use smtp_observe::Observer;
-use smtp_queue::Queue;
+use smtp_queue::{Filter, Queue, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,23 @@ impl Delivery {
     /// Whether the next hop of `address` takes mail for it: asked within 10 s, or known from before.
     pub async fn verify(&self, address: &Address) -> Presence {
         self.engine.verify(address).await
+    }
+
+    /// Bounces what waits and is meant, with this text or one of ours; their senders are told by the ordinary rules. Gives how many
+    /// messages, and whether there are more: it ends after ten seconds.
+    ///
+    /// # Errors
+    /// The store's; what was bounced before stays bounced.
+    pub async fn bounce(&self, filter: &Filter, text: Option<&str>) -> Result<(u64, bool), StoreError> {
+        self.engine.bounce(filter, text).await
+    }
+
+    /// Suspensions were changed in the store: they are in force when this returns.
+    ///
+    /// # Errors
+    /// The store's; then they are in force within some seconds.
+    pub async fn suspensions_changed(&self) -> Result<(), StoreError> {
+        self.engine.read_suspensions().await
     }
 
     /// What is in hand now.

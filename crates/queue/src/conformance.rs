@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod directory;
+mod interventions;
 mod leases;
 mod messages;
 mod operator;
@@ -45,6 +46,7 @@ pub async fn run_all(subject: &dyn Subject) {
     messages::run(subject).await;
     leases::run(subject).await;
     operator::run(subject).await;
+    interventions::run(subject).await;
     for seed in 1..=4 {
         random::run(subject, seed).await;
     }

@@ -13,6 +13,7 @@
 
 mod id;
 mod message;
+mod operator;
 mod queue;
 mod spool;
 pub mod sqlite;
@@ -26,6 +27,7 @@ pub use message::{
     Attempt, Beginning, Body, Claim, ClaimedRecipient, Deferral, MailOptions, Message, NewMessage,
     NewRecipient, Outcome, Recipient, RecipientResult, State,
 };
+pub use operator::{AuditRecord, Suspension, SuspensionKind};
 pub use queue::{Deferred, Handoff, Intake, Queue};
 pub use spool::{BodyWriter, Spool};
 pub use store::{

@@ -102,6 +102,8 @@ pub enum Beginning {
     Leased(Timestamp),
     /// Deferred, each as said, in their order: it is known that an attempt would be in vain. Counted as one.
     Deferred(Vec<Deferral>),
+    /// Queued, and parked until then: suspended by an operator.
+    Parked(Timestamp),
 }
 
 /// Why and until when a recipient waits.
@@ -132,6 +134,8 @@ pub struct MailOptions {
     pub envid: Option<String>,
     /// Where it came from, for people: `client [192.0.2.1]`, `bounce of 01J…`.
     pub origin: String,
+    /// The account that sent it.
+    pub account: Option<String>,
 }
 
 /// A recipient of a message that is to be stored.
@@ -207,6 +211,8 @@ pub struct Recipient {
     pub delay_notified: bool,
     /// What the last attempt ended with: `relay`, code and text.
     pub last_result: Option<String>,
+    /// It waits for the end of a suspension.
+    pub parked: bool,
 }
 
 /// A claim on some recipients of one message: who holds it may deliver them and
@@ -274,6 +280,11 @@ pub enum Outcome {
     Released {
         /// When it is due again.
         due: Timestamp,
+    },
+    /// Given back as it was, because an operator suspended it; it is due when it is resumed, or then.
+    Parked {
+        /// When the suspension ends.
+        until: Timestamp,
     },
     /// It could not be read.
     Quarantined,

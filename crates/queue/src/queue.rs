@@ -24,6 +24,8 @@ pub enum Intake {
     Room,
     /// It has not: the message waits in the store.
     NoRoom,
+    /// An operator suspended it: the message is stored as parked until then.
+    Park(Timestamp),
     /// Attempts would be in vain now: the message is stored as deferred, for each recipient as said.
     Defer(Vec<Deferral>),
 }
@@ -127,6 +129,9 @@ impl Queue {
             Intake::NoRoom => {
                 self.store.insert(message, Beginning::Due).await?;
                 handoff.wake();
+            }
+            Intake::Park(until) => {
+                self.store.insert(message, Beginning::Parked(until)).await?;
             }
             Intake::Defer(deferrals) => {
                 let deferred = Deferred {

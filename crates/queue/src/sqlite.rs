@@ -7,12 +7,14 @@
 //! | `commit` | one transaction for many callers, and why nothing can be lost |
 //! | `writer` | the thread that gathers them |
 //! | `insert`, `claim`, `finish`, `operate`, `release` | one file for each kind of change |
+//! | `suspensions`, `audit` | what operators keep waiting, and what they did |
 //! | `directory` | domains, accounts, aliases and keys that are made at run time |
 //! | `read` | questions, answered beside the writer |
 //! | `row`, `filter`, `counters`, `error` | what rows, filters, figures and errors mean |
 //!
 //! In the folder of the database: `smtp.db`, `smtp.db-wal`, `smtp.db-shm`, `spool.lock`, `bodies/xx/ID`, `bodies/tmp`, `quarantine/`.
 
+mod audit;
 mod claim;
 mod commit;
 mod counters;
@@ -27,10 +29,12 @@ mod read;
 mod recover;
 mod release;
 mod row;
+mod suspensions;
 mod writer;
 
 use crate::id::QueueId;
-use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult};
+use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
+use crate::operator::{AuditRecord, Suspension, SuspensionKind};
 use crate::spool::{Folders, Spool};
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
@@ -249,9 +253,71 @@ impl Store for SqliteStore {
         self.operate(&filter, Action::Delete).await
     }
 
+    async fn hold(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Hold).await
+    }
+
+    async fn unhold(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Unhold { now }).await
+    }
+
+    async fn claim_selected(
+        &self,
+        filter: Filter,
+        after: Option<i64>,
+        request: ClaimRequest,
+    ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
+        let condition = Condition::new(&filter);
+        let (found, limit) = (condition.clone(), request.limit.min(operate::BATCH));
+        let after = after.unwrap_or(i64::MIN);
+        let keys = self
+            .readers
+            .ask(move |db| read::keys(db, &found, after, limit))
+            .await?;
+        let Some(&last) = keys.last() else {
+            return Ok((Vec::new(), None));
+        };
+        let operation = claim::ClaimSelected {
+            condition,
+            keys,
+            request,
+        };
+        Ok((self.commit(operation).await?, Some(last)))
+    }
+
+    async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError> {
+        let condition = Condition::new(&filter).in_states(&states);
+        self.readers.ask(move |db| read::count(db, &condition)).await
+    }
+
     async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError> {
-        self.release_readable(Condition::new(&filter).quarantined(), now)
-            .await
+        let quarantined = Condition::new(&filter).in_states(&[State::Quarantined]);
+        self.release_readable(quarantined, now).await
+    }
+
+    async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError> {
+        self.commit(suspensions::Suspend(suspension)).await
+    }
+
+    async fn resume(
+        &self,
+        kind: SuspensionKind,
+        name: String,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        self.end_suspension(kind, name, now).await
+    }
+
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        self.readers.ask(|db| suspensions::all(db)).await
+    }
+
+    async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
+        self.commit(audit::Append(record)).await
+    }
+
+    async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        self.readers.ask(move |db| audit::page(db, before, limit)).await
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {

@@ -14,6 +14,7 @@ use crate::id::QueueId;
 use crate::message::{
     Attempt, Beginning, Body, Claim, Message, NewMessage, Recipient, RecipientResult, State,
 };
+use crate::operator::{AuditRecord, Suspension, SuspensionKind};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -51,7 +52,8 @@ pub struct ClaimRequest {
     pub exclude_domains: Vec<String>,
 }
 
-/// Which messages an operator means. Empty means all.
+/// Which messages an operator means. Empty means all; what is given must all apply, and what is said of a recipient must
+/// apply to one and the same.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// These ids.
@@ -62,6 +64,16 @@ pub struct Filter {
     pub sender: Option<String>,
     /// With a recipient in this state.
     pub state: Option<State>,
+    /// With this recipient; case is ignored.
+    pub recipient: Option<String>,
+    /// With a recipient whose last result has this text in it; the case of ASCII letters is ignored.
+    pub reason: Option<String>,
+    /// Sent by this account.
+    pub account: Option<String>,
+    /// Received before that.
+    pub received_before: Option<Timestamp>,
+    /// Received at that time or later.
+    pub received_after: Option<Timestamp>,
 }
 
 /// One line of a listing.
@@ -141,9 +153,50 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Deletes these messages with all their recipients, leased ones too (their results are fenced). Gives how many.
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError>;
 
+    /// Holds the queued and deferred recipients that the filter means (all of a message's, when it says nothing of recipients). Those that
+    /// are leased go on. Gives how many messages were touched.
+    async fn hold(&self, filter: Filter) -> Result<u64, StoreError>;
+
+    /// Makes held recipients of these messages queued and due. Gives how many messages were touched.
+    async fn unhold(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Claims recipients that the filter means, due or not: queued, deferred or held ones of messages behind `after`, so many
+    /// messages at most; then the key to go on behind, `None` at the end.
+    async fn claim_selected(
+        &self,
+        filter: Filter,
+        after: Option<i64>,
+        request: ClaimRequest,
+    ) -> Result<(Vec<Claim>, Option<i64>), StoreError>;
+
+    /// Messages that the filter means by a recipient in one of these states.
+    async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError>;
+
     /// Reads the quarantined recipients of these messages, and their contents, again. What can be read now is queued and
     /// due; what cannot stays, with the reason of this time as its last result.
     async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError>;
+
+    /// Keeps mail waiting from now on; replaces a suspension of the same kind and name. `false` when there are 1,000 already. What
+    /// is under way is not called back.
+    async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError>;
+
+    /// Ends a suspension. Gives how many recipients that it kept waiting are due now; `None` when there is no such
+    /// suspension.
+    async fn resume(
+        &self,
+        kind: SuspensionKind,
+        name: String,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// Every suspension, ended ones included that nobody resumed.
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError>;
+
+    /// Adds a record to the audit trail, durably. The newest 100,000 are kept.
+    async fn audit(&self, record: AuditRecord) -> Result<(), StoreError>;
+
+    /// Records of the audit trail with numbers below `before`, newest first; at most 1,000.
+    async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
     async fn stats(&self) -> Result<Stats, StoreError>;

@@ -24,6 +24,7 @@ fn recipient(to: &str, orcpt: Option<&str>) -> Recipient {
         due: Timestamp::UNIX_EPOCH,
         delay_notified: false,
         last_result: None,
+        parked: false,
     }
 }
 

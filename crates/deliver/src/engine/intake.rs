@@ -66,6 +66,10 @@ impl Engine {
             if self.is_stopping() {
                 continue;
             }
+            self.park(&mut job);
+            if job.recipients.is_empty() {
+                continue;
+            }
             let entry = self.entry(&key);
             let fill = match source {
                 Source::Store => self.fill(&entry),
@@ -190,8 +194,11 @@ impl Engine {
 
 impl Handoff for Engine {
     fn intake(&self, message: &NewMessage) -> Intake {
-        if self.is_stopping() || !*self.storing.borrow() {
+        if self.is_stopping() || !*self.storing.borrow() || !self.knows_suspensions() {
             return Intake::NoRoom;
+        }
+        if let Some(until) = self.all_suspended(message) {
+            return Intake::Park(until);
         }
         let free = self.window.free();
         let places = self.places_for(message, free);

@@ -83,6 +83,11 @@ impl Job {
         }
     }
 
+    /// Takes back what was split off.
+    pub(super) fn join(&mut self, mut other: Job) {
+        self.recipients.append(&mut other.recipients);
+    }
+
     /// Names the lease on one of its recipients.
     pub(super) fn attempt(&self, claimed: &ClaimedRecipient) -> Attempt {
         Attempt {

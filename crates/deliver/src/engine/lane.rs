@@ -121,6 +121,10 @@ impl Lane {
     async fn deliver(&mut self, mut job: Job) {
         let started = Instant::now();
         job.drop_lost();
+        self.engine.park(&mut job);
+        if job.recipients.is_empty() {
+            return;
+        }
         let Some(body) = self.engine.content_of(&mut job).await else {
             return;
         };

@@ -32,6 +32,10 @@ impl Engine {
                 .await;
         }
         job.drop_lost();
+        self.park(&mut job);
+        if job.recipients.is_empty() {
+            return;
+        }
         let Some(body) = self.content_of(&mut job).await else {
             return;
         };

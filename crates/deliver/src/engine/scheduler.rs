@@ -92,6 +92,9 @@ impl Engine {
             if !*self.storing.borrow() || self.is_stopping() {
                 return STORE_PAUSE;
             }
+            if !self.knows_suspensions() {
+                return PACE;
+            }
             let full = self.any(|fill| fill == Fill::Full);
             // Half of what those leave that hang, so that claims are worth their while. But a next hop that is
             // full may stay so for hours: then the others get what little room there is.

@@ -6,6 +6,7 @@ mod hanging;
 mod house;
 mod misbehaving;
 mod next_hops;
+mod operators;
 mod outcomes;
 mod server;
 mod storing;

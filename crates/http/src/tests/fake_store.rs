@@ -33,6 +33,7 @@ impl FakeStore {
             due,
             delay_notified: false,
             last_result: Some("mx[192.0.2.1]: 450 later".into()),
+            parked: false,
         };
         let message = Message {
             key: 1,

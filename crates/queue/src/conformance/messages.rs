@@ -26,6 +26,7 @@ async fn what_went_in_comes_out(subject: &dyn Subject) {
         header_8bit: true,
         ret: Some(Ret::Headers),
         envid: Some("QQ314159".to_owned()),
+        account: Some("shop".to_owned()),
         origin: "it's \"quoted\"; DROP TABLE messages; --".to_owned(),
     };
     new.recipients[0].notify = Some(Notify::SUCCESS.with(Notify::DELAY));

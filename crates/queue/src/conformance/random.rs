@@ -164,12 +164,15 @@ impl Model {
     }
 
     fn outcome(&self, random: &mut Random) -> Outcome {
-        match random.below(12) {
+        match random.below(13) {
             0..5 => Outcome::Delivered,
             5 => Outcome::Bounced,
             6 => Outcome::Expired,
             7..10 => deferred(at(self.now + random.below(100) as i64)),
             10 => Outcome::Released { due: at(self.now) },
+            11 => Outcome::Parked {
+                until: at(self.now + 5),
+            },
             _ => Outcome::Quarantined,
         }
     }
@@ -279,17 +282,22 @@ impl Model {
 }
 
 fn apply(known: &mut Known, outcome: &Outcome) {
-    known.attempts += u32::from(!matches!(outcome, Outcome::Released { .. }));
+    known.attempts += u32::from(!matches!(
+        outcome,
+        Outcome::Released { .. } | Outcome::Parked { .. }
+    ));
     known.state = match outcome {
         Outcome::Delivered => State::Delivered,
         Outcome::Bounced => State::Bounced,
         Outcome::Expired => State::Expired,
         Outcome::Quarantined => State::Quarantined,
         Outcome::Deferred { .. } => State::Deferred,
-        Outcome::Released { .. } if known.attempts == 0 => State::Queued,
-        Outcome::Released { .. } => State::Deferred,
+        Outcome::Released { .. } | Outcome::Parked { .. } if known.attempts == 0 => State::Queued,
+        Outcome::Released { .. } | Outcome::Parked { .. } => State::Deferred,
     };
-    if let Outcome::Deferred { due, .. } | Outcome::Released { due } = outcome {
+    if let Outcome::Deferred { due, .. } | Outcome::Released { due } | Outcome::Parked { until: due } =
+        outcome
+    {
         known.due = due.as_second() - at(0).as_second();
     }
 }

@@ -1,11 +1,13 @@
 //! Leasing recipients that are due, and setting aside what cannot be read.
 
 use super::commit::{Change, Load, Operation};
+use super::filter::Condition;
+use super::operate::still_meant;
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::message::{Attempt, Claim, ClaimedRecipient, Message, State};
 use crate::store::ClaimRequest;
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,7 +33,7 @@ impl Operation for ClaimDue {
     }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
-        let until = self.lease_end();
+        let until = lease_end(&self.0);
         let candidates = self.candidates(change)?;
         let mut order = Vec::new();
         let mut by_message: HashMap<i64, Vec<Candidate>> = HashMap::new();
@@ -52,12 +54,63 @@ impl Operation for ClaimDue {
     }
 }
 
-impl ClaimDue {
-    fn lease_end(&self) -> Timestamp {
-        let lease = SignedDuration::try_from(self.0.lease).unwrap_or(SignedDuration::from_hours(1));
-        self.0.now.saturating_add(lease).unwrap_or(self.0.now)
+/// When a lease that is asked for ends.
+fn lease_end(request: &ClaimRequest) -> Timestamp {
+    let lease = SignedDuration::try_from(request.lease).unwrap_or(SignedDuration::from_hours(1));
+    request.now.saturating_add(lease).unwrap_or(request.now)
+}
+
+/// Claims recipients of these messages that an operator means, due or not; see `Store::claim_selected`.
+pub(super) struct ClaimSelected {
+    pub(super) condition: Condition,
+    pub(super) keys: Vec<i64>,
+    pub(super) request: ClaimRequest,
+}
+
+impl Operation for ClaimSelected {
+    type Output = Vec<Claim>;
+    const NAME: &'static str = "claim";
+
+    fn load(&self) -> Load {
+        Load::default()
     }
 
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
+        let until = lease_end(&self.request);
+        let mut claims = Vec::new();
+        for &key in &self.keys {
+            let meant = self.meant(change, key)?;
+            if !meant.is_empty() && still_meant(change, &self.condition, key)? {
+                claims.extend(claim_message(change, key, &meant, until)?);
+            }
+        }
+        Ok(claims)
+    }
+}
+
+impl ClaimSelected {
+    fn meant(&self, change: &Change<'_>, key: i64) -> rusqlite::Result<Vec<Candidate>> {
+        let sql = format!(
+            "SELECT message, idx, state FROM recipients AS r WHERE message = ?1 AND state IN (0, 2, 3) AND {} ORDER BY idx",
+            self.condition.recipients_sql(2)
+        );
+        let values = std::iter::once(key.into()).chain(self.condition.recipients_values());
+        let mut statement = change.db.prepare_cached(&sql)?;
+        let rows = statement.query_map(params_from_iter(values), candidate)?;
+        rows.collect()
+    }
+}
+
+fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
+    Ok(Candidate {
+        message: row.get(0)?,
+        index: row.get(1)?,
+        // The index holds nothing else, but for a damaged one.
+        state: row::state(row, 2).unwrap_or(State::Queued),
+    })
+}
+
+impl ClaimDue {
     /// Oldest first, from the index alone.
     fn candidates(&self, change: &Change<'_>) -> rusqlite::Result<Vec<Candidate>> {
         let sql = "SELECT message, idx, state FROM recipients INDEXED BY recipients_due
@@ -66,14 +119,7 @@ impl ClaimDue {
         let excluded = serde_json::to_string(&self.0.exclude_domains).unwrap_or_else(|_| "[]".to_owned());
         let limit = self.0.limit.min(MAX_CLAIM) as i64;
         let mut statement = change.db.prepare_cached(sql)?;
-        let rows = statement.query_map(params![self.0.now.as_millisecond(), excluded, limit], |row| {
-            Ok(Candidate {
-                message: row.get(0)?,
-                index: row.get(1)?,
-                // The index holds nothing else, but for a damaged one.
-                state: row::state(row, 2).unwrap_or(State::Queued),
-            })
-        })?;
+        let rows = statement.query_map(params![self.0.now.as_millisecond(), excluded, limit], candidate)?;
         rows.collect()
     }
 }
@@ -136,7 +182,7 @@ fn lease(
     until: Timestamp,
 ) -> rusqlite::Result<Readable<ClaimedRecipient>> {
     let sql = format!(
-        "UPDATE recipients SET state = 1, due = ?3, epoch = epoch + 1
+        "UPDATE recipients SET state = 1, due = ?3, epoch = epoch + 1, parked = 0
          WHERE message = ?1 AND idx = ?2 RETURNING {RECIPIENT_COLUMNS}"
     );
     let mut statement = change.db.prepare_cached(&sql)?;
@@ -234,14 +280,7 @@ impl Operation for Quarantine {
             .db
             .prepare_cached("SELECT message, idx, state FROM recipients WHERE message = ?1 AND state <= 2")?;
         let candidates = statement
-            .query_map([self.key], |row| {
-                let state = row::state(row, 2).unwrap_or(State::Queued);
-                Ok(Candidate {
-                    message: row.get(0)?,
-                    index: row.get(1)?,
-                    state,
-                })
-            })?
+            .query_map([self.key], candidate)?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         for candidate in &candidates {
             quarantine(change, self.key, candidate, &self.reason)?;

@@ -1,84 +1,109 @@
 //! A [`Filter`] as SQL. The text is put together of fixed pieces; what the operator gave is only ever bound.
 
+use crate::message::State;
 use crate::store::Filter;
 use rusqlite::types::Value;
 
-/// A condition on a row of `messages AS m`.
-#[derive(Clone, Debug)]
+/// A condition on a row of `messages AS m`, and on rows of `recipients AS r`: together they mean a message with such a recipient.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
-    pieces: Vec<&'static str>,
-    values: Vec<Value>,
+    of_messages: Vec<(&'static str, Value)>,
+    of_recipients: Vec<(&'static str, Value)>,
 }
 
 impl Condition {
     pub(super) fn new(filter: &Filter) -> Self {
-        let (mut pieces, mut values) = (Vec::new(), Vec::new());
+        let mut condition = Condition::default();
+        let messages = &mut condition.of_messages;
         if !filter.ids.is_empty() {
             let ids: Vec<String> = filter.ids.iter().map(|id| hex(&id.to_bytes())).collect();
-            pieces.push("m.id IN (SELECT unhex(value) FROM json_each(?))");
-            values.push(Value::Text(
-                serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned()),
-            ));
+            let ids = serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned());
+            messages.push(("m.id IN (SELECT unhex(value) FROM json_each(?))", ids.into()));
         }
         if let Some(sender) = &filter.sender {
-            pieces.push("m.sender = ? COLLATE NOCASE");
-            values.push(Value::Text(sender.clone()));
+            messages.push(("m.sender = ? COLLATE NOCASE", sender.clone().into()));
         }
-        let domain = filter
-            .domain
-            .as_ref()
-            .map(|domain| Value::Text(domain.to_lowercase()));
-        let state = filter.state.map(|state| Value::Integer(state as i64));
-        // Both together mean one recipient that is in that domain and in that state.
-        pieces.extend(match (&domain, &state) {
-            (None, None) => None,
-            (Some(_), None) => {
-                Some("EXISTS (SELECT 1 FROM recipients AS r WHERE r.message = m.key AND r.domain = ?)")
-            }
-            (None, Some(_)) => {
-                Some("EXISTS (SELECT 1 FROM recipients AS r WHERE r.message = m.key AND r.state = ?)")
-            }
-            (Some(_), Some(_)) => Some(
-                "EXISTS (SELECT 1 FROM recipients AS r WHERE r.message = m.key AND r.domain = ? AND r.state = ?)",
-            ),
-        });
-        values.extend(domain.into_iter().chain(state));
-        Condition { pieces, values }
+        if let Some(account) = &filter.account {
+            messages.push(("m.account = ?", account.clone().into()));
+        }
+        if let Some(time) = filter.received_before {
+            messages.push(("m.received_at < ?", time.as_millisecond().into()));
+        }
+        if let Some(time) = filter.received_after {
+            messages.push(("m.received_at >= ?", time.as_millisecond().into()));
+        }
+        let recipients = &mut condition.of_recipients;
+        if let Some(domain) = &filter.domain {
+            recipients.push(("r.domain = ?", domain.to_lowercase().into()));
+        }
+        if let Some(recipient) = &filter.recipient {
+            recipients.push(("r.address = ? COLLATE NOCASE", recipient.clone().into()));
+        }
+        if let Some(reason) = &filter.reason {
+            let text = reason.to_ascii_lowercase();
+            recipients.push(("instr(lower(r.last_result), ?) > 0", text.into()));
+        }
+        if let Some(state) = filter.state {
+            recipients.push(("r.state = ?", (state as i64).into()));
+        }
+        condition
     }
 
-    /// The same, of messages with a quarantined recipient only.
-    pub(super) fn quarantined(mut self) -> Self {
-        self.pieces
-            .push("EXISTS (SELECT 1 FROM recipients AS q WHERE q.message = m.key AND q.state = 7)");
+    /// The same, with a recipient in one of these states.
+    pub(super) fn in_states(mut self, states: &[State]) -> Self {
+        let numbers: Vec<u8> = states.iter().map(|state| *state as u8).collect();
+        let numbers = serde_json::to_string(&numbers).unwrap_or_else(|_| "[]".to_owned());
+        let piece = "r.state IN (SELECT value FROM json_each(?))";
+        self.of_recipients.push((piece, numbers.into()));
         self
     }
 
-    /// The condition, its parameters numbered from `first`.
+    /// The condition on messages, its parameters numbered from `first`.
     pub(super) fn sql(&self, first: usize) -> String {
-        if self.pieces.is_empty() {
-            return "1".to_owned();
-        }
-        let mut number = first;
-        let mut sql = String::new();
-        for character in self.pieces.join(" AND ").chars() {
-            sql.push(character);
-            if character == '?' {
-                sql.push_str(&number.to_string());
-                number += 1;
-            }
+        let mut sql = numbered(&self.of_messages, first);
+        if !self.of_recipients.is_empty() {
+            let recipients = numbered(&self.of_recipients, first + self.of_messages.len());
+            sql += " AND EXISTS (SELECT 1 FROM recipients AS r WHERE r.message = m.key AND ";
+            sql += &recipients;
+            sql.push(')');
         }
         sql
     }
 
-    /// The parameters, in order.
+    /// The parameters of [`Condition::sql`], in order.
     pub(super) fn values(&self) -> impl Iterator<Item = Value> {
-        self.values.iter().cloned()
+        self.of_messages
+            .iter()
+            .chain(&self.of_recipients)
+            .map(|(_, value)| value.clone())
+    }
+
+    /// The condition on recipients alone, its parameters numbered from `first`.
+    pub(super) fn recipients_sql(&self, first: usize) -> String {
+        numbered(&self.of_recipients, first)
+    }
+
+    /// The parameters of [`Condition::recipients_sql`].
+    pub(super) fn recipients_values(&self) -> impl Iterator<Item = Value> {
+        self.of_recipients.iter().map(|(_, value)| value.clone())
     }
 
     /// The number of the first parameter after these, when they begin at `first`.
     pub(super) fn after(&self, first: usize) -> usize {
-        first + self.values.len()
+        first + self.of_messages.len() + self.of_recipients.len()
     }
+}
+
+/// All pieces, each of which has one parameter; `1` when there is none.
+fn numbered(pieces: &[(&'static str, Value)], first: usize) -> String {
+    if pieces.is_empty() {
+        return "1".to_owned();
+    }
+    let pieces = pieces.iter().zip(first..);
+    let pieces: Vec<String> = pieces
+        .map(|((piece, _), number)| piece.replace('?', &format!("?{number}")))
+        .collect();
+    pieces.join(" AND ")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -6,6 +6,7 @@ use super::row;
 use crate::id::QueueId;
 use crate::message::{Beginning, NewMessage, Outcome, RecipientResult, State};
 use crate::store::Finished;
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeMap;
 
@@ -137,8 +138,8 @@ fn new_state(outcome: &Outcome, attempts: u32) -> State {
         Outcome::Bounced => State::Bounced,
         Outcome::Expired => State::Expired,
         Outcome::Deferred { .. } => State::Deferred,
-        Outcome::Released { .. } if attempts == 0 => State::Queued,
-        Outcome::Released { .. } => State::Deferred,
+        Outcome::Released { .. } | Outcome::Parked { .. } if attempts == 0 => State::Queued,
+        Outcome::Released { .. } | Outcome::Parked { .. } => State::Deferred,
         Outcome::Quarantined => State::Quarantined,
     }
 }
@@ -147,9 +148,8 @@ fn write_result(change: &mut Change<'_>, result: &RecipientResult) -> rusqlite::
     let attempt = &result.attempt;
     let (message, index) = (attempt.message, attempt.recipient);
     let state = match &result.outcome {
-        Outcome::Released { due } => {
-            return release(change, message, index, due.as_millisecond());
-        }
+        Outcome::Released { due } => return release(change, message, index, *due, false),
+        Outcome::Parked { until } => return release(change, message, index, *until, true),
         outcome => new_state(outcome, 0),
     };
     let (due, delay_notified) = match &result.outcome {
@@ -173,19 +173,21 @@ fn write_result(change: &mut Change<'_>, result: &RecipientResult) -> rusqlite::
     Ok(())
 }
 
-/// Gives a lease back: the recipient is as it was before.
-fn release(change: &mut Change<'_>, message: i64, index: u32, due: i64) -> rusqlite::Result<()> {
+/// Gives a lease back: the recipient is as it was before, due then.
+fn release(
+    change: &mut Change<'_>,
+    message: i64,
+    index: u32,
+    due: Timestamp,
+    parked: bool,
+) -> rusqlite::Result<()> {
     let mut statement = change.db.prepare_cached(
-        "UPDATE recipients SET state = iif(attempts = 0, 0, 2), due = ?3 WHERE message = ?1 AND idx = ?2
+        "UPDATE recipients SET state = iif(attempts = 0, 0, 2), due = ?3, parked = ?4 WHERE message = ?1 AND idx = ?2
          RETURNING attempts",
     )?;
-    let attempts: u32 = statement.query_row(params![message, index, due], |row| row.get(0))?;
-    let state = new_state(
-        &Outcome::Released {
-            due: jiff::Timestamp::UNIX_EPOCH,
-        },
-        attempts,
-    );
+    let values = params![message, index, due.as_millisecond(), parked];
+    let attempts: u32 = statement.query_row(values, |row| row.get(0))?;
+    let state = new_state(&Outcome::Released { due }, attempts);
     change.effects.counters.moved(State::Leased, state);
     Ok(())
 }

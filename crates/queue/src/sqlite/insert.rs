@@ -33,7 +33,7 @@ impl Operation for Insert {
         let key = insert(change, &self.message, &self.beginning)?;
         Ok(match self.beginning {
             Beginning::Leased(until) => Some(claim(key, &self.message, until)),
-            Beginning::Due | Beginning::Deferred(_) => None,
+            Beginning::Due | Beginning::Deferred(_) | Beginning::Parked(_) => None,
         })
     }
 
@@ -87,7 +87,7 @@ pub(super) fn insert(
         )?;
     }
     let state = match beginning {
-        Beginning::Due => State::Queued,
+        Beginning::Due | Beginning::Parked(_) => State::Queued,
         Beginning::Leased(_) => State::Leased,
         Beginning::Deferred(_) => State::Deferred,
     };
@@ -111,8 +111,8 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
     let options = &message.options;
     change.execute(
         "INSERT INTO messages (key, id, received_at, sender, size, in_file, body_type, smtputf8, has_8bit,
-                               header_8bit, ret, envid, origin)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                               header_8bit, ret, envid, origin, account)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             key,
             message.id.to_bytes(),
@@ -127,6 +127,7 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
             options.ret.map(row::ret_number),
             options.envid,
             options.origin,
+            options.account,
         ],
     )?;
     Ok(())
@@ -138,6 +139,7 @@ struct Standing<'a> {
     epoch: i64,
     attempts: u32,
     last_result: Option<&'a str>,
+    parked: bool,
 }
 
 impl<'a> Standing<'a> {
@@ -147,16 +149,22 @@ impl<'a> Standing<'a> {
             epoch,
             attempts: 0,
             last_result: None,
+            parked: false,
         };
         match beginning {
             Beginning::Due => untried(received_at, 0),
             Beginning::Leased(until) => untried(*until, 1),
+            Beginning::Parked(until) => Standing {
+                parked: true,
+                ..untried(*until, 0)
+            },
             Beginning::Deferred(deferrals) => match deferrals.get(index) {
                 Some(deferral) => Standing {
                     due: deferral.due,
                     epoch: 0,
                     attempts: 1,
                     last_result: Some(&deferral.text),
+                    parked: false,
                 },
                 None => untried(received_at, 0),
             },
@@ -174,8 +182,8 @@ fn insert_recipient(
 ) -> rusqlite::Result<()> {
     change.execute(
         "INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch,
-                                 delay_notified, last_result)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?11)",
+                                 delay_notified, last_result, parked)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?11, ?12)",
         params![
             key,
             index as i64,
@@ -188,6 +196,7 @@ fn insert_recipient(
             standing.due.as_millisecond(),
             standing.epoch,
             standing.last_result,
+            standing.parked,
         ],
     )?;
     Ok(())
@@ -210,6 +219,7 @@ fn claim(key: i64, message: &NewMessage, until: Timestamp) -> Claim {
                 due: until,
                 delay_notified: false,
                 last_result: None,
+                parked: false,
             },
             epoch: 1,
         });

@@ -1,4 +1,4 @@
-//! An operator's changes: retry and delete. Both name messages by a filter; a reader finds them, some hundreds at
+//! An operator's changes: retry, hold, unhold, delete. All name messages by a filter; a reader finds them, some hundreds at
 //! a time, and the writer looks again whether the filter still holds before it changes anything.
 
 use super::commit::{Change, Load, Operation};
@@ -17,6 +17,10 @@ pub(super) const BATCH: usize = 500;
 pub(super) enum Action {
     /// Queued and deferred recipients become due.
     Retry { now: Timestamp },
+    /// Queued and deferred recipients that are meant are not tried any more.
+    Hold,
+    /// Held recipients that are meant become due.
+    Unhold { now: Timestamp },
     /// The message goes, whoever holds it.
     Delete,
 }
@@ -44,11 +48,55 @@ impl Operation for Operate {
             }
             let done = match self.action {
                 Action::Retry { now } => retry(change, key, now)?,
+                Action::Hold => self.hold(change, key)?,
+                Action::Unhold { now } => self.unhold(change, key, now)?,
                 Action::Delete => delete(change, key)?,
             };
             touched += u64::from(done);
         }
         Ok(touched)
+    }
+}
+
+impl Operate {
+    fn hold(&self, change: &mut Change<'_>, key: i64) -> rusqlite::Result<bool> {
+        let held = State::Held as i64;
+        let mut touched = false;
+        for from in [State::Queued, State::Deferred] {
+            let count = self.move_meant(change, key, from, "state = ?3", held)?;
+            for _ in 0..count {
+                change.effects.counters.moved(from, State::Held);
+            }
+            touched |= count > 0;
+        }
+        Ok(touched)
+    }
+
+    fn unhold(&self, change: &mut Change<'_>, key: i64, now: Timestamp) -> rusqlite::Result<bool> {
+        let now = now.as_millisecond();
+        let count = self.move_meant(change, key, State::Held, "state = 0, due = ?3, parked = 0", now)?;
+        for _ in 0..count {
+            change.effects.counters.moved(State::Held, State::Queued);
+        }
+        Ok(count > 0)
+    }
+
+    /// Sets something, to which `value` belongs, for the message's recipients in a state that the filter means; gives how many.
+    fn move_meant(
+        &self,
+        change: &Change<'_>,
+        key: i64,
+        from: State,
+        set: &'static str,
+        value: i64,
+    ) -> rusqlite::Result<usize> {
+        let sql = format!(
+            "UPDATE recipients AS r SET {set} WHERE message = ?1 AND state = ?2 AND {}",
+            self.condition.recipients_sql(4)
+        );
+        let fixed = [key.into(), (from as i64).into(), value.into()];
+        let values = fixed.into_iter().chain(self.condition.recipients_values());
+        change.execute(&sql, params_from_iter(values))
     }
 }
 
@@ -65,7 +113,7 @@ pub(super) fn still_meant(change: &Change<'_>, condition: &Condition, key: i64) 
 fn retry(change: &mut Change<'_>, key: i64, now: Timestamp) -> rusqlite::Result<bool> {
     let states = states(change, key)?;
     let touched = change.execute(
-        "UPDATE recipients SET state = 0, due = ?2 WHERE message = ?1 AND state IN (0, 2)",
+        "UPDATE recipients SET state = 0, due = ?2, parked = 0 WHERE message = ?1 AND state IN (0, 2)",
         params![key, now.as_millisecond()],
     )?;
     for state in states {

@@ -124,6 +124,15 @@ pub(super) fn keys(
         .collect()
 }
 
+/// How many messages a condition holds for.
+pub(super) fn count(db: &Connection, condition: &Condition) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT count(*) FROM messages AS m WHERE {}", condition.sql(1));
+    let count: i64 = db
+        .prepare_cached(&sql)?
+        .query_row(params_from_iter(condition.values()), |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 /// One page of a listing.
 pub(super) fn list(
     db: &Connection,

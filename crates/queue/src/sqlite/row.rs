@@ -8,11 +8,10 @@ use rusqlite::types::FromSql;
 use smtp::{Address, BodyType, Notify, Orcpt, Ret};
 
 /// The columns of a message, in the order that [`message`] reads them.
-pub(super) const MESSAGE_COLUMNS: &str =
-    "key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin";
-/// The columns of a recipient, in the order that [`recipient`] reads them, then its epoch.
+pub(super) const MESSAGE_COLUMNS: &str = "key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account";
+/// The columns of a recipient, in the order that [`recipient`] reads them; its epoch is the tenth.
 pub(super) const RECIPIENT_COLUMNS: &str =
-    "idx, address, notify, orcpt, state, attempts, due, delay_notified, last_result, epoch";
+    "idx, address, notify, orcpt, state, attempts, due, delay_notified, last_result, epoch, parked";
 
 type Readable<T> = Result<T, String>;
 
@@ -38,7 +37,7 @@ fn timestamp(row: &Row<'_>, index: usize) -> Readable<Timestamp> {
     Timestamp::from_millisecond(stored).map_err(|error| format!("time {stored}: {error}"))
 }
 
-fn address(text: &str) -> Readable<Address> {
+pub(super) fn address(text: &str) -> Readable<Address> {
     Address::parse(text).map_err(|error| format!("address {text:?}: {error:?}"))
 }
 
@@ -82,6 +81,7 @@ fn read_message(row: &Row<'_>, sender: Option<Address>) -> Readable<Message> {
             ret: column::<Option<i64>>(row, 9)?.map(ret).transpose()?,
             envid: column(row, 10)?,
             origin: column(row, 11)?,
+            account: column(row, 12)?,
         },
     })
 }
@@ -102,6 +102,7 @@ pub(super) fn recipient(row: &Row<'_>) -> Readable<Recipient> {
         due: timestamp(row, 6)?,
         delay_notified: column(row, 7)?,
         last_result: column(row, 8)?,
+        parked: column(row, 10)?,
     })
 }
 
@@ -118,6 +119,7 @@ pub(super) fn recipient_lenient(row: &Row<'_>) -> Readable<Recipient> {
             due: timestamp(row, 6).unwrap_or_default(),
             delay_notified: column(row, 7).unwrap_or(false),
             last_result: Some(format!("{reason}; {}", lossy(row, 8))),
+            parked: column(row, 10).unwrap_or(false),
         })
     })
 }

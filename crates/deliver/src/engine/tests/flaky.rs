@@ -7,7 +7,7 @@ use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
     RecipientResult, Stats, Store, StoreError,
 };
-use smtp_queue::{Beginning, Finished, Released};
+use smtp_queue::{AuditRecord, Beginning, Finished, Released, State, Suspension, SuspensionKind};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -102,6 +102,43 @@ impl Store for Flaky {
     }
     async fn retry(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
         self.store.retry(filter, now).await
+    }
+    async fn hold(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.store.hold(filter).await
+    }
+    async fn unhold(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
+        self.store.unhold(filter, now).await
+    }
+    async fn claim_selected(
+        &self,
+        filter: Filter,
+        after: Option<i64>,
+        request: ClaimRequest,
+    ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
+        self.store.claim_selected(filter, after, request).await
+    }
+    async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError> {
+        self.store.count(filter, states).await
+    }
+    async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError> {
+        self.store.suspend(suspension).await
+    }
+    async fn resume(
+        &self,
+        kind: SuspensionKind,
+        name: String,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        self.store.resume(kind, name, now).await
+    }
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        self.store.suspensions().await
+    }
+    async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
+        self.store.audit(record).await
+    }
+    async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        self.store.audited(before, limit).await
     }
     async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError> {
         self.store.release(filter, now).await

@@ -125,6 +125,7 @@ fn filler(recipients: usize) -> Claim {
             due: Timestamp::MAX,
             delay_notified: false,
             last_result: None,
+            parked: false,
         },
         epoch: 1,
     };

@@ -1,0 +1,109 @@
+//! Mail that operators keep waiting: taken, parked as it comes by, and not tried.
+//!
+//! Promises: until the suspensions are known nothing is tried; a change is heard of at once where it was made, and within
+//! [`LOOK`] where another server made it; what is on its way may arrive; no attempt is counted.
+
+use super::job::Job;
+use super::{Engine, Stop};
+use crate::schedule::later;
+use jiff::Timestamp;
+use smtp::Address;
+use smtp_observe::Event;
+use smtp_queue::{MailOptions, NewMessage, Outcome, StoreError, Suspension};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often the store is asked.
+const LOOK: Duration = Duration::from_secs(2);
+/// When mail is looked at again whose suspension has no end.
+const OPEN_END: Duration = Duration::from_secs(365 * 86_400);
+
+impl Engine {
+    /// Until when mail for a recipient waits, if it is suspended.
+    fn suspended(
+        &self,
+        sender: Option<&Address>,
+        options: &MailOptions,
+        recipient: &Address,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let known = self.suspensions.load();
+        let known = known.as_ref().filter(|known| !known.is_empty())?;
+        let domain = recipient.domain().to_lowercase();
+        known
+            .iter()
+            .filter(|one| one.until.is_none_or(|until| until > now))
+            .filter(|one| one.covers(sender, options, &domain))
+            .map(|one| one.until.unwrap_or_else(|| later(now, OPEN_END)))
+            .max()
+    }
+
+    /// Until when all of a new message waits, if all of it is suspended.
+    pub(super) fn all_suspended(&self, message: &NewMessage) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        let of = |address| self.suspended(message.sender.as_ref(), &message.options, address, now);
+        let ends = message.recipients.iter().map(|recipient| of(&recipient.address));
+        ends.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
+    /// Whether the suspensions are known.
+    pub(super) fn knows_suspensions(&self) -> bool {
+        self.suspensions.load().is_some()
+    }
+
+    /// Parks those recipients of a job that are suspended.
+    pub(super) fn park(&self, job: &mut Job) {
+        if self
+            .suspensions
+            .load()
+            .as_ref()
+            .is_none_or(|known| known.is_empty())
+        {
+            return;
+        }
+        let (now, message) = (Timestamp::now(), job.message.clone());
+        let mut at = 0;
+        while let Some(claimed) = job.recipients.get(at) {
+            let address = &claimed.recipient.address;
+            let Some(until) = self.suspended(message.sender.as_ref(), &message.options, address, now) else {
+                at += 1;
+                continue;
+            };
+            let rest = job.split_off(at + 1);
+            let mut parked = job.split_off(at);
+            parked.end_all(&Outcome::Parked { until }, "");
+            job.join(rest);
+        }
+    }
+
+    /// Asks the store which suspensions there are, and ends those that are over.
+    pub(crate) async fn read_suspensions(&self) -> Result<(), StoreError> {
+        let store = self.queue.store();
+        let now = Timestamp::now();
+        let over = |one: &Suspension| one.until.is_some_and(|until| until <= now);
+        let mut known = store.suspensions().await?;
+        for one in known.extract_if(.., |one| over(one)) {
+            store.resume(one.kind, one.name, now).await?;
+        }
+        self.suspensions.store(Some(Arc::new(known)));
+        Ok(())
+    }
+
+    /// Looks again and again, until the server stops.
+    pub(super) async fn watch_suspensions(self: Arc<Self>) {
+        let mut stop = self.stop.subscribe();
+        while *stop.borrow() == Stop::Running {
+            if let Err(error) = self.read_suspensions().await {
+                self.observer.emit(Event::StoreFailed {
+                    operation: "suspensions",
+                    error: &error.to_string(),
+                });
+            }
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+}

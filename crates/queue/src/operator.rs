@@ -1,0 +1,141 @@
+//! What operators say of mail: what is not to be tried for a while, and who changed what.
+
+use crate::message::MailOptions;
+use jiff::Timestamp;
+use smtp::Address;
+
+/// What a suspension is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SuspensionKind {
+    /// Recipients of a domain.
+    Domain,
+    /// Mail of a sender: an address, or `@domain` for all of a domain.
+    Sender,
+    /// Mail that an account sent.
+    Account,
+}
+
+impl SuspensionKind {
+    /// Every kind.
+    pub const ALL: [SuspensionKind; 3] = [
+        SuspensionKind::Domain,
+        SuspensionKind::Sender,
+        SuspensionKind::Account,
+    ];
+
+    /// Its name in the API and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            SuspensionKind::Domain => "domain",
+            SuspensionKind::Sender => "sender",
+            SuspensionKind::Account => "account",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<SuspensionKind> {
+        SuspensionKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Mail that an operator keeps waiting: it is taken, and not tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspension {
+    /// What it is about.
+    pub kind: SuspensionKind,
+    /// Whose mail; lower case, but for accounts.
+    pub name: String,
+    /// For people.
+    pub reason: String,
+    /// Who said so.
+    pub who: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; `None` until it is resumed.
+    pub until: Option<Timestamp>,
+}
+
+impl Suspension {
+    /// Whether it is about mail for a recipient of this domain (lower case).
+    pub fn covers(&self, sender: Option<&Address>, options: &MailOptions, domain: &str) -> bool {
+        match self.kind {
+            SuspensionKind::Domain => self.name == domain,
+            SuspensionKind::Account => options.account.as_deref() == Some(&self.name),
+            SuspensionKind::Sender => sender.is_some_and(|sender| self.is_of(sender)),
+        }
+    }
+
+    fn is_of(&self, sender: &Address) -> bool {
+        match self.name.strip_prefix('@') {
+            Some(domain) => sender.domain().eq_ignore_ascii_case(domain),
+            None => sender.as_str().eq_ignore_ascii_case(&self.name),
+        }
+    }
+}
+
+/// One change, as the audit trail has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Grows with every record; what is given to [`crate::Store::audit`] is replaced.
+    pub number: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: `admin`, or the name of a token.
+    pub who: String,
+    /// From where: an IP address.
+    pub peer: String,
+    /// What was done: `queue retry`, `account add`.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// How many things it touched.
+    pub touched: u64,
+    /// What was there before, as JSON without secrets, where that can be said.
+    pub before: Option<String>,
+    /// What is there now.
+    pub after: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suspension(kind: SuspensionKind, name: &str) -> Suspension {
+        Suspension {
+            kind,
+            name: name.into(),
+            reason: String::new(),
+            who: "admin".into(),
+            since: Timestamp::UNIX_EPOCH,
+            until: None,
+        }
+    }
+
+    #[test]
+    fn each_kind_covers_its_own() {
+        let sender = Address::parse("Ann@X.example").ok();
+        let options = MailOptions {
+            account: Some("shop".into()),
+            ..MailOptions::default()
+        };
+        let covers = |kind, name| suspension(kind, name).covers(sender.as_ref(), &options, "y.example");
+        use SuspensionKind::*;
+        for (kind, name) in [
+            (Domain, "y.example"),
+            (Sender, "ann@x.example"),
+            (Sender, "@x.example"),
+            (Account, "shop"),
+        ] {
+            assert!(covers(kind, name), "{kind:?} {name}");
+        }
+        for (kind, name) in [
+            (Domain, "x.example"),
+            (Sender, "bob@x.example"),
+            (Sender, "@example"),
+            (Account, "ann"),
+        ] {
+            assert!(!covers(kind, name), "{kind:?} {name}");
+        }
+        assert!(!suspension(Sender, "@x.example").covers(None, &options, "y.example"));
+    }
+}
