@@ -14,6 +14,7 @@ mod lifecycle;
 mod limits;
 mod mail_readers;
 mod next_hop;
+mod operator;
 mod outbound;
 mod outbound_faults;
 mod postfix;

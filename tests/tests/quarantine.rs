@@ -125,6 +125,7 @@ fn a_damaged_body_is_mended_by_hand_and_released() {
     );
     assert!(sink.wait(1)[0].content == whole, "the message as it was taken");
     server.wait_empty();
+    wait_for("the audit's lines", || server.events("admin_action").len() >= 3);
     let audit: Vec<_> = server
         .events("admin_action")
         .iter()
@@ -135,7 +136,7 @@ fn a_damaged_body_is_mended_by_hand_and_released() {
         server
             .events("admin_action")
             .iter()
-            .all(|line| line["action"] == "release")
+            .all(|line| line["action"] == "queue.release")
     );
 }
 

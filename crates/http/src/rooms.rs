@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use smtp_directory::Directory;
 use smtp_observe::Gauges;
-use smtp_queue::Store;
+use smtp_queue::{Filter, Store, StoreError};
 use std::sync::Arc;
 
 /// One condition of readiness.
@@ -51,6 +51,16 @@ pub trait Rooms: Send + Sync + 'static {
     async fn txt_records(&self, name: &str) -> Result<Vec<String>, String>;
     /// An operator made recipients due: delivery tries them now.
     fn retry_now(&self);
+    /// Bounces what waits and is meant, with this text or one of the server's. Gives how many messages, and whether there are more.
+    ///
+    /// # Errors
+    /// The store's, or that delivery has not started yet.
+    async fn bounce(&self, filter: &Filter, text: Option<&str>) -> Result<(u64, bool), StoreError>;
+    /// Suspensions were changed in the store: they are in force when this returns.
+    ///
+    /// # Errors
+    /// The store's; then they are in force within some seconds.
+    async fn suspensions_changed(&self) -> Result<(), StoreError>;
     /// The admin password in force; `None` when there is none: the API answers 403 to everybody.
     fn admin_password(&self) -> Option<Arc<str>>;
     /// Reads the configuration again. The error is what is wrong with it; the old one stays.

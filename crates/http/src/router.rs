@@ -74,9 +74,17 @@ fn api_routes(shared: &Shared) -> Router<Shared> {
         .route("/queue/stats", get(api::queue::stats))
         .route("/queue/retry", post(api::queue::retry))
         .route("/queue/delete", post(api::queue::delete))
+        .route("/queue/hold", post(api::queue::hold))
         .route("/queue/release", post(api::queue::release))
+        .route("/queue/bounce", post(api::queue::bounce))
         .route("/queue/{id}", get(api::queue::show))
         .route("/queue/{id}/body", get(api::queue::body))
+        .route(
+            "/suspensions",
+            get(api::suspensions::list).post(api::suspensions::suspend),
+        )
+        .route("/suspensions/{kind}/{name}", delete(api::suspensions::resume))
+        .route("/audit", get(api::trail::page))
         .merge(directory_routes())
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)

@@ -79,9 +79,9 @@ async fn the_queue_is_listed_in_pages() {
     assert_eq!(all["next"], json!(null));
     let expected = json!({
         "id": ids[0], "received_at": "2026-11-23T06:57:01Z", "sender": "a@x.test", "size": 21,
-        "origin": "client [192.0.2.9]",
+        "origin": "client [192.0.2.9]", "account": null,
         "recipients": [{"address": "b@y.test", "state": "deferred", "attempts": 3,
-            "due": "2026-11-23T06:57:01Z", "last_result": "mx[192.0.2.1]: 450 later"}],
+            "due": "2026-11-23T06:57:01Z", "suspended": false, "last_result": "mx[192.0.2.1]: 450 later"}],
     });
     assert_eq!(all["messages"][0], expected);
     let first = stage.admin_get("/api/v1/queue?limit=2").await.json();

@@ -84,7 +84,7 @@ pub struct AuditRecord {
     pub who: String,
     /// From where: an IP address.
     pub peer: String,
-    /// What was done: `queue retry`, `account add`.
+    /// What was done: `queue.retry`, `account.add`.
     pub action: String,
     /// To what.
     pub target: String,

@@ -223,7 +223,13 @@ impl Transaction {
             id,
             received_at: self.received_at,
             sender: self.sender,
-            options: options(self.params, info, client),
+            options: MailOptions {
+                account: self
+                    .treatment
+                    .author()
+                    .map(|author| author.account.name.to_string()),
+                ..options(self.params, info, client)
+            },
             recipients: self.recipients,
             body,
         };
@@ -253,6 +259,7 @@ fn options(params: MailParams, info: BodyInfo, client: Client<'_>) -> MailOption
         ret: params.ret,
         envid: params.envid,
         origin: format!("{} {}", client.helo, Literal(client.address)),
+        account: None,
     }
 }
 

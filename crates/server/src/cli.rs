@@ -48,6 +48,14 @@ pub(crate) enum Command {
     /// The keys that sign mail
     #[command(subcommand)]
     Dkim(DkimCommand),
+    /// Who changed what on a running server, newest first
+    Audit {
+        /// At most this many changes
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
 }
 
 /// Where the configuration comes from, besides the environment.
@@ -145,11 +153,59 @@ pub(crate) enum QueueCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Read quarantined messages again, and queue what can be read
+    /// Keep messages: they are not tried until they are released
+    Hold {
+        #[command(flatten)]
+        selection: Selection,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Give messages up: they bounce now, and their senders are told
+    Bounce {
+        #[command(flatten)]
+        selection: Selection,
+        /// What senders are told
+        #[arg(long)]
+        text: Option<String>,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Keep mail waiting from now on, without counting attempts: for a domain, from a sender or from an account
+    Suspend {
+        #[command(flatten)]
+        whose: Whose,
+        /// Why, for people
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// It ends by itself after so long: 90s, 30m, 2h, 7d
+        #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+        expires_in: Option<u64>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End a suspension: what waited is tried now
+    Resume {
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List what is suspended
+    Suspensions {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Make held messages due; read quarantined messages again, and queue what can be read
     Release {
         #[command(flatten)]
         selection: Selection,
-        /// Only count those in quarantine
+        /// Only count those that are held or in quarantine
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
@@ -179,6 +235,51 @@ pub(crate) struct FilterArgs {
     /// With a recipient in this state
     #[arg(long, value_enum)]
     pub(crate) state: Option<StateName>,
+    /// With this recipient
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) recipient: Option<String>,
+    /// Sent by this account
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// With a recipient whose last result has this text in it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Received so long ago or longer: 90s, 30m, 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) older_than: Option<u64>,
+    /// Received since then
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) newer_than: Option<u64>,
+}
+
+/// Whose mail a suspension is about.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whose {
+    /// Recipients of this domain
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// This sender, or with @example.com all of a domain
+    #[arg(long)]
+    pub(crate) sender: Option<String>,
+    /// This account
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+}
+
+/// A length of time as operators write it.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || "expected a number and s, m, h or d: 90s, 30m, 2h, 7d".to_owned();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
 }
 
 /// Which messages to change: ids, a filter, both, or all; never all by omission.
@@ -190,7 +291,9 @@ pub(crate) struct Selection {
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     /// Every message
-    #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "state"])]
+    #[arg(long, conflicts_with_all = [
+        "ids", "domain", "sender", "state", "recipient", "account", "reason", "older_than", "newer_than",
+    ])]
     pub(crate) all: bool,
 }
 
@@ -239,6 +342,22 @@ mod tests {
             (cli.sources.port, cli.sources.set),
             (Some(26), vec![("a.b".into(), "c=d".into())])
         );
+    }
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        for (text, expected) in [
+            ("90", 90),
+            ("90s", 90),
+            ("30m", 1800),
+            ("2h", 7200),
+            ("7d", 604_800),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in ["", "h", "2w", "-1s", "1.5h", "99999999999999999999d"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use smtp_deliver::Delivery;
 use smtp_directory::Directory;
 use smtp_http::{Check, Reloaded, Rooms};
 use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer};
-use smtp_queue::{Queue, State, Store};
+use smtp_queue::{Filter, Queue, State, Store, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -309,6 +309,19 @@ impl Rooms for House {
     fn retry_now(&self) {
         if let Some(queue) = self.queue.get() {
             queue.retry_now();
+        }
+    }
+
+    async fn bounce(&self, filter: &Filter, text: Option<&str>) -> Result<(u64, bool), StoreError> {
+        let starting = || StoreError::Unavailable("delivery has not started yet".into());
+        self.delivery().ok_or_else(starting)?.bounce(filter, text).await
+    }
+
+    async fn suspensions_changed(&self) -> Result<(), StoreError> {
+        match self.delivery() {
+            // It reads them when it starts.
+            None => Ok(()),
+            Some(delivery) => delivery.suspensions_changed().await,
         }
     }
 

@@ -69,5 +69,6 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Domain(command)) => directory_command::domain(&command),
         Some(Command::Alias(command)) => directory_command::alias(&command),
         Some(Command::Dkim(command)) => directory_command::dkim(&command),
+        Some(Command::Audit { limit, server }) => queue_command::audit(limit, &server),
     }
 }

@@ -1,7 +1,7 @@
 //! `queue …`: the operator's work on the queue of a running server, through its admin API.
 
 use crate::admin_client::AdminClient;
-use crate::cli::{FilterArgs, QueueCommand, Selection, ServerArgs};
+use crate::cli::{FilterArgs, QueueCommand, Selection, ServerArgs, Whose};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, print, remark};
 use crate::queue_table as table;
@@ -13,11 +13,13 @@ use serde_json::{Value as Json, json};
 const PAGE: usize = 1000;
 
 pub(crate) fn queue(command: &QueueCommand) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Exit::Temporary, e))?;
-    runtime.block_on(async {
+    let action = |name, selection, dry_run, text| Action {
+        name,
+        selection,
+        dry_run,
+        text,
+    };
+    block_on(async {
         match command {
             QueueCommand::List {
                 filter,
@@ -30,19 +32,70 @@ pub(crate) fn queue(command: &QueueCommand) -> Result<(), Failure> {
                 selection,
                 dry_run,
                 server,
-            } => change("retry", selection, *dry_run, server).await,
+            } => change(action("retry", selection, *dry_run, None), server).await,
+            QueueCommand::Hold {
+                selection,
+                dry_run,
+                server,
+            } => change(action("hold", selection, *dry_run, None), server).await,
             QueueCommand::Release {
                 selection,
                 dry_run,
                 server,
-            } => change("release", selection, *dry_run, server).await,
+            } => change(action("release", selection, *dry_run, None), server).await,
+            QueueCommand::Bounce {
+                selection,
+                text,
+                dry_run,
+                server,
+            } => change(action("bounce", selection, *dry_run, text.as_deref()), server).await,
             QueueCommand::Delete {
                 selection,
                 dry_run,
                 server,
-            } => change("delete", selection, *dry_run, server).await,
+            } => change(action("delete", selection, *dry_run, None), server).await,
+            QueueCommand::Suspend {
+                whose,
+                reason,
+                expires_in,
+                server,
+            } => suspend(whose, reason, *expires_in, server).await,
+            QueueCommand::Resume { whose, server } => resume(whose, server).await,
+            QueueCommand::Suspensions { server } => suspensions(server).await,
         }
     })
+}
+
+/// `audit`: who changed what, newest first.
+pub(crate) fn audit(limit: usize, server: &ServerArgs) -> Result<(), Failure> {
+    block_on(async {
+        let client = AdminClient::new(server)?;
+        let (mut left, mut before) = (limit, None);
+        while left > 0 {
+            let mut query = vec![("limit", left.min(PAGE).to_string())];
+            query.extend(before.take().map(|number: i64| ("before", number.to_string())));
+            let page = client.get(&["audit"], &query).await?;
+            let entries = page["entries"].as_array().map_or(&[][..], Vec::as_slice);
+            let lines = entries
+                .iter()
+                .map(|entry| one(entry, server.output, table::audited));
+            print(&lines.collect::<String>())?;
+            left = left.saturating_sub(entries.len());
+            before = page["next"].as_i64();
+            if before.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Temporary, e))?;
+    runtime.block_on(work)
 }
 
 /// Prints page by page, so that a long queue needs no memory here.
@@ -102,24 +155,75 @@ async fn stats(server: &ServerArgs) -> Result<(), Failure> {
     }
 }
 
-/// Retry, release and delete. Many ids go in several requests.
-async fn change(
-    action: &str,
-    selection: &Selection,
-    dry_run: bool,
+async fn suspend(
+    whose: &Whose,
+    reason: &str,
+    expires_in: Option<u64>,
     server: &ServerArgs,
 ) -> Result<(), Failure> {
-    let requests = selection
-        .requests(dry_run)
+    let (kind, name) = whose.parts();
+    let mut body = json!({"kind": kind, "name": name, "reason": reason});
+    if let Some(seconds) = expires_in {
+        body["expires_in"] = seconds.into();
+    }
+    let entry = AdminClient::new(server)?.post(&["suspensions"], &body).await?;
+    print(&one(&entry, server.output, table::suspended))
+}
+
+async fn resume(whose: &Whose, server: &ServerArgs) -> Result<(), Failure> {
+    let (kind, name) = whose.parts();
+    let client = AdminClient::new(server)?;
+    let resumed = client.delete(&["suspensions", kind, name], &json!({})).await?;
+    match server.output {
+        Output::Json => print(&format!("{resumed}\n")),
+        Output::Table => {
+            let count = resumed["touched"].as_u64().unwrap_or(0);
+            print(&format!(
+                "{kind} {name} is not suspended any more; recipients that waited for it: {count}\n"
+            ))
+        }
+    }
+}
+
+async fn suspensions(server: &ServerArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(server)?;
+    let each = |entry: &Json| print(&one(entry, server.output, table::suspended));
+    client.entries(&["suspensions"], each).await
+}
+
+/// A change of messages.
+struct Action<'a> {
+    name: &'static str,
+    selection: &'a Selection,
+    dry_run: bool,
+    /// What senders are told.
+    text: Option<&'a str>,
+}
+
+/// Makes a change. Many ids go in several requests, and much work takes several.
+async fn change(action: Action<'_>, server: &ServerArgs) -> Result<(), Failure> {
+    let requests = action
+        .selection
+        .requests(action.dry_run)
         .map_err(|reason| Failure::new(Exit::Usage, reason))?;
     let client = AdminClient::new(server)?;
     let mut total = Changed::default();
-    for request in &requests {
-        total.add(client.post(&["queue", action], request).await?);
+    for mut request in requests {
+        if let Some(text) = action.text {
+            request["text"] = text.into();
+        }
+        loop {
+            let answer = client.post(&["queue", action.name], &request).await?;
+            let more = answer["more"] == true;
+            total.add(answer);
+            if !more {
+                break;
+            }
+        }
     }
     match server.output {
-        Output::Json => print(&format!("{}\n", total.json(action, dry_run))),
-        Output::Table => total.tell(action, dry_run, selection.ids.len() as u64),
+        Output::Json => print(&format!("{}\n", total.json(action.name, action.dry_run))),
+        Output::Table => total.tell(&action),
     }
 }
 
@@ -150,14 +254,16 @@ impl Changed {
         line
     }
 
-    fn tell(&self, action: &str, dry_run: bool, ids: u64) -> Result<(), Failure> {
-        let would = if dry_run { "would be " } else { "" };
-        let done = match action {
+    fn tell(&self, action: &Action<'_>) -> Result<(), Failure> {
+        let would = if action.dry_run { "would be " } else { "" };
+        let done = match action.name {
             "retry" => "tried again",
-            "release" if dry_run => "read again",
+            "hold" => "held",
             "release" => "released",
+            "bounce" => "bounced",
             _ => "deleted",
         };
+        let ids = action.selection.ids.len() as u64;
         print(&format!("{} {would}{done}\n", table::messages(self.touched)))?;
         if self.still_quarantined > 0 {
             let count = table::messages(self.still_quarantined);
@@ -185,14 +291,36 @@ impl FilterArgs {
     fn pairs(&self) -> Vec<(&'static str, String)> {
         let state = self.state.and_then(|state| state.to_possible_value());
         let state = state.map(|value| value.get_name().to_owned());
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
         let all = [
             ("domain", self.domain.clone()),
             ("sender", self.sender.clone()),
             ("state", state),
+            ("recipient", self.recipient.clone()),
+            ("account", self.account.clone()),
+            ("reason", self.reason.clone()),
+            ("older_than", number(self.older_than)),
+            ("newer_than", number(self.newer_than)),
         ];
         all.into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
             .collect()
+    }
+}
+
+impl Whose {
+    /// Its kind, by the name of the API, and the name.
+    fn parts(&self) -> (&'static str, &str) {
+        let all = [
+            ("domain", &self.domain),
+            ("sender", &self.sender),
+            ("account", &self.account),
+        ];
+        let given = all
+            .into_iter()
+            .find_map(|(kind, name)| Some((kind, name.as_deref()?)));
+        // One of them is required.
+        given.unwrap_or(("domain", ""))
     }
 }
 
@@ -203,10 +331,15 @@ impl Selection {
             .filter
             .pairs()
             .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
+            .map(|(name, value)| match value.parse::<u64>() {
+                Ok(number) if name.ends_with("_than") => (name.to_owned(), number.into()),
+                _ => (name.to_owned(), value.into()),
+            })
             .collect();
         if common.is_empty() && self.ids.is_empty() && !self.all {
-            return Err("which messages? Name ids, --domain, --sender or --state, or say --all");
+            return Err(
+                "which messages? Name ids, --domain, --sender, --recipient, --account, --state, --reason or an age, or say --all",
+            );
         }
         common.insert("all".into(), self.all.into());
         common.insert("dry_run".into(), dry_run.into());
@@ -244,8 +377,9 @@ mod tests {
     fn filters_and_ids_travel_together() {
         let filter = FilterArgs {
             domain: Some("x.example".into()),
-            sender: None,
             state: Some(StateName::Deferred),
+            older_than: Some(60),
+            ..FilterArgs::default()
         };
         let selection = Selection {
             ids: vec!["A".into(); PAGE + 1],
@@ -256,7 +390,7 @@ mod tests {
         assert_eq!(requests.len(), 2);
         assert_eq!(
             requests[1],
-            json!({"all": false, "dry_run": false, "domain": "x.example", "state": "deferred", "ids": ["A"]})
+            json!({"all": false, "dry_run": false, "domain": "x.example", "state": "deferred", "older_than": 60, "ids": ["A"]})
         );
     }
 }

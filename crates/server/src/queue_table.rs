@@ -42,6 +42,35 @@ pub(crate) fn listed(message: &Json, now: Timestamp) -> String {
     lines
 }
 
+/// A suspension: whose mail, until when, why, who said so.
+pub(crate) fn suspended(entry: &Json, now: Timestamp) -> String {
+    let until = match time(&entry["until"]) {
+        Some(until) => format!("for {}", span(now, until)),
+        None => "until it is resumed".to_owned(),
+    };
+    format!(
+        "{} {}  {until}  (by {}, {} ago)  {}\n",
+        text(entry, "kind"),
+        text(entry, "name"),
+        text(entry, "who"),
+        time(&entry["since"]).map_or("-".into(), |since| span(since, now)),
+        text(entry, "reason"),
+    )
+}
+
+/// A change: when, who, from where, what, to what, how many.
+pub(crate) fn audited(entry: &Json, _: Timestamp) -> String {
+    format!(
+        "{}  {} [{}]  {}  {}  ({})\n",
+        text(entry, "at"),
+        text(entry, "who"),
+        text(entry, "peer"),
+        text(entry, "action"),
+        text(entry, "target"),
+        entry["touched"].as_u64().unwrap_or(0),
+    )
+}
+
 /// A message by itself: everything about it, and each recipient with state, attempts, next attempt and last result.
 pub(crate) fn shown(message: &Json, now: Timestamp) -> String {
     let mut lines = format!(
@@ -74,6 +103,7 @@ fn condition(recipient: &Json, now: Timestamp) -> String {
     };
     let state = text(recipient, "state");
     let next = match (state.as_str(), time(&recipient["due"])) {
+        _ if recipient["suspended"] == true => ", suspended".into(),
         ("queued" | "deferred", Some(due)) if due <= now => ", next now".into(),
         ("queued" | "deferred", Some(due)) => {
             format!(", next in {} ({due:.0})", span(now, due))

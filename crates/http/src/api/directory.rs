@@ -84,7 +84,7 @@ fn directory(shared: &Shared) -> Result<Arc<Directory>, ApiError> {
 /// Makes a change, and tells the log who made it. `action` is `account.add` and the like.
 async fn apply(shared: &Shared, peer: IpAddr, action: &str, change: Change) -> Result<Applied, ApiError> {
     let applied = directory(shared)?.apply(change).await?;
-    audit(shared, peer, action, &applied.name, 1);
+    audit(shared, peer, action, &applied.name, 1, None).await;
     Ok(applied)
 }
 

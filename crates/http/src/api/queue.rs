@@ -1,6 +1,6 @@
-//! The operator's queue work: look, try again, delete.
+//! The operator's queue work: look, try again, hold, release, give up, delete.
 
-use super::request::{JsonBody, MAX_LIMIT, Page, Selection, parse_id};
+use super::request::{JsonBody, Page, Selection, parse_id};
 use super::shapes::{Entry, Listing, Totals, Touched};
 use super::{audit, body as content};
 use crate::connection::Peer;
@@ -12,7 +12,7 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use smtp_queue::{Filter, MessageDetail, State as RecipientState, Store, StoreError};
+use smtp_queue::{Filter, MessageDetail, State as RecipientState, Store};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -91,61 +91,99 @@ pub(crate) async fn release(
     change(Change::Release, &shared, peer, selection).await
 }
 
+/// `POST /api/v1/queue/hold`: queued and deferred recipients are not tried any more.
+pub(crate) async fn hold(
+    State(shared): State<Shared>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    JsonBody(selection): JsonBody<Selection>,
+) -> Result<Json<Touched>, ApiError> {
+    change(Change::Hold, &shared, peer, selection).await
+}
+
+/// `POST /api/v1/queue/bounce`: what waits is given up, and its senders are told, with `text` if there is one.
+pub(crate) async fn bounce(
+    State(shared): State<Shared>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    JsonBody(mut selection): JsonBody<Selection>,
+) -> Result<Json<Touched>, ApiError> {
+    let text = selection.take_text()?;
+    change(Change::Bounce(text), &shared, peer, selection).await
+}
+
 /// What an operator does to messages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     Retry,
-    Delete,
+    Hold,
     Release,
+    /// With what senders are told.
+    Bounce(Option<String>),
+    Delete,
 }
 
 impl Change {
-    fn name(self) -> &'static str {
+    /// As the audit trail has it.
+    fn name(&self) -> &'static str {
         match self {
-            Change::Retry => "retry",
-            Change::Delete => "delete",
-            Change::Release => "release",
+            Change::Retry => "queue.retry",
+            Change::Hold => "queue.hold",
+            Change::Release => "queue.release",
+            Change::Bounce(_) => "queue.bounce",
+            Change::Delete => "queue.delete",
         }
     }
 
-    /// Whether it changes a message that has a recipient in this state.
-    fn touches(self, state: RecipientState) -> bool {
+    /// It changes messages that have a recipient in one of these states.
+    fn states(&self) -> Vec<RecipientState> {
+        use RecipientState::{Deferred, Held, Quarantined, Queued};
         match self {
-            Change::Retry => matches!(state, RecipientState::Queued | RecipientState::Deferred),
-            Change::Delete => true,
-            Change::Release => state == RecipientState::Quarantined,
+            Change::Retry | Change::Hold => vec![Queued, Deferred],
+            Change::Release => vec![Held, Quarantined],
+            Change::Bounce(_) => vec![Queued, Deferred, Held],
+            Change::Delete => RecipientState::ALL.to_vec(),
         }
+    }
+
+    async fn make(&self, shared: &Shared, filter: Filter) -> Result<Touched, ApiError> {
+        let (store, now) = (store(shared)?, Timestamp::now());
+        Ok(match self {
+            Change::Retry => Touched::new(store.retry(filter, now).await?),
+            Change::Hold => Touched::new(store.hold(filter).await?),
+            Change::Release => {
+                let held = store.unhold(filter.clone(), now).await?;
+                Touched::released(held, store.release(filter, now).await?)
+            }
+            Change::Bounce(text) => {
+                let (touched, more) = shared.rooms.bounce(&filter, text.as_deref()).await?;
+                Touched::bounced(touched, more)
+            }
+            Change::Delete => Touched::new(store.delete(filter).await?),
+        })
     }
 }
 
-/// Changes what is selected, and tells the log who did it; or only counts it.
+/// Changes what is selected, and tells the trail who did it; or only counts it.
 async fn change(
     change: Change,
     shared: &Shared,
     peer: IpAddr,
     selection: Selection,
 ) -> Result<Json<Touched>, ApiError> {
-    let store = store(shared)?;
-    let dry_run = selection.dry_run;
+    let dry_run = selection.dry_run();
     let (filter, words) = selection.parse()?;
     if dry_run {
-        let touched = count(&*store, filter, change).await?;
+        let touched = store(shared)?.count(filter, change.states()).await?;
         return Ok(Json(Touched::new(touched)));
     }
-    let now = Timestamp::now();
-    let done = match change {
-        Change::Retry => Touched::new(store.retry(filter, now).await?),
-        Change::Delete => Touched::new(store.delete(filter).await?),
-        Change::Release => store.release(filter, now).await?.into(),
-    };
+    let done = change.make(shared, filter).await?;
     if matches!(change, Change::Retry | Change::Release) {
         shared.rooms.retry_now();
     }
-    audit(shared, peer, change.name(), &words, done.touched);
+    audit(shared, peer, change.name(), &words, done.touched, None).await;
     Ok(Json(done))
 }
 
-fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {
+pub(super) fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {
     let message = "the store is still being recovered; try again soon";
     shared
         .rooms
@@ -160,20 +198,4 @@ async fn find(store: &dyn Store, id: &str) -> Result<MessageDetail, ApiError> {
             "no message {id} in the queue: it was delivered, bounced or deleted, or never taken"
         ))
     })
-}
-
-/// How many messages a change would touch, page by page.
-async fn count(store: &dyn Store, filter: Filter, change: Change) -> Result<u64, StoreError> {
-    let mut total = 0;
-    let mut after = None;
-    loop {
-        let page = store.list(filter.clone(), after, MAX_LIMIT).await?;
-        let touched =
-            |one: &&smtp_queue::MessageSummary| one.recipients.iter().any(|r| change.touches(r.state));
-        total += page.iter().filter(touched).count() as u64;
-        match page.last() {
-            Some(last) if page.len() >= MAX_LIMIT => after = Some(last.message.id),
-            _ => return Ok(total),
-        }
-    }
 }

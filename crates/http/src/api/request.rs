@@ -4,26 +4,81 @@
 use crate::error::ApiError;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use smtp_queue::{Filter, QueueId, State};
 
 /// Most ids in one request.
 const MAX_IDS: usize = 1000;
+/// Most octets of what senders are told.
+const MAX_TEXT: usize = 500;
 /// Messages on a page, unless asked for otherwise.
 const DEFAULT_LIMIT: usize = 100;
 /// Most messages on a page.
 pub(super) const MAX_LIMIT: usize = 1000;
 
-/// The query of `GET /api/v1/queue`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Page {
-    after: Option<String>,
-    limit: Option<usize>,
-    state: Option<String>,
-    domain: Option<String>,
-    sender: Option<String>,
+/// A request of the queue: criteria by which messages are chosen, and what else it has. (Flattening one structure into the
+/// others would take unknown fields without a word.)
+macro_rules! requests {
+    ($( $(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident: $type:ty ),* $(,)? } )+) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct $name {
+            $( $(#[$field_meta])* $field: $type, )*
+            state: Option<String>,
+            domain: Option<String>,
+            sender: Option<String>,
+            recipient: Option<String>,
+            account: Option<String>,
+            reason: Option<String>,
+            /// Seconds since it was received, at least.
+            older_than: Option<u64>,
+            /// Seconds since it was received, at most.
+            newer_than: Option<u64>,
+        }
+
+        impl $name {
+            /// What was given, by name: for the filter, and for people.
+            fn criteria(&self) -> Criteria {
+                let text = |text: &Option<String>| text.clone();
+                let number = |number: Option<u64>| number.map(|number| number.to_string());
+                Criteria(
+                    [
+                        ("domain", text(&self.domain)),
+                        ("sender", text(&self.sender)),
+                        ("recipient", text(&self.recipient)),
+                        ("account", text(&self.account)),
+                        ("state", text(&self.state)),
+                        ("reason", text(&self.reason)),
+                        ("older_than", number(self.older_than)),
+                        ("newer_than", number(self.newer_than)),
+                    ]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?)))
+                    .collect(),
+                )
+            }
+        }
+    )+ };
+}
+
+requests! {
+    /// The query of `GET /api/v1/queue`.
+    Page {
+        after: Option<String>,
+        limit: Option<usize>,
+    }
+    /// The body of a change: which messages it is about.
+    Selection {
+        ids: Vec<String>,
+        all: bool,
+        /// Only count.
+        dry_run: bool,
+        /// What senders are told of mail that is given up.
+        text: Option<String>,
+    }
 }
 
 impl Page {
@@ -34,91 +89,101 @@ impl Page {
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(ApiError::bad_request("limit must be from 1 to 1000"));
         }
-        Ok((filter(&[], self.domain, self.sender, self.state)?, after, limit))
+        Ok((self.criteria().filter(&[])?, after, limit))
     }
 }
 
-/// The body of a change: which messages it is about.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Selection {
-    ids: Vec<String>,
-    domain: Option<String>,
-    sender: Option<String>,
-    state: Option<String>,
-    all: bool,
-    /// Only count.
-    pub(super) dry_run: bool,
-}
-
 impl Selection {
+    pub(super) fn dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// What senders are told; only `bounce` tells them anything.
+    pub(super) fn take_text(&mut self) -> Result<Option<String>, ApiError> {
+        let text = self.text.take();
+        let fits = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+        match &text {
+            Some(text) if !fits(text) => {
+                Err(ApiError::bad_request("text has at most 500 octets, on one line"))
+            }
+            _ => Ok(text),
+        }
+    }
+
     /// The filter, and the words for it in the audit's line. An empty filter needs `all`, and
     /// `all` needs an empty filter.
     pub(super) fn parse(self) -> Result<(Filter, String), ApiError> {
+        if self.text.is_some() {
+            return Err(ApiError::bad_request("only a bounce has a text"));
+        }
         if self.ids.len() > MAX_IDS {
             return Err(ApiError::bad_request("at most 1000 ids in one request"));
         }
-        let words = self.words();
-        if words.is_empty() && !self.all {
-            let message = "name ids, domain, sender or state, or say \"all\": true to mean every message";
+        let criteria = self.criteria();
+        let given = !self.ids.is_empty() || !criteria.0.is_empty();
+        if !given && !self.all {
+            let message = "name ids, domain, sender, recipient, account, state, reason or an age, or say \"all\": true to mean every message";
             return Err(ApiError::bad_request(message));
         }
-        if !words.is_empty() && self.all {
+        if given && self.all {
             return Err(ApiError::bad_request(
                 "\"all\": true and a filter contradict each other",
             ));
         }
-        let words = if words.is_empty() {
-            "all".to_owned()
+        let words = if given {
+            criteria.words(&self.ids)
         } else {
-            words.join(" ")
+            "all".to_owned()
         };
-        Ok((filter(&self.ids, self.domain, self.sender, self.state)?, words))
-    }
-
-    fn words(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        if !self.ids.is_empty() {
-            words.push(format!("ids={}", self.ids.join(",")));
-        }
-        for (name, value) in [
-            ("domain", &self.domain),
-            ("sender", &self.sender),
-            ("state", &self.state),
-        ] {
-            if let Some(value) = value {
-                words.push(format!("{name}={value}"));
-            }
-        }
-        words
+        Ok((criteria.filter(&self.ids)?, words))
     }
 }
 
-fn filter(
-    ids: &[String],
-    domain: Option<String>,
-    sender: Option<String>,
-    state: Option<String>,
-) -> Result<Filter, ApiError> {
-    Ok(Filter {
-        ids: ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?,
-        domain: domain.map(|domain| parse_domain(&domain)).transpose()?,
-        sender: sender.map(|sender| if sender == "<>" { String::new() } else { sender }),
-        state: state.map(|state| parse_state(&state)).transpose()?,
-    })
+/// Criteria that were given, by name.
+struct Criteria(Vec<(&'static str, String)>);
+
+impl Criteria {
+    fn words(&self, ids: &[String]) -> String {
+        let ids = (!ids.is_empty()).then(|| format!("ids={}", ids.join(",")));
+        let others = self.0.iter().map(|(name, value)| format!("{name}={value}"));
+        ids.into_iter().chain(others).collect::<Vec<_>>().join(" ")
+    }
+
+    fn filter(self, ids: &[String]) -> Result<Filter, ApiError> {
+        let now = Timestamp::now();
+        let ago = |seconds: &str| {
+            let seconds = seconds.parse().unwrap_or(i64::MAX);
+            now.saturating_sub(SignedDuration::from_secs(seconds))
+                .unwrap_or(Timestamp::MIN)
+        };
+        let mut filter = Filter {
+            ids: ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?,
+            ..Filter::default()
+        };
+        for (name, value) in self.0 {
+            if value.is_empty() && name != "sender" {
+                return Err(ApiError::bad_request(format!("{name} is empty")));
+            }
+            match name {
+                "domain" => filter.domain = Some(value.to_lowercase()),
+                "sender" if value == "<>" => filter.sender = Some(String::new()),
+                "sender" => filter.sender = Some(value),
+                "recipient" => filter.recipient = Some(value),
+                "account" => filter.account = Some(value),
+                "state" => filter.state = Some(parse_state(&value)?),
+                "reason" => filter.reason = Some(value),
+                "older_than" => filter.received_before = Some(ago(&value)),
+                _ => filter.received_after = Some(ago(&value)),
+            }
+        }
+        Ok(filter)
+    }
 }
 
 /// A queue id from a path, a query or a body.
 pub(super) fn parse_id(text: &str) -> Result<QueueId, ApiError> {
     QueueId::parse(text)
         .ok_or_else(|| ApiError::bad_request("a queue id has 26 characters, like 01JD8Z5F4N…"))
-}
-
-fn parse_domain(text: &str) -> Result<String, ApiError> {
-    match text.is_empty() {
-        true => Err(ApiError::bad_request("domain is empty")),
-        false => Ok(text.to_lowercase()),
-    }
 }
 
 fn parse_state(text: &str) -> Result<State, ApiError> {

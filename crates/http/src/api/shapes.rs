@@ -1,8 +1,8 @@
 //! The JSON of the queue.
 //!
 //! A message: `id`, `received_at`, `sender` (`""` is the null sender), `size` in octets, `origin`
-//! (where it came from, for people) and `recipients`, each with `address`, `state`, `attempts`,
-//! `due` (RFC 3339; for `leased` the lease's end) and `last_result` (text or null).
+//! (where it came from, for people), `account` (who sent it, or null) and `recipients`, each with `address`, `state`, `attempts`,
+//! `due` (RFC 3339; for `leased` the lease's end), `suspended` (it waits for the end of a suspension) and `last_result` (text or null).
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -26,6 +26,7 @@ pub(crate) struct Entry {
     sender: String,
     size: u64,
     origin: String,
+    account: Option<String>,
     recipients: Vec<RecipientEntry>,
 }
 
@@ -35,6 +36,7 @@ struct RecipientEntry {
     state: &'static str,
     attempts: u32,
     due: Timestamp,
+    suspended: bool,
     last_result: Option<String>,
 }
 
@@ -49,6 +51,7 @@ impl Entry {
                 .unwrap_or_default(),
             size: message.size,
             origin: message.options.origin,
+            account: message.options.account,
             recipients: recipients.into_iter().map(RecipientEntry::new).collect(),
         }
     }
@@ -61,6 +64,7 @@ impl RecipientEntry {
             state: recipient.state.name(),
             attempts: recipient.attempts,
             due: recipient.due,
+            suspended: recipient.parked,
             last_result: recipient.last_result,
         }
     }
@@ -96,6 +100,9 @@ impl From<Stats> for Totals {
 pub(crate) struct Touched {
     /// Messages changed, or with `dry_run` those that would be.
     pub(super) touched: u64,
+    /// After a bounce: there are more, ask again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<bool>,
     /// After a release.
     #[serde(flatten)]
     kept: Option<Kept>,
@@ -118,22 +125,32 @@ struct Reason {
 
 impl Touched {
     pub(super) fn new(touched: u64) -> Touched {
-        Touched { touched, kept: None }
+        Touched {
+            touched,
+            more: None,
+            kept: None,
+        }
     }
-}
 
-impl From<Released> for Touched {
-    fn from(released: Released) -> Touched {
+    pub(super) fn bounced(touched: u64, more: bool) -> Touched {
+        Touched {
+            more: Some(more),
+            ..Touched::new(touched)
+        }
+    }
+
+    /// Messages that were held, and those that were in quarantine.
+    pub(super) fn released(held: u64, released: Released) -> Touched {
         let reason = |one: Unreadable| Reason {
             id: one.id,
             reason: one.reason,
         };
         Touched {
-            touched: released.messages,
             kept: Some(Kept {
                 still_quarantined: released.still,
                 unreadable: released.unreadable.into_iter().map(reason).collect(),
             }),
+            ..Touched::new(held + released.messages)
         }
     }
 }

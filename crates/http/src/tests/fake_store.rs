@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use smtp::Address;
-use smtp_queue::Finished;
 use smtp_queue::{
     Attempt, Beginning, Body, Claim, ClaimRequest, Filter, MailOptions, Message, MessageDetail,
     MessageSummary, NewMessage, QueueId, Recipient, RecipientResult, Released, State, Stats, Store,
     StoreError, Unreadable,
 };
+use smtp_queue::{AuditRecord, Finished, Suspension, SuspensionKind};
 use std::sync::Mutex;
 
 /// Messages in a vector.
@@ -16,6 +16,8 @@ use std::sync::Mutex;
 pub(super) struct FakeStore {
     pub(super) messages: Mutex<Vec<MessageDetail>>,
     pub(super) body: Mutex<Option<Body>>,
+    suspensions: Mutex<Vec<Suspension>>,
+    trail: Mutex<Vec<AuditRecord>>,
 }
 
 impl FakeStore {
@@ -62,7 +64,12 @@ impl FakeStore {
                     .iter()
                     .any(|r| r.address.domain() == domain.as_str())
             };
-            (filter.ids.is_empty() || filter.ids.contains(&one.message.id))
+            let reason = |text: &String| {
+                let mut results = one.recipients.iter().filter_map(|r| r.last_result.as_ref());
+                results.any(|result| result.contains(text.as_str()))
+            };
+            filter.reason.as_ref().is_none_or(reason)
+                && (filter.ids.is_empty() || filter.ids.contains(&one.message.id))
                 && filter.sender.as_ref().is_none_or(|wanted| wanted == sender)
                 && filter.state.as_ref().is_none_or(state)
                 && filter.domain.as_ref().is_none_or(domain)
@@ -151,6 +158,51 @@ impl Store for FakeStore {
             .unwrap()
             .retain(|one| !gone.contains(&one.message.id));
         Ok(gone.len() as u64)
+    }
+    async fn hold(&self, filter: Filter) -> Result<u64, StoreError> {
+        Ok(self.find(&filter).len() as u64)
+    }
+    async fn unhold(&self, filter: Filter, _: Timestamp) -> Result<u64, StoreError> {
+        let held = |one: &MessageDetail| one.recipients.iter().any(|it| it.state == State::Held);
+        Ok(self.find(&filter).iter().filter(|one| held(one)).count() as u64)
+    }
+    async fn claim_selected(
+        &self,
+        _: Filter,
+        _: Option<i64>,
+        _: ClaimRequest,
+    ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
+        Err(StoreError::Closed)
+    }
+    async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError> {
+        let meant = |one: &MessageDetail| one.recipients.iter().any(|it| states.contains(&it.state));
+        Ok(self.find(&filter).iter().filter(|one| meant(one)).count() as u64)
+    }
+    async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError> {
+        self.suspensions.lock().unwrap().push(suspension);
+        Ok(true)
+    }
+    async fn resume(
+        &self,
+        kind: SuspensionKind,
+        name: String,
+        _: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut all = self.suspensions.lock().unwrap();
+        let before = all.len();
+        all.retain(|one| (one.kind, &one.name) != (kind, &name));
+        Ok((all.len() < before).then_some(7))
+    }
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        Ok(self.suspensions.lock().unwrap().clone())
+    }
+    async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
+        self.trail.lock().unwrap().push(record);
+        Ok(())
+    }
+    async fn audited(&self, _: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        let trail = self.trail.lock().unwrap();
+        Ok(trail.iter().rev().take(limit).cloned().collect())
     }
     async fn stats(&self) -> Result<Stats, StoreError> {
         Ok(Stats {

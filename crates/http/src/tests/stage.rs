@@ -8,7 +8,7 @@ use smtp_config::{Config, LocalDelivery, Profile};
 use smtp_directory::testing::MemoryShelf;
 use smtp_directory::{Declarations, Directory};
 use smtp_observe::{Gauges, Observer};
-use smtp_queue::Store;
+use smtp_queue::{Filter, Store, StoreError};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -79,6 +79,12 @@ impl Rooms for FakeRooms {
     }
     fn retry_now(&self) {
         self.woken.fetch_add(1, Ordering::SeqCst);
+    }
+    async fn bounce(&self, filter: &Filter, _: Option<&str>) -> Result<(u64, bool), StoreError> {
+        Ok((self.store.delete(filter.clone()).await?, false))
+    }
+    async fn suspensions_changed(&self) -> Result<(), StoreError> {
+        Ok(())
     }
     fn admin_password(&self) -> Option<Arc<str>> {
         (!self.no_password.load(Ordering::SeqCst)).then(|| PASSWORD.into())
