@@ -7,8 +7,7 @@ use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for;
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 const MAIL: &str = "Subject: waits\n\nx\n";
@@ -113,9 +112,8 @@ fn what_is_refused_later_is_kept_beside_with_the_reason() {
     let sendmail = away();
     sendmail.expect(&["-f", "a@x.test", "never@y.test", "b@z.test"], MAIL, 0);
     let sink = Sink::start();
-    // Nobody relays for y.test.
     let config = format!(
-        "{}[[domains]]\nname = \"y.test\"\ndeliver = \"capture\"\n",
+        "{}[[domains]]\nname = \"y.test\"\ndeliver = \"capture\"\nrecipients = \"known\"\n",
         sink.relay_config()
     );
     let drop = sendmail.drop().display().to_string();
@@ -283,39 +281,32 @@ fn everybodys_folder_is_written_by_users_and_read_by_the_server_only() {
         std::os::unix::process::CommandExt::uid(&mut command, nobody);
         feed(sendmail.env(command.arg("sendmail").args(args)), input)
     };
+    sendmail.expect(&["c@y.test"], MAIL, 0);
+    let of_root = drop.join(&sendmail.waiting()[0]);
     let output = as_nobody(&["b@y.test"], MAIL);
     assert!(output.status.success(), "{output:?}");
     // It cannot see what is in there.
     assert_eq!(as_nobody(&["-q"], "").status.code(), Some(75));
-    let file = drop.join(&sendmail.waiting()[0]);
-    let is = std::fs::metadata(&file).expect("the file");
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&is), nobody);
-    // What it may see but not remove it does not send on, or it would do so for ever.
-    std::fs::set_permissions(&drop, PermissionsExt::from_mode(0o1777)).expect("permissions");
-    sendmail.expect(&["c@y.test"], MAIL, 0);
     let names = sendmail.waiting();
-    let of_root = names
-        .iter()
-        .map(|name| drop.join(name))
-        .find(|path| *path != file)
-        .expect("root's");
-    std::fs::set_permissions(&of_root, PermissionsExt::from_mode(0o644)).expect("permissions");
-    let output = as_nobody(&["-q"], "");
+    let mut paths = names.iter().map(|name| drop.join(name));
+    let its = paths.find(|path| *path != of_root).expect("its file");
+    let is = std::fs::metadata(&its).expect("its file");
+    assert_eq!((is.uid(), is.mode() & 0o777), (nobody, 0o644));
+    // What it may see but not remove it does not send on, or it would do so for ever.
+    let sink = Sink::start();
+    for (path, mode) in [(&drop, 0o1777), (&of_root, 0o644)] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("permissions");
+    }
+    let output = as_nobody(&["-q", "--server", &sink.url()], "");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("is left alone: only its owner"), "{said}");
-    // A folder that somebody put where refused mail goes is not used.
-    let failed = drop.join("failed");
-    std::fs::create_dir(&failed).expect("a folder");
-    std::os::unix::fs::chown(&failed, Some(nobody), None).expect("chown");
-    let sink = Sink::start();
+    assert_eq!(sink.wait(1)[0].to, ["<b@y.test>"]);
+    assert_eq!(sendmail.waiting().len(), 1);
+    let output = as_nobody(&["d@y.test"], MAIL);
+    assert!(output.status.success(), "{output:?}");
     let _server = looking(&sendmail, &sink);
-    sink.wait(2);
+    sink.wait(3);
     wait_for("the folder to be empty", || sendmail.waiting().is_empty());
-    assert_empty(&failed);
-}
-
-fn assert_empty(folder: &Path) {
-    assert_eq!(std::fs::read_dir(folder).expect("the folder").count(), 0);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use blackbox::sendmail::{Sendmail, feed};
 use blackbox::server::{PASSWORD, Server};
 use blackbox::sink::{Act, Message, Moment, Sink};
 use blackbox::tools::{program, run};
-use std::process::Command;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A server that relays to a sink, and a sendmail that hands mail to the server.
 fn relay() -> (Sink, Server, Sendmail) {
@@ -289,32 +290,62 @@ fn it_logs_in_under_verified_tls() {
     );
     assert_eq!(sendmail.waiting().len(), 1);
     // A dialog begins where the login has been done.
-    let dialog = "EHLO c\r\nMAIL FROM:<ann@x.test>\r\nRCPT TO:<c@y.test>\r\nDATA\r\nSubject: by hand\r\n\r\nx\r\n.\r\nQUIT\r\n";
-    let said = sendmail.expect(&mail(&["-bs"]), dialog, 0);
-    assert!(said.contains("queued as") && said.contains("\r\n221 "), "{said}");
+    let mut dialog = Dialog::start(&sendmail, &mail(&["-bs"]));
+    assert!(dialog.reply().starts_with("220 "));
+    for (say, code) in [
+        ("EHLO c", "250 "),
+        ("MAIL FROM:<ann@x.test>", "250 "),
+        ("RCPT TO:<c@y.test>", "250 "),
+        ("DATA", "354 "),
+        ("Subject: by hand\r\n\r\nx\r\n.", "250 "),
+        ("QUIT", "221 "),
+    ] {
+        dialog.expect(say, code);
+    }
     assert_eq!(addresses(&sink.wait(2)[1]), ["c@y.test"]);
+}
+
+/// `sendmail -bs`, reply by reply.
+struct Dialog {
+    child: Child,
+    to: ChildStdin,
+    from: Lines<BufReader<ChildStdout>>,
+}
+
+impl Dialog {
+    fn start(sendmail: &Sendmail, args: &[&str]) -> Dialog {
+        let mut command = sendmail.command(args);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start");
+        Dialog {
+            to: child.stdin.take().expect("stdin"),
+            from: BufReader::new(child.stdout.take().expect("stdout")).lines(),
+            child,
+        }
+    }
+    fn reply(&mut self) -> String {
+        loop {
+            let line = self.from.next().expect("a reply").expect("a reply");
+            if line.as_bytes()[3] != b'-' {
+                return line;
+            }
+        }
+    }
+    fn expect(&mut self, say: &str, code: &str) {
+        write!(self.to, "{say}\r\n").expect("write");
+        let said = self.reply();
+        assert!(said.starts_with(code), "{say}: {said}");
+    }
 }
 
 #[test]
 fn bs_carries_a_dialog_to_the_server() {
-    use std::io::{BufRead, BufReader, Write};
-    use std::process::Stdio;
     let (sink, _server, sendmail) = relay();
-    let mut command = sendmail.command(&["-bs"]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start");
-    let mut to = child.stdin.take().expect("stdin");
-    let mut from = BufReader::new(child.stdout.take().expect("stdout")).lines();
-    let mut reply = || loop {
-        let line = from.next().expect("a reply").expect("a reply");
-        if line.as_bytes()[3] != b'-' {
-            return line;
-        }
-    };
-    assert!(reply().starts_with("220 "));
+    let mut dialog = Dialog::start(&sendmail, &["-bs"]);
+    assert!(dialog.reply().starts_with("220 "));
     for (say, code) in [
         ("EHLO client.test", "250 "),
         ("MAIL FROM:<a@x.test>", "250 "),
@@ -324,12 +355,10 @@ fn bs_carries_a_dialog_to_the_server() {
         ("Subject: by hand\r\n\r\n..x\r\n.", "250 "),
         ("QUIT", "221 "),
     ] {
-        write!(to, "{say}\r\n").expect("write");
-        let said = reply();
-        assert!(said.starts_with(code), "{say}: {said}");
+        dialog.expect(say, code);
     }
     // Standard input is still open.
-    assert!(child.wait().expect("wait").success());
+    assert!(dialog.child.wait().expect("wait").success());
     assert!(arrived(&sink, "by hand").text().ends_with("\r\n\r\n.x\r\n"));
     let away = Sendmail::to(format!("smtp://{}", blackbox::postfix::free_port()));
     assert!(away.expect(&["-bs"], "EHLO x\r\n", 75).starts_with("421 4.4.1 "));

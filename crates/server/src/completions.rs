@@ -37,7 +37,8 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    print(&String::from_utf8_lossy(&script))
+    // clap_complete takes the hyphen of the name for a step to a subcommand in one half of its script for bash, and not in the other.
+    print(&String::from_utf8_lossy(&script).replace("smtp__subcmd__server", "smtp__server"))
 }
 
 /// Prints the page of the program, or writes the pages of all commands.
