@@ -302,11 +302,48 @@ fn everybodys_folder_is_written_by_users_and_read_by_the_server_only() {
     assert!(said.contains("is left alone: only its owner"), "{said}");
     assert_eq!(sink.wait(1)[0].to, ["<b@y.test>"]);
     assert_eq!(sendmail.waiting().len(), 1);
+    // Where the folder hands its group on, a file is for that group and nobody else.
+    std::fs::set_permissions(&drop, PermissionsExt::from_mode(0o3733)).expect("permissions");
     let output = as_nobody(&["d@y.test"], MAIL);
     assert!(output.status.success(), "{output:?}");
+    let names = sendmail.waiting();
+    let mut files = names
+        .iter()
+        .map(|name| std::fs::metadata(drop.join(name)).expect("a file"));
+    let its = files.find(|is| is.uid() == nobody).expect("its file");
+    assert_eq!(its.mode() & 0o777, 0o640);
     let _server = looking(&sendmail, &sink);
     sink.wait(3);
     wait_for("the folder to be empty", || sendmail.waiting().is_empty());
+}
+
+#[test]
+fn a_foreign_folder_for_refused_mail_is_not_used() {
+    let sendmail = away();
+    sendmail.expect(&["never@y.test", "b@y.test"], MAIL, 0);
+    let failed = sendmail.drop().join("failed");
+    std::os::unix::fs::symlink(sendmail.folder(), &failed).expect("a link");
+    let sink = Sink::scripted(|_, moment| match moment {
+        Moment::Command(line) if line.contains("<never@") => Act::Say("550 5.1.1 who?".into()),
+        _ => Act::Default,
+    });
+    let before = std::fs::read_dir(sendmail.folder()).expect("the folder").count();
+    for _ in 0..2 {
+        let said = sendmail.expect(&["-q", "--server", &sink.url()], "", 75);
+        assert!(
+            said.contains("never@y.test") && said.contains("belongs to somebody else"),
+            "{said}"
+        );
+    }
+    // Who has got it does not get it again; who was refused waits, and nothing was written where the link leads.
+    assert_eq!(sink.wait(1)[0].to, ["<b@y.test>"]);
+    assert_eq!(
+        std::fs::read_dir(sendmail.folder()).expect("the folder").count(),
+        before
+    );
+    std::fs::remove_file(&failed).expect("remove");
+    sendmail.expect(&["-q", "--server", &sink.url()], "", 0);
+    assert_eq!((mail_in(&failed).len(), sink.count()), (1, 1));
 }
 
 #[test]

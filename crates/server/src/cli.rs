@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Dkim(DkimCommand),
     /// Send the message on standard input, as programs expect of sendmail; also when the binary is called by that name
     #[command(disable_help_flag = true, args_override_self = true)]
-    Sendmail(SendmailArgs),
+    Sendmail(Box<SendmailArgs>),
     /// List the queue and what waits in the drop folder; also when the binary is called by that name
     Mailq(MailqArgs),
     /// Print the script that makes a shell complete all this

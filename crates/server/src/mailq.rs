@@ -15,7 +15,7 @@ use std::fmt::Write;
 const PAGE: usize = 1000;
 const HEADING: &str = "-Queue ID------------------ --Size-- ----Arrival Time---- -Sender/Recipient-------";
 /// What stands left of a recipient.
-const MARGIN: usize = 58;
+const MARGIN: usize = 57;
 
 pub(crate) fn mailq(args: &MailqArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -179,7 +179,7 @@ fn shown(message: &Json) -> String {
     let mut lines = String::new();
     let _ = writeln!(
         lines,
-        "{:<26}{mark} {:>8} {:<21} {sender}",
+        "{:<26}{mark} {:>8} {:<20} {sender}",
         text(message, "id"),
         message["size"].as_u64().unwrap_or(0),
         arrival.unwrap_or_default(),
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(
             shown(&message),
             format!(
-                "01JDABCDEFGHJKMNPQRSTVWXYZ*     1234 Thu Jan  2 03:04:05    MAILER-DAEMON\n\
+                "01JDABCDEFGHJKMNPQRSTVWXYZ*     1234 Thu Jan  2 03:04:05  MAILER-DAEMON\n\
                  {margin} c@y.test\n{:>80}\n{margin} a@y.test\n{margin} b@y.test\n\n",
                 "(451 no? room)"
             )

@@ -60,6 +60,9 @@ pub(crate) fn sendmail(args: &SendmailArgs) -> Result<(), Failure> {
     result
 }
 
+/// Most messages of others that a call sends on: somebody waits for its end.
+const OTHERS: usize = 100;
+
 /// `-bs`: the server's dialog on standard input and output.
 async fn dialog(args: &SendmailArgs) -> Result<(), Failure> {
     let target = Target::new(&args.target)?;
@@ -74,9 +77,15 @@ async fn dialog(args: &SendmailArgs) -> Result<(), Failure> {
 async fn flush_all(args: &SendmailArgs) -> Result<(), Failure> {
     let target = Target::new(&args.target)?;
     let folder = folder(&args.target.folder)?;
-    let round = flush::flush(&folder, &target.handover(), &mut Pauses::default(), &Standard)
-        .await
-        .map_err(|e| Failure::new(Exit::Temporary, format_args!("{}: {e}", folder.path.display())))?;
+    let round = flush::flush(
+        &folder,
+        &target.handover(),
+        usize::MAX,
+        &mut Pauses::default(),
+        &Standard,
+    )
+    .await
+    .map_err(|e| Failure::new(Exit::Temporary, format_args!("{}: {e}", folder.path.display())))?;
     match round {
         Round { waiting: 0, .. } => Ok(()),
         Round { waiting, away } => {
@@ -127,7 +136,7 @@ async fn submit(args: &SendmailArgs) -> Result<(), Failure> {
     }
     if reached && let Ok(folder) = DropFolder::choose(args.target.folder.drop_folder.as_deref()) {
         // What came before is another's message: it is no matter of this call how it fares.
-        let _ = flush::flush(&folder, &server, &mut Pauses::default(), &Quiet).await;
+        let _ = flush::flush(&folder, &server, OTHERS, &mut Pauses::default(), &Quiet).await;
     }
     match refused {
         // Each was said above.

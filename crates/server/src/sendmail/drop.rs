@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use smtp_queue::QueueId;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -156,7 +156,7 @@ impl Held {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let mut result = Ok(());
         if let Some(part) = self.waiting.part(refused) {
-            result = private(folder.join(FAILED))
+            result = private(folder.join(FAILED), folder)
                 .and_then(|failed| write(&failed, &QueueId::generate().to_string(), &part));
             if result.is_err() {
                 left.extend(part.recipients);
@@ -260,19 +260,17 @@ fn sync(folder: &Path, file: Option<&File>) -> io::Result<()> {
     }
 }
 
-/// A folder for us alone: in one that others write to, one of that name could be theirs.
-fn private(path: PathBuf) -> io::Result<PathBuf> {
+/// A folder for the drop folder's owner alone: where everybody writes, one of that name could be somebody else's.
+fn private(path: PathBuf, parent: &Path) -> io::Result<PathBuf> {
+    let (us, owner) = (geteuid(), fs::metadata(parent)?);
     match DirBuilder::new().mode(0o700).create(&path) {
-        // What root makes is for the folder's owner.
-        Ok(()) if geteuid().is_root() => {
-            let owner = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;
-            std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid()))?;
-        }
+        // What root makes is for the owner, too.
+        Ok(()) if us.is_root() => lchown(&path, Some(owner.uid()), Some(owner.gid()))?,
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     let is = fs::symlink_metadata(&path)?;
-    if !is.is_dir() || !(geteuid().is_root() || is.uid() == geteuid().as_raw()) {
+    if !is.is_dir() || !(is.uid() == us.as_raw() || us.is_root() && is.uid() == owner.uid()) {
         let why = format!("{} is no folder, or belongs to somebody else", path.display());
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
     }

@@ -50,13 +50,14 @@ pub(crate) struct Round {
     pub(crate) away: Option<Reply>,
 }
 
-/// One round through a folder.
+/// One round through a folder, of `most` messages at most.
 ///
 /// # Errors
 /// The folder cannot be listed.
 pub(crate) async fn flush(
     folder: &DropFolder,
     server: &Handover<'_>,
+    most: usize,
     pauses: &mut Pauses,
     tell: &dyn Tell,
 ) -> std::io::Result<Round> {
@@ -67,7 +68,7 @@ pub(crate) async fn flush(
     // The names are sorted.
     pauses.0.retain(|name, _| names.binary_search(name).is_ok());
     let mut round = Round::default();
-    for (index, name) in names.iter().enumerate() {
+    for (index, name) in names.iter().enumerate().take(most) {
         if !pauses.is_due(name) {
             round.waiting += 1;
             continue;
@@ -94,6 +95,7 @@ pub(crate) async fn flush(
             }
             Err(Trouble::Folder(error)) => {
                 tell.ignored(&path, &error);
+                round.waiting += 1;
                 pauses.put_off(name);
             }
         }

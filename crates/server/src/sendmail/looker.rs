@@ -61,7 +61,7 @@ impl Looker {
             now: RefCell::default(),
         };
         // Where the listener is away the server is stopping.
-        if let Err(error) = flush(&folder, &server, &mut self.pauses, &log).await {
+        if let Err(error) = flush(&folder, &server, usize::MAX, &mut self.pauses, &log).await {
             log.ignored(&folder.path, &error);
         }
         self.ignored = log.now.into_inner();
