@@ -22,6 +22,15 @@ pub struct Dovecot {
 impl Dovecot {
     /// Starts one that offers these mechanisms (`plain login scram-sha-256`).
     pub fn start(mechanisms: &str) -> Dovecot {
+        Dovecot::start_with(mechanisms, "ssl = no")
+    }
+    /// The same with TLS, by `cert.pem` and `key.pem` of a folder.
+    pub fn with_tls(mechanisms: &str, certificates: &Path) -> Dovecot {
+        let folder = certificates.display();
+        let ssl = format!("ssl = yes\nssl_cert = <{folder}/cert.pem\nssl_key = <{folder}/key.pem");
+        Dovecot::start_with(mechanisms, &ssl)
+    }
+    fn start_with(mechanisms: &str, ssl: &str) -> Dovecot {
         assert!(
             Path::new("/usr/lib/dovecot/lmtp").exists(),
             "dovecot is missing: `cargo xtask peers` installs it"
@@ -31,7 +40,7 @@ impl Dovecot {
             .tempdir()
             .expect("a folder");
         let (lmtp, auth) = (free_port(), free_port());
-        write_configuration(folder.path(), mechanisms, lmtp, auth);
+        write_configuration(folder.path(), (mechanisms, ssl), lmtp, auth);
         let dovecot = Dovecot { folder, lmtp, auth };
         let mut start = as_root("/usr/sbin/dovecot");
         // It leaves itself running, with what it was given.
@@ -77,7 +86,7 @@ impl Drop for Dovecot {
     }
 }
 
-fn write_configuration(folder: &Path, mechanisms: &str, lmtp: SocketAddr, auth: SocketAddr) {
+fn write_configuration(folder: &Path, (mechanisms, ssl): (&str, &str), lmtp: SocketAddr, auth: SocketAddr) {
     use std::os::unix::fs::PermissionsExt;
     let mail = folder.join("mail");
     std::fs::create_dir_all(&mail).expect("folder");
@@ -90,6 +99,7 @@ fn write_configuration(folder: &Path, mechanisms: &str, lmtp: SocketAddr, auth: 
     let text = CONFIGURATION
         .replace("{folder}", &folder.display().to_string())
         .replace("{mechanisms}", mechanisms)
+        .replace("{ssl}", ssl)
         .replace("{lmtp}", &lmtp.port().to_string())
         .replace("{auth}", &auth.port().to_string());
     std::fs::write(folder.join("dovecot.conf"), text).expect("dovecot.conf");
@@ -101,7 +111,7 @@ state_dir = {folder}/run
 log_path = {folder}/log
 protocols = lmtp
 listen = 127.0.0.1
-ssl = no
+{ssl}
 disable_plaintext_auth = no
 auth_mechanisms = {mechanisms}
 mail_location = maildir:{folder}/mail/%n

@@ -13,6 +13,7 @@ pub mod postfix;
 pub mod sendmail;
 pub mod server;
 pub mod sink;
+pub mod tls;
 pub mod tools;
 pub mod wire;
 

@@ -4,21 +4,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
 use blackbox::server::{Server, Setup};
 use blackbox::sink::Sink;
+use blackbox::tls::Tls;
 use blackbox::tools::{program, run};
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const PASSWORD: &str = "Correct horse 5";
+pub(crate) const PASSWORD: &str = "Correct horse 5";
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const SUBJECT: &str = "system:serviceaccount:shop:checkout";
 
 /// One account `ann`, which a token and a certificate mean too; everything goes to the sink.
-fn config(sink: &Sink) -> String {
+pub(crate) fn config(sink: &Sink) -> String {
     format!(
         "[relay]\nsmarthost = \"{}\"\n\
          [[accounts]]\nname = \"ann\"\npassword = \"{PASSWORD}\"\nsenders = [\"*@x.test\"]\n\
@@ -28,13 +28,13 @@ fn config(sink: &Sink) -> String {
 }
 
 /// A server, its next hop, and the authority that its certificate is trusted by.
-struct Stage {
-    sink: Sink,
-    server: Server,
+pub(crate) struct Stage {
+    pub(crate) sink: Sink,
+    pub(crate) server: Server,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sink = Sink::start();
         let server = Server::with(&config(&sink));
         Stage { sink, server }
@@ -45,7 +45,7 @@ impl Stage {
     }
 
     /// One message of this client arrived, by this mechanism.
-    fn arrived(&self, client: &str, mechanism: &str) {
+    pub(crate) fn arrived(&self, client: &str, mechanism: &str) {
         let messages = self.sink.wait(1);
         let last = messages.last().expect("a message");
         assert_eq!(last.field("Subject").as_deref(), Some(client), "{}", last.text());
@@ -60,7 +60,7 @@ impl Stage {
     }
 }
 
-fn text(subject: &str) -> String {
+pub(crate) fn text(subject: &str) -> String {
     format!("From: a@x.test\r\nTo: b@y.test\r\nSubject: {subject}\r\n\r\ntext\r\n")
 }
 
@@ -201,12 +201,12 @@ fn nodemailer(stage: &Stage, auth: &str, method: &str) {
 }
 
 /// An issuer of tokens: an RSA key, as a Kubernetes cluster has it.
-struct Issuer {
+pub(crate) struct Issuer {
     folder: tempfile::TempDir,
 }
 
 impl Issuer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = folder.path().join("key.pem").display().to_string();
         run(program("/usr/bin/openssl").args(["genpkey", "-quiet", "-algorithm", "RSA", "-out", &key]));
@@ -233,7 +233,7 @@ impl Issuer {
     }
 
     /// A token as a projected volume has it, with some claims changed.
-    fn token(&self, changes: &Value) -> String {
+    pub(crate) fn token(&self, changes: &Value) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .expect("time")
@@ -263,7 +263,7 @@ impl Issuer {
         format!("{signed}.{}", BASE64URL.encode(signature))
     }
 
-    fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         let sink = Sink::start();
         let server = Server::with(&self.config(&sink));
         Stage { sink, server }
@@ -323,64 +323,6 @@ fn a_token_for_others_opens_nothing_and_is_not_logged() {
             .metric("smtp_auth_total{mechanism=\"oauthbearer\",result=\"refused\"}"),
         4.0
     );
-}
-
-/// A client under TLS whose every word is ours: `openssl s_client`.
-struct Tls {
-    child: std::process::Child,
-    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
-}
-
-impl Tls {
-    fn open(address: SocketAddr, starttls: bool, args: &[&str]) -> Self {
-        use std::io::BufRead;
-        let mut openssl = program("/usr/bin/openssl");
-        openssl.args(["s_client", "-quiet", "-crlf", "-connect", &address.to_string()]);
-        if starttls {
-            openssl.args(["-starttls", "smtp"]);
-        }
-        let mut child = openssl
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl");
-        let lines = std::io::BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let mut tls = Tls { child, lines };
-        // With STARTTLS it has been greeted already.
-        if !starttls {
-            tls.reply("220");
-        }
-        tls.expect("EHLO client.test", "250");
-        tls
-    }
-
-    fn reply(&mut self, start: &str) -> String {
-        let mut reply = String::new();
-        loop {
-            let line = self.lines.next().expect("a reply").expect("text");
-            let last = line.as_bytes().get(3) != Some(&b'-');
-            reply += &(line + "\n");
-            if last {
-                assert!(reply.starts_with(start), "wanted {start}: {reply}");
-                return reply;
-            }
-        }
-    }
-
-    fn expect(&mut self, line: &str, start: &str) -> String {
-        let stdin = self.child.stdin.as_mut().expect("stdin");
-        stdin.write_all(format!("{line}\n").as_bytes()).expect("send");
-        self.reply(start)
-    }
-}
-
-impl Drop for Tls {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn plain(name: &str, password: &str) -> String {

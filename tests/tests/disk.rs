@@ -2,7 +2,7 @@
 
 use blackbox::server::{Server, Setup, files, refusal};
 use blackbox::sink::Sink;
-use blackbox::tools::run;
+use blackbox::tools::{program, run};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use std::path::{Path, PathBuf};
@@ -96,6 +96,38 @@ fn full_in_the_middle_of_a_large_message_keeps_nothing_of_it() {
     assert_eq!(wire.mail("a@x.test", &["b@y.test"], "small\r\n").code, 250);
     let messages = sink.wait(1);
     assert!(messages[0].text().contains("small"));
+    server.wait_empty();
+}
+
+/// Signed mail is written with room for its signatures in front, which are filled in at the end.
+#[test]
+fn full_in_the_middle_of_a_message_that_is_signed_keeps_nothing_of_it() {
+    let disk = Tmpfs::new("8m");
+    let sink = Sink::start();
+    let keys = tempfile::tempdir().expect("a folder");
+    let key = keys.path().join("key.pem").display().to_string();
+    run(program("/usr/bin/openssl").args(["genpkey", "-quiet", "-algorithm", "ed25519", "-out", &key]));
+    let config = format!(
+        "{}[storage]\nmin_free = 0\n[[dkim_keys]]\ndomain = \"x.test\"\nselector = \"s\"\nkey_file = \"{key}\"\n",
+        sink.relay_config()
+    );
+    let server = Setup::new(config).data(disk.path()).start();
+    let mut wire = Wire::hello(server.smtp);
+    let content = |lines: usize| {
+        let text = format!("{}\r\n", "x".repeat(70)).repeat(lines);
+        format!("From: a@x.test\r\nSubject: signed\r\n\r\n{text}")
+    };
+    let reply = wire.mail("a@x.test", &["b@y.test"], &content(150_000));
+    assert_eq!(reply.code, 451, "{reply:?}");
+    wait_for("nothing left of it", || files(&disk.path().join("bodies")) == 0);
+    // One that fits is signed, in a file as well as in memory.
+    for lines in [10_000, 1] {
+        assert_eq!(wire.mail("a@x.test", &["b@y.test"], &content(lines)).code, 250);
+    }
+    for message in sink.wait(2) {
+        let signature = message.field("DKIM-Signature").expect("a signature");
+        assert!(signature.contains("d=x.test"), "{signature}");
+    }
     server.wait_empty();
 }
 

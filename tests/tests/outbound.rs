@@ -12,33 +12,33 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-const FAST: &str = "[delivery]\nretry_initial = 1\nretry_max = 2\n";
+pub(crate) const FAST: &str = "[delivery]\nretry_initial = 1\nretry_max = 2\n";
 /// Postfix keeps what it gets in one mailbox.
 const MAILBOX: &str = "virtual_mailbox_domains = y.test\nvirtual_mailbox_base = {folder}/mail\n\
     virtual_mailbox_maps = static:b/\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\n\
     virtual_gid_maps = static:65534\n";
 
-fn relay(url: &str, more: &str) -> String {
+pub(crate) fn relay(url: &str, more: &str) -> String {
     format!("[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"{url}\"\n{more}\n{FAST}")
 }
 
-fn send(server: &Server, to: &[&str]) {
+pub(crate) fn send(server: &Server, to: &[&str]) {
     let reply = Wire::hello(server.smtp).mail("a@x.test", to, "Subject: test\r\n\r\ntext\r\n");
     assert_eq!(reply.code, 250, "{reply:?}");
 }
 
-fn delivery(server: &Server, status: &str) -> Value {
+pub(crate) fn delivery(server: &Server, status: &str) -> Value {
     server.wait_event("delivery", |line| line["status"] == status)
 }
 
 /// The login's part of a URL.
-fn login(password: &str) -> String {
+pub(crate) fn login(password: &str) -> String {
     let quoted = |text: &str| text.replace('/', "%2F").replace('@', "%40");
     format!("{}:{}", quoted(USER), quoted(password))
 }
 
 /// An authority (`ca.pem`) and what it vouches for: `cert.pem` and `key.pem` of 127.0.0.1.
-fn certificates(folder: &Path) {
+pub(crate) fn certificates(folder: &Path) {
     let path = |name: &str| folder.join(name);
     let request = |args: &str, key: &str| {
         let mut openssl = program("/usr/bin/openssl");

@@ -155,9 +155,17 @@ impl<J: Load> Destination<J> {
         beyond
     }
 
+    /// Why it is left alone now, if it is.
+    pub(crate) fn down(&self, now: Instant) -> Option<&Arc<Reply>> {
+        match &self.health {
+            Health::Down { until, reason } if now < *until => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Whether it is left alone now.
     pub(crate) fn is_down(&self, now: Instant) -> bool {
-        matches!(self.health, Health::Down { until, .. } if now < until)
+        self.down(now).is_some()
     }
 
     /// Lets the next job be the probe, now rather than when the back-off is over.

@@ -36,6 +36,7 @@ use crate::route::{Hop, Router};
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use committer::Committer;
+use connect::RefusedLogins;
 use hanging::Hanging;
 use job::Job;
 use parking_lot::Mutex;
@@ -133,6 +134,7 @@ pub(crate) struct Engine {
     destinations: Mutex<HashMap<Key, Arc<Entry>>>,
     places: Places,
     probes: Probes,
+    refused_logins: RefusedLogins,
     results: UnboundedSender<Input>,
     wake: Notify,
     stop: watch::Sender<Stop>,
@@ -171,6 +173,7 @@ impl Engine {
             destinations: Mutex::new(HashMap::new()),
             places: Places::default(),
             probes: Probes::default(),
+            refused_logins: RefusedLogins::default(),
             results,
             wake: Notify::new(),
             stop: watch::Sender::new(Stop::Running),

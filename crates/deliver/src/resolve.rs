@@ -51,8 +51,8 @@ pub(crate) struct Own {
     pub hostname: String,
     /// Addresses that our listener answers on.
     pub addresses: Vec<IpAddr>,
-    /// `server.port`.
-    pub port: u16,
+    /// Of our SMTP listeners.
+    pub ports: [u16; 3],
 }
 
 impl Own {
@@ -65,7 +65,7 @@ impl Own {
         Own {
             hostname: config.server.hostname.clone(),
             addresses,
-            port: config.server.port,
+            ports: [config.server.port, config.smtps.port, config.submission.port],
         }
     }
 
@@ -77,7 +77,7 @@ impl Own {
     }
 
     fn is_address(&self, ip: IpAddr, port: u16) -> bool {
-        port == self.port && self.addresses.contains(&ip)
+        self.ports.contains(&port) && self.addresses.contains(&ip)
     }
 }
 

@@ -58,7 +58,7 @@ impl Tls {
     }
 }
 
-/// What the log says of a secured connection: `TLSv1.3 with TLS13_AES_256_GCM_SHA384`.
+/// What the log says of a secured connection: `TLSv1.3 with TLS_AES_256_GCM_SHA384`, as the registry of cipher suites names it.
 pub(crate) fn describe(stream: &TlsStream<TcpStream>) -> String {
     let (_, connection) = stream.get_ref();
     let version = match connection.protocol_version() {
@@ -67,7 +67,10 @@ pub(crate) fn describe(stream: &TlsStream<TcpStream>) -> String {
         _ => "TLS",
     };
     match connection.negotiated_cipher_suite() {
-        Some(suite) => format!("{version} with {:?}", suite.suite()),
+        Some(suite) => {
+            let name = format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
+            format!("{version} with {name}")
+        }
         None => version.to_owned(),
     }
 }

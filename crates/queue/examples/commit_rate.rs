@@ -14,7 +14,8 @@ use smtp::Address;
 use smtp_observe::Observer;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{
-    Attempt, MailOptions, NewMessage, NewRecipient, Outcome, QueueId, RecipientResult, Spool, Store,
+    Attempt, Beginning, MailOptions, NewMessage, NewRecipient, Outcome, QueueId, RecipientResult, Spool,
+    Store,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,7 +77,11 @@ async fn work(store: Arc<SqliteStore>, spool: Spool, left: Arc<AtomicUsize>) {
             body: body.finish().await.unwrap(),
         };
         let lease = Timestamp::now() + SignedDuration::from_secs(60);
-        let claim = store.insert(message, Some(lease)).await.unwrap().unwrap();
+        let claim = store
+            .insert(message, Beginning::Leased(lease))
+            .await
+            .unwrap()
+            .unwrap();
         let attempt = Attempt {
             message: claim.message.key,
             recipient: 0,

@@ -14,7 +14,8 @@ mod random;
 
 use crate::id::QueueId;
 use crate::message::{
-    Attempt, Body, Claim, MailOptions, NewMessage, NewRecipient, Outcome, RecipientResult, State,
+    Attempt, Beginning, Body, Claim, Deferral, MailOptions, NewMessage, NewRecipient, Outcome,
+    RecipientResult, State,
 };
 use crate::store::{ClaimRequest, Finished, MessageDetail, Store};
 use async_trait::async_trait;
@@ -80,7 +81,7 @@ fn message(received: i64, recipients: &[&str]) -> NewMessage {
 
 async fn insert(store: &Arc<dyn Store>, message: NewMessage) -> QueueId {
     let id = message.id;
-    assert!(store.insert(message, None).await.unwrap().is_none());
+    assert!(store.insert(message, Beginning::Due).await.unwrap().is_none());
     id
 }
 

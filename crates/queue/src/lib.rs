@@ -23,10 +23,10 @@ pub mod conformance;
 
 pub use id::QueueId;
 pub use message::{
-    Attempt, Body, Claim, ClaimedRecipient, MailOptions, Message, NewMessage, NewRecipient, Outcome,
-    Recipient, RecipientResult, State,
+    Attempt, Beginning, Body, Claim, ClaimedRecipient, Deferral, MailOptions, Message, NewMessage,
+    NewRecipient, Outcome, Recipient, RecipientResult, State,
 };
-pub use queue::{Handoff, Queue};
+pub use queue::{Deferred, Handoff, Intake, Queue};
 pub use spool::{BodyWriter, Spool};
 pub use store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,

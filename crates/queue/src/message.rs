@@ -12,7 +12,7 @@
 use crate::id::QueueId;
 use bytes::Bytes;
 use jiff::Timestamp;
-use smtp::{Address, BodyType, Notify, Orcpt, Ret};
+use smtp::{Address, BodyType, Enhanced, Notify, Orcpt, Ret};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -91,6 +91,28 @@ pub struct NewMessage {
     pub recipients: Vec<NewRecipient>,
     /// Its content.
     pub body: Body,
+}
+
+/// How the recipients of a new message begin.
+#[derive(Clone, Debug)]
+pub enum Beginning {
+    /// Queued, and due.
+    Due,
+    /// Leased to the caller until then.
+    Leased(Timestamp),
+    /// Deferred, each as said, in their order: it is known that an attempt would be in vain. Counted as one.
+    Deferred(Vec<Deferral>),
+}
+
+/// Why and until when a recipient waits.
+#[derive(Clone, Debug)]
+pub struct Deferral {
+    /// When it is due.
+    pub due: Timestamp,
+    /// Its result so far, for people.
+    pub text: String,
+    /// The same as an enhanced status code, for the log.
+    pub status: Enhanced,
 }
 
 /// What MAIL said, and what was seen of the content.

@@ -1,10 +1,13 @@
 //! The counter where reception hands messages in and delivery takes them out.
 //!
 //! New mail goes straight to delivery while delivery has room: it is stored as leased to it, and offered
-//! after the commit together with its body, so that nothing is read back. Otherwise it waits in
-//! the store and delivery is woken.
+//! after the commit together with its body, so that nothing is read back. Mail for next hops that are left alone for a while
+//! is stored as deferred, and not touched again until it is due. Other mail waits in the store and delivery is woken.
 
-use crate::message::{Attempt, Claim, NewMessage, Outcome, RecipientResult};
+use crate::id::QueueId;
+use crate::message::{
+    Attempt, Beginning, Claim, Deferral, NewMessage, NewRecipient, Outcome, RecipientResult,
+};
 use crate::spool::Spool;
 use crate::store::{Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
@@ -14,10 +17,36 @@ use std::sync::Arc;
 /// How long new mail is leased to delivery. Delivery renews what it still works on.
 const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(60);
 
+/// What delivery says of a message that is about to be stored.
+#[derive(Debug)]
+pub enum Intake {
+    /// It has room for it: the message is stored as leased, and offered after the commit.
+    Room,
+    /// It has not: the message waits in the store.
+    NoRoom,
+    /// Attempts would be in vain now: the message is stored as deferred, for each recipient as said.
+    Defer(Vec<Deferral>),
+}
+
+/// A message that was stored as deferred.
+#[derive(Debug)]
+pub struct Deferred {
+    /// Its id.
+    pub id: QueueId,
+    /// When reception began.
+    pub received_at: Timestamp,
+    /// Its recipients.
+    pub recipients: Vec<NewRecipient>,
+    /// What each of them was told, in their order.
+    pub deferrals: Vec<Deferral>,
+}
+
 /// Delivery's side of the counter: takes new mail without it being read back.
 pub trait Handoff: Send + Sync + std::fmt::Debug {
-    /// Whether delivery has room for a message now. If so, it is stored as leased, and offered after the commit.
-    fn has_room(&self, message: &NewMessage) -> bool;
+    /// What is to become of a message.
+    fn intake(&self, message: &NewMessage) -> Intake;
+    /// A message was committed as [`Intake::Defer`] said.
+    fn deferred(&self, message: &Deferred);
     /// A committed message, leased to delivery. Must not block.
     fn offer(&self, claim: Claim);
     /// There is work in the store that was not offered.
@@ -83,21 +112,31 @@ impl Queue {
     /// On an error nothing of it is kept, its body file included. When the future is dropped before it ends, the
     /// message may or may not be stored; if it is, delivery finds it when the first lease ends.
     pub async fn submit(&self, message: NewMessage) -> Result<(), StoreError> {
-        let handoff = self.handoff.read().clone();
-        let lease = match &handoff {
-            Some(handoff) if handoff.has_room(&message) => Some(Timestamp::now() + FIRST_LEASE),
-            _ => None,
+        let Some(handoff) = self.handoff.read().clone() else {
+            return self.store.insert(message, Beginning::Due).await.map(drop);
         };
-        let body = lease.map(|_| message.body.clone());
-        match self.store.insert(message, lease).await? {
-            Some(mut claim) => {
-                claim.body = body;
-                self.offer(claim).await;
-            }
-            None => {
-                if let Some(handoff) = handoff {
-                    handoff.wake();
+        match handoff.intake(&message) {
+            Intake::Room => {
+                let (body, until) = (message.body.clone(), Timestamp::now() + FIRST_LEASE);
+                let claim = self.store.insert(message, Beginning::Leased(until)).await?;
+                if let Some(mut claim) = claim {
+                    claim.body = Some(body);
+                    self.offer(claim).await;
                 }
+            }
+            Intake::NoRoom => {
+                self.store.insert(message, Beginning::Due).await?;
+                handoff.wake();
+            }
+            Intake::Defer(deferrals) => {
+                let deferred = Deferred {
+                    id: message.id,
+                    received_at: message.received_at,
+                    recipients: message.recipients.clone(),
+                    deferrals: deferrals.clone(),
+                };
+                self.store.insert(message, Beginning::Deferred(deferrals)).await?;
+                handoff.deferred(&deferred);
             }
         }
         Ok(())

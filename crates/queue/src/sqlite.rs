@@ -30,7 +30,7 @@ mod row;
 mod writer;
 
 use crate::id::QueueId;
-use crate::message::{Attempt, Body, Claim, Message, NewMessage, RecipientResult};
+use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult};
 use crate::spool::{Folders, Spool};
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
@@ -171,13 +171,9 @@ impl Drop for SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn insert(
-        &self,
-        message: NewMessage,
-        lease: Option<Timestamp>,
-    ) -> Result<Option<Claim>, StoreError> {
+    async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
         insert::check(&message, &self.spool)?;
-        self.commit(insert::Insert { message, lease }).await
+        self.commit(insert::Insert { message, beginning }).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {

@@ -11,7 +11,9 @@
 //! 6. What cannot be read is quarantined, reported and kept.
 
 use crate::id::QueueId;
-use crate::message::{Attempt, Body, Claim, Message, NewMessage, Recipient, RecipientResult, State};
+use crate::message::{
+    Attempt, Beginning, Body, Claim, Message, NewMessage, Recipient, RecipientResult, State,
+};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -96,13 +98,8 @@ pub struct Stats {
 /// Durable storage of the queue.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
-    /// Stores a message. With `lease`, its recipients are born leased to the caller until that time, who
-    /// gets the claim (without body); else they are queued and due.
-    async fn insert(
-        &self,
-        message: NewMessage,
-        lease: Option<Timestamp>,
-    ) -> Result<Option<Claim>, StoreError>;
+    /// Stores a message, whose recipients begin as said. When they are leased, gives the claim, without body.
+    async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError>;
 
     /// Claims recipients that are due, oldest first: queued, deferred, or leased with a lease that ended.
     /// Recipients of one message come as one claim, in their order. What cannot be read is quarantined and left out.

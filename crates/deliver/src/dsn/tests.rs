@@ -9,7 +9,7 @@ fn own() -> Own {
     Own {
         hostname: "mx.own.test".into(),
         addresses: vec![],
-        port: 25,
+        ports: [25, 465, 587],
     }
 }
 

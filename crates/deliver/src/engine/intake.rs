@@ -6,9 +6,9 @@
 use super::job::{Job, Work};
 use super::{Engine, Entry, Key};
 use crate::destination::Pushed;
-use crate::route::{Hop, Target};
+use crate::route::Target;
 use smtp::{Enhanced, Reply};
-use smtp_queue::{Claim, ClaimedRecipient, Handoff, NewMessage};
+use smtp_queue::{Claim, ClaimedRecipient, Deferred, Handoff, Intake, NewMessage, NewRecipient};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -136,33 +136,82 @@ impl Engine {
     }
 }
 
-impl Handoff for Engine {
-    fn has_room(&self, message: &NewMessage) -> bool {
-        let free = self.window.free();
-        if self.is_stopping() || !*self.storing.borrow() || free < message.recipients.len() {
-            return false;
+/// What there is for one recipient of a new message.
+#[derive(Clone)]
+enum Place {
+    Room,
+    NoRoom,
+    /// Its next hop is left alone, for this reason.
+    Down(Arc<Reply>),
+}
+
+impl Engine {
+    fn place(&self, entry: Option<&Entry>, free: usize, now: Instant) -> Place {
+        let Some(entry) = entry else {
+            return Place::Room;
+        };
+        let state = entry.state.lock();
+        if let Some(reason) = state.down(now) {
+            return Place::Down(reason.clone());
         }
+        let may_wait = state.waiting_recipients() < free;
+        drop(state);
+        match may_wait && self.fill(entry) == Fill::Room {
+            true => Place::Room,
+            false => Place::NoRoom,
+        }
+    }
+
+    /// Where each recipient of a new message would find its place, in their order; a next hop is asked once.
+    fn places_for(&self, message: &NewMessage, free: usize) -> Vec<Place> {
         let parts = self.parts.load();
         let now = Instant::now();
-        let mut last: Option<Arc<Hop>> = None;
-        message.recipients.iter().all(|recipient| {
+        let mut asked: Vec<(Key, Place)> = Vec::new();
+        let place = |recipient: &NewRecipient| {
             let key = match parts.router.target(&recipient.address) {
-                Ok(Target::Hop(hop)) if last.as_ref() == Some(&hop) => return true,
-                Ok(Target::Hop(hop)) => {
-                    last = Some(hop.clone());
-                    Key::Hop(hop)
-                }
+                Ok(Target::Hop(hop)) => Key::Hop(hop),
                 Ok(Target::Maildir(_) | Target::Capture) => Key::Local,
-                Err(_) => return true,
+                Err(_) => Key::Known,
             };
-            let entry = self.destinations.lock().get(&key).cloned();
-            entry.is_none_or(|entry| {
-                let state = entry.state.lock();
-                let may_wait = !state.is_down(now) && state.waiting_recipients() < free;
-                drop(state);
-                may_wait && self.fill(&entry) == Fill::Room
-            })
-        })
+            if let Some((_, place)) = asked.iter().find(|(known, _)| *known == key) {
+                return place.clone();
+            }
+            let entry = match key {
+                Key::Known => None,
+                _ => self.destinations.lock().get(&key).cloned(),
+            };
+            let place = self.place(entry.as_deref(), free, now);
+            asked.push((key, place.clone()));
+            place
+        };
+        message.recipients.iter().map(place).collect()
+    }
+}
+
+impl Handoff for Engine {
+    fn intake(&self, message: &NewMessage) -> Intake {
+        if self.is_stopping() || !*self.storing.borrow() {
+            return Intake::NoRoom;
+        }
+        let free = self.window.free();
+        let places = self.places_for(message, free);
+        let down = places.iter().map_while(|place| match place {
+            Place::Down(reason) => Some(&**reason),
+            Place::Room | Place::NoRoom => None,
+        });
+        let deferrals = self.deferrals(message.received_at, down);
+        if deferrals.len() == places.len() {
+            return Intake::Defer(deferrals);
+        }
+        let room = places.iter().all(|place| matches!(place, Place::Room));
+        match room && free >= message.recipients.len() {
+            true => Intake::Room,
+            false => Intake::NoRoom,
+        }
+    }
+
+    fn deferred(&self, message: &Deferred) {
+        self.log_deferred(message);
     }
 
     fn offer(&self, claim: Claim) {

@@ -127,13 +127,24 @@ impl<T> Lines<T> {
 }
 
 impl Engine {
+    /// Takes a place for a connection, if one is free.
+    pub(super) fn take_place(&self) -> bool {
+        self.places
+            .take(self.parts.load().config.delivery.max_connections.max(1))
+    }
+
+    /// Gives one back, to whoever waits for it.
+    pub(super) fn give_place_back(&self) {
+        self.places.taken.fetch_sub(1, Ordering::AcqRel);
+        self.start_first_in_line();
+    }
+
     /// Starts a lane that its destination has counted already.
     pub(super) fn start_lane(&self, entry: &Arc<Entry>) {
         let Some(engine) = self.me.upgrade() else { return };
         match &entry.key {
             Key::Hop(hop) => {
-                let most = self.parts.load().config.delivery.max_connections.max(1);
-                if !self.places.take(most) {
+                if !self.take_place() {
                     let mut state = entry.state.lock();
                     if state.lane_refused() {
                         self.places.wait_in_line(entry, state.is_proven());
@@ -251,9 +262,10 @@ impl Drop for LaneGuard {
         self.disconnected();
         let engine = &self.engine;
         if matches!(self.entry.key, Key::Hop(_)) {
-            engine.places.taken.fetch_sub(1, Ordering::AcqRel);
             if self.ran {
-                engine.start_first_in_line();
+                engine.give_place_back();
+            } else {
+                engine.places.taken.fetch_sub(1, Ordering::AcqRel);
             }
         }
         let again = self.entry.state.lock().lane_ended();

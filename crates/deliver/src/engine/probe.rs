@@ -1,10 +1,11 @@
 //! Asks a next hop whether it takes mail for an address: MAIL FROM:<>, RCPT, and nothing more.
 //!
 //! Promises: an answer comes within [`LIMIT`]; an address is asked for once at a time, whoever waits for it; at most
-//! [`CONNECTIONS`] are open to one next hop for this; a client that goes away ends no question of others.
+//! [`CONNECTIONS`] are open to one next hop for this, and each takes one of the places for connections; a client that goes away ends
+//! no question of others; the drain ends them all.
 
-use super::Engine;
 use super::attempt::SERVERS;
+use super::{Engine, Stop};
 use crate::connection::Connection;
 use crate::route::{Hop, Target};
 use crate::verify::{Memory, Presence, Question};
@@ -81,8 +82,11 @@ impl Engine {
         asking.insert(question.clone(), answer.clone());
         let (engine, question, address) = (self.clone(), question.clone(), address.clone());
         tokio::spawn(async move {
-            let said = timeout(LIMIT, engine.ask(&question.hop, &address)).await;
-            let said = said.unwrap_or(Presence::Unavailable);
+            let mut stop = engine.stop.subscribe();
+            let said = tokio::select! {
+                said = timeout(LIMIT, engine.ask(&question.hop, &address)) => said.unwrap_or(Presence::Unavailable),
+                _ = stop.wait_for(|stop| *stop != Stop::Running) => Presence::Unavailable,
+            };
             let told = engine
                 .probes
                 .memory
@@ -94,8 +98,11 @@ impl Engine {
         answer
     }
 
-    async fn ask(&self, hop: &Arc<Hop>, address: &Address) -> Presence {
-        let Some(place) = self.probes.place(hop).await else {
+    async fn ask(self: &Arc<Self>, hop: &Arc<Hop>, address: &Address) -> Presence {
+        let Some(turn) = self.probes.place(hop).await else {
+            return Presence::Unavailable;
+        };
+        let Some(place) = ProbePlace::take(self, turn) else {
             return Presence::Unavailable;
         };
         let parts = self.parts.load_full();
@@ -117,10 +124,39 @@ impl Engine {
     }
 }
 
-/// The client need not wait for the QUIT; the next probe does.
-async fn leave(connection: Connection, place: OwnedSemaphorePermit) {
-    connection.quit().await;
-    drop(place);
+/// A probe's connection on the books; the drain waits for it.
+struct ProbePlace {
+    engine: Arc<Engine>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl ProbePlace {
+    /// `None` when delivery has all connections that there may be.
+    fn take(engine: &Arc<Engine>, turn: OwnedSemaphorePermit) -> Option<ProbePlace> {
+        engine.take_place().then(|| {
+            engine.places.began();
+            ProbePlace {
+                engine: engine.clone(),
+                _turn: turn,
+            }
+        })
+    }
+}
+
+impl Drop for ProbePlace {
+    fn drop(&mut self) {
+        self.engine.give_place_back();
+        self.engine.places.ended();
+    }
+}
+
+/// The client need not wait for the QUIT; the next probe does, and the drain not for long.
+async fn leave(connection: Connection, place: ProbePlace) {
+    let mut stop = place.engine.stop.subscribe();
+    tokio::select! {
+        () = connection.quit() => {}
+        _ = stop.wait_for(|stop| *stop != Stop::Running) => {}
+    }
 }
 
 /// What a reply says of the address. A refusal of the sender, or by a policy (X.7.Z: it does not like us), says nothing of it.

@@ -3,16 +3,17 @@
 //! A job is settled once, in one go: its results and the reports about them are written in one change.
 
 use super::Engine;
+use super::intake::suspended;
 use super::job::Job;
 use super::results::{Input, Resolved};
 use crate::dsn::Action;
 use crate::schedule::{self, Next, dice, later, since};
 use jiff::Timestamp;
 use smtp::client::Phase;
-use smtp::{Enhanced, Notify, Reply};
+use smtp::{Address, Enhanced, Notify, Orcpt, Reply};
 use smtp_config::Config;
 use smtp_observe::{DeliveryStatus, Event};
-use smtp_queue::{ClaimedRecipient, Message, Outcome, Recipient, RecipientResult};
+use smtp_queue::{ClaimedRecipient, Deferral, Deferred, Message, Outcome, RecipientResult};
 use std::time::{Duration, Instant};
 
 /// Longest text kept of a reply, in characters.
@@ -111,13 +112,13 @@ impl Engine {
             let Some(reply) = replies.get(place) else { break };
             let fate = decide(&job.message, claimed, reply, &attempted, now, &config);
             let text = reply_text(reply, attempted.remote.is_some());
+            let recipient = &claimed.recipient;
             self.log(
-                &job.message,
-                &claimed.recipient,
+                (&id, job.message.received_at),
+                (&recipient.address, recipient.orcpt.as_ref()),
                 &attempted,
-                reply,
-                &fate,
-                (&id, &text, now),
+                status_code(reply, &fate.outcome),
+                (fate.status, &text),
             );
             if let Some(action) = fate.told {
                 mentions.push(Mention { place, action, reply });
@@ -147,31 +148,67 @@ impl Engine {
         let _ = job.results.send(Input::Resolved(resolved));
     }
 
+    /// One line for one recipient of the message with this id, received then.
     fn log(
         &self,
-        message: &Message,
-        recipient: &Recipient,
+        (id, received_at): (&str, Timestamp),
+        (address, orcpt): (&Address, Option<&Orcpt>),
         attempted: &Attempted<'_>,
-        reply: &Reply,
-        fate: &Fate,
-        (id, text, now): (&str, &str, Timestamp),
+        Enhanced(class, subject, detail): Enhanced,
+        (status, text): (DeliveryStatus, &str),
     ) {
-        let Enhanced(class, subject, detail) = status_code(reply, &fate.outcome);
-        let original = recipient.orcpt.as_ref().map(|orcpt| orcpt.address());
-        let to = recipient.address.as_str();
+        let original = orcpt.map(Orcpt::address);
+        let to = address.as_str();
         self.observer.emit(Event::Delivery {
             id,
             to,
             orig_to: original.as_deref().filter(|original| *original != to),
             relay: attempted.relay,
-            delay: since(message.received_at, now),
+            delay: since(received_at, Timestamp::now()),
             attempt: attempted.started.elapsed(),
             connection_use: attempted.uses,
             dsn: &format!("{class}.{subject}.{detail}"),
-            status: fate.status,
+            status,
             text,
             tls: attempted.tls,
         });
+    }
+
+    /// When new mail is tried again whose next hops are left alone, for these reasons; fewer than there are reasons if some of it is
+    /// too old for another try.
+    pub(super) fn deferrals<'a>(
+        &self,
+        received_at: Timestamp,
+        reasons: impl Iterator<Item = &'a Reply>,
+    ) -> Vec<Deferral> {
+        let (now, config) = (Timestamp::now(), &self.parts.load().config.delivery);
+        // No jitter: such mail is spread as it came, and due times that only grow are written to one place of the store's index.
+        let deferral = |reason: &Reply| match schedule::next_try(0, received_at, now, config, 0.0) {
+            Next::GiveUp => None,
+            Next::At(due) => {
+                let reply = suspended(reason);
+                Some(Deferral {
+                    due,
+                    text: reply_text(&reply, false),
+                    status: own_status(&reply),
+                })
+            }
+        };
+        reasons.map_while(deferral).collect()
+    }
+
+    /// Tells the log of mail that was stored as deferred.
+    pub(super) fn log_deferred(&self, message: &Deferred) {
+        let (id, started) = (message.id.to_string(), Instant::now());
+        for (recipient, deferral) in message.recipients.iter().zip(&message.deferrals) {
+            self.log(
+                (&id, message.received_at),
+                (&recipient.address, recipient.orcpt.as_ref()),
+                &Attempted::nowhere(started),
+                deferral.status,
+                (DeliveryStatus::Deferred, &deferral.text),
+            );
+        }
     }
 }
 

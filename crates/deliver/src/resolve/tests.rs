@@ -12,7 +12,7 @@ fn own() -> Own {
     Own {
         hostname: "mx.own.test".into(),
         addresses: vec!["192.0.2.99".parse().unwrap()],
-        port: 25,
+        ports: [25, 465, 587],
     }
 }
 

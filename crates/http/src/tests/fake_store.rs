@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use smtp::Address;
 use smtp_queue::Finished;
 use smtp_queue::{
-    Attempt, Body, Claim, ClaimRequest, Filter, MailOptions, Message, MessageDetail, MessageSummary,
-    NewMessage, QueueId, Recipient, RecipientResult, Released, State, Stats, Store, StoreError, Unreadable,
+    Attempt, Beginning, Body, Claim, ClaimRequest, Filter, MailOptions, Message, MessageDetail,
+    MessageSummary, NewMessage, QueueId, Recipient, RecipientResult, Released, State, Stats, Store,
+    StoreError, Unreadable,
 };
 use std::sync::Mutex;
 
@@ -77,7 +78,7 @@ impl FakeStore {
 
 #[async_trait]
 impl Store for FakeStore {
-    async fn insert(&self, _: NewMessage, _: Option<Timestamp>) -> Result<Option<Claim>, StoreError> {
+    async fn insert(&self, _: NewMessage, _: Beginning) -> Result<Option<Claim>, StoreError> {
         Err(StoreError::Closed)
     }
     async fn claim(&self, _: ClaimRequest) -> Result<Vec<Claim>, StoreError> {

@@ -153,7 +153,7 @@ async fn next_due_is_the_earliest(subject: &dyn Subject) {
 async fn keys_are_not_used_again(subject: &dyn Subject) {
     let store = subject.fresh().await;
     let claim = store
-        .insert(message(0, &["a@x.example"]), Some(at(60)))
+        .insert(message(0, &["a@x.example"]), Beginning::Leased(at(60)))
         .await
         .unwrap()
         .unwrap();
@@ -161,7 +161,7 @@ async fn keys_are_not_used_again(subject: &dyn Subject) {
     finish(&store, late, Outcome::Delivered).await;
     let next = message(0, &["b@x.example"]);
     let id = next.id;
-    store.insert(next, Some(at(60))).await.unwrap();
+    store.insert(next, Beginning::Leased(at(60))).await.unwrap();
     assert_eq!(finish(&store, late, Outcome::Delivered).await.fenced, [late]);
     assert_eq!(
         states(&store, id).await,

@@ -61,7 +61,7 @@ async fn a_lease_is_born_with_the_message(subject: &dyn Subject) {
     let new = message(0, &["a@x.example", "b@y.example"]);
     let id = new.id;
     let claim = store
-        .insert(new, Some(at(60)))
+        .insert(new, Beginning::Leased(at(60)))
         .await
         .unwrap()
         .expect("the lease that was asked for");
@@ -156,8 +156,8 @@ async fn a_refused_message_leaves_nothing(subject: &dyn Subject) {
     let mut twice = message(0, &["b@x.example", "c@x.example"]);
     twice.id = id;
     // Together with others, so that they share its transaction where there is one.
-    let (refused, good) = tokio::join!(store.insert(twice, None), async {
-        let all = (0..20).map(|_| store.insert(message(0, &["d@x.example"]), None));
+    let (refused, good) = tokio::join!(store.insert(twice, Beginning::Due), async {
+        let all = (0..20).map(|_| store.insert(message(0, &["d@x.example"]), Beginning::Due));
         let mut stored = 0;
         for one in all {
             one.await.unwrap();
@@ -167,7 +167,7 @@ async fn a_refused_message_leaves_nothing(subject: &dyn Subject) {
     });
     assert!(refused.is_err(), "an id names one message");
     assert!(
-        store.insert(message(0, &[]), None).await.is_err(),
+        store.insert(message(0, &[]), Beginning::Due).await.is_err(),
         "nobody to deliver it to"
     );
     assert_eq!(good, 20);
@@ -182,12 +182,16 @@ async fn what_is_stored_survives_a_crash(subject: &dyn Subject) {
     let leased = message(0, &["b@x.example"]);
     let leased_id = leased.id;
     store
-        .insert(leased, Some(in_seconds(Timestamp::now(), 3600)))
+        .insert(leased, Beginning::Leased(in_seconds(Timestamp::now(), 3600)))
         .await
         .unwrap();
     let done = message(0, &["c@x.example"]);
     let done_id = done.id;
-    let claim = store.insert(done, Some(at(60))).await.unwrap().unwrap();
+    let claim = store
+        .insert(done, Beginning::Leased(at(60)))
+        .await
+        .unwrap()
+        .unwrap();
     finish(&store, attempts(&claim)[0], Outcome::Delivered).await;
     let store = subject.crash(store).await;
     assert_eq!(states(&store, waiting).await, [State::Queued]);
@@ -271,7 +275,7 @@ async fn missing_content_is_set_aside(subject: &dyn Subject) {
 async fn a_closed_store_says_so(subject: &dyn Subject) {
     let store = subject.fresh().await;
     store.close().await.unwrap();
-    let insert = store.insert(message(0, &["a@x.example"]), None).await;
+    let insert = store.insert(message(0, &["a@x.example"]), Beginning::Due).await;
     assert!(matches!(insert, Err(crate::StoreError::Closed)));
     assert!(matches!(store.stats().await, Err(crate::StoreError::Closed)));
     assert!(matches!(store.close().await, Err(crate::StoreError::Closed)));

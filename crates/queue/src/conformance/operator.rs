@@ -191,7 +191,7 @@ async fn large_deletions_are_complete(subject: &dyn Subject) {
             } else {
                 "a@drop.example"
             };
-            tokio::spawn(async move { store.insert(message(0, &[to]), None).await })
+            tokio::spawn(async move { store.insert(message(0, &[to]), Beginning::Due).await })
         })
         .collect();
     for insert in inserts {

@@ -14,6 +14,15 @@ struct Known {
     epoch: Option<i64>,
 }
 
+fn known(state: State, due: i64, attempts: u32, epoch: Option<i64>) -> Known {
+    Known {
+        state,
+        due,
+        attempts,
+        epoch,
+    }
+}
+
 /// Ids and, by key and index, recipients.
 #[derive(Default)]
 struct Model {
@@ -64,25 +73,30 @@ impl Model {
         let count = 1 + random.below(4) as u32;
         let new = message(self.now, &all[..count as usize]);
         let id = new.id;
-        let lease = (random.below(2) == 0).then(|| at(self.now + 60));
-        let claim = store.insert(new, lease).await.unwrap();
+        let due = self.now + random.below(90) as i64;
+        let deferral = Deferral {
+            due: at(due),
+            text: "451 away".into(),
+            status: smtp::Enhanced(4, 4, 1),
+        };
+        let (beginning, known) = match random.below(5) {
+            0..2 => (Beginning::Due, known(State::Queued, self.now, 0, None)),
+            2..4 => {
+                let until = self.now + 60;
+                (
+                    Beginning::Leased(at(until)),
+                    known(State::Leased, until, 0, Some(1)),
+                )
+            }
+            _ => (
+                Beginning::Deferred(vec![deferral; count as usize]),
+                known(State::Deferred, due, 1, None),
+            ),
+        };
+        let claim = store.insert(new, beginning).await.unwrap();
         let key = show(store, id).await.message.key;
         self.ids.insert(key, id);
         for index in 0..count {
-            let known = match lease {
-                Some(_) => Known {
-                    state: State::Leased,
-                    due: self.now + 60,
-                    attempts: 0,
-                    epoch: Some(1),
-                },
-                None => Known {
-                    state: State::Queued,
-                    due: self.now,
-                    attempts: 0,
-                    epoch: None,
-                },
-            };
             self.recipients.insert((key, index), known);
         }
         self.leases.extend(claim.iter().flat_map(attempts));

@@ -13,11 +13,24 @@ struct Delivery {
     room: AtomicBool,
     woken: AtomicUsize,
     offered: Mutex<Vec<Claim>>,
+    waits_until: Mutex<Option<Timestamp>>,
+    deferred: Mutex<Vec<QueueId>>,
 }
 
 impl Handoff for Delivery {
-    fn has_room(&self, _: &NewMessage) -> bool {
-        self.room.load(Ordering::Relaxed)
+    fn intake(&self, _: &NewMessage) -> Intake {
+        let waits = self.waits_until.lock();
+        if let Some(due) = *waits {
+            let (text, status) = ("451 away".to_owned(), smtp::Enhanced(4, 4, 1));
+            return Intake::Defer(vec![Deferral { due, text, status }]);
+        }
+        match self.room.load(Ordering::Relaxed) {
+            true => Intake::Room,
+            false => Intake::NoRoom,
+        }
+    }
+    fn deferred(&self, message: &Deferred) {
+        self.deferred.lock().push(message.id);
     }
     fn offer(&self, claim: Claim) {
         self.offered.lock().push(claim);
@@ -82,15 +95,46 @@ async fn new_mail_is_offered_with_its_body_while_there_is_room() {
     assert_eq!(count(&queue, State::Queued).await, 3);
 }
 
+#[tokio::test]
+async fn mail_that_would_be_tried_in_vain_begins_deferred() {
+    let folder = TempDir::new().unwrap();
+    let (queue, delivery) = (queue(&folder), Arc::new(Delivery::default()));
+    queue.connect(delivery.clone());
+    let due = Timestamp::now() + SignedDuration::from_secs(100);
+    *delivery.waits_until.lock() = Some(due);
+    let new = message();
+    let id = new.id;
+    queue.submit(new).await.unwrap();
+    let stored = queue.store().show(id).await.unwrap().unwrap();
+    let recipient = &stored.recipients[0];
+    assert_eq!(
+        (
+            recipient.state,
+            recipient.attempts,
+            recipient.last_result.as_deref()
+        ),
+        (State::Deferred, 1, Some("451 away"))
+    );
+    assert_eq!(recipient.due.as_millisecond(), due.as_millisecond());
+    assert_eq!(*delivery.deferred.lock(), [id]);
+    assert!(delivery.offered.lock().is_empty());
+    assert_eq!(
+        delivery.woken.load(Ordering::Relaxed),
+        1,
+        "by the connection only"
+    );
+}
+
 /// Disconnects the queue between the lease and the offer.
 #[derive(Debug)]
 struct Leaving(Queue);
 
 impl Handoff for Leaving {
-    fn has_room(&self, _: &NewMessage) -> bool {
+    fn intake(&self, _: &NewMessage) -> Intake {
         self.0.disconnect();
-        true
+        Intake::Room
     }
+    fn deferred(&self, _: &Deferred) {}
     fn offer(&self, _: Claim) {
         panic!("nothing is offered during the drain");
     }

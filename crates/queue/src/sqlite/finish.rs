@@ -4,7 +4,7 @@ use super::commit::{Change, Load, Operation};
 use super::insert::{abandon, insert, octets_in_row};
 use super::row;
 use crate::id::QueueId;
-use crate::message::{NewMessage, Outcome, RecipientResult, State};
+use crate::message::{Beginning, NewMessage, Outcome, RecipientResult, State};
 use crate::store::Finished;
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ impl Operation for Finish {
             }
         }
         for report in &self.reports {
-            insert(change, report, None)?;
+            insert(change, report, &Beginning::Due)?;
         }
         Ok(finished)
     }

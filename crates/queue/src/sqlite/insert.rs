@@ -2,7 +2,9 @@
 
 use super::commit::{Change, Load, Operation};
 use super::row;
-use crate::message::{Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Recipient, State};
+use crate::message::{
+    Beginning, Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Recipient, State,
+};
 use crate::spool::Spool;
 use crate::store::StoreError;
 use jiff::Timestamp;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 /// Stores one message; see `Store::insert`.
 pub(super) struct Insert {
     pub(super) message: NewMessage,
-    pub(super) lease: Option<Timestamp>,
+    pub(super) beginning: Beginning,
 }
 
 impl Operation for Insert {
@@ -28,8 +30,11 @@ impl Operation for Insert {
     }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
-        let key = insert(change, &self.message, self.lease)?;
-        Ok(self.lease.map(|until| claim(key, &self.message, until)))
+        let key = insert(change, &self.message, &self.beginning)?;
+        Ok(match self.beginning {
+            Beginning::Leased(until) => Some(claim(key, &self.message, until)),
+            Beginning::Due | Beginning::Deferred(_) => None,
+        })
     }
 
     fn abandon(&self) {
@@ -71,7 +76,7 @@ pub(super) fn octets_in_row(message: &NewMessage) -> usize {
 pub(super) fn insert(
     change: &mut Change<'_>,
     message: &NewMessage,
-    lease: Option<Timestamp>,
+    beginning: &Beginning,
 ) -> rusqlite::Result<i64> {
     let key = change.new_key();
     insert_message(change, key, message)?;
@@ -81,12 +86,14 @@ pub(super) fn insert(
             params![key, &bytes[..]],
         )?;
     }
-    let (state, due, epoch) = match lease {
-        Some(until) => (State::Leased, until, 1),
-        None => (State::Queued, message.received_at, 0),
+    let state = match beginning {
+        Beginning::Due => State::Queued,
+        Beginning::Leased(_) => State::Leased,
+        Beginning::Deferred(_) => State::Deferred,
     };
     for (index, recipient) in message.recipients.iter().enumerate() {
-        insert_recipient(change, key, index, recipient, (state, due, epoch))?;
+        let standing = Standing::new(beginning, index, message.received_at);
+        insert_recipient(change, key, index, recipient, state, &standing)?;
     }
     change.effects.counters.message(1, stored_size(message));
     change
@@ -125,17 +132,50 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
     Ok(())
 }
 
+/// How a recipient begins.
+struct Standing<'a> {
+    due: Timestamp,
+    epoch: i64,
+    attempts: u32,
+    last_result: Option<&'a str>,
+}
+
+impl<'a> Standing<'a> {
+    fn new(beginning: &'a Beginning, index: usize, received_at: Timestamp) -> Self {
+        let untried = |due, epoch| Standing {
+            due,
+            epoch,
+            attempts: 0,
+            last_result: None,
+        };
+        match beginning {
+            Beginning::Due => untried(received_at, 0),
+            Beginning::Leased(until) => untried(*until, 1),
+            Beginning::Deferred(deferrals) => match deferrals.get(index) {
+                Some(deferral) => Standing {
+                    due: deferral.due,
+                    epoch: 0,
+                    attempts: 1,
+                    last_result: Some(&deferral.text),
+                },
+                None => untried(received_at, 0),
+            },
+        }
+    }
+}
+
 fn insert_recipient(
     change: &Change<'_>,
     key: i64,
     index: usize,
     recipient: &NewRecipient,
-    (state, due, epoch): (State, Timestamp, i64),
+    state: State,
+    standing: &Standing<'_>,
 ) -> rusqlite::Result<()> {
     change.execute(
         "INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch,
                                  delay_notified, last_result)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, NULL)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?11)",
         params![
             key,
             index as i64,
@@ -144,8 +184,10 @@ fn insert_recipient(
             recipient.notify.map(|notify| notify.bits()),
             recipient.orcpt.as_ref().map(|orcpt| orcpt.as_str()),
             state as u8,
-            due.as_millisecond(),
-            epoch,
+            standing.attempts,
+            standing.due.as_millisecond(),
+            standing.epoch,
+            standing.last_result,
         ],
     )?;
     Ok(())

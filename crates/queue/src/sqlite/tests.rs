@@ -149,7 +149,7 @@ async fn the_figures_match_a_count() {
     let folder = TempDir::new().unwrap();
     let (store, _) = open(folder.path());
     for _ in 0..5 {
-        store.insert(small(), None).await.unwrap();
+        store.insert(small(), Beginning::Due).await.unwrap();
     }
     let db = Connection::open(folder.path().join("smtp.db")).unwrap();
     assert_eq!(Counters::count(&db).unwrap(), *store.counters.lock());
@@ -213,7 +213,11 @@ async fn a_large_body_is_a_file_for_as_long_as_its_message() {
     let new = large(&spool).await;
     let path = path_of(&new);
     let until = Timestamp::now() + jiff::SignedDuration::from_secs(60);
-    let claim = store.insert(new, Some(until)).await.unwrap().unwrap();
+    let claim = store
+        .insert(new, Beginning::Leased(until))
+        .await
+        .unwrap()
+        .unwrap();
     let Body::File { path: found, size } = store.body(&claim.message).await.unwrap() else {
         panic!()
     };
@@ -236,7 +240,7 @@ async fn a_missing_file_is_set_aside_and_a_short_one_too() {
     ] {
         let new = large(&spool).await;
         let (id, path) = (new.id, path_of(&new));
-        store.insert(new, None).await.unwrap();
+        store.insert(new, Beginning::Due).await.unwrap();
         let message = store.show(id).await.unwrap().unwrap().message;
         spoil(&path);
         assert!(matches!(store.body(&message).await, Err(StoreError::Damaged(_))));
@@ -253,7 +257,7 @@ async fn orphans_are_removed_beside_their_database_only() {
     let (kept_path, orphan_path) = (path_of(&kept), path_of(&orphan));
     fs::write(folder.path().join("bodies/tmp/half"), "half").unwrap();
     fs::write(kept_path.with_file_name("README"), "not ours").unwrap();
-    store.insert(kept, None).await.unwrap();
+    store.insert(kept, Beginning::Due).await.unwrap();
     drop((store, spool));
     let (store, _) = open(folder.path());
     assert!(kept_path.exists() && !orphan_path.exists());
@@ -287,7 +291,7 @@ async fn an_older_copy_of_the_database_deletes_nothing() {
     let (store, spool) = open(folder.path());
     let new = large(&spool).await;
     let (id, body) = (new.id, path_of(&new));
-    store.insert(new, None).await.unwrap();
+    store.insert(new, Beginning::Due).await.unwrap();
     store.close().await.unwrap();
     let newer = copy();
     fs::write(&path, older).unwrap();
@@ -342,7 +346,7 @@ async fn a_body_of_elsewhere_is_refused() {
         },
         QueueId::generate(),
     );
-    assert!(store.insert(new, None).await.is_err());
+    assert!(store.insert(new, Beginning::Due).await.is_err());
     assert!(path.exists());
 }
 
@@ -352,7 +356,7 @@ async fn an_unknown_state_is_set_aside_at_open() {
     let (store, _) = open(folder.path());
     let new = small();
     let id = new.id;
-    store.insert(new, None).await.unwrap();
+    store.insert(new, Beginning::Due).await.unwrap();
     drop(store);
     let db = Connection::open(folder.path().join("smtp.db")).unwrap();
     db.execute("UPDATE recipients SET state = 42", []).unwrap();

@@ -7,7 +7,7 @@ use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
     RecipientResult, Stats, Store, StoreError,
 };
-use smtp_queue::{Finished, Released};
+use smtp_queue::{Beginning, Finished, Released};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -50,12 +50,8 @@ impl Flaky {
 
 #[async_trait]
 impl Store for Flaky {
-    async fn insert(
-        &self,
-        message: NewMessage,
-        lease: Option<Timestamp>,
-    ) -> Result<Option<Claim>, StoreError> {
-        self.store.insert(message, lease).await
+    async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
+        self.store.insert(message, beginning).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         self.store.claim(request).await

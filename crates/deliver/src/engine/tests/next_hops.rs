@@ -56,9 +56,17 @@ async fn a_dead_next_hop_holds_up_no_other() {
     assert_eq!(states, [State::Deferred, State::Delivered]);
     assert_eq!(house.delivery.figures().destinations_down, 1);
 
+    // It is stored as deferred at once, and not touched again.
     let late = house.submit(&["late@dead.test"]).await;
-    let last = house.tried(late).await[0].last_result.clone().unwrap();
+    let stored = house.queue.store().show(late).await.unwrap().unwrap();
+    let recipient = &stored.recipients[0];
+    assert_eq!((recipient.state, recipient.attempts), (State::Deferred, 1));
+    let last = recipient.last_result.as_deref().unwrap();
     assert!(last.contains("suspended"), "{last}");
+    // Beside one that can be sent it is not.
+    let both = house.submit(&["late@dead.test", "late@x.test"]).await;
+    house.until(async || server.messages().len() == 2).await;
+    assert_eq!(house.tried(both).await[0].state, State::Deferred);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

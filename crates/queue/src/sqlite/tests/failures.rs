@@ -21,7 +21,7 @@ async fn a_torn_log_keeps_what_was_committed_before() {
     for _ in 0..20 {
         let new = small();
         let id = new.id;
-        store.insert(new, None).await.unwrap();
+        store.insert(new, Beginning::Due).await.unwrap();
         committed.push((id, fs::metadata(&log).unwrap().len()));
     }
     let expected: Vec<QueueId> = committed.iter().map(|(id, _)| *id).collect();
@@ -41,7 +41,7 @@ async fn a_torn_log_keeps_what_was_committed_before() {
         let (store, _) = open(copy.path());
         assert_eq!(ids(&store).await, expected[..whole], "cut at {cut} of {end}");
         assert_eq!(store.stats().await.unwrap().messages, whole as u64);
-        store.insert(small(), None).await.unwrap();
+        store.insert(small(), Beginning::Due).await.unwrap();
     }
 }
 
@@ -60,7 +60,7 @@ async fn a_garbled_log_keeps_what_was_committed_before() {
         if number < 10 {
             expected.push(new.id);
         }
-        store.insert(new, None).await.unwrap();
+        store.insert(new, Beginning::Due).await.unwrap();
     }
     let copy = snapshot(folder.path());
     let path = copy.path().join("smtp.db-wal");
@@ -98,7 +98,7 @@ async fn a_full_disk_refuses_and_recovers() {
     let error = loop {
         let new = small();
         let id = new.id;
-        match store.insert(new, None).await {
+        match store.insert(new, Beginning::Due).await {
             Ok(_) => stored.push(id),
             Err(error) => break error,
         }
@@ -111,7 +111,7 @@ async fn a_full_disk_refuses_and_recovers() {
     big.recipients = vec![big.recipients[0].clone(); 3000];
     let path = path_of(&big);
     assert!(path.exists());
-    assert!(store.insert(big, None).await.is_err());
+    assert!(store.insert(big, Beginning::Due).await.is_err());
     assert!(!path.exists(), "a refused body goes");
     // Delivery goes on, and what it frees can be used again.
     let request = ClaimRequest {
@@ -123,10 +123,10 @@ async fn a_full_disk_refuses_and_recovers() {
     for claim in store.claim(request).await.unwrap() {
         assert_eq!(deliver(&store, &claim).await.removed.len(), 1);
     }
-    store.insert(small(), None).await.unwrap();
+    store.insert(small(), Beginning::Due).await.unwrap();
     store.commit(LimitPages(100_000)).await.unwrap();
     for _ in 0..50 {
-        store.insert(small(), None).await.unwrap();
+        store.insert(small(), Beginning::Due).await.unwrap();
     }
     assert_eq!(store.stats().await.unwrap().messages, 51);
 }
@@ -175,7 +175,7 @@ async fn one_that_fails_does_not_hurt_its_neighbours() {
                 if number % 10 == 0 {
                     assert!(store.commit(Spoilsport).await.is_err());
                 } else {
-                    store.insert(small(), None).await.unwrap();
+                    store.insert(small(), Beginning::Due).await.unwrap();
                 }
             })
         })
@@ -200,7 +200,9 @@ async fn a_locked_database_is_waited_for_once_by_all_together() {
     let mut tasks = Vec::new();
     for new in (0..9).map(|_| small()).chain([big]) {
         let store = Arc::clone(&store);
-        tasks.push(tokio::spawn(async move { store.insert(new, None).await }));
+        tasks.push(tokio::spawn(
+            async move { store.insert(new, Beginning::Due).await },
+        ));
     }
     for task in tasks {
         let error = task.await.unwrap().unwrap_err();
@@ -209,5 +211,5 @@ async fn a_locked_database_is_waited_for_once_by_all_together() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert!(!path.exists(), "a refused body goes");
     other.execute_batch("ROLLBACK").unwrap();
-    store.insert(small(), None).await.unwrap();
+    store.insert(small(), Beginning::Due).await.unwrap();
 }
