@@ -205,6 +205,33 @@ fn many_who_send_on_at_once_send_each_once() {
 }
 
 #[test]
+fn who_comes_late_to_a_lock_sends_nothing() {
+    let sendmail = away();
+    sendmail.expect(&["b@y.test"], MAIL, 0);
+    let sink = Sink::start();
+    // It has opened the file, and waits before it asks for the lock.
+    let log = sendmail.folder().join("log");
+    let mut strace = blackbox::tools::program("/usr/bin/strace");
+    strace.args([
+        "-f",
+        "-e",
+        "trace=openat,flock",
+        "-e",
+        "inject=flock:delay_enter=3000000",
+    ]);
+    strace.arg("-o").arg(&log).arg(sendmail.path());
+    strace.args(["-q", "--server", &sink.url()]);
+    let mut late = sendmail.env(&mut strace).spawn().expect("start");
+    let name = sendmail.waiting()[0].clone();
+    wait_for("the file to be open", || {
+        std::fs::read_to_string(&log).unwrap_or_default().contains(&name)
+    });
+    sendmail.expect(&["-q", "--server", &sink.url()], "", 0);
+    assert!(late.wait().expect("wait").success());
+    assert_eq!(sink.count(), 1);
+}
+
+#[test]
 fn a_full_disk_is_75_and_keeps_nothing() {
     let disk = Tmpfs::new("256k");
     std::fs::create_dir_all(disk.path()).expect("a folder");
@@ -235,7 +262,9 @@ fn garbage_is_left_alone_and_stops_nobody() {
     std::fs::create_dir(name('3')).expect("a folder");
     let outside = sendmail.folder().join("outside");
     std::fs::write(&outside, &whole).expect("write");
-    std::os::unix::fs::symlink(&outside, name('4')).expect("a link");
+    let linked = sendmail.folder().join("linked");
+    std::fs::write(&linked, &whole).expect("write");
+    std::os::unix::fs::symlink(&linked, name('4')).expect("a link");
     std::fs::hard_link(&outside, name('5')).expect("a link");
     nix::unistd::mkfifo(&name('6'), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     std::fs::write(drop.join("notes.txt"), "mine").expect("write");
