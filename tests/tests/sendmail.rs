@@ -1,9 +1,10 @@
 //! The binary as `sendmail`, called by real programs and as they call it.
 
+use blackbox::dovecot::Dovecot;
 use blackbox::sendmail::{Sendmail, feed};
 use blackbox::server::{PASSWORD, Server};
 use blackbox::sink::{Act, Message, Moment, Sink};
-use blackbox::tools::{program, run};
+use blackbox::tools::{maildir, program, run};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -232,7 +233,7 @@ fn refusals_are_said_with_a_code_and_wait_nowhere() {
 }
 
 #[test]
-fn too_large_a_message_is_refused_in_bounded_memory() {
+fn too_large_a_message_is_refused() {
     let (sink, sendmail) = direct(|_, _| Act::Default);
     let mut shell = Command::new("/bin/sh");
     let path = sendmail.path();
@@ -242,7 +243,22 @@ fn too_large_a_message_is_refused_in_bounded_memory() {
     ]);
     let output = feed(sendmail.env(&mut shell), "");
     assert_eq!(output.status.code(), Some(65), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("64 MiB"),
+        "{output:?}"
+    );
     assert_eq!(sink.count(), 0);
+}
+
+#[test]
+fn by_lmtp_each_recipient_has_its_own_answer() {
+    let dovecot = Dovecot::start("plain");
+    let sendmail = Sendmail::to(format!("lmtp://{}", dovecot.lmtp));
+    let mail = "Subject: by LMTP\n\nx\n";
+    let said = sendmail.expect(&["-v", "ann@y.test", "nobody@y.test"], mail, 67);
+    assert!(said.contains("<ann@y.test>: 250 2.0.0"), "{said}");
+    assert!(said.contains("<nobody@y.test>: 550 5.1.1"), "{said}");
+    assert_eq!(maildir(&dovecot.mailbox("ann")).len(), 1);
 }
 
 /// A server where ann has an account, and what verifies its certificate.
