@@ -131,12 +131,14 @@ async fn submit(args: &SendmailArgs) -> Result<(), Failure> {
             });
         }
     }
+    let mut pauses = Pauses::default();
     if let Some(part) = waiting.part(left) {
-        keep(&args.target.folder, &part)?;
+        // It was tried just now.
+        pauses.put_off(&keep(&args.target.folder, &part)?);
     }
     if reached && let Ok(folder) = DropFolder::choose(args.target.folder.drop_folder.as_deref()) {
         // What came before is another's message: it is no matter of this call how it fares.
-        let _ = flush::flush(&folder, &server, OTHERS, &mut Pauses::default(), &Quiet).await;
+        let _ = flush::flush(&folder, &server, OTHERS, &mut pauses, &Quiet).await;
     }
     match refused {
         // Each was said above.
@@ -145,7 +147,8 @@ async fn submit(args: &SendmailArgs) -> Result<(), Failure> {
     }
 }
 
-fn keep(args: &FolderArgs, part: &Waiting) -> Result<(), Failure> {
+/// Gives the name under which it waits.
+fn keep(args: &FolderArgs, part: &Waiting) -> Result<String, Failure> {
     let names = || {
         part.recipients
             .iter()
@@ -154,19 +157,18 @@ fn keep(args: &FolderArgs, part: &Waiting) -> Result<(), Failure> {
             .join(", ")
     };
     let folder = folder(args)?;
-    let kept = folder.keep(part).map_err(|e| {
+    let name = folder.keep(part).map_err(|e| {
         let folder = folder.path.display();
         let why = format!("not sent, and cannot be kept in {folder} ({e}), for {}", names());
         Failure::new(Exit::Temporary, why)
-    });
+    })?;
     let reason = part.recipients.first().map_or("", |to| &to.reason);
     remark(&format!(
-        "smtp-server: waits as {} in {}: {}",
-        kept?,
+        "smtp-server: waits as {name} in {}: {}",
         folder.path.display(),
         clean(reason)
     ));
-    Ok(())
+    Ok(name)
 }
 
 /// The message on standard input, and its envelope.

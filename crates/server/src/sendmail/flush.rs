@@ -33,7 +33,7 @@ impl Pauses {
         self.0.get(name).is_none_or(|(due, _)| *due <= Instant::now())
     }
 
-    fn put_off(&mut self, name: &str) {
+    pub(crate) fn put_off(&mut self, name: &str) {
         let now = Instant::now();
         let pause = self.0.entry(name.to_owned()).or_insert((now, PAUSE));
         pause.0 = now + pause.1;
