@@ -1,6 +1,6 @@
 //! What the black-box tests are made of: the real binary on ports and folders
 //! of its own ([`server`]), the peers it talks to ([`sink`], [`postfix`], [`dovecot`], [`dns`],
-//! [`tools`], [`dkim`]), and ways to speak SMTP to it by hand ([`wire`], [`dialog`]).
+//! [`tools`], [`dkim`]), the binary as another program ([`sendmail`]), and ways to speak SMTP to it by hand ([`wire`], [`dialog`]).
 //!
 //! Everything here panics when something is missing or does not happen in time: a
 //! peer that is not installed fails the test.
@@ -10,6 +10,7 @@ pub mod dkim;
 pub mod dns;
 pub mod dovecot;
 pub mod postfix;
+pub mod sendmail;
 pub mod server;
 pub mod sink;
 pub mod tls;

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file system of its own in memory, unmounted when dropped.
-struct Tmpfs {
+pub(crate) struct Tmpfs {
     folder: tempfile::TempDir,
 }
 
 impl Tmpfs {
-    fn new(size: &str) -> Tmpfs {
+    pub(crate) fn new(size: &str) -> Tmpfs {
         let folder = tempfile::Builder::new()
             .prefix("smtp-server-disk-")
             .tempdir()
@@ -29,7 +29,7 @@ impl Tmpfs {
             .args(["-o", &format!("remount,size={size}"), "tmpfs"])
             .arg(self.folder.path()));
     }
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 }

@@ -1,15 +1,16 @@
 //! `cargo xtask docs`: the pages of `docs/reference`, from the definitions that the server runs on.
 
-use crate::run::root;
+use crate::run::{build_server, root};
 use smtp_observe::catalogue;
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Writes the pages, or with `--check` says whether they are current.
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let check = args.iter().any(|arg| arg == "--check");
     let mut current = true;
-    for (name, page) in pages() {
+    for (name, page) in pages().into_iter().chain([("commands.md", commands()?)]) {
         let path = path(name);
         if std::fs::read_to_string(&path).is_ok_and(|written| written == page) {
             continue;
@@ -34,6 +35,16 @@ fn pages() -> [(&'static str, String); 3] {
         ("metrics.md", metrics()),
         ("events.md", events()),
     ]
+}
+
+/// What the server's binary says of its own command line; a black-box test sees to it that the page is current.
+fn commands() -> Result<String, String> {
+    let server = build_server()?;
+    let said = Command::new(&server)
+        .args(["man", "--markdown"])
+        .output()
+        .map_err(|error| format!("{}: {error}", server.display()))?;
+    String::from_utf8(said.stdout).map_err(|error| error.to_string())
 }
 
 fn metrics() -> String {

@@ -5,7 +5,7 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 15] = [
+const PEERS: [(&str, &str); 18] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
@@ -20,6 +20,9 @@ const PEERS: [(&str, &str); 15] = [
     ("bindfs", "/usr/bin/bindfs"),
     ("openssl", "/usr/bin/openssl"),
     ("prometheus", "/usr/bin/promtool"),
+    ("s-nail", "/usr/bin/s-nail"),
+    ("bsd-mailx", "/usr/bin/bsd-mailx"),
+    ("man-db", "/usr/bin/man"),
     ("libmail-dkim-perl", "/usr/share/perl5/Mail/DKIM/Verifier.pm"),
 ];
 

@@ -15,7 +15,14 @@ use std::path::Path;
 /// The longest content of a `_FILE`.
 const LONGEST_VALUE: usize = 64 * 1024;
 /// Variables of the command line's own, not of the server's settings.
-const FOR_COMMANDS: &[&str] = &["SMTP_URL", "SMTP_ADMIN_URL"];
+const FOR_COMMANDS: &[&str] = &[
+    "SMTP_URL",
+    "SMTP_ADMIN_URL",
+    "SMTP_SENDMAIL_URL",
+    "SMTP_SENDMAIL_PASSWORD",
+    "SMTP_SENDMAIL_TLS",
+    "SMTP_SENDMAIL_CA",
+];
 
 /// A value that a variable gives.
 #[derive(Debug)]

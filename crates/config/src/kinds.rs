@@ -131,7 +131,7 @@ pub(crate) fn is_hostname(name: &str) -> bool {
 }
 
 /// The system's name, or `localhost` when that is no host name.
-pub(crate) fn system_hostname() -> String {
+pub fn system_hostname() -> String {
     let name = nix::unistd::gethostname()
         .ok()
         .and_then(|name| name.into_string().ok());

@@ -34,6 +34,7 @@ pub use diff::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use kinds::{
     HopProtocol, LocalDelivery, LogFormat, LogLevel, Login, NextHop, Profile, Secret, TlsPolicy, TlsVersion,
+    system_hostname,
 };
 pub use lists::{
     Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,

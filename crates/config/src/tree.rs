@@ -254,6 +254,12 @@ delivery: Delivery {
     idle_timeout: Duration = Duration::from_secs(5), Live, range: (0, 300);
 }
 
+/// Mail that `smtp-server sendmail` left because no server took it.
+sendmail: Sendmail {
+    /// Folder that is looked through every few seconds; what is in it is handed to the `smtp` listener. Nothing is done while there is none.
+    drop_path: PathBuf = "/var/spool/smtp-server/drop".into(), Live;
+}
+
 /// Name resolution.
 dns: Dns {
     /// Servers to ask, `address[:port]`.

@@ -20,6 +20,7 @@ use smtp_queue::Body;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use wire::Wire;
 
@@ -151,6 +152,15 @@ impl Connection {
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),
         }
+    }
+
+    /// Leaves the connection to somebody else, who speaks through `input` and `output` until the server closes.
+    pub(crate) async fn carry(
+        self,
+        input: impl AsyncRead + Unpin,
+        output: impl AsyncWrite + Unpin,
+    ) -> std::io::Result<()> {
+        self.wire.carry(input, output).await
     }
 
     /// Says QUIT and closes.

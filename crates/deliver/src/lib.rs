@@ -4,6 +4,7 @@
 //! * `destination` decides how many connections a next hop gets, and when it is left alone.
 //! * `engine` moves messages: the window of mail in hand, lanes, results, leases, the drain.
 //! * `connection` speaks SMTP or LMTP with one server, `tls` secures it; `local` writes Maildirs.
+//! * `handover` gives one message to one server, without any of the above: for programs that are no server.
 //! * `verify` remembers which addresses next hops know.
 //! * `schedule` says when a recipient is tried again, `dsn` writes the reports to senders.
 //!
@@ -15,6 +16,7 @@ mod connection;
 mod destination;
 mod dsn;
 mod engine;
+mod handover;
 mod local;
 mod resolve;
 mod route;
@@ -24,6 +26,7 @@ mod testing;
 mod tls;
 mod verify;
 
+pub use handover::{Answer, Handover};
 pub use local::capture_folder;
 pub use resolve::txt_records;
 pub use verify::Presence;

@@ -26,6 +26,6 @@ mod verifier;
 pub use header::{Field, Header, HeaderError};
 pub use identity::{Identity, IdentityError};
 pub use key::{Algorithm, KeyError, SigningKey};
-pub use mailbox::{MAX_MAILBOXES, MailboxError, mailboxes};
+pub use mailbox::{MAX_MAILBOXES, MailboxError, mailboxes, mailboxes_at};
 pub use record::{Publication, PublishedRecord, RecordError, Verdict};
 pub use signer::{SignError, Signer};

@@ -52,8 +52,21 @@ pub enum MailboxError {
 /// # Errors
 /// Whatever the strict grammar does not have, and more than [`MAX_MAILBOXES`].
 pub fn mailboxes(value: &[u8]) -> Result<Vec<Address>, MailboxError> {
+    list(value, None)
+}
+
+/// As [`mailboxes`], where a name without a domain stands for a mailbox of `domain`: what people write who have one on the
+/// machine (`To: root`). For mail on its way in, never for what others sent.
+///
+/// # Errors
+/// As [`mailboxes`].
+pub fn mailboxes_at(value: &[u8], domain: &str) -> Result<Vec<Address>, MailboxError> {
+    list(value, Some(domain))
+}
+
+fn list(value: &[u8], domain: Option<&str>) -> Result<Vec<Address>, MailboxError> {
     let text = str::from_utf8(value).map_err(|_| MailboxError::NotUtf8)?;
-    let mut tokens = Tokens::new(text);
+    let mut tokens = Tokens::new(text, domain);
     let mut found = Vec::new();
     let mut in_group = false;
     loop {
@@ -64,6 +77,13 @@ pub fn mailboxes(value: &[u8]) -> Result<Vec<Address>, MailboxError> {
                 }
                 found.push(address);
                 tokens.next()?.kind
+            }
+            Element::Bare(address, end) => {
+                if found.len() >= MAX_MAILBOXES {
+                    return Err(MailboxError::TooMany);
+                }
+                found.push(address);
+                end
             }
             Element::Group if in_group => return Err(MailboxError::Syntax),
             Element::Group => {
@@ -91,6 +111,8 @@ pub fn mailboxes(value: &[u8]) -> Result<Vec<Address>, MailboxError> {
 /// What stands between two commas.
 enum Element<'a> {
     Mailbox(Address),
+    /// A name without a domain, and the token behind it.
+    Bare(Address, Kind<'a>),
     /// The name of a group and its colon: the members follow.
     Group,
     /// Nothing before this token.
@@ -116,6 +138,12 @@ fn element<'a>(tokens: &mut Tokens<'a>) -> Result<Element<'a>, MailboxError> {
     }
     match token {
         Kind::Special('<') => Ok(Element::Mailbox(angle(tokens)?)),
+        Kind::Special(',' | ';') | Kind::End
+            if words == 1
+                && let (Kind::Word(local), Some(domain)) = (first, tokens.domain) =>
+        {
+            Ok(Element::Bare(checked(local, domain)?, token))
+        }
         Kind::Special(':') if words > 0 => Ok(Element::Group),
         _ if words == 0 => Ok(Element::Nothing(token)),
         _ => Err(MailboxError::Syntax),
@@ -132,6 +160,13 @@ fn angle(tokens: &mut Tokens<'_>) -> Result<Address, MailboxError> {
             kind: Kind::Special('@'),
             apart: false,
         } => address(local, tokens)?,
+        Token {
+            kind: Kind::Special('>'),
+            ..
+        } => {
+            let domain = tokens.domain.ok_or(MailboxError::Syntax)?;
+            return checked(local, domain);
+        }
         _ => return Err(MailboxError::Syntax),
     };
     match expected(tokens)?.kind {
@@ -157,7 +192,11 @@ fn address(local: &str, tokens: &mut Tokens<'_>) -> Result<Address, MailboxError
     if domain.apart {
         return Err(MailboxError::Syntax);
     }
-    let address = Address::parse(&format!("{local}@{text}")).map_err(MailboxError::Address)?;
+    checked(local, text)
+}
+
+fn checked(local: &str, domain: &str) -> Result<Address, MailboxError> {
+    let address = Address::parse(&format!("{local}@{domain}")).map_err(MailboxError::Address)?;
     if address.local().contains("=?") || address.local().contains(DECEPTIVE) {
         return Err(MailboxError::Deceptive);
     }

@@ -281,6 +281,12 @@ events! {
     /// TLS was offered by a next hop but failed; the message goes in clear.
     Warn "tls_fallback" TlsFallback { destination: &'a str, reason: &'a str }
 
+    /// Mail from the drop folder was refused for good, for one recipient. What is left of it is in `failed/` there, with the reason.
+    Warn "drop_refused" DropRefused { file: &'a str, from: &'a str, to: &'a str, text: &'a str }
+
+    /// Something in the drop folder is no mail of `sendmail`'s, or cannot be read or removed; it stays where it is. Said once.
+    Warn "drop_ignored" DropIgnored { path: &'a str, reason: &'a str }
+
     /// An administrator's change.
     Info "admin_action" AdminAction {
         who: &'a str,

@@ -1,13 +1,17 @@
 //! The command line.
 
 mod directory;
+mod sendmail;
 
 pub(crate) use directory::{AccountCommand, AliasCommand, AppCommand, DkimCommand, DomainCommand, KeyKind};
+pub(crate) use sendmail::{FolderArgs, MailqArgs, SendmailArgs, TargetArgs};
 
 use crate::output::Output;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A mail server: takes mail, keeps it safe, delivers it.
 #[derive(Debug, Parser)]
@@ -56,6 +60,39 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Send the message on standard input, as programs expect of sendmail; also when the binary is called by that name
+    #[command(disable_help_flag = true, args_override_self = true)]
+    Sendmail(Box<SendmailArgs>),
+    /// List the queue and what waits in the drop folder; also when the binary is called by that name
+    Mailq(MailqArgs),
+    /// Print the script that makes a shell complete all this
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man(ManArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the reference page
+    #[arg(long, hide = true)]
+    pub(crate) markdown: bool,
+}
+
+/// The arguments, with the command that the program's name stands for.
+pub(crate) fn command_line(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut line: Vec<OsString> = args.collect();
+    let called = line.first().and_then(|name| Path::new(name).file_name());
+    if let Some(command @ ("sendmail" | "mailq")) = called.and_then(|name| name.to_str()) {
+        let command = command.into();
+        line.insert(1, command);
+    }
+    line
 }
 
 /// Where the configuration comes from, besides the environment.

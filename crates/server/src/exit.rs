@@ -12,12 +12,18 @@ pub(crate) enum Exit {
     Ok = 0,
     /// The command line is wrong.
     Usage = 64,
+    /// A message, or an address in it, is wrong.
+    Data = 65,
+    /// A recipient does not exist.
+    NoUser = 67,
     /// A server or an address is not available.
     Unavailable = 69,
     /// Reading or writing failed.
     Io = 74,
     /// Not now; worth another try.
     Temporary = 75,
+    /// The server does not permit it.
+    NoPermission = 77,
     /// The configuration is wrong.
     Config = 78,
 }

@@ -4,11 +4,13 @@
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
 //! * [`check`], [`config_command`], [`queue_command`] and [`directory_command`] are the other commands; [`admin_client`] talks to a running server.
+//! * [`mod@sendmail`] and [`mailq`] are the programs of those names; [`completions`] makes shells and readers of manuals know all commands.
 //! * [`exit`] is how each of them ends, [`failed_start`] what the log has of a server that could not start.
 
 mod admin_client;
 mod check;
 mod cli;
+mod completions;
 mod config_command;
 mod directory_command;
 mod directory_table;
@@ -16,6 +18,7 @@ mod exit;
 mod failed_start;
 mod house;
 mod lifecycle;
+mod mailq;
 mod next_hops;
 mod output;
 mod people;
@@ -23,6 +26,7 @@ mod queue_command;
 mod queue_table;
 mod reload;
 mod run;
+mod sendmail;
 mod sources;
 mod welcome;
 
@@ -38,7 +42,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // Fails only when there is one already, which serves as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(cli::command_line(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -70,5 +74,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Alias(command)) => directory_command::alias(&command),
         Some(Command::Dkim(command)) => directory_command::dkim(&command),
         Some(Command::Audit { limit, server }) => queue_command::audit(limit, &server),
+        Some(Command::Sendmail(args)) => sendmail::sendmail(&args),
+        Some(Command::Mailq(args)) => mailq::mailq(&args),
+        Some(Command::Completions { shell }) => completions::completions(shell),
+        Some(Command::Man(args)) => completions::man(&args),
     }
 }

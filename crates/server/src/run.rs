@@ -14,6 +14,7 @@ use crate::house::House;
 use crate::lifecycle::{self, Request, Signals};
 use crate::next_hops::NextHops;
 use crate::people::{People, Plan};
+use crate::sendmail;
 use crate::sources;
 use crate::welcome;
 use smtp_config::Config;
@@ -249,7 +250,9 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
         delivery.drain(LAST_WAIT).await;
     }
     started?;
+    let looking = tokio::spawn(sendmail::look(house.clone()));
     let reason = wait_for_stop(house, signals).await;
+    looking.abort();
     lifecycle::drain(house, queue, signals, reason).await;
     Ok(())
 }

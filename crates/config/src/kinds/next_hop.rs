@@ -95,7 +95,10 @@ impl NextHop {
     }
 
     /// Reads `scheme://…`.
-    pub(crate) fn parse_url(url: &str) -> Result<NextHop, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it, without repeating it.
+    pub fn parse_url(url: &str) -> Result<NextHop, String> {
         let wrong = "expected smtp://host:port, smtps:// or lmtp://";
         let (scheme, rest) = url.split_once("://").ok_or(wrong)?;
         let protocol = HopProtocol::of(scheme).ok_or(wrong)?;
@@ -103,7 +106,10 @@ impl NextHop {
     }
 
     /// Takes the password from a file.
-    pub(crate) fn with_password_file(mut self, file: &Path) -> Result<NextHop, String> {
+    ///
+    /// # Errors
+    /// When there is no user, a password already, or the file cannot be read.
+    pub fn with_password_file(mut self, file: &Path) -> Result<NextHop, String> {
         match &mut self.login {
             None => Err("the next hop names no user (smtp://user@host)".into()),
             Some(login) if !login.password.expose().is_empty() => {
@@ -117,7 +123,7 @@ impl NextHop {
     }
 
     /// The policy for it where none is set: a login is shown to nobody whose certificate was not verified.
-    pub(crate) fn default_tls(&self, otherwise: TlsPolicy) -> TlsPolicy {
+    pub fn default_tls(&self, otherwise: TlsPolicy) -> TlsPolicy {
         match self.login {
             Some(_) if !self.is_loopback() => TlsPolicy::Verified,
             _ => otherwise,
@@ -125,7 +131,10 @@ impl NextHop {
     }
 
     /// Whether it can be used with this policy.
-    pub(crate) fn check(&self, tls: TlsPolicy) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Says what would be unsafe, or cannot work.
+    pub fn check(&self, tls: TlsPolicy) -> Result<(), String> {
         if self.protocol == HopProtocol::Smtps && tls == TlsPolicy::None {
             return Err("smtps:// is TLS; with tls = \"none\" write smtp://".into());
         }

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
@@ -152,6 +152,18 @@ impl Wire {
         Ok(self)
     }
 
+    /// Copies both ways until the server closes. The client's end of input is passed on to the server.
+    pub(super) async fn carry(
+        self,
+        input: impl AsyncRead + Unpin,
+        output: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
+        match self.stream {
+            Stream::Plain(stream) => both_ways(stream, input, output).await,
+            Stream::Tls(stream) => both_ways(*stream, input, output).await,
+        }
+    }
+
     /// Version and cipher, under TLS.
     pub(super) fn describe(&self) -> Option<String> {
         match &self.stream {
@@ -253,4 +265,27 @@ impl Wire {
         let text = format!("protocol error of {}: {what}", self.relay);
         Failure::Connection(Reply::with(451, Enhanced(4, 5, 0), text))
     }
+}
+
+async fn both_ways(
+    server: impl AsyncRead + AsyncWrite,
+    mut input: impl AsyncRead + Unpin,
+    mut output: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let (mut from_server, mut to_server) = split(server);
+    let up = async {
+        copy(&mut input, &mut to_server).await?;
+        to_server.shutdown().await
+    };
+    let down = async {
+        let copied = copy(&mut from_server, &mut output).await;
+        output.flush().await?;
+        copied
+    };
+    tokio::pin!(down);
+    tokio::select! {
+        copied = &mut down => return copied.map(drop),
+        sent = up => sent?,
+    }
+    down.await.map(drop)
 }

@@ -279,3 +279,28 @@ proptest! {
         prop_assert_eq!(read(&text), Ok(wanted), "{:?}", text);
     }
 }
+
+#[test]
+fn a_bare_name_gets_the_domain_only_where_it_may() {
+    let texts = |value: &str| -> Result<Vec<String>, MailboxError> {
+        let found = mailboxes_at(value.as_bytes(), "host.test")?;
+        Ok(found.iter().map(|address| address.as_str().to_owned()).collect())
+    };
+    assert_eq!(
+        texts("root, Ann <ann>, <bob>, a@b.test, team: x, y;").unwrap(),
+        [
+            "root@host.test",
+            "ann@host.test",
+            "bob@host.test",
+            "a@b.test",
+            "x@host.test",
+            "y@host.test"
+        ]
+    );
+    for wrong in ["two words", "ann <b", "x y, z", "<>", "a@"] {
+        assert!(texts(wrong).is_err(), "{wrong}");
+    }
+    for bare in ["root", "Ann <ann>", "a@b.test, c"] {
+        assert!(mailboxes(bare.as_bytes()).is_err(), "{bare}");
+    }
+}

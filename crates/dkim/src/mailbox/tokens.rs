@@ -20,11 +20,13 @@ pub(super) enum Kind<'a> {
 
 pub(super) struct Tokens<'a> {
     rest: &'a str,
+    /// Of names without one.
+    pub(super) domain: Option<&'a str>,
 }
 
 impl<'a> Tokens<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Tokens { rest: text }
+    pub(super) fn new(text: &'a str, domain: Option<&'a str>) -> Self {
+        Tokens { rest: text, domain }
     }
 
     /// The next token; again and again [`Kind::End`] at the end.
