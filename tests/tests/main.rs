@@ -18,6 +18,7 @@ mod postfix;
 mod profiles;
 mod quarantine;
 mod queue_commands;
+mod reload;
 mod reports;
 mod resolving;
 mod signing;

@@ -75,7 +75,7 @@ enum Stop {
 
 /// Everything that is made of the configuration.
 #[derive(Debug)]
-struct Parts {
+pub(crate) struct Parts {
     config: Arc<Config>,
     router: Router,
     resolver: Resolver,
@@ -123,7 +123,6 @@ impl Entry {
 /// The engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    config: Arc<ArcSwap<Config>>,
     directory: Arc<Directory>,
     parts: ArcSwap<Parts>,
     queue: Queue,
@@ -161,7 +160,6 @@ impl Engine {
         let (results, inputs) = mpsc::unbounded_channel();
         let storing = watch::Sender::new(true);
         let engine = Arc::new_cyclic(|me: &Weak<Engine>| Engine {
-            config,
             directory,
             parts: ArcSwap::from_pointee(parts),
             queue: queue.clone(),
@@ -205,8 +203,11 @@ impl Engine {
         }
     }
 
-    pub(crate) fn reconfigured(&self) -> Result<(), String> {
-        let parts = Parts::new(self.config.load_full(), self.directory.clone())?;
+    pub(crate) fn prepare(&self, config: Arc<Config>) -> Result<Parts, String> {
+        Parts::new(config, self.directory.clone())
+    }
+
+    pub(crate) fn take(&self, parts: Parts) {
         let cap = parts.config.delivery.max_connections_per_destination;
         self.parts.store(Arc::new(parts));
         for entry in self.entries() {
@@ -214,7 +215,6 @@ impl Engine {
                 entry.state.lock().set_cap(cap);
             }
         }
-        Ok(())
     }
 
     pub(crate) async fn drain(&self, limit: Duration) {
