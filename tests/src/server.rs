@@ -36,6 +36,8 @@ pub fn binary() -> PathBuf {
 #[derive(Clone)]
 pub struct Setup {
     pub config: String,
+    /// The file that is read instead of one with `config` in it.
+    pub config_file: Option<PathBuf>,
     pub env: BTreeMap<String, String>,
     /// Folder of the store; a new one unless given.
     pub data: Option<PathBuf>,
@@ -58,6 +60,7 @@ impl Setup {
         let env = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         Setup {
             config: config.into(),
+            config_file: None,
             env,
             data: None,
             under: Vec::new(),
@@ -73,6 +76,10 @@ impl Setup {
     }
     pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data = Some(folder.into());
+        self
+    }
+    pub fn config_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config_file = Some(file.into());
         self
     }
     pub fn start(self) -> Server {
@@ -359,7 +366,9 @@ fn prepare(setup: &Setup, folder: &Path) -> Command {
             command
         }
     };
-    command.arg("run").arg("--config").arg(folder.join("config.toml"));
+    let config = setup.config_file.clone();
+    let config = config.unwrap_or_else(|| folder.join("config.toml"));
+    command.arg("run").arg("--config").arg(config);
     command
         .current_dir(folder)
         .env_clear()

@@ -23,6 +23,7 @@ mod postfix;
 mod profiles;
 mod quarantine;
 mod queue_commands;
+mod reload;
 mod reports;
 mod resolving;
 mod sendmail;

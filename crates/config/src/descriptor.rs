@@ -14,6 +14,14 @@ pub enum Reload {
 }
 
 impl Reload {
+    /// The word of `config show` and the schema.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reload::Live => "live",
+            Reload::Restart => "restart",
+        }
+    }
+
     /// The words used in the reference.
     pub fn words(self) -> &'static str {
         match self {

@@ -13,21 +13,28 @@ pub struct Difference {
     pub needs_restart: Vec<String>,
 }
 
+impl Difference {
+    fn note(&mut self, name: &str, reload: Reload) {
+        match reload {
+            Reload::Live => self.changed.push(name.into()),
+            Reload::Restart => self.needs_restart.push(name.into()),
+        }
+    }
+}
+
 impl Config {
     /// What would change from `self` to `new`.
     pub fn diff(&self, new: &Config) -> Difference {
         let mut difference = Difference::default();
         for setting in SETTINGS.iter().filter(|setting| !(setting.same)(self, new)) {
-            match setting.reload {
-                Reload::Live => difference.changed.push(setting.name.into()),
-                Reload::Restart => difference.needs_restart.push(setting.name.into()),
-            }
+            difference.note(setting.name, setting.reload);
         }
         if self.profile != new.profile {
-            difference.needs_restart.push("profile".into());
+            difference.note("profile", Reload::Restart);
         }
-        let lists = LISTS.iter().filter(|list| !(list.same)(self, new));
-        difference.changed.extend(lists.map(|list| list.name.into()));
+        for list in LISTS.iter().filter(|list| !(list.same)(self, new)) {
+            difference.note(list.name, list.reload);
+        }
         difference
     }
 

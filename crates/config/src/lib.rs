@@ -25,6 +25,7 @@ mod schema;
 mod show;
 mod tree;
 mod value;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -45,3 +46,4 @@ pub use reference::reference_markdown;
 pub use schema::json_schema;
 pub use show::{show_json, show_table, show_values};
 pub use tree::*;
+pub use watch::Watched;

@@ -12,6 +12,7 @@ pub use domains::{Domain, Recipients};
 pub use keys::{CertificateFiles, DkimKeyFile};
 pub use routes::Route;
 
+use crate::descriptor::Reload;
 use crate::error::ConfigError;
 use crate::file::Item;
 use crate::hint::nearest;
@@ -29,6 +30,8 @@ pub struct ListDescriptor {
     pub name: &'static str,
     /// What it is for.
     pub doc: &'static str,
+    /// When a change takes effect.
+    pub reload: Reload,
     /// The keys of an item.
     pub keys: &'static [ListKey],
     pub(crate) read: fn(&mut Config, &mut Reading<'_>, &[Item]),
@@ -82,6 +85,7 @@ macro_rules! lists {
         pub static LISTS: &[ListDescriptor] = &[ $( ListDescriptor {
             name: stringify!($name),
             doc: <$Item as Listed>::DOC,
+            reload: Reload::Live,
             keys: <$Item as Listed>::KEYS,
             read: |config, reading, items| {
                 let read = reading.list::<$Item>(config, stringify!($name), items);

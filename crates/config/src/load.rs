@@ -138,7 +138,7 @@ impl Loaded {
     }
 }
 
-fn choose_file(sources: &Sources, environment: &Environment) -> Option<PathBuf> {
+pub(crate) fn choose_file(sources: &Sources, environment: &Environment) -> Option<PathBuf> {
     let variable = || {
         environment
             .get("config")

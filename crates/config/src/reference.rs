@@ -20,6 +20,10 @@ Every key has a variable `SMTP_<SECTION>__<KEY>` (`SMTP_LIMITS__MAX_RECIPIENTS=5
 and each variable may end in `_FILE` and name a file that holds the value. On the command line:
 `--set section.key=value`. Times are whole seconds, sizes octets.
 
+Each setting says whether a reload puts a changed value in force (`live`) or a restart does; `config show` and a reload say it too. The
+file and every file that is named in it are read again when they change (`docs/operations.md`); variables and flags cannot
+change while the server runs.
+
 `profile` (`SMTP_PROFILE`, `--profile`) is `development` (the default: loopback, all mail captured), `production` (all
 interfaces, refuses to start without what production needs) or `testing` (loopback, routes as configured).
 ";
@@ -40,8 +44,10 @@ pub fn reference_markdown() -> String {
     for list in LISTS {
         let _ = write!(
             page,
-            "\n## `[[{}]]`\n{} Only in the file.\n\n",
-            list.name, list.doc
+            "\n## `[[{}]]`\n{} Only in the file. {}.\n\n",
+            list.name,
+            list.doc,
+            capital(list.reload.words())
         );
         page.push_str("| key | type | default | |\n| --- | --- | --- | --- |\n");
         for key in list.keys {

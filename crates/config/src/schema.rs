@@ -1,4 +1,5 @@
-//! `config schema`: a JSON Schema of the file, for editors and for checks before a rollout.
+//! `config schema`: a JSON Schema of the file, for editors and for checks before a rollout; `x-reload` says whether a changed
+//! value takes effect `live` or with a `restart`.
 
 use crate::descriptor::{ANY, Descriptor};
 use crate::kinds::Profile;
@@ -36,6 +37,7 @@ pub fn json_schema() -> Json {
 fn setting_schema(setting: &Descriptor) -> Json {
     let mut schema = (setting.schema)();
     schema["description"] = one_line(setting.doc).into();
+    schema["x-reload"] = setting.reload.name().into();
     if setting.range != ANY {
         schema["minimum"] = setting.range.0.into();
         schema["maximum"] = setting.range.1.into();
@@ -70,7 +72,7 @@ fn list_schema(list: &ListDescriptor) -> Json {
         .collect();
     let item =
         json!({"type": "object", "additionalProperties": false, "properties": keys, "required": required});
-    json!({"type": "array", "description": list.doc, "items": item})
+    json!({"type": "array", "description": list.doc, "x-reload": list.reload.name(), "items": item})
 }
 
 /// Documentation in one line.

@@ -1,5 +1,6 @@
-//! `config show`: the effective configuration, with each value's origin; secrets masked.
+//! `config show`: the effective configuration, with each value's origin and when a change of it takes effect; secrets masked.
 
+use crate::descriptor::Reload;
 use crate::lists::LISTS;
 use crate::load::{Loaded, Origin};
 use crate::tree::SETTINGS;
@@ -10,6 +11,7 @@ struct Row {
     key: &'static str,
     value: Json,
     origin: String,
+    reload: Reload,
 }
 
 fn rows(loaded: &Loaded) -> Vec<Row> {
@@ -18,37 +20,42 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
         key: "profile",
         value: Json::from(loaded.config.profile.name()),
         origin: origin("profile"),
+        reload: Reload::Restart,
     };
     let settings = SETTINGS.iter().map(|setting| Row {
         key: setting.name,
         value: setting.shown(&loaded.config),
         origin: origin(setting.name),
+        reload: setting.reload,
     });
     let lists = LISTS.iter().map(|list| Row {
         key: list.name,
         value: (list.show)(&loaded.config),
         origin: origin(list.name),
+        reload: list.reload,
     });
     std::iter::once(profile).chain(settings).chain(lists).collect()
 }
 
-/// A line a setting: key, value, origin.
+/// A line a setting: key, when a change takes effect, value, origin.
 pub fn show_table(loaded: &Loaded) -> String {
-    let rows: Vec<(&str, String, String)> = rows(loaded)
+    let rows: Vec<(&str, String, String, &str)> = rows(loaded)
         .into_iter()
-        .map(|row| (row.key, cell(&row.value), row.origin))
+        .map(|row| (row.key, cell(&row.value), row.origin, row.reload.name()))
         .collect();
-    let width =
-        |column: fn(&(&str, String, String)) -> usize| rows.iter().map(column).max().unwrap_or(0).min(60);
+    let width = |column: fn(&(&str, String, String, &str)) -> usize| {
+        rows.iter().map(column).max().unwrap_or(0).min(60)
+    };
     let (keys, values) = (width(|row| row.0.len()), width(|row| row.1.chars().count()));
-    let line =
-        |(key, value, origin): &(&str, String, String)| format!("{key:keys$}  {value:values$}  {origin}\n");
+    let line = |(key, value, origin, reload): &(&str, String, String, &str)| {
+        format!("{key:keys$}  {reload:7}  {value:values$}  {origin}\n")
+    };
     rows.iter().map(line).collect()
 }
 
-/// A JSON object a setting: `key`, `value`, `origin`.
+/// A JSON object a setting: `key`, `value`, `origin`, `reload` (`live` or `restart`).
 pub fn show_values(loaded: &Loaded) -> Vec<Json> {
-    let object = |row: Row| json!({"key": row.key, "value": row.value, "origin": row.origin});
+    let object = |row: Row| json!({"key": row.key, "value": row.value, "origin": row.origin, "reload": row.reload.name()});
     rows(loaded).into_iter().map(object).collect()
 }
 

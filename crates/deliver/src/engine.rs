@@ -78,7 +78,7 @@ enum Stop {
 
 /// Everything that is made of the configuration.
 #[derive(Debug)]
-struct Parts {
+pub(crate) struct Parts {
     config: Arc<Config>,
     router: Router,
     resolver: Resolver,
@@ -126,7 +126,6 @@ impl Entry {
 /// The engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    config: Arc<ArcSwap<Config>>,
     directory: Arc<Directory>,
     parts: ArcSwap<Parts>,
     queue: Queue,
@@ -167,7 +166,6 @@ impl Engine {
         let (results, inputs) = mpsc::unbounded_channel();
         let storing = watch::Sender::new(true);
         let engine = Arc::new_cyclic(|me: &Weak<Engine>| Engine {
-            config,
             directory,
             parts: ArcSwap::from_pointee(parts),
             queue: queue.clone(),
@@ -214,8 +212,11 @@ impl Engine {
         }
     }
 
-    pub(crate) fn reconfigured(&self) -> Result<(), String> {
-        let parts = Parts::new(self.config.load_full(), self.directory.clone())?;
+    pub(crate) fn prepare(&self, config: Arc<Config>) -> Result<Parts, String> {
+        Parts::new(config, self.directory.clone())
+    }
+
+    pub(crate) fn take(&self, parts: Parts) {
         let cap = parts.config.delivery.max_connections_per_destination;
         self.parts.store(Arc::new(parts));
         for entry in self.entries() {
@@ -223,7 +224,6 @@ impl Engine {
                 entry.state.lock().set_cap(cap);
             }
         }
-        Ok(())
     }
 
     pub(crate) async fn drain(&self, limit: Duration) {

@@ -32,7 +32,7 @@ pub use resolve::txt_records;
 pub use verify::Presence;
 
 use arc_swap::ArcSwap;
-use engine::Engine;
+use engine::{Engine, Parts};
 use smtp::Address;
 use smtp_config::Config;
 use smtp_directory::Directory;
@@ -51,6 +51,10 @@ pub struct Figures {
     /// Next hops that are left alone for a while.
     pub destinations_down: u64,
 }
+
+/// A changed configuration that only has to be put in force.
+#[derive(Debug)]
+pub struct Prepared(Parts);
 
 /// Delivery, running.
 #[derive(Debug)]
@@ -115,11 +119,16 @@ impl Delivery {
         self.engine.drain(limit).await;
     }
 
-    /// Takes over a changed configuration: routes, DNS, TLS, limits.
+    /// Makes everything that a changed configuration needs: routes, DNS, TLS, limits. Reads files: blocking.
     ///
     /// # Errors
     /// Says which setting cannot work; the old settings stay.
-    pub fn reconfigured(&self) -> Result<(), String> {
-        self.engine.reconfigured()
+    pub fn prepare(&self, config: Arc<Config>) -> Result<Prepared, String> {
+        self.engine.prepare(config).map(Prepared)
+    }
+
+    /// Puts it in force.
+    pub fn take(&self, prepared: Prepared) {
+        self.engine.take(prepared.0);
     }
 }

@@ -12,7 +12,7 @@ use crate::snapshot::{Secrets, Snapshot};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// How often a change is checked again because another server was faster.
 const TRIES: usize = 8;
@@ -23,6 +23,24 @@ pub struct Directory {
     shelf: Arc<dyn Shelf>,
     current: ArcSwap<Snapshot>,
     turn: Mutex<Turn>,
+}
+
+/// A picture that only has to be put in force.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    directory: &'a Directory,
+    turn: MutexGuard<'a, Turn>,
+    drawn: Drawn,
+}
+
+impl Prepared<'_> {
+    /// Puts it in force. Gives warnings as [`Directory::open`].
+    pub fn take(mut self) -> Vec<String> {
+        let (next, snapshot, warnings) = self.drawn;
+        *self.turn = next;
+        self.directory.current.store(Arc::new(snapshot));
+        warnings
+    }
 }
 
 /// What whoever makes the next picture holds.
@@ -70,19 +88,29 @@ impl Directory {
         self.current.load_full()
     }
 
-    /// Takes a new configuration, whole or not at all; derives only passwords that are new. Gives warnings as [`Directory::open`].
+    /// Draws the picture of a new configuration without putting it in force; derives only passwords that are new. Changes
+    /// wait until what this gives is taken or dropped.
+    ///
+    /// # Errors
+    /// As [`Directory::open`].
+    pub async fn prepare(&self, declarations: Declarations) -> Result<Prepared<'_>, DirectoryError> {
+        let turn = self.turn.lock().await;
+        let contents = self.shelf.load().await?;
+        let (cache, secrets) = (turn.cache.clone(), self.snapshot().secrets.clone());
+        let drawn = blocking(move || draw(&declarations, cache, secrets, contents)).await?;
+        Ok(Prepared {
+            directory: self,
+            turn,
+            drawn,
+        })
+    }
+
+    /// Takes a new configuration, whole or not at all. Gives warnings as [`Directory::open`].
     ///
     /// # Errors
     /// As [`Directory::open`]; the picture in force stays.
     pub async fn reload(&self, declarations: Declarations) -> Result<Vec<String>, DirectoryError> {
-        let mut turn = self.turn.lock().await;
-        let contents = self.shelf.load().await?;
-        let (cache, secrets) = (turn.cache.clone(), self.snapshot().secrets.clone());
-        let (next, snapshot, warnings) =
-            blocking(move || draw(&declarations, cache, secrets, contents)).await?;
-        *turn = next;
-        self.current.store(Arc::new(snapshot));
-        Ok(warnings)
+        Ok(self.prepare(declarations).await?.take())
     }
 
     /// Loads what is stored again if another server changed it. Gives warnings, or `None` when nothing changed.

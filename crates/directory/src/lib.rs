@@ -33,7 +33,7 @@ mod tests;
 pub use change::{Applied, Change, NewKey, NewLogin};
 pub use credential::AppPassword;
 pub use declared::Declarations;
-pub use directory::Directory;
+pub use directory::{Directory, Prepared};
 pub use error::DirectoryError;
 pub use name::{account_key, domain_key};
 pub use objects::{Account, Alias, Declared, DkimKey, Domain, KeyState};

@@ -54,7 +54,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::Tls;
+use tls::{Fresh, Tls};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -73,6 +73,10 @@ pub struct Neighbours {
     /// Asks next hops whether they know an address (`recipients = "verify"`); without it every address of such a domain is taken.
     pub callout: Option<Arc<dyn Callout>>,
 }
+
+/// Certificates that only have to be put in force; none when they are the same files.
+#[derive(Debug)]
+pub struct Prepared(Option<Fresh>);
 
 /// The receiving room: its listeners and its sessions. Dropping it ends the accept loops, not the sessions.
 pub struct Reception {
@@ -179,15 +183,21 @@ impl Reception {
         Ok(())
     }
 
-    /// Takes the certificates of a new configuration, which has been put in force, or keeps those there are.
+    /// Reads the certificates of a new configuration. Blocking.
     ///
     /// # Errors
-    /// Names the file that cannot be used, and why.
-    pub fn reconfigured(&self, config: &Config) -> Result<(), String> {
-        self.shared
-            .tls
-            .as_ref()
-            .map_or(Ok(()), |tls| tls.reconfigure(config))
+    /// Names the file that cannot be used, and why; those in force stay.
+    pub fn prepare(&self, config: &Config) -> Result<Prepared, String> {
+        let tls = self.shared.tls.as_ref();
+        let fresh = tls.map_or(Ok(None), |tls| tls.prepare(config));
+        fresh.map(Prepared)
+    }
+
+    /// Puts them in force.
+    pub fn take(&self, prepared: Prepared) {
+        if let (Some(tls), Some(fresh)) = (&self.shared.tls, prepared.0) {
+            tls.take(fresh);
+        }
     }
 
     /// The certificates that clients are shown; the first is the one for clients that ask for none by name.

@@ -58,6 +58,13 @@ pub(crate) struct Tls {
     observer: Observer,
 }
 
+/// Certificates that only have to be put in force.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    watched: Watched,
+    configs: Configs,
+}
+
 /// One for each listener, in the order of [`Listener::ALL`].
 type Configs = Vec<Arc<ServerConfig>>;
 
@@ -84,21 +91,26 @@ impl Tls {
         self.configs.load().get(place).cloned()
     }
 
-    /// Takes what a new configuration says, or keeps everything as it is.
+    /// Reads what a new configuration says; `None` when it is what is in force.
     ///
     /// # Errors
     /// The first file that cannot be used, and why.
-    pub(crate) fn reconfigure(&self, config: &Config) -> Result<(), String> {
+    pub(crate) fn prepare(&self, config: &Config) -> Result<Option<Fresh>, String> {
         let files = Files::of(config)?;
-        let mut watched = self.watched.lock();
-        if watched.files == files {
-            return Ok(());
+        if self.watched.lock().files == files {
+            return Ok(None);
         }
-        let fresh = Watched::load(files, &provider())?;
-        self.configs.store(Arc::new(fresh.configs()?));
-        fresh.announce(&self.observer);
-        *watched = fresh;
-        Ok(())
+        let watched = Watched::load(files, &provider())?;
+        let configs = watched.configs()?;
+        Ok(Some(Fresh { watched, configs }))
+    }
+
+    /// Puts it in force.
+    pub(crate) fn take(&self, fresh: Fresh) {
+        let mut watched = self.watched.lock();
+        self.configs.store(Arc::new(fresh.configs));
+        fresh.watched.announce(&self.observer);
+        *watched = fresh.watched;
     }
 
     pub(crate) fn certificates(&self) -> Vec<CertificateInfo> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rand::Rng;
 use serde_json::{Value as Json, json};
-use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources};
+use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Directory;
 use smtp_http::{Check, Reloaded, Rooms};
@@ -16,7 +16,7 @@ use smtp_receive::Reception;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// Version of the product.
@@ -37,8 +37,10 @@ pub(crate) struct House {
     /// From 1, one more with each reload.
     pub(crate) generation: AtomicU64,
     pub(crate) last_reload_succeeded: AtomicBool,
-    pub(crate) reloading: tokio::sync::Mutex<()>,
+    /// The files of the configuration; held while it is reloaded.
+    pub(crate) reloading: tokio::sync::Mutex<Watched>,
     pub(crate) password: Arc<str>,
+    me: Weak<House>,
     started: Instant,
     draining: AtomicBool,
     http_addresses: OnceLock<Vec<SocketAddr>>,
@@ -50,17 +52,18 @@ pub(crate) struct House {
 }
 
 impl House {
-    pub(crate) fn new(loaded: Loaded, sources: Sources) -> Arc<House> {
+    pub(crate) fn new(loaded: Loaded, sources: Sources, watched: Watched) -> Arc<House> {
         let password = loaded.config.admin.password.as_ref();
         let password = password.map_or_else(new_password, |password| password.expose().into());
-        Arc::new(House {
+        Arc::new_cyclic(|me| House {
+            me: me.clone(),
             observer: Observer::new(log_settings(&loaded.config)),
             config: Arc::new(ArcSwap::from_pointee(loaded.config.clone())),
             loaded: ArcSwap::from_pointee(loaded),
             sources,
             generation: AtomicU64::new(1),
             last_reload_succeeded: AtomicBool::new(true),
-            reloading: tokio::sync::Mutex::default(),
+            reloading: tokio::sync::Mutex::new(watched),
             password,
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -330,7 +333,8 @@ impl Rooms for House {
     }
 
     async fn reload(&self) -> Result<Reloaded, String> {
-        self.reload_configuration().await
+        let house = self.me.upgrade().ok_or("the server is gone")?;
+        house.reload_configuration().await
     }
 
     fn config(&self) -> Json {

@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, Failure};
 use smtp_config::{Account, Config, Oauth, Profile, Secret};
-use smtp_directory::{Declarations, Directory, DirectoryError, Shelf};
+use smtp_directory::{Declarations, Directory, DirectoryError, Prepared, Shelf};
 use smtp_dkim::Identity;
 use smtp_receive::Tokens;
 use smtp_token::{Claim, KeySource, TokenSettings, TokenVerifier};
@@ -60,17 +60,34 @@ impl Plan {
 }
 
 impl People {
-    /// Puts a plan in force, whole or not at all. Tokens keep their keys unless `new_issuer`. Gives warnings.
+    /// Does everything that a plan needs and that can fail.
     ///
     /// # Errors
     /// Why the directory cannot take it.
-    pub(crate) async fn take(&self, plan: Plan, new_issuer: bool) -> Result<Vec<String>, String> {
-        let warnings = self.directory.reload(plan.declarations).await;
-        let warnings = warnings.map_err(|error| error.to_string())?;
+    pub(crate) async fn prepare(&self, plan: Plan) -> Result<PreparedPeople<'_>, String> {
+        let directory = self.directory.prepare(plan.declarations).await;
+        Ok(PreparedPeople {
+            directory: directory.map_err(|error| error.to_string())?,
+            issuer: &self.tokens,
+            tokens: plan.tokens,
+        })
+    }
+}
+
+/// A plan that only has to be put in force.
+pub(crate) struct PreparedPeople<'a> {
+    directory: Prepared<'a>,
+    issuer: &'a Tokens,
+    tokens: Option<Arc<TokenVerifier>>,
+}
+
+impl PreparedPeople<'_> {
+    /// Puts it in force. Tokens keep their keys unless `new_issuer`. Gives warnings.
+    pub(crate) fn take(self, new_issuer: bool) -> Vec<String> {
         if new_issuer {
-            self.tokens.store(plan.tokens);
+            self.issuer.store(self.tokens);
         }
-        Ok(warnings)
+        self.directory.take()
     }
 }
 

@@ -1,88 +1,117 @@
 //! Reload: the configuration is read again from the same sources, and taken whole or not at all.
+//!
+//! In two steps. First everything is read and made that can fail, by every room, while the old configuration is in force for all
+//! of them. Then it is put in force, which cannot fail: nobody ever sees a part of a configuration that is refused.
+//!
+//! Asked for by a signal, by the API, and by files that change (`smtp_config::Watched` says why they are looked at, and how).
 
 use crate::house::{House, log_settings};
 use crate::people::Plan;
-use smtp_config::{Config, Loaded};
+use smtp_config::{Config, Loaded, Watched};
 use smtp_http::Reloaded;
 use smtp_observe::Event;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the files of the configuration are read. A change is taken when it was seen twice: within 6 s.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// What was made of the sources without the directory, which is asked last.
+struct Prepared {
+    loaded: Loaded,
+    /// What of it needs no restart.
+    new: Arc<Config>,
+    plan: Plan,
+    delivery: Option<smtp_deliver::Prepared>,
+    reception: Option<smtp_receive::Prepared>,
+}
 
 impl House {
     /// Reads the configuration again and puts in force what needs no restart. When anything is wrong the old one
     /// stays, and the error says what; log and metrics too.
-    pub(crate) async fn reload_configuration(&self) -> Result<Reloaded, String> {
+    pub(crate) async fn reload_configuration(self: &Arc<Self>) -> Result<Reloaded, String> {
         // One at a time: a signal and a request may come together.
-        let _turn = self.reloading.lock().await;
-        let sources = self.sources.clone();
-        let (old, password) = (self.config.load_full(), self.password.clone());
-        let read = move || {
-            let loaded = Config::load(&sources).map_err(|errors| errors.to_string())?;
-            let new = loaded.config.live_part(&old);
-            let plans = (Plan::read(&new, &password)?, Plan::read(&old, &password).ok());
-            Ok((loaded, new, plans))
+        let mut watched = self.reloading.lock().await;
+        let (house, sources) = (self.clone(), self.sources.clone());
+        let read = tokio::task::spawn_blocking(move || (Watched::look(&sources), house.prepare()));
+        let (seen, prepared) = match read.await {
+            Ok((seen, prepared)) => (Some(seen), prepared),
+            Err(broken) => (None, Err(broken.to_string())),
         };
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok((loaded, new, plans))) => self.take(loaded, Arc::new(new), plans).await,
-            Ok(Err(faults)) => Err(self.refuse(faults)),
-            Err(broken) => Err(self.refuse(broken.to_string())),
+        let result = match prepared {
+            Ok(prepared) => self.take(prepared).await,
+            Err(faults) => Err(faults),
+        };
+        if let Some(seen) = seen {
+            *watched = seen.refused(result.is_err());
         }
-    }
-
-    fn refuse(&self, error: String) -> String {
-        self.last_reload_succeeded.store(false, Ordering::Relaxed);
-        self.observer.emit(Event::ConfigRefused { error: &error });
-        error
-    }
-
-    /// Puts a plan in force. Gives warnings.
-    async fn meet(&self, plan: Plan, new_issuer: bool) -> Result<Vec<String>, String> {
-        match self.people() {
-            Some(people) => people.take(plan, new_issuer).await,
-            None => Ok(Vec::new()),
+        if let Err(error) = &result {
+            self.last_reload_succeeded.store(false, Ordering::Relaxed);
+            self.observer.emit(Event::ConfigRefused { error });
         }
+        result
     }
 
-    /// Tells the rooms that keep something derived from the configuration.
-    fn inform_rooms(&self, config: &Config) -> Result<(), String> {
-        self.delivery()
-            .map_or(Ok(()), |delivery| delivery.reconfigured())?;
-        self.reception()
-            .map_or(Ok(()), |reception| reception.reconfigured(config))
-    }
-
-    /// People first, since they can fail; `plans` are the new one, and the old one to go back to.
-    async fn take(
-        &self,
-        loaded: Loaded,
-        new: Arc<Config>,
-        plans: (Plan, Option<Plan>),
-    ) -> Result<Reloaded, String> {
-        let old = self.config.load_full();
-        let difference = old.diff(&loaded.config);
-        let new_issuer = difference.changed.iter().any(|name| name.starts_with("oauth."));
-        let doubts = self
-            .meet(plans.0, new_issuer)
-            .await
-            .map_err(|reason| self.refuse(reason))?;
-        self.config.store(new.clone());
-        if let Err(reason) = self.inform_rooms(&new) {
-            self.config.store(old.clone());
-            // What was good before is good again.
-            let _ = self.inform_rooms(&old);
-            if let Some(plan) = plans.1 {
-                let _ = self.meet(plan, new_issuer).await;
+    /// Reloads whenever the files of the configuration have changed. Never ends.
+    pub(crate) async fn follow_files(self: Arc<Self>) {
+        let mut tick = interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if self.files_have_changed().await {
+                // The outcome is in the log.
+                let _ = self.reload_configuration().await;
             }
-            return Err(self.refuse(reason));
+        }
+    }
+
+    async fn files_have_changed(self: &Arc<Self>) -> bool {
+        let house = self.clone();
+        // Reading may wait for a disk. A panic in there is a panic of one look.
+        let look = tokio::task::spawn_blocking(move || house.reloading.blocking_lock().has_changed());
+        look.await.unwrap_or(false)
+    }
+
+    /// Reads and makes everything that can fail; blocking.
+    fn prepare(&self) -> Result<Prepared, String> {
+        let loaded = Config::load(&self.sources).map_err(|errors| errors.to_string())?;
+        let new = Arc::new(loaded.config.live_part(&self.config.load()));
+        let delivery = self.delivery().map(|delivery| delivery.prepare(new.clone()));
+        let reception = self.reception().map(|reception| reception.prepare(&new));
+        Ok(Prepared {
+            plan: Plan::read(&new, &self.password)?,
+            delivery: delivery.transpose()?,
+            reception: reception.transpose()?,
+            loaded,
+            new,
+        })
+    }
+
+    /// Has the directory prepare itself, the last that can fail; then all take what is new.
+    async fn take(&self, prepared: Prepared) -> Result<Reloaded, String> {
+        let Prepared { loaded, new, .. } = prepared;
+        let difference = self.config.load().diff(&loaded.config);
+        let people = match self.people() {
+            Some(people) => Some(people.prepare(prepared.plan).await?),
+            None => None,
+        };
+        let new_issuer = difference.changed.iter().any(|name| name.starts_with("oauth."));
+        let doubts = people.map(|people| people.take(new_issuer)).unwrap_or_default();
+        self.config.store(new.clone());
+        if let (Some(delivery), Some(prepared)) = (self.delivery(), prepared.delivery) {
+            delivery.take(prepared);
+        }
+        if let (Some(reception), Some(prepared)) = (self.reception(), prepared.reception) {
+            reception.take(prepared);
         }
         self.observer.set_log(log_settings(&new));
         for warning in loaded.warnings.iter().chain(&doubts) {
             self.observer.emit(Event::ConfigWarning { warning });
         }
-        self.loaded.store(Arc::new(Loaded {
-            config: (*new).clone(),
-            ..loaded
-        }));
+        let config = (*new).clone();
+        self.loaded.store(Arc::new(Loaded { config, ..loaded }));
         self.last_reload_succeeded.store(true, Ordering::Relaxed);
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let (changed, needs_restart) = (difference.changed, difference.needs_restart);

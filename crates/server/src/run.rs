@@ -17,7 +17,7 @@ use crate::people::{People, Plan};
 use crate::sendmail;
 use crate::sources;
 use crate::welcome;
-use smtp_config::Config;
+use smtp_config::{Config, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Shelf;
 use smtp_http::{MetricsSettings, Settings};
@@ -39,9 +39,10 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// Runs the server until it is told to stop.
 pub(crate) fn run(args: &SourceArgs) -> Result<(), Failure> {
     let sources = args.sources();
+    let watched = Watched::look(&sources);
     let loaded = sources::load(&sources)
         .map_err(|failure| failed_start::report(&failed_start::log(&sources), failure))?;
-    let house = House::new(loaded, sources);
+    let house = House::new(loaded, sources, watched);
     let result = live(&house);
     match result {
         Err(failure) if house.reception().is_none() => Err(failed_start::report(&house.observer, failure)),
@@ -251,8 +252,10 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
     }
     started?;
     let looking = tokio::spawn(sendmail::look(house.clone()));
+    let following = tokio::spawn(house.clone().follow_files());
     let reason = wait_for_stop(house, signals).await;
     looking.abort();
+    following.abort();
     lifecycle::drain(house, queue, signals, reason).await;
     Ok(())
 }

@@ -51,6 +51,7 @@ fn the_reference_and_the_schema_know_every_setting() {
             "{}",
             setting.name
         );
+        assert_eq!(entry["x-reload"], setting.reload.name());
     }
     assert!(!page.contains("***"));
 }

@@ -197,11 +197,11 @@ fn a_configuration_that_cannot_be_used_changes_nothing() {
     let mut config = Config::defaults(Profile::Production);
     config.tls.cert_file = Some(Path::new("none.pem").into());
     config.tls.key_file = Some(Path::new("none.pem").into());
-    assert!(tls.reconfigure(&config).unwrap_err().contains("none.pem"));
+    assert!(tls.prepare(&config).unwrap_err().contains("none.pem"));
     assert_eq!(in_use(&tls), before);
     let other = write(&folder.path().join("other"), &pem(&["two.test"]));
     config.tls.cert_file = Some(other.cert_file);
     config.tls.key_file = Some(other.key_file);
-    assert_eq!(tls.reconfigure(&config), Ok(()));
+    tls.take(tls.prepare(&config).unwrap().unwrap());
     assert_eq!(names(&tls), [["two.test"]]);
 }
