@@ -152,7 +152,7 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Suspension>> {
     let mut statement = db.prepare_cached(
         "SELECT kind, name, reason, who, since, until FROM suspensions ORDER BY kind, name",
     )?;
-    let rows = statement.query_map([], |row| read(row))?;
+    let rows = statement.query_map([], read)?;
     Ok(rows
         .collect::<rusqlite::Result<Vec<_>>>()?
         .into_iter()
