@@ -95,3 +95,33 @@ async fn mail_that_is_given_up_bounces_with_the_operators_words() {
     assert!(report.contains("Status: 5.7.1"), "{report}");
     assert_eq!(house.delivery.bounce(&filter, None).await.unwrap(), (0, false));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suspended_mail_of_a_next_hop_that_is_down_is_no_attempt_either() {
+    let away = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = away.local_addr().unwrap();
+    drop(away);
+    let house = House::open(smarthost(address));
+    let id = house.submit(&["a@moved.test", "b@x.test"]).await;
+    assert_eq!(house.tried(id).await[0].attempts, 1);
+    suspend(&house, SuspensionKind::Domain, "moved.test", None).await;
+    let everything = Filter::default();
+    // Without ending the back-off: what comes for this next hop is deferred at once.
+    assert_eq!(
+        house
+            .queue
+            .store()
+            .retry(everything, Timestamp::now())
+            .await
+            .unwrap(),
+        1
+    );
+    house.submit(&["c@x.test", "c@moved.test"]).await;
+    let show = async || house.queue.store().show(id).await.unwrap().unwrap().recipients;
+    house.until(async || show().await[0].parked).await;
+    house.until(async || show().await[1].attempts == 2).await;
+    assert_eq!(
+        (show().await[0].state, show().await[0].attempts),
+        (State::Deferred, 1)
+    );
+}
