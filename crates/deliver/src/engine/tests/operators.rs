@@ -36,7 +36,9 @@ async fn suspended_mail_waits_and_others_do_not() {
         assert_eq!((recipient.state, recipient.attempts), (State::Queued, 0));
         assert!(recipient.parked && recipient.due > Timestamp::now() + SignedDuration::from_hours(24));
     }
-    assert_eq!(show(mixed).await[1].state, State::Delivered);
+    house
+        .until(async || show(mixed).await[1].state == State::Delivered)
+        .await;
     let name = "moved.test".to_owned();
     let resumed = house
         .queue
