@@ -29,8 +29,9 @@ fn path(name: &str) -> PathBuf {
     root().join("docs/reference").join(name)
 }
 
-fn pages() -> [(&'static str, String); 3] {
+fn pages() -> [(&'static str, String); 4] {
     [
+        ("api.md", smtp_http::reference_markdown()),
         ("configuration.md", smtp_config::reference_markdown()),
         ("metrics.md", metrics()),
         ("events.md", events()),

@@ -151,6 +151,8 @@ macro_rules! settings {
             pub certificates: Vec<CertificateFiles>,
             /// DKIM keys in files.
             pub dkim_keys: Vec<DkimKeyFile>,
+            /// Tokens for the admin API.
+            pub admin_tokens: Vec<AdminToken>,
         }
 
         impl Config {
@@ -165,6 +167,7 @@ macro_rules! settings {
                     aliases: Vec::new(),
                     certificates: Vec::new(),
                     dkim_keys: Vec::new(),
+                    admin_tokens: Vec::new(),
                 }
             }
         }

@@ -58,21 +58,27 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<FileContents, Vec<ConfigEr
             DeValue::Table(section) => {
                 for (key, value) in section.iter() {
                     let line = lines.number(key.span().start);
-                    contents
-                        .values
-                        .push((format!("{name}.{}", key.get_ref()), line, raw(value)));
+                    contents.note(format!("{name}.{}", key.get_ref()), line, value, &lines);
                 }
                 contents.sections.push((name, line));
             }
-            DeValue::Array(items) if list(&name).is_some() => {
-                let items = items.iter().map(|item| list_item(item, &lines)).collect();
-                contents.lists.push((name, items));
-            }
-            _ => contents.values.push((name, line, raw(value))),
+            _ => contents.note(name, line, value, &lines),
         }
     }
     contents.values.sort_by_key(|(_, line, _)| *line);
     Ok(contents)
+}
+
+impl FileContents {
+    fn note(&mut self, name: String, line: usize, value: &Spanned<DeValue<'_>>, lines: &Lines) {
+        match value.get_ref() {
+            DeValue::Array(items) if list(&name).is_some() => {
+                let items = items.iter().map(|item| list_item(item, lines)).collect();
+                self.lists.push((name, items));
+            }
+            _ => self.values.push((name, line, raw(value))),
+        }
+    }
 }
 
 fn list_item(item: &Spanned<DeValue<'_>>, lines: &Lines) -> Item {

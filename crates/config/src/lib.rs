@@ -40,10 +40,10 @@ pub use kinds::{
 pub use lists::{
     Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,
 };
-pub use lists::{QuotaPeriod, Recipients, Route};
+pub use lists::{AdminToken, QuotaPeriod, Recipients, Route, Scope, check_token_name};
 pub use load::{DEFAULT_FILE, Flag, Loaded, Origin, Sources};
 pub use reference::reference_markdown;
 pub use schema::json_schema;
-pub use show::{show_json, show_table, show_values};
+pub use show::{Shown, show_json, show_table, show_values};
 pub use tree::*;
 pub use watch::Watched;

@@ -1,4 +1,4 @@
-//! The lists of tables: `[[routes]]`, `[[domains]]` and their like. They can be set in the file only.
+//! The lists of tables: `[[routes]]`, `[[domains]]`, `[[admin.tokens]]` and their like. They can be set in the file only.
 //!
 //! A list is declared once, by [`Listed`]: its keys, how an item is read and shown. `LISTS` holds them all.
 
@@ -6,11 +6,13 @@ mod accounts;
 mod domains;
 mod keys;
 mod routes;
+mod tokens;
 
 pub use accounts::{Account, Alias, Quota, QuotaKind, QuotaPeriod};
 pub use domains::{Domain, Recipients};
 pub use keys::{CertificateFiles, DkimKeyFile};
 pub use routes::Route;
+pub use tokens::{AdminToken, Scope, check_token_name};
 
 use crate::descriptor::Reload;
 use crate::error::ConfigError;
@@ -26,7 +28,7 @@ use std::path::{Path, PathBuf};
 /// A list, for the reference, the schema and everything else that walks over all lists.
 #[derive(Debug)]
 pub struct ListDescriptor {
-    /// Its name in the file.
+    /// Its name in the file; `section.name` for one within a section.
     pub name: &'static str,
     /// What it is for.
     pub doc: &'static str,
@@ -80,30 +82,31 @@ pub(crate) trait Listed: Sized + Clone + PartialEq {
 }
 
 macro_rules! lists {
-    ($($name:ident: $Item:ty),+ $(,)?) => {
+    ($($name:literal $field:ident: $Item:ty),+ $(,)?) => {
         /// The lists.
         pub static LISTS: &[ListDescriptor] = &[ $( ListDescriptor {
-            name: stringify!($name),
+            name: $name,
             doc: <$Item as Listed>::DOC,
             reload: Reload::Live,
             keys: <$Item as Listed>::KEYS,
             read: |config, reading, items| {
-                let read = reading.list::<$Item>(config, stringify!($name), items);
-                config.$name = read;
+                let read = reading.list::<$Item>(config, $name, items);
+                config.$field = read;
             },
-            show: |config| config.$name.iter().map(Listed::show).collect(),
-            same: |a, b| a.$name == b.$name,
+            show: |config| config.$field.iter().map(Listed::show).collect(),
+            same: |a, b| a.$field == b.$field,
         }, )+ ];
     };
 }
 
 lists! {
-    routes: Route,
-    domains: Domain,
-    accounts: Account,
-    aliases: Alias,
-    certificates: CertificateFiles,
-    dkim_keys: DkimKeyFile,
+    "routes" routes: Route,
+    "domains" domains: Domain,
+    "accounts" accounts: Account,
+    "aliases" aliases: Alias,
+    "certificates" certificates: CertificateFiles,
+    "dkim_keys" dkim_keys: DkimKeyFile,
+    "admin.tokens" admin_tokens: AdminToken,
 }
 
 /// The list of that name.

@@ -7,7 +7,7 @@ use crate::file::FileContents;
 use crate::hint::nearest;
 use crate::kinds::Profile;
 use crate::later;
-use crate::lists::{LISTS, Reading, list};
+use crate::lists::{LISTS, ListDescriptor, Reading, list};
 use crate::load::{Flag, Loaded, Origin, Sources};
 use crate::tree::{Config, SECTIONS, SETTINGS, setting};
 use crate::value::{Raw, Value};
@@ -231,10 +231,14 @@ fn unknown_key(key: &str) -> String {
     if SECTIONS.iter().any(|(section, _)| *section == key) {
         return format!("it is a section: write [{key}] above its settings");
     }
-    if LISTS.iter().any(|list| key.split('.').next() == Some(list.name)) {
+    let within = |list: &&ListDescriptor| {
+        let rest = key.strip_prefix(list.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if let Some(list) = LISTS.iter().find(within) {
         return format!(
             "it is a list that only the file can hold: write [[{}]]",
-            key.split('.').next().unwrap_or(key)
+            list.name
         );
     }
     let names = SETTINGS.iter().map(|setting| setting.name);

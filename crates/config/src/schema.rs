@@ -16,15 +16,21 @@ pub fn json_schema() -> Json {
     properties.insert("profile".into(), profile);
     for (section, doc) in SECTIONS {
         let settings = SETTINGS.iter().filter(|setting| setting.section == *section);
+        let lists = LISTS.iter().filter_map(|list| {
+            let (within, name) = list.name.split_once('.')?;
+            (within == *section).then(|| (name.to_owned(), list_schema(list)))
+        });
         let keys: Map<String, Json> = settings
             .map(|s| (s.key().to_owned(), setting_schema(s)))
+            .chain(lists)
             .collect();
         let schema = json!({
             "type": "object", "description": one_line(doc), "additionalProperties": false, "properties": keys,
         });
         properties.insert((*section).into(), schema);
     }
-    properties.extend(LISTS.iter().map(|list| (list.name.to_owned(), list_schema(list))));
+    let lists = LISTS.iter().filter(|list| !list.name.contains('.'));
+    properties.extend(lists.map(|list| (list.name.to_owned(), list_schema(list))));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "smtp-server configuration",

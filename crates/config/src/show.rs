@@ -7,28 +7,34 @@ use crate::tree::SETTINGS;
 use serde_json::{Value as Json, json};
 
 /// One setting as it is shown.
-struct Row {
-    key: &'static str,
-    value: Json,
-    origin: String,
-    reload: Reload,
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value; of a list the items. Secrets are `***`.
+    pub value: Json,
+    /// Where the value came from, in words.
+    pub origin: String,
+    /// When a change of it takes effect.
+    pub reload: Reload,
 }
 
-fn rows(loaded: &Loaded) -> Vec<Row> {
+/// Every setting, secrets masked.
+pub fn show_values(loaded: &Loaded) -> Vec<Shown> {
     let origin = |key: &str| loaded.origins.get(key).unwrap_or(&Origin::Default).to_string();
-    let profile = Row {
+    let profile = Shown {
         key: "profile",
         value: Json::from(loaded.config.profile.name()),
         origin: origin("profile"),
         reload: Reload::Restart,
     };
-    let settings = SETTINGS.iter().map(|setting| Row {
+    let settings = SETTINGS.iter().map(|setting| Shown {
         key: setting.name,
         value: setting.shown(&loaded.config),
         origin: origin(setting.name),
         reload: setting.reload,
     });
-    let lists = LISTS.iter().map(|list| Row {
+    let lists = LISTS.iter().map(|list| Shown {
         key: list.name,
         value: (list.show)(&loaded.config),
         origin: origin(list.name),
@@ -39,7 +45,7 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
 
 /// A line a setting: key, when a change takes effect, value, origin.
 pub fn show_table(loaded: &Loaded) -> String {
-    let rows: Vec<(&str, String, String, &str)> = rows(loaded)
+    let rows: Vec<(&str, String, String, &str)> = show_values(loaded)
         .into_iter()
         .map(|row| (row.key, cell(&row.value), row.origin, row.reload.name()))
         .collect();
@@ -53,18 +59,14 @@ pub fn show_table(loaded: &Loaded) -> String {
     rows.iter().map(line).collect()
 }
 
-/// A JSON object a setting: `key`, `value`, `origin`, `reload` (`live` or `restart`).
-pub fn show_values(loaded: &Loaded) -> Vec<Json> {
-    let object = |row: Row| json!({"key": row.key, "value": row.value, "origin": row.origin, "reload": row.reload.name()});
-    rows(loaded).into_iter().map(object).collect()
-}
-
-/// The same, one a line.
+/// A line a setting, each a JSON object: `key`, `value`, `origin`, `reload` (`live` or `restart`).
 pub fn show_json(loaded: &Loaded) -> String {
-    show_values(loaded)
-        .iter()
-        .map(|object| format!("{object}\n"))
-        .collect()
+    let line = |row: Shown| {
+        let object =
+            json!({"key": row.key, "value": row.value, "origin": row.origin, "reload": row.reload.name()});
+        format!("{object}\n")
+    };
+    show_values(loaded).into_iter().map(line).collect()
 }
 
 /// A value as in the file; `-` when there is none.

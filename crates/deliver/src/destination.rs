@@ -51,6 +51,31 @@ pub(crate) struct Destination<J> {
     failures: u32,
     stumbles: u32,
     health: Health,
+    /// When and why it could not be talked to the last time.
+    last_failure: Option<(Instant, Arc<Reply>)>,
+}
+
+/// How a next hop stands now.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// It is left alone until then.
+    pub down_until: Option<Instant>,
+    /// It was down, and one connection tries whether it is back.
+    pub probing: bool,
+    /// Recipients that wait for a connection.
+    pub waiting: usize,
+    /// Recipients whose mail is being sent.
+    pub sending: usize,
+    /// Connections that are open.
+    pub connections: usize,
+    /// Connections that it gets now.
+    pub allowed: usize,
+    /// Connections that it gets at most.
+    pub cap: usize,
+    /// Times in a row that it could not be talked to.
+    pub failures: u32,
+    /// When and why that was the last time, as long as it is remembered.
+    pub last_failure: Option<(Instant, Arc<Reply>)>,
 }
 
 /// What became of a job that was pushed.
@@ -110,6 +135,7 @@ impl<J: Load> Destination<J> {
             failures: 0,
             stumbles: 0,
             health: Health::Up,
+            last_failure: None,
         }
     }
 
@@ -118,6 +144,25 @@ impl<J: Load> Destination<J> {
         let mut destination = Destination::new(cap);
         destination.allowed = destination.cap;
         destination
+    }
+
+    /// How it stands now, for people.
+    pub(crate) fn standing(&self, now: Instant) -> Standing {
+        Standing {
+            down_until: match self.health {
+                Health::Down { until, .. } => Some(until).filter(|until| now < *until),
+                _ => None,
+            },
+            // A back-off that is over is a probe that has not come yet.
+            probing: !matches!(self.health, Health::Up) && !self.is_down(now),
+            waiting: self.recipients,
+            sending: self.working,
+            connections: self.connected,
+            allowed: self.allowed,
+            cap: self.cap,
+            failures: self.failures,
+            last_failure: self.last_failure.clone(),
+        }
     }
 
     /// Recipients that wait.
@@ -300,6 +345,7 @@ impl<J: Load> Destination<J> {
     ) -> Failed<J> {
         self.successes = 0;
         self.stumbles = 0;
+        self.last_failure = Some((now, reason.clone()));
         if self.connected > 0 {
             self.allowed = self.connected.min(self.cap);
             return Failed::Fewer;

@@ -32,7 +32,7 @@ mod tests;
 mod window;
 
 use crate::Figures;
-use crate::destination::Destination;
+use crate::destination::{Destination, Standing};
 use crate::resolve::{Own, Resolver};
 use crate::route::{Hop, Router};
 use crate::tls::Tls;
@@ -210,6 +210,18 @@ impl Engine {
             in_progress: self.window.in_hand() as u64,
             destinations_down: down as u64,
         }
+    }
+
+    /// The destinations by name: next hops, and this machine.
+    pub(crate) fn standings(&self) -> Vec<(String, Standing)> {
+        let now = Instant::now();
+        let entries = self.entries();
+        let shown = entries.iter().filter(|entry| entry.key != Key::Known);
+        let mut all: Vec<_> = shown
+            .map(|entry| (entry.name.clone(), entry.state.lock().standing(now)))
+            .collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
     }
 
     pub(crate) fn prepare(&self, config: Arc<Config>) -> Result<Parts, String> {

@@ -26,6 +26,7 @@ mod testing;
 mod tls;
 mod verify;
 
+pub use destination::Standing;
 pub use handover::{Answer, Handover};
 pub use local::capture_folder;
 pub use resolve::txt_records;
@@ -110,6 +111,12 @@ impl Delivery {
     /// What is in hand now.
     pub fn figures(&self) -> Figures {
         self.engine.figures()
+    }
+
+    /// The next hops that are remembered, by name as in the log; `local` is this machine. Those that nobody sent to for a while and that did not
+    /// fail are forgotten.
+    pub fn standings(&self) -> Vec<(String, Standing)> {
+        self.engine.standings()
     }
 
     /// Stops: no new work is taken, what is before its final dot is given back uncounted, what is after it is

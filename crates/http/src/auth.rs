@@ -1,39 +1,65 @@
-//! Who may use the API: `admin` with the admin password, as Basic or as a bearer token.
+//! Who asks, and what that may do: `admin` with the admin password (Basic, or as a bearer token), or a token with its scope.
 //!
-//! Promises: comparing takes the same time whatever is wrong; a client that failed
-//! [`MAX_FAILURES`] times within [`WINDOW`] gets 429 until the window ends, right password or not;
-//! memory for this is bounded; each failure is an event.
+//! Promises: comparing takes the same time whatever is wrong; a client that failed ten times within a minute
+//! gets 429 until the minute ends, right credentials or not; memory for this is bounded; each failure is an event.
+
+mod limiter;
+mod tokens;
+
+pub(crate) use limiter::{Limiter, counted_as};
+pub(crate) use tokens::{Tokens, generate, hash, is_hidden};
 
 use crate::connection::Peer;
 use crate::error::ApiError;
 use crate::router::Shared;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use smtp_config::Scope;
 use smtp_observe::Event;
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use smtp_queue::StoreError;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
+use tokens::Found;
 
-/// Failures that a client may have in a window.
-const MAX_FAILURES: u32 = 10;
-/// How long failures count.
-const WINDOW: Duration = Duration::from_secs(60);
-/// Clients remembered; further ones share one count.
-const MAX_CLIENTS: usize = 4096;
 /// Longest password that can be right.
 const MAX_PASSWORD: usize = 1024;
+/// Who has the admin password.
+const ADMIN: &str = "admin";
 
-/// Lets a request with the right password pass.
-pub(crate) async fn guard(
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// `admin`, or the name of a token.
+    pub(crate) who: Arc<str>,
+    pub(crate) scope: Scope,
+    pub(crate) peer: IpAddr,
+}
+
+/// Why somebody is not let in.
+enum Denied {
+    /// Nothing was shown.
+    Nothing,
+    /// It is not right.
+    Wrong,
+    /// It was right until then.
+    Expired(String, Timestamp),
+    /// Whether it is right cannot be said now.
+    Unknown(Option<StoreError>),
+}
+
+/// Lets a request pass that proves who sends it.
+pub(crate) async fn authenticate(
     State(shared): State<Shared>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let Some(password) = shared.rooms.admin_password() else {
@@ -43,31 +69,89 @@ pub(crate) async fn guard(
     if let Some(wait) = shared.limiter.blocked(peer, Instant::now()) {
         return too_many(wait);
     }
-    match request.headers().get(header::AUTHORIZATION) {
-        None => unauthorized("this needs the admin password"),
-        Some(value) if is_right(value, &password) => next.run(request).await,
-        Some(_) => {
-            shared.limiter.failed(peer, Instant::now());
-            // Below its prefix the router has taken it off.
-            let path = &format!("/api/v1{}", request.uri().path());
-            shared.observer.emit(Event::AdminDenied {
-                peer: &peer.to_string(),
-                path,
-            });
-            unauthorized("wrong user or password")
+    match identify(&shared, request.headers(), &password).await {
+        Ok((who, scope)) => {
+            let who = who.into();
+            request.extensions_mut().insert(Caller { who, scope, peer });
+            next.run(request).await
         }
+        Err(denied) => deny(&shared, peer, request.uri().path(), denied),
     }
 }
 
-fn unauthorized(message: &'static str) -> Response {
-    let mut response = ApiError::new(401, "unauthorized", message).into_response();
-    let challenge = HeaderValue::from_static("Basic realm=\"smtp-server\", charset=\"UTF-8\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+/// The ways in. A browser's session would be the third: its cookie comes with whatever page sent the request, so a change
+/// that is let in by it needs a look at `Origin` besides.
+async fn identify(shared: &Shared, headers: &HeaderMap, password: &str) -> Result<(String, Scope), Denied> {
+    let value = headers.get(header::AUTHORIZATION).ok_or(Denied::Nothing)?;
+    let (scheme, rest) = scheme(value).ok_or(Denied::Wrong)?;
+    let admin = || Ok((ADMIN.to_owned(), Scope::Admin));
+    if scheme.eq_ignore_ascii_case(b"basic") {
+        let expected = format!("{ADMIN}:{password}");
+        let given = STANDARD.decode(rest).map_err(|_| Denied::Wrong)?;
+        return match !password.is_empty() && same(&given, expected.as_bytes()) {
+            true => admin(),
+            false => Err(Denied::Wrong),
+        };
+    }
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(Denied::Wrong);
+    }
+    if same(rest, password.as_bytes()) {
+        return admin();
+    }
+    match shared.tokens.find(&*shared.rooms, rest).await {
+        Ok(Found::Good(name, scope)) => Ok((name, scope)),
+        Ok(Found::Expired(name, at)) => Err(Denied::Expired(name, at)),
+        Ok(Found::Unknown) => Err(Denied::Wrong),
+        Err(error) => Err(Denied::Unknown(error)),
+    }
+}
+
+fn scheme(value: &HeaderValue) -> Option<(&[u8], &[u8])> {
+    let value = value.as_bytes();
+    let space = value.iter().position(|&b| b == b' ')?;
+    let (scheme, rest) = value.split_at(space);
+    Some((scheme, rest.trim_ascii()))
+}
+
+fn deny(shared: &Shared, peer: IpAddr, path: &str, denied: Denied) -> Response {
+    let tell = || {
+        // Below its prefix the router has taken it off.
+        let path = &format!("/api/v1{path}");
+        let peer = &peer.to_string();
+        shared.observer.emit(Event::AdminDenied { peer, path });
+    };
+    match denied {
+        Denied::Nothing => unauthorized("this needs the admin password or a token"),
+        Denied::Wrong => {
+            shared.limiter.failed(peer, Instant::now());
+            tell();
+            unauthorized("wrong user, password or token")
+        }
+        // Nobody guessed: whoever forgot to renew a token must not lock out others behind the same address.
+        Denied::Expired(name, at) => {
+            tell();
+            unauthorized(format!("the token {name} expired at {at}"))
+        }
+        Denied::Unknown(Some(error)) => ApiError::from(error).into_response(),
+        Denied::Unknown(None) => ApiError::starting().into_response(),
+    }
+}
+
+fn unauthorized(message: impl Into<String>) -> Response {
+    let mut response = ApiError::new(401, "unauthorized", message.into()).into_response();
+    for challenge in [
+        "Basic realm=\"smtp-server\", charset=\"UTF-8\"",
+        "Bearer realm=\"smtp-server\"",
+    ] {
+        let challenge = HeaderValue::from_static(challenge);
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 
 fn too_many(wait: Duration) -> Response {
-    let message = "too many wrong passwords from this address; wait a minute";
+    let message = "too many wrong credentials from this address; wait a minute";
     let mut response = ApiError::new(429, "too_many_failures", message).into_response();
     response
         .headers_mut()
@@ -75,22 +159,38 @@ fn too_many(wait: Duration) -> Response {
     response
 }
 
-/// Whether an `Authorization` header holds the password.
-fn is_right(value: &HeaderValue, password: &str) -> bool {
-    let value = value.as_bytes();
-    let Some(space) = value.iter().position(|&b| b == b' ') else {
-        return false;
-    };
-    let (scheme, rest) = value.split_at(space);
-    let rest = rest.trim_ascii();
-    if scheme.eq_ignore_ascii_case(b"bearer") {
-        return same(rest, password.as_bytes());
+/// Lets a request pass whose sender has the scope that its route needs.
+pub(crate) async fn permit(
+    State(needed): State<Scope>,
+    caller: Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    if caller.scope >= needed {
+        return next.run(request).await;
     }
-    if !scheme.eq_ignore_ascii_case(b"basic") {
-        return false;
+    let needed = needed.name();
+    let message = format!(
+        "this needs the scope {needed}; the token {} has {}",
+        caller.who,
+        caller.scope.name()
+    );
+    let mut response = ApiError::new(403, "scope", message).into_response();
+    // RFC 6750 section 3.1.
+    let challenge = format!("Bearer realm=\"smtp-server\", error=\"insufficient_scope\", scope=\"{needed}\"");
+    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
-    let expected = [b"admin:", password.as_bytes()].concat();
-    !password.is_empty() && STANDARD.decode(rest).is_ok_and(|given| same(&given, &expected))
+    response
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, ApiError> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.ok_or_else(|| ApiError::new(401, "unauthorized", "nobody said who asks"))
+    }
 }
 
 /// Compares without telling by its time where, or whether in length, the two differ.
@@ -105,160 +205,25 @@ fn same(given: &[u8], expected: &[u8]) -> bool {
     fits && bool::from(equal)
 }
 
-/// Counts failures by client.
-#[derive(Debug, Default)]
-pub(crate) struct Limiter {
-    clients: Mutex<HashMap<IpAddr, Failures>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Failures {
-    since: Instant,
-    count: u32,
-}
-
-impl Failures {
-    fn left(&self, now: Instant) -> Duration {
-        WINDOW.saturating_sub(now.saturating_duration_since(self.since))
-    }
-}
-
-impl Limiter {
-    /// How long `client` is not listened to any more, if it is not.
-    fn blocked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = counted_as(client);
-        let failures = clients.get(&key).or_else(|| match clients.len() > MAX_CLIENTS {
-            true => clients.get(&SHARED),
-            false => None,
-        })?;
-        let left = failures.left(now);
-        (failures.count >= MAX_FAILURES && !left.is_zero()).then_some(left)
-    }
-
-    /// Counts a failure.
-    fn failed(&self, client: IpAddr, now: Instant) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if clients.len() >= MAX_CLIENTS {
-            clients.retain(|_, failures| !failures.left(now).is_zero());
-        }
-        let mut key = counted_as(client);
-        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&key) {
-            key = SHARED;
-        }
-        let failures = clients.entry(key).or_insert(Failures { since: now, count: 0 });
-        if failures.left(now).is_zero() {
-            *failures = Failures { since: now, count: 0 };
-        }
-        failures.count += 1;
-    }
-}
-
-/// Stands for all clients that there is no room for: a network that no client is in (not `::`, which is that of `::1`).
-const SHARED: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
-
-/// An IPv6 client owns a /64.
-pub(crate) fn counted_as(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
-
-    fn right(value: &str, password: &str) -> bool {
-        is_right(&HeaderValue::from_str(value).unwrap(), password)
-    }
 
     #[test]
-    fn only_the_password_passes() {
-        assert!(right("Bearer s3cret", "s3cret"));
-        assert!(right("bearer  s3cret ", "s3cret"));
-        assert!(right(
-            &format!("Basic {}", STANDARD.encode("admin:s3:cret")),
-            "s3:cret"
-        ));
-        for wrong in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer s3cre",
-            "Bearer s3cret\0",
-            "Basic s3cret",
-            "Digest s3cret",
-        ] {
-            if let Ok(value) = HeaderValue::from_str(wrong) {
-                assert!(!is_right(&value, "s3cret"), "{wrong:?}");
-            }
+    fn credentials_are_equal_or_not() {
+        assert!(same(b"s3cret", b"s3cret"));
+        for wrong in [&b""[..], b"s3cre", b"s3cret\0", b"S3cret", b"s3cretx"] {
+            assert!(!same(wrong, b"s3cret"), "{wrong:?}");
         }
-        for pair in ["root:s3cret", "admin:", "admin", "admin:s3cret\0", ":s3cret"] {
-            assert!(
-                !right(&format!("Basic {}", STANDARD.encode(pair)), "s3cret"),
-                "{pair}"
-            );
-        }
-        for value in [
-            "Bearer ".to_owned(),
-            format!("Basic {}", STANDARD.encode("admin:")),
-        ] {
-            assert!(!right(&value, ""), "an empty password opens nothing");
-        }
+        assert!(!same(b"", b""), "an empty password opens nothing");
         assert!(!same(&[b'a'; MAX_PASSWORD + 1], &[b'a'; MAX_PASSWORD + 1]));
     }
 
     #[test]
-    fn ten_failures_block_for_a_minute() {
-        let limiter = Limiter::default();
-        let start = Instant::now();
-        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        for _ in 0..MAX_FAILURES {
-            assert_eq!(limiter.blocked(client, start), None);
-            limiter.failed(client, start);
-        }
-        assert_eq!(limiter.blocked(client, start), Some(WINDOW));
-        assert_eq!(
-            limiter.blocked(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), start),
-            None
-        );
-        assert_eq!(limiter.blocked(client, start + WINDOW), None);
-        limiter.failed(client, start + WINDOW);
-        assert_eq!(limiter.blocked(client, start + WINDOW), None);
-    }
-
-    #[test]
-    fn memory_for_failures_is_bounded() {
-        let limiter = Limiter::default();
-        let start = Instant::now();
-        let client = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));
-        for n in 0..3 * MAX_CLIENTS as u32 {
-            limiter.failed(client(n), start);
-        }
-        assert_eq!(limiter.clients.lock().unwrap().len(), MAX_CLIENTS + 1);
-        assert!(
-            limiter.blocked(client(u32::MAX >> 9), start).is_some(),
-            "newcomers share a count"
-        );
-        assert_eq!(limiter.blocked(client(1), start), None);
-        assert_eq!(counted_as(SHARED), SHARED);
-        assert_ne!(counted_as(Ipv6Addr::LOCALHOST.into()), SHARED);
-        limiter.failed(client(1), start + WINDOW);
-        assert_eq!(limiter.clients.lock().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_client() {
-        let limiter = Limiter::default();
-        let start = Instant::now();
-        for n in 0..u16::try_from(MAX_FAILURES).unwrap() {
-            limiter.failed(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n).into(), start);
-        }
-        let blocked =
-            |network| limiter.blocked(Ipv6Addr::new(0x2001, 0xdb8, 0, network, 9, 9, 9, 9).into(), start);
-        assert!(blocked(1).is_some());
-        assert!(blocked(2).is_none());
+    fn a_scheme_is_a_word_before_a_blank() {
+        let of = |text| scheme(&HeaderValue::from_static(text)).map(|(a, b)| (a.to_vec(), b.to_vec()));
+        assert_eq!(of("Bearer  x "), Some((b"Bearer".to_vec(), b"x".to_vec())));
+        assert_eq!(of("Bearer"), None);
+        assert_eq!(of(""), None);
     }
 }

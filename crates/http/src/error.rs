@@ -3,15 +3,32 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use smtp_queue::StoreError;
 use std::borrow::Cow;
+use utoipa::ToSchema;
 
-/// An answer that is not what was asked for. The code is for programs, the message for people.
+/// An answer that is not what was asked for.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: u16,
     code: &'static str,
+    message: Cow<'static, str>,
+}
+
+/// The body of an error.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(crate) struct ErrorBody {
+    error: Why,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize, ToSchema)]
+struct Why {
+    /// For programs.
+    code: &'static str,
+    /// For people.
     message: Cow<'static, str>,
 }
 
@@ -31,6 +48,15 @@ impl ApiError {
     pub(crate) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(404, "not_found", message)
     }
+    /// 422: understood, and wrong.
+    pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(422, "invalid", message)
+    }
+    /// 503: the store is not open yet.
+    pub(crate) fn starting() -> Self {
+        let message = "the store is still being opened and recovered; try again soon";
+        Self::new(503, "starting", message)
+    }
 }
 
 impl From<StoreError> for ApiError {
@@ -47,10 +73,10 @@ impl From<StoreError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (
-            status,
-            Json(json!({"error": {"code": self.code, "message": self.message}})),
-        )
-            .into_response()
+        let error = Why {
+            code: self.code,
+            message: self.message,
+        };
+        (status, Json(ErrorBody { error })).into_response()
     }
 }

@@ -1,8 +1,8 @@
 //! Health, metrics and the admin API.
 //!
 //! * `/health/live`, `/health/ready` and the metrics: no password, no limiter.
-//! * `/api/v1/…`: the operator's queue work, status, configuration and reload; with the
-//!   admin password, counted failures, and an event for each change.
+//! * `/api/v1/…`: the admin API: the operator's queue work, the directory, configuration, credentials; for the admin password
+//!   or a token of the right scope, with counted failures, and an event and a record for each change.
 //!
 //! Promises: a garbled, slow or huge request costs its own connection only; connections,
 //! request bodies and what is remembered about clients are bounded. This room knows no
@@ -14,11 +14,14 @@ mod connection;
 mod error;
 mod health;
 mod metrics;
+mod openapi;
+mod rates;
 mod rooms;
 mod router;
 mod server;
 
-pub use rooms::{Check, Reloaded, Rooms};
+pub use openapi::reference_markdown;
+pub use rooms::{Check, ConfigStatus, DeclaredToken, Destination, Reloaded, Rooms, Session, Setting, Status};
 pub use server::{BindError, MetricsSettings, Server, Settings, bind};
 
 #[cfg(test)]

@@ -1,12 +1,17 @@
 //! What this room asks of the others. The server fulfils it.
 
+use crate::auth;
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use smtp_config::Scope;
 use smtp_directory::Directory;
 use smtp_observe::Gauges;
 use smtp_queue::{Filter, Store, StoreError};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +25,7 @@ pub struct Check {
 }
 
 /// What a reload changed.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Reloaded {
     /// Generation of the configuration in force now.
     pub generation: u64,
@@ -28,6 +33,121 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// Keys whose new value needs a restart.
     pub needs_restart: Vec<String>,
+}
+
+/// The server at a glance.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// `development`, `testing` or `production`.
+    pub profile: String,
+    /// Its name.
+    pub hostname: String,
+    /// Since the process started.
+    pub uptime_seconds: u64,
+    /// Whether it stops.
+    pub draining: bool,
+    /// Sessions open now.
+    pub connections: u64,
+    /// The addresses of each listener.
+    pub listeners: BTreeMap<&'static str, Vec<String>>,
+    /// The configuration in force.
+    pub config: ConfigStatus,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ConfigStatus {
+    /// One more with each reload, from 1.
+    pub generation: u64,
+    /// Whether the last reload was taken.
+    pub last_reload_succeeded: bool,
+    /// Its file, if it has one.
+    pub file: Option<String>,
+}
+
+/// A setting in force.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Setting {
+    /// `section.key`.
+    pub key: String,
+    /// Its value; secrets are `***`.
+    pub value: Value,
+    /// Where the value came from: default, profile, file and line, variable or flag.
+    pub origin: String,
+    /// When a change of it takes effect: `live` (with a reload) or `restart`.
+    pub reload: String,
+}
+
+/// A token that the configuration declares.
+#[derive(Clone, Debug)]
+pub struct DeclaredToken {
+    pub(crate) name: String,
+    pub(crate) scope: Scope,
+    pub(crate) hash: [u8; 32],
+}
+
+impl DeclaredToken {
+    /// A token of that name, for that much.
+    pub fn new(name: &str, scope: Scope, secret: &str) -> DeclaredToken {
+        DeclaredToken {
+            name: name.to_owned(),
+            scope,
+            hash: auth::hash(secret.as_bytes()),
+        }
+    }
+}
+
+/// An SMTP session in progress.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Session {
+    /// Its number; later sessions have higher ones.
+    pub number: u64,
+    /// When the connection was taken.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// Address and port of the client.
+    pub peer: String,
+    /// `smtp`, `smtps` or `submission`.
+    pub listener: &'static str,
+    /// Version of TLS; null in clear.
+    pub tls: Option<&'static str>,
+    /// Who it is, since AUTH.
+    pub account: Option<String>,
+    /// `handshake`, `command` (between mails), `mail` (an envelope is being made), `content` (a message comes in), `storing`.
+    pub state: &'static str,
+    /// Messages taken so far.
+    pub messages: u64,
+}
+
+/// A next hop, as delivery sees it now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Destination {
+    /// Host and port, or the domain whose exchangers are asked; `local` for Maildirs.
+    pub name: String,
+    /// `up`, `down` (left alone until `next_attempt`) or `probing` (one connection tries whether it is back).
+    pub state: &'static str,
+    /// Recipients in memory that wait for a connection.
+    pub waiting: u64,
+    /// Recipients whose mail is being sent.
+    pub sending: u64,
+    /// Open connections.
+    pub connections: u64,
+    /// Connections that it gets now; grows with success.
+    pub concurrency: u64,
+    /// Connections that it gets at most.
+    pub max_concurrency: u64,
+    /// Times in a row that it could not be talked to.
+    pub failures: u64,
+    /// Why it could not be talked to the last time; null when it never failed or was forgotten since.
+    pub last_error: Option<String>,
+    /// When that was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_error_at: Option<Timestamp>,
+    /// When it is tried again, while it is down.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_attempt: Option<Timestamp>,
 }
 
 /// The other rooms, as far as HTTP needs them.
@@ -61,12 +181,18 @@ pub trait Rooms: Send + Sync + 'static {
     /// # Errors
     /// The store's; then they are in force within some seconds.
     async fn suspensions_changed(&self) -> Result<(), StoreError>;
+    /// The next hops that delivery remembers, by name.
+    fn destinations(&self) -> Vec<Destination>;
+    /// Sessions in progress, by number: at most `limit` with higher numbers than `after`.
+    fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session>;
     /// The admin password in force; `None` when there is none: the API answers 403 to everybody.
     fn admin_password(&self) -> Option<Arc<str>>;
+    /// The tokens that the configuration in force declares.
+    fn declared_tokens(&self) -> Vec<DeclaredToken>;
     /// Reads the configuration again. The error is what is wrong with it; the old one stays.
     async fn reload(&self) -> Result<Reloaded, String>;
     /// The effective configuration with origins, secrets masked.
-    fn config(&self) -> Value;
-    /// Version, uptime, listeners, drain state, configuration generation.
-    fn status(&self) -> Value;
+    fn config(&self) -> Vec<Setting>;
+    /// The server at a glance.
+    fn status(&self) -> Status;
 }

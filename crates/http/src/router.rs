@@ -1,20 +1,25 @@
 //! Which path goes where, and what each is guarded by.
 //!
 //! Health and metrics pass no guard. The API passes them in this order: credentials, time
-//! limit, content type, size of the body.
+//! limit, content type, size of the body, scope.
 
-use crate::auth::{self, Limiter};
+use crate::auth::{self, Limiter, Tokens};
+use crate::rates::Rates;
 use crate::rooms::Rooms;
-use crate::{api, health, metrics};
+use crate::{api, health, metrics, openapi};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::get;
+use smtp_config::Scope;
 use smtp_observe::Observer;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::error::ApiError;
 
@@ -29,26 +34,40 @@ pub(crate) struct Shared {
     pub(crate) rooms: Arc<dyn Rooms>,
     pub(crate) observer: Observer,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) rates: Arc<Rates>,
     /// Path of the metrics, where this listener has them.
     pub(crate) metrics_path: Option<Arc<str>>,
 }
 
-fn shared(rooms: Arc<dyn Rooms>, observer: Observer, metrics_path: Option<String>) -> Shared {
+fn shared(
+    rooms: Arc<dyn Rooms>,
+    observer: Observer,
+    rates: Arc<Rates>,
+    metrics_path: Option<String>,
+) -> Shared {
     Shared {
         rooms,
         observer,
         limiter: Arc::default(),
+        tokens: Arc::default(),
+        rates,
         metrics_path: metrics_path.map(Into::into),
     }
 }
 
 /// Everything.
-pub(crate) fn main(rooms: Arc<dyn Rooms>, observer: Observer, metrics_path: Option<String>) -> Router {
-    let shared = shared(rooms, observer, metrics_path);
+pub(crate) fn main(
+    rooms: Arc<dyn Rooms>,
+    observer: Observer,
+    rates: Arc<Rates>,
+    metrics_path: Option<String>,
+) -> Router {
+    let shared = shared(rooms, observer, rates, metrics_path);
     Router::new()
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .nest("/api/v1", api_routes(&shared))
+        .nest("/api/v1", api(&shared))
         .fallback(metrics_or_nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(harmless))
@@ -62,62 +81,104 @@ pub(crate) fn metrics_only(rooms: Arc<dyn Rooms>, observer: Observer, path: Opti
         .route("/health/ready", get(health::ready))
         .fallback(metrics_or_nothing)
         .layer(middleware::map_response(harmless))
-        .with_state(shared(rooms, observer, path))
+        .with_state(shared(rooms, observer, Arc::default(), path))
 }
 
-fn api_routes(shared: &Shared) -> Router<Shared> {
-    Router::new()
-        .route("/status", get(api::status))
-        .route("/config", get(api::config))
-        .route("/reload", post(api::reload))
-        .route("/queue", get(api::queue::list))
-        .route("/queue/stats", get(api::queue::stats))
-        .route("/queue/retry", post(api::queue::retry))
-        .route("/queue/delete", post(api::queue::delete))
-        .route("/queue/hold", post(api::queue::hold))
-        .route("/queue/release", post(api::queue::release))
-        .route("/queue/bounce", post(api::queue::bounce))
-        .route("/queue/{id}", get(api::queue::show))
-        .route("/queue/{id}/body", get(api::queue::body))
-        .route(
-            "/suspensions",
-            get(api::suspensions::list).post(api::suspensions::suspend),
-        )
-        .route("/suspensions/{kind}/{name}", delete(api::suspensions::resume))
-        .route("/audit", get(api::trail::page))
-        .merge(directory_routes())
+/// Everything below `/api/v1`, by what it needs: whoever adds a route says who may use it, because there is no other place for one.
+fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
+    use api::{destinations, queue, server, sessions, statistics, suspensions, tokens, trail};
+    let read = OpenApiRouter::new()
+        .routes(routes!(server::openapi))
+        .routes(routes!(server::status))
+        .routes(routes!(server::config))
+        .routes(routes!(statistics::statistics))
+        .routes(routes!(sessions::sessions))
+        .routes(routes!(destinations::destinations))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::stats))
+        .routes(routes!(queue::shape))
+        .routes(routes!(queue::show))
+        .routes(routes!(suspensions::list))
+        .routes(routes!(trail::list))
+        .merge(directory_reading());
+    let operate = OpenApiRouter::new()
+        .routes(routes!(server::reload))
+        .routes(routes!(queue::body))
+        .routes(routes!(queue::retry))
+        .routes(routes!(queue::hold))
+        .routes(routes!(queue::release))
+        .routes(routes!(queue::bounce))
+        .routes(routes!(queue::delete))
+        .routes(routes!(suspensions::suspend))
+        .routes(routes!(suspensions::resume))
+        .routes(routes!(api::directory::dkim::check));
+    let admin = OpenApiRouter::new()
+        .routes(routes!(tokens::list, tokens::add))
+        .routes(routes!(tokens::revoke))
+        .merge(directory_changes());
+    [
+        (Scope::Read, read),
+        (Scope::Operate, operate),
+        (Scope::Admin, admin),
+    ]
+}
+
+fn directory_reading() -> OpenApiRouter<Shared> {
+    use api::directory::{accounts, aliases, dkim, domains};
+    OpenApiRouter::new()
+        .routes(routes!(domains::list))
+        .routes(routes!(domains::show))
+        .routes(routes!(accounts::list))
+        .routes(routes!(accounts::show))
+        .routes(routes!(aliases::list))
+        .routes(routes!(aliases::show))
+        .routes(routes!(dkim::list))
+}
+
+fn directory_changes() -> OpenApiRouter<Shared> {
+    use api::directory::{accounts, aliases, dkim, domains};
+    OpenApiRouter::new()
+        .routes(routes!(domains::add))
+        .routes(routes!(domains::set, domains::remove))
+        .routes(routes!(accounts::add))
+        .routes(routes!(accounts::set, accounts::remove))
+        .routes(routes!(accounts::add_app))
+        .routes(routes!(accounts::remove_app))
+        .routes(routes!(aliases::add))
+        .routes(routes!(aliases::set, aliases::remove))
+        .routes(routes!(dkim::add))
+        .routes(routes!(dkim::rotate))
+        .routes(routes!(dkim::remove))
+}
+
+/// All routes with their guards; who asks is known before any of it.
+fn api_routes() -> OpenApiRouter<Shared> {
+    let guarded = |(scope, mut routes): (Scope, OpenApiRouter<Shared>)| {
+        openapi::guarded(routes.get_openapi_mut(), scope);
+        routes.route_layer(middleware::from_fn_with_state(scope, auth::permit))
+    };
+    routes()
+        .map(guarded)
+        .into_iter()
+        .fold(OpenApiRouter::default(), OpenApiRouter::merge)
+}
+
+/// The description of all routes.
+pub(crate) fn described() -> OpenApi {
+    OpenApiRouter::<Shared>::default()
+        .nest("/api/v1", api_routes())
+        .into_openapi()
+}
+
+fn api(shared: &Shared) -> Router<Shared> {
+    Router::from(api_routes())
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(json_only))
+        .layer(middleware::from_fn(to_its_end))
         .layer(middleware::from_fn(in_time))
-        .layer(middleware::from_fn_with_state(shared.clone(), auth::guard))
-}
-
-fn directory_routes() -> Router<Shared> {
-    use api::directory::{accounts, aliases, dkim, domains};
-    Router::new()
-        .route("/domains", get(domains::list).post(domains::add))
-        .route(
-            "/domains/{name}",
-            get(domains::show).patch(domains::set).delete(domains::remove),
-        )
-        .route("/accounts", get(accounts::list).post(accounts::add))
-        .route(
-            "/accounts/{name}",
-            get(accounts::show).patch(accounts::set).delete(accounts::remove),
-        )
-        .route("/accounts/{name}/apps", post(accounts::add_app))
-        .route("/accounts/{name}/apps/{label}", delete(accounts::remove_app))
-        .route("/aliases", get(aliases::list).post(aliases::add))
-        .route(
-            "/aliases/{name}",
-            get(aliases::show).patch(aliases::set).delete(aliases::remove),
-        )
-        .route("/dkim", get(dkim::list).post(dkim::add))
-        .route("/dkim/check", post(dkim::check))
-        .route("/dkim/rotate", post(dkim::rotate))
-        .route("/dkim/{domain}/{selector}", delete(dkim::remove))
+        .layer(middleware::from_fn_with_state(shared.clone(), auth::authenticate))
 }
 
 /// The metrics' path is the operator's choice, so it is compared here rather than routed.
@@ -139,9 +200,9 @@ async fn wrong_method() -> ApiError {
 }
 
 /// A browser's form cannot send JSON: a page that an operator visits cannot change anything
-/// with the password that the browser remembers.
+/// with the password that the browser remembers. Other methods that change something no page can send to another site without asking.
 async fn json_only(request: Request, next: Next) -> Response {
-    let changes = !request.method().is_safe();
+    let has_body = matches!(*request.method(), Method::POST | Method::PATCH);
     let kind = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -150,11 +211,22 @@ async fn json_only(request: Request, next: Next) -> Response {
         .and_then(|kind| kind.split(';').next())
         .unwrap_or_default()
         .trim();
-    if changes && !essence.eq_ignore_ascii_case("application/json") {
-        let message = "changes need the header Content-Type: application/json";
+    if has_body && !essence.eq_ignore_ascii_case("application/json") {
+        let message = "POST and PATCH need the header Content-Type: application/json";
         return ApiError::new(415, "unsupported_media_type", message).into_response();
     }
     next.run(request).await
+}
+
+/// A change that was begun is finished, and its record written, also when nobody waits for the answer any more.
+async fn to_its_end(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(500, "internal", "the change broke off; the log may say why").into_response(),
+    }
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -1,6 +1,7 @@
 //! Listeners of HTTP: bound first, served until the process ends.
 
 use crate::connection::{Peer, Slots, TimedListener};
+use crate::rates::Rates;
 use crate::rooms::Rooms;
 use crate::router;
 use axum::Router;
@@ -99,10 +100,12 @@ impl Server {
         } else {
             None
         };
-        let main = router::main(rooms.clone(), self.observer.clone(), shared_path);
-        let own = router::metrics_only(rooms, self.observer, self.metrics_path);
+        let rates = Arc::new(Rates::default());
+        let main = router::main(rooms.clone(), self.observer.clone(), rates.clone(), shared_path);
+        let own = router::metrics_only(rooms, self.observer.clone(), self.metrics_path);
         let slots = Slots::default();
         let (stopping, stopped) = watch::channel(());
+        let looking = tokio::spawn(rates.look(self.observer));
         let mut tasks = JoinSet::new();
         for listener in self.http {
             tasks.spawn(serve_one(listener, slots.clone(), main.clone(), stopped.clone()));
@@ -112,6 +115,7 @@ impl Server {
         }
         drop(stopped);
         stop.await;
+        looking.abort();
         drop(stopping);
         let all = async { while tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP, all).await;

@@ -296,6 +296,9 @@ events! {
         touched: u64,
     }
 
+    /// A change was made and is not in the audit trail, because the store does not take the record: `admin_action` is all there is of it.
+    Error "audit_failed" AuditFailed { who: &'a str, action: &'a str, target: &'a str, error: &'a str }
+
     /// A request with wrong credentials.
     Warn "admin_denied" AdminDenied { peer: &'a str, path: &'a str }
 

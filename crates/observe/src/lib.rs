@@ -97,6 +97,11 @@ impl Observer {
         self.inner.metrics.totals()
     }
 
+    /// Commands and messages refused since the process started, by reason; every reason is there.
+    pub fn rejections(&self) -> Vec<(&'static str, u64)> {
+        self.inner.metrics.rejections()
+    }
+
     /// Sessions open now.
     pub fn active_connections(&self) -> u64 {
         self.inner.metrics.active_connections()

@@ -60,15 +60,23 @@ pub(crate) struct Snapshot {
     process: Process,
 }
 
-/// What the process has done since it started, for its last line.
+/// What the process has done since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Messages received.
     pub received: u64,
+    /// Octets of them.
+    pub received_bytes: u64,
     /// Recipients delivered.
     pub delivered: u64,
     /// Attempts that ended in another one later.
     pub deferred: u64,
+    /// Recipients refused for good.
+    pub bounced: u64,
+    /// Recipients given up for their age.
+    pub expired: u64,
+    /// Commands and messages refused.
+    pub rejected: u64,
 }
 
 /// Every metric. Moved by [`Metrics::record`] only.
@@ -141,11 +149,30 @@ impl Metrics {
 
     /// What the process has done since it started.
     pub(crate) fn totals(&self) -> Totals {
+        let received = Listener::ALL
+            .iter()
+            .map(|listener| self.received.get((*listener,)));
+        let rejected = RejectReason::ALL
+            .iter()
+            .map(|reason| self.rejected.get((*reason,)));
+        let ended = |status| self.deliveries.get((status,));
         Totals {
-            received: self.received.get((Listener::Smtp,)),
-            delivered: self.deliveries.get((DeliveryStatus::Sent,)),
-            deferred: self.deliveries.get((DeliveryStatus::Deferred,)),
+            received: received.sum(),
+            received_bytes: self.received_bytes.get(()),
+            delivered: ended(DeliveryStatus::Sent),
+            deferred: ended(DeliveryStatus::Deferred),
+            bounced: ended(DeliveryStatus::Bounced),
+            expired: ended(DeliveryStatus::Expired),
+            rejected: rejected.sum(),
         }
+    }
+
+    /// Commands and messages refused, by reason.
+    pub(crate) fn rejections(&self) -> Vec<(&'static str, u64)> {
+        let reasons = RejectReason::ALL.iter();
+        reasons
+            .map(|reason| (reason.name(), self.rejected.get((*reason,))))
+            .collect()
     }
 
     /// Sessions open now.

@@ -6,6 +6,7 @@
 // It is a test that other crates can call: a panic is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod administration;
 pub mod directory;
 mod interventions;
 mod leases;
@@ -47,6 +48,7 @@ pub async fn run_all(subject: &dyn Subject) {
     leases::run(subject).await;
     operator::run(subject).await;
     interventions::run(subject).await;
+    administration::run(subject).await;
     for seed in 1..=4 {
         random::run(subject, seed).await;
     }

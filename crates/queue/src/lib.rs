@@ -27,7 +27,9 @@ pub use message::{
     Attempt, Beginning, Body, Claim, ClaimedRecipient, Deferral, MailOptions, Message, NewMessage,
     NewRecipient, Outcome, Recipient, RecipientResult, State,
 };
-pub use operator::{AuditRecord, Suspension, SuspensionKind};
+pub use operator::{
+    AGES, Ages, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
+};
 pub use queue::{Deferred, Handoff, Intake, Queue};
 pub use spool::{BodyWriter, Spool};
 pub use store::{

@@ -1,4 +1,5 @@
-//! What operators say of mail: what is not to be tried for a while, and who changed what.
+//! What operators say of mail: what is not to be tried for a while, and who changed what; by which tokens they are known, and how
+//! they look at all of it.
 
 use crate::message::MailOptions;
 use jiff::Timestamp;
@@ -95,6 +96,58 @@ pub struct AuditRecord {
     /// What is there now.
     pub after: Option<String>,
 }
+
+/// A token of the admin API that was made at run time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiToken {
+    /// Its name; no two tokens share one.
+    pub name: String,
+    /// SHA-256 of the token. The token itself is nowhere.
+    pub hash: [u8; 32],
+    /// What it may do, by a word of the API.
+    pub scope: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Who made it.
+    pub created_by: String,
+    /// Until when it is good; `None` until it is revoked.
+    pub expires: Option<Timestamp>,
+}
+
+/// What became of a new token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenAdded {
+    /// It is stored.
+    Added,
+    /// There is one of that name.
+    Exists,
+    /// There are 1,000 already.
+    TooMany,
+}
+
+/// By what the mail in a [`Shape`] is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShapeBy {
+    /// Domains of recipients.
+    Recipient,
+    /// Domains of senders; the null sender's is empty.
+    Sender,
+}
+
+/// Recipients in the queue by domain and by age.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// All of them.
+    pub total: Ages,
+    /// Those of each domain, most first. At most 10,000 domains are told apart.
+    pub domains: Vec<(String, Ages)>,
+}
+
+/// Counts by age: the place of one is that of the first of [`AGES`] that it is younger than, and behind all of them the oldest.
+pub type Ages = [u64; AGES.len() + 1];
+
+/// Bounds of ages, in minutes.
+pub const AGES: [u32; 9] = [5, 10, 20, 40, 80, 160, 320, 640, 1280];
 
 #[cfg(test)]
 mod tests {

@@ -7,9 +7,9 @@
 //! | `commit` | one transaction for many callers, and why nothing can be lost |
 //! | `writer` | the thread that gathers them |
 //! | `insert`, `claim`, `finish`, `operate`, `release` | one file for each kind of change |
-//! | `suspensions`, `audit` | what operators keep waiting, and what they did |
+//! | `suspensions`, `audit`, `tokens` | what operators keep waiting, what they did, and by what they are known |
 //! | `directory` | domains, accounts, aliases and keys that are made at run time |
-//! | `read` | questions, answered beside the writer |
+//! | `read`, `shape` | questions, answered beside the writer |
 //! | `row`, `filter`, `counters`, `error` | what rows, filters, figures and errors mean |
 //!
 //! In the folder of the database: `smtp.db`, `smtp.db-wal`, `smtp.db-shm`, `spool.lock`, `bodies/xx/ID`, `bodies/tmp`, `quarantine/`.
@@ -29,12 +29,14 @@ mod read;
 mod recover;
 mod release;
 mod row;
+mod shape;
 mod suspensions;
+mod tokens;
 mod writer;
 
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
-use crate::operator::{AuditRecord, Suspension, SuspensionKind};
+use crate::operator::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use crate::spool::{Folders, Spool};
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
@@ -285,6 +287,14 @@ impl Store for SqliteStore {
         Ok((self.commit(operation).await?, Some(last)))
     }
 
+    async fn portion(&self, filter: Filter, limit: usize) -> Result<Option<i64>, StoreError> {
+        let condition = Condition::new(&filter);
+        let keys = self
+            .readers
+            .ask(move |db| read::keys(db, &condition, i64::MIN, limit));
+        Ok(keys.await?.last().copied())
+    }
+
     async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError> {
         let condition = Condition::new(&filter).in_states(&states);
         self.readers.ask(move |db| read::count(db, &condition)).await
@@ -308,6 +318,10 @@ impl Store for SqliteStore {
         self.end_suspension(kind, name, now).await
     }
 
+    async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
+        self.count_parked(kind, name).await
+    }
+
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
         self.readers.ask(|db| suspensions::all(db)).await
     }
@@ -318,6 +332,25 @@ impl Store for SqliteStore {
 
     async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
         self.readers.ask(move |db| audit::page(db, before, limit)).await
+    }
+
+    async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError> {
+        self.commit(tokens::Add(token)).await
+    }
+
+    async fn remove_token(&self, name: String) -> Result<bool, StoreError> {
+        self.commit(tokens::Remove(name)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        self.readers.ask(|db| tokens::all(db)).await
+    }
+
+    async fn shape(&self, filter: Filter, by: ShapeBy, now: Timestamp) -> Result<Shape, StoreError> {
+        let condition = Condition::new(&filter);
+        self.readers
+            .ask(move |db| shape::shape(db, &condition, by, now))
+            .await
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {

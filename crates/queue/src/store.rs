@@ -14,7 +14,7 @@ use crate::id::QueueId;
 use crate::message::{
     Attempt, Beginning, Body, Claim, Message, NewMessage, Recipient, RecipientResult, State,
 };
-use crate::operator::{AuditRecord, Suspension, SuspensionKind};
+use crate::operator::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub struct Filter {
     pub ids: Vec<QueueId>,
     /// With a recipient of this domain.
     pub domain: Option<String>,
-    /// From this sender (`""` is the null sender).
+    /// From this sender; case is ignored. `""` is the null sender, `@domain` every sender of a domain.
     pub sender: Option<String>,
     /// With a recipient in this state.
     pub state: Option<State>,
@@ -74,6 +74,10 @@ pub struct Filter {
     pub received_before: Option<Timestamp>,
     /// Received at that time or later.
     pub received_after: Option<Timestamp>,
+    /// Behind this key of the store's, in the order in which messages were stored.
+    pub behind: Option<i64>,
+    /// Not behind this one.
+    pub up_to: Option<i64>,
 }
 
 /// One line of a listing.
@@ -169,6 +173,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         request: ClaimRequest,
     ) -> Result<(Vec<Claim>, Option<i64>), StoreError>;
 
+    /// Of the messages that the filter means, the key of the `limit`-th, or of the last; `None` when there is none. With
+    /// [`Filter::behind`] and [`Filter::up_to`] much work is done in portions.
+    async fn portion(&self, filter: Filter, limit: usize) -> Result<Option<i64>, StoreError>;
+
     /// Messages that the filter means by a recipient in one of these states.
     async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError>;
 
@@ -189,6 +197,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError>;
 
+    /// Recipients that a suspension of that kind and name keeps waiting, or would if it were not the only one.
+    async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError>;
+
     /// Every suspension, ended ones included that nobody resumed.
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError>;
 
@@ -197,6 +208,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Records of the audit trail with numbers below `before`, newest first; at most 1,000.
     async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Stores a token of the admin API.
+    async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError>;
+
+    /// Forgets a token; `false` when there is none of that name.
+    async fn remove_token(&self, name: String) -> Result<bool, StoreError>;
+
+    /// Every token by name, expired ones included.
+    async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError>;
+
+    /// Recipients that are not final and that the filter means, by domain and age. Reads the whole queue, in memory that does not grow
+    /// with it.
+    async fn shape(&self, filter: Filter, by: ShapeBy, now: Timestamp) -> Result<Shape, StoreError>;
 
     /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
     async fn stats(&self) -> Result<Stats, StoreError>;

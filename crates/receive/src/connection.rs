@@ -10,6 +10,7 @@ use auth::{Exchange, Said};
 
 use crate::deadline::Pace;
 use crate::listener::{Kind, stopping};
+use crate::sessions::Doing;
 use crate::shared::{Phase, Shared, Slot};
 use crate::transaction::Transaction;
 use crate::visit::Visit;
@@ -133,6 +134,7 @@ impl Connection {
                 }
                 Step::Content { transaction, chunk } => Box::pin(transaction.write(&chunk)).await,
                 Step::Message { transaction, info } => {
+                    self.visit.card.does(Doing::Storing);
                     let reply = Box::pin(self.visit.message(*transaction, info)).await;
                     self.session.answer_message(reply);
                 }
@@ -187,6 +189,11 @@ impl Connection {
 
     /// Writes what is to be said, then waits for more input.
     async fn read(&mut self) -> Result<(), Cut> {
+        self.visit.card.does(match self.session.in_content() {
+            true => Doing::Content,
+            false if self.session.is_idle() => Doing::Command,
+            false => Doing::Mail,
+        });
         self.flush().await?;
         let mut patience = self.visit.patience();
         if !self.session.in_content() {

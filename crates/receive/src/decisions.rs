@@ -121,7 +121,7 @@ impl Visit {
         let started = Instant::now();
         match transaction.store(&self.shared.queue, self.client(), info).await {
             Ok(stored) => {
-                self.received_one();
+                self.card.received_one();
                 self.received(stored, &from, recipients, protocol, started.elapsed())
             }
             Err(NotStored { reply, reason, error }) => {

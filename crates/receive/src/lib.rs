@@ -28,6 +28,7 @@ mod quota;
 mod rate_limit;
 mod received;
 mod recipients;
+mod sessions;
 mod shared;
 mod tls;
 mod transaction;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use auth::Tokens;
 pub use callout::{Callout, Verdict};
+pub use sessions::{Doing, SessionInfo};
 pub use tls::{CertificateInfo, check_certificates, own_authority};
 
 use arc_swap::ArcSwap;
@@ -211,6 +213,11 @@ impl Reception {
     /// Sessions open now.
     pub fn connections(&self) -> usize {
         self.shared.open_connections()
+    }
+
+    /// Sessions in progress by number: at most `limit` with higher numbers than `after`.
+    pub fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<SessionInfo> {
+        self.shared.sessions.page(after, limit)
     }
 
     /// Ends reception in good order: new connections get 421, sessions between mails get 421 at once, and

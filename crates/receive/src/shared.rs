@@ -7,6 +7,7 @@ use crate::callout::Callout;
 use crate::policy::Policy;
 use crate::quota::Quotas;
 use crate::rate_limit::{RateLimiter, is_within, key};
+use crate::sessions::Sessions;
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) callout: Option<Arc<dyn Callout>>,
     pub(crate) authenticator: Authenticator,
     pub(crate) quotas: Arc<Quotas>,
+    pub(crate) sessions: Sessions,
     config: Arc<ArcSwap<Config>>,
     policy: ArcSwap<Policy>,
     limiter: RateLimiter,
@@ -102,6 +104,7 @@ impl Shared {
             directory,
             callout,
             quotas: Quotas::new(),
+            sessions: Sessions::default(),
             config,
             policy,
             limiter: RateLimiter::new(),

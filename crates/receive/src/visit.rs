@@ -3,6 +3,7 @@
 //! Promises: whatever ends the session, a panic included, its end is reported and its slot given back.
 
 use crate::policy::Policy;
+use crate::sessions::Card;
 use crate::shared::{Shared, Slot};
 use crate::tls::{Secured, Unsecured};
 use crate::transaction::Client;
@@ -13,7 +14,7 @@ use smtp_queue::QueueId;
 use smtp_sasl::Channel;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A client that was let in.
 #[derive(Debug)]
@@ -32,8 +33,8 @@ pub(crate) struct Visit {
     pub(crate) account: Option<Arc<Account>>,
     helo: Box<str>,
     extended: bool,
-    opened: Instant,
-    messages: u32,
+    /// What others see of it.
+    pub(crate) card: Arc<Card>,
     _slot: Slot,
 }
 
@@ -71,6 +72,7 @@ impl Visit {
     ) -> Self {
         shared.observer.emit(Event::ConnectionOpened { listener, peer });
         Visit {
+            card: shared.sessions.begin(listener, peer),
             shared,
             policy,
             listener,
@@ -80,8 +82,6 @@ impl Visit {
             account: None,
             helo: Box::default(),
             extended: false,
-            opened: Instant::now(),
-            messages: 0,
             _slot: slot,
         }
     }
@@ -113,6 +113,7 @@ impl Visit {
             server_name: secured.server_name.as_deref(),
             identities: Some(secured.identities.as_slice()).filter(|names| !names.is_empty()),
         });
+        self.card.secured(secured.version);
         self.tls = Some(Box::new(secured));
         self.account = None;
         self.helo = Box::default();
@@ -145,8 +146,10 @@ impl Visit {
         self.extended = extended;
     }
 
-    pub(crate) fn received_one(&mut self) {
-        self.messages = self.messages.saturating_add(1);
+    /// The client is this account from now on.
+    pub(crate) fn authenticated(&mut self, account: Arc<Account>) {
+        self.card.is(account.clone());
+        self.account = Some(account);
     }
 
     pub(crate) fn violated(&self, violation: Violation) {
@@ -195,9 +198,10 @@ impl Drop for Visit {
             listener: self.listener,
             peer: self.peer,
             helo: &self.helo,
-            duration: self.opened.elapsed(),
-            messages: self.messages,
+            duration: self.card.opened.elapsed(),
+            messages: self.card.messages(),
             lost,
         });
+        self.shared.sessions.end(&self.card);
     }
 }

@@ -36,10 +36,7 @@ impl AdminClient {
 
     /// The answer to GET.
     pub(crate) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Json, Failure> {
-        let mut url = self.url(path)?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
+        let url = self.url_with(path, query)?;
         self.send(self.http.request(Method::GET, url)).await
     }
 
@@ -56,9 +53,9 @@ impl AdminClient {
     }
 
     /// The answer to DELETE.
-    pub(crate) async fn delete(&self, path: &[&str], body: &Json) -> Result<Json, Failure> {
-        let url = self.url(path)?;
-        self.send(self.http.request(Method::DELETE, url).json(body)).await
+    pub(crate) async fn delete(&self, path: &[&str], query: &[(&str, String)]) -> Result<Json, Failure> {
+        let url = self.url_with(path, query)?;
+        self.send(self.http.request(Method::DELETE, url)).await
     }
 
     /// Every entry of a listing that comes in pages, each given to `each` as it comes.
@@ -94,6 +91,14 @@ impl AdminClient {
             Ok(mut segments) => segments.pop_if_empty().extend(path),
             Err(()) => return Err(Failure::new(Exit::Usage, "--url: expected http://host:port")),
         };
+        Ok(url)
+    }
+
+    fn url_with(&self, path: &[&str], query: &[(&str, String)]) -> Result<Url, Failure> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         Ok(url)
     }
 

@@ -82,7 +82,7 @@ pub(crate) fn account(command: &AccountCommand) -> Result<(), Failure> {
             }
             AccountCommand::App(command) => app(command).await,
             AccountCommand::Remove { name, server } => {
-                remove(&["accounts", name], "account", json!({}), server).await
+                remove(&["accounts", name], "account", &[], server).await
             }
         }
     })
@@ -101,7 +101,7 @@ async fn app(command: &AppCommand) -> Result<(), Failure> {
             remove(
                 &["accounts", name, "apps", label],
                 "secret of account",
-                json!({}),
+                &[],
                 server,
             )
             .await
@@ -140,7 +140,8 @@ pub(crate) fn domain(command: &DomainCommand) -> Result<(), Failure> {
                 set(&["domains", name], change, server).await
             }
             DomainCommand::Remove { name, force, server } => {
-                remove(&["domains", name], "domain", json!({"force": force}), server).await
+                let force = force.then(|| ("force", "true".to_owned()));
+                remove(&["domains", name], "domain", force.as_slice(), server).await
             }
         }
     })
@@ -159,9 +160,7 @@ pub(crate) fn alias(command: &AliasCommand) -> Result<(), Failure> {
             AliasCommand::Set { name, to, server } => {
                 set(&["aliases", name], [json!({"to": to})], server).await
             }
-            AliasCommand::Remove { name, server } => {
-                remove(&["aliases", name], "alias", json!({}), server).await
-            }
+            AliasCommand::Remove { name, server } => remove(&["aliases", name], "alias", &[], server).await,
         }
     })
 }
@@ -205,7 +204,7 @@ pub(crate) fn dkim(command: &DkimCommand) -> Result<(), Failure> {
                 domain,
                 selector,
                 server,
-            } => remove(&["dkim", domain, selector], "key", json!({}), server).await,
+            } => remove(&["dkim", domain, selector], "key", &[], server).await,
         }
     })
 }
@@ -283,8 +282,13 @@ async fn set(
     }
 }
 
-async fn remove(path: &[&str], what: &str, body: Json, server: &ServerArgs) -> Result<(), Failure> {
-    let done = AdminClient::new(server)?.delete(path, &body).await?;
+async fn remove(
+    path: &[&str],
+    what: &str,
+    query: &[(&str, String)],
+    server: &ServerArgs,
+) -> Result<(), Failure> {
+    let done = AdminClient::new(server)?.delete(path, query).await?;
     tell(&done, what, "removed", server)
 }
 

@@ -1,15 +1,16 @@
 //! The rooms of the running server, and what HTTP may know of them.
 
+mod shown;
+
 use crate::people::People;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rand::Rng;
-use serde_json::{Value as Json, json};
-use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources, Watched};
+use smtp_config::{AdminToken, Config, Loaded, LogFormat, LogLevel, Shown, Sources, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Directory;
-use smtp_http::{Check, Reloaded, Rooms};
+use smtp_http::{Check, ConfigStatus, DeclaredToken, Destination, Reloaded, Rooms, Session, Setting, Status};
 use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer};
 use smtp_queue::{Filter, Queue, State, Store, StoreError};
 use smtp_receive::Reception;
@@ -337,32 +338,67 @@ impl Rooms for House {
         house.reload_configuration().await
     }
 
-    fn config(&self) -> Json {
-        smtp_config::show_values(&self.loaded.load()).into()
+    fn destinations(&self) -> Vec<Destination> {
+        let standings = self.delivery().map(|delivery| delivery.standings());
+        standings
+            .into_iter()
+            .flatten()
+            .map(|(name, standing)| shown::destination(name, standing))
+            .collect()
     }
 
-    fn status(&self) -> Json {
+    fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session> {
+        let sessions = self.reception().map(|reception| reception.sessions(after, limit));
+        sessions.into_iter().flatten().map(shown::session).collect()
+    }
+
+    fn declared_tokens(&self) -> Vec<DeclaredToken> {
+        let declared = &self.config.load().admin_tokens;
+        let token = |one: &AdminToken| DeclaredToken::new(&one.name, one.scope, one.token.expose());
+        declared.iter().map(token).collect()
+    }
+
+    fn config(&self) -> Vec<Setting> {
+        let setting = |shown: Shown| Setting {
+            key: shown.key.to_owned(),
+            value: shown.value,
+            origin: shown.origin,
+            reload: shown.reload.name().to_owned(),
+        };
+        let shown = smtp_config::show_values(&self.loaded.load());
+        shown.into_iter().map(setting).collect()
+    }
+
+    fn status(&self) -> Status {
         let config = self.config.load();
-        let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        json!({
-            "version": VERSION,
-            "profile": config.profile.name(),
-            "hostname": config.server.hostname,
-            "uptime_seconds": self.started.elapsed().as_secs(),
-            "draining": self.draining.load(Ordering::Relaxed),
-            "connections": self.reception().map_or(0, |reception| reception.connections()),
-            "listeners": {
-                "smtp": text(&self.smtp_addresses(Listener::Smtp)),
-                "smtps": text(&self.smtp_addresses(Listener::Smtps)),
-                "submission": text(&self.smtp_addresses(Listener::Submission)),
-                "http": text(self.http_addresses()),
-                "metrics": text(self.metrics_addresses.get().map_or(&[], Vec::as_slice)),
+        let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
+        let smtp = |listener: Listener| (listener.name(), text(&self.smtp_addresses(listener)));
+        let metrics = self.metrics_addresses.get().map_or(&[][..], Vec::as_slice);
+        Status {
+            version: VERSION.to_owned(),
+            profile: config.profile.name().to_owned(),
+            hostname: config.server.hostname.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            draining: self.draining.load(Ordering::Relaxed),
+            connections: self
+                .reception()
+                .map_or(0, |reception| reception.connections() as u64),
+            listeners: Listener::ALL
+                .iter()
+                .copied()
+                .map(smtp)
+                .chain([("http", text(self.http_addresses())), ("metrics", text(metrics))])
+                .collect(),
+            config: ConfigStatus {
+                generation: self.generation.load(Ordering::Relaxed),
+                last_reload_succeeded: self.last_reload_succeeded.load(Ordering::Relaxed),
+                file: self
+                    .loaded
+                    .load()
+                    .file
+                    .as_ref()
+                    .map(|file| file.display().to_string()),
             },
-            "config": {
-                "generation": self.generation.load(Ordering::Relaxed),
-                "last_reload_succeeded": self.last_reload_succeeded.load(Ordering::Relaxed),
-                "file": self.loaded.load().file.as_ref().map(|file| file.display().to_string()),
-            },
-        })
+        }
     }
 }

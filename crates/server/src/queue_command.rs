@@ -173,7 +173,7 @@ async fn suspend(
 async fn resume(whose: &Whose, server: &ServerArgs) -> Result<(), Failure> {
     let (kind, name) = whose.parts();
     let client = AdminClient::new(server)?;
-    let resumed = client.delete(&["suspensions", kind, name], &json!({})).await?;
+    let resumed = client.delete(&["suspensions", kind, name], &[]).await?;
     match server.output {
         Output::Json => print(&format!("{resumed}\n")),
         Output::Table => {
@@ -214,10 +214,11 @@ async fn change(action: Action<'_>, server: &ServerArgs) -> Result<(), Failure> 
         }
         loop {
             let answer = client.post(&["queue", action.name], &request).await?;
-            let more = answer["more"] == true;
+            let next = answer["next"].as_str().map(Json::from);
             total.add(answer);
-            if !more {
-                break;
+            match next {
+                Some(next) => request["after"] = next,
+                None => break,
             }
         }
     }

@@ -299,3 +299,53 @@ fn files_are_looked_at() {
     }
     assert_eq!(case.errors().len(), 5, "{errors}");
 }
+
+#[test]
+fn tokens_of_the_admin_api_are_read_and_never_shown() {
+    let text = |more: &str| format!("[[admin.tokens]]\nname = \"ci\"\nscope = \"operate\"\n{more}");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let case = Case::new(&text(&format!("token = \"{secret}\"\n")));
+    let loaded = case.load();
+    let token = &loaded.config.admin_tokens[0];
+    assert_eq!(
+        (token.name.as_str(), token.scope, token.token.expose()),
+        ("ci", Scope::Operate, secret)
+    );
+    let shown = show_json(&loaded);
+    assert!(
+        shown.contains("admin.tokens") && !shown.contains(secret),
+        "{shown}"
+    );
+    let file = case.folder.path().join("token");
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let case = Case::new(&text(&format!("token_file = {file:?}\n")));
+    assert_eq!(case.load().config.admin_tokens[0].token.expose(), secret);
+    for (more, error) in [
+        (String::new(), "admin.tokens[0].token: it has to be set"),
+        ("token = \"short\"\n".to_owned(), "32 to 512"),
+        (
+            format!("token = \"{secret}\"\ntoken_file = {file:?}\n"),
+            "keep one",
+        ),
+        (
+            format!("token = \"{secret}\"\nscpoe = \"x\"\n"),
+            "did you mean scope?",
+        ),
+    ] {
+        let errors = Case::new(&text(&more)).errors().join("\n");
+        assert!(
+            errors.contains(error) && !errors.contains(secret),
+            "{more}: {errors}"
+        );
+    }
+    for name in ["admin", "a b", ""] {
+        let text = format!("[[admin.tokens]]\nname = {name:?}\nscope = \"all\"\ntoken = \"{secret}\"\n");
+        let errors = Case::new(&text).errors().join("\n");
+        assert!(
+            errors.contains("admin.tokens[0].name") && errors.contains("admin.tokens[0].scope"),
+            "{errors}"
+        );
+    }
+    let errors = Case::new("[admin]\ntokens = \"x\"\n").errors().join("\n");
+    assert!(errors.contains("write [[admin.tokens]]"), "{errors}");
+}

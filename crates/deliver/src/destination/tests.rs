@@ -222,3 +222,26 @@ fn sheds_the_newest_beyond_its_share_but_never_the_last() {
     assert_eq!(it.shed(1), [Job(6)]);
     assert_eq!((it.waiting_recipients(), it.in_hand()), (5, 5));
 }
+
+#[test]
+fn it_is_seen_how_a_next_hop_stands() {
+    let (mut it, now) = (Destination::new(20), Instant::now());
+    it.push(Job(3), now);
+    it.push(Job(1), now);
+    it.take(now);
+    let up = it.standing(now);
+    assert_eq!((up.waiting, up.sending, up.allowed, up.cap), (1, 3, START, 20));
+    assert!(up.down_until.is_none() && !up.probing && up.last_failure.is_none());
+    it.failed(now, reason(), backoff);
+    let down = it.standing(now);
+    assert_eq!(down.failures, 1);
+    assert!(down.down_until.is_some_and(|until| until > now) && !down.probing);
+    let (at, why) = down.last_failure.unwrap();
+    assert_eq!((at, why), (now, reason()));
+    let later = now + Duration::from_secs(86_400);
+    assert!(it.standing(later).down_until.is_none() && it.standing(later).probing);
+    it.push(Job(1), later);
+    it.succeeded(later);
+    let back = it.standing(later);
+    assert!(!back.probing && back.failures == 0 && back.last_failure.is_some());
+}

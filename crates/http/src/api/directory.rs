@@ -8,42 +8,21 @@ pub(crate) mod aliases;
 pub(crate) mod dkim;
 pub(crate) mod domains;
 
-use super::audit;
-use crate::connection::Peer;
+use super::paging::{Asked, Page, PageQuery, query};
+use super::trail::{self, record};
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::router::Shared;
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{ConnectInfo, Query};
-use serde::{Deserialize, Serialize};
-use smtp_directory::{Applied, Change, Directory, DirectoryError};
-use std::net::IpAddr;
+use serde::Serialize;
+use serde_json::Value;
+use smtp_directory::{Applied, Change, Directory, DirectoryError, Snapshot};
 use std::str::FromStr;
 use std::sync::Arc;
-
-/// Entries on a page, unless asked for otherwise.
-const DEFAULT_LIMIT: usize = 100;
-/// Most entries on a page.
-const MAX_LIMIT: usize = 1000;
-
-/// The query of a listing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PageQuery {
-    after: Option<String>,
-    limit: Option<usize>,
-}
-
-/// One page of a listing, in the order of the names.
-#[derive(Debug, Serialize)]
-pub(crate) struct Names<T> {
-    entries: Vec<T>,
-    /// The `after` of the next page; null on the last.
-    next: Option<String>,
-}
+use utoipa::ToSchema;
 
 /// The answer to a change.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Done {
     /// What was changed.
     name: String,
@@ -52,49 +31,58 @@ pub(crate) struct Done {
     secret: Option<String>,
 }
 
-type Page = Result<Query<PageQuery>, QueryRejection>;
-type Client = ConnectInfo<Peer>;
-
 /// A page: `entries` gives at most so many after a name, `name` an entry's name.
 fn page<S, T>(
-    page: Page,
+    asked: Asked<PageQuery>,
     entries: impl Fn(&str, usize) -> Vec<S>,
     name: impl Fn(&S) -> String,
-    show: impl Fn(&S) -> T,
-) -> Result<Json<Names<T>>, ApiError> {
-    let Query(page) = page.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-    let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::bad_request("limit must be from 1 to 1000"));
-    }
-    let found = entries(page.after.as_deref().unwrap_or(""), limit);
-    let next = found.last().filter(|_| found.len() >= limit).map(name);
-    let entries = found.iter().map(show).collect();
-    Ok(Json(Names { entries, next }))
+    show: impl Fn(S) -> T,
+) -> Result<Json<Page<T>>, ApiError> {
+    let (after, limit) = query(asked)?.parse()?;
+    let found = entries(after.as_deref().unwrap_or(""), limit);
+    Ok(Json(Page::new(found, limit, name, show)))
 }
 
 fn directory(shared: &Shared) -> Result<Arc<Directory>, ApiError> {
-    let message = "the directory is still being opened; try again soon";
-    shared
-        .rooms
-        .directory()
-        .ok_or_else(|| ApiError::new(503, "starting", message))
+    shared.rooms.directory().ok_or_else(ApiError::starting)
 }
 
-/// Makes a change, and tells the log who made it. `action` is `account.add` and the like.
-async fn apply(shared: &Shared, peer: IpAddr, action: &str, change: Change) -> Result<Applied, ApiError> {
-    let applied = directory(shared)?.apply(change).await?;
-    audit(shared, peer, action, &applied.name, 1, None).await;
+/// How the trail shows what a change is about: what a snapshot has of that name, without secrets.
+type Look = fn(&Snapshot, &str) -> Value;
+
+/// Makes a change of what `name` is, and tells the trail who made it. `action` is `account.add` and the like.
+async fn apply(
+    shared: &Shared,
+    caller: &Caller,
+    (action, name, look): (&str, &str, Look),
+    change: Change,
+) -> Result<Applied, ApiError> {
+    let directory = directory(shared)?;
+    let before = look(&directory.snapshot(), name);
+    let applied = directory.apply(change).await?;
+    let after = look(&directory.snapshot(), name);
+    let made = trail::Change::new(action, &applied.name, 1);
+    record(shared, caller, made.with(before, after)).await;
     Ok(applied)
 }
 
 /// As [`apply`], for a change whose answer is all there is to say.
-async fn done(shared: &Shared, peer: IpAddr, action: &str, change: Change) -> Result<Json<Done>, ApiError> {
-    let applied = apply(shared, peer, action, change).await?;
+async fn done(
+    shared: &Shared,
+    caller: &Caller,
+    about: (&str, &str, Look),
+    change: Change,
+) -> Result<Json<Done>, ApiError> {
+    let applied = apply(shared, caller, about, change).await?;
     Ok(Json(Done {
         name: applied.name,
         secret: applied.secret.map(|secret| secret.expose().to_owned()),
     }))
+}
+
+/// What the trail shows of an entry; null when there is none.
+fn shown_entry(entry: Option<impl Serialize>) -> Value {
+    serde_json::to_value(entry).unwrap_or_default()
 }
 
 /// Reads texts of one kind; the first that is wrong is said.
@@ -105,7 +93,7 @@ where
 {
     let read = |text: &String| {
         text.parse()
-            .map_err(|error: T::Err| unprocessable(error.to_string()))
+            .map_err(|error: T::Err| ApiError::invalid(error.to_string()))
     };
     texts.iter().map(read).collect()
 }
@@ -113,11 +101,6 @@ where
 /// Texts as they are shown.
 fn shown<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
-}
-
-/// 422: understood, and wrong.
-fn unprocessable(message: impl Into<String>) -> ApiError {
-    ApiError::new(422, "invalid", message.into())
 }
 
 fn not_found(what: &str, name: &str) -> ApiError {

@@ -1,41 +1,53 @@
 //! What clients ask of the queue, checked: a request that could mean more than its sender
 //! thought is refused.
 
+use super::paging::limit;
+use super::words::StateName;
 use crate::error::ApiError;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use smtp_queue::{Filter, QueueId, State};
+use smtp_queue::{Filter, QueueId, ShapeBy};
+use utoipa::{IntoParams, ToSchema};
 
 /// Most ids in one request.
 const MAX_IDS: usize = 1000;
 /// Most octets of what senders are told.
 const MAX_TEXT: usize = 500;
-/// Messages on a page, unless asked for otherwise.
-const DEFAULT_LIMIT: usize = 100;
-/// Most messages on a page.
-pub(super) const MAX_LIMIT: usize = 1000;
 
 /// A request of the queue: criteria by which messages are chosen, and what else it has. (Flattening one structure into the
 /// others would take unknown fields without a word.)
 macro_rules! requests {
-    ($( $(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident: $type:ty ),* $(,)? } )+) => { $(
+    ($( $(#[$meta:meta])* $name:ident ($nullable:ident) { $( $(#[$field_meta:meta])* $field:ident: $type:ty ),* $(,)? } )+) => { $(
         $(#[$meta])*
-        #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub(crate) struct $name {
             $( $(#[$field_meta])* $field: $type, )*
-            state: Option<String>,
+            /// With a recipient in this state.
+            #[$nullable(nullable = false, inline)]
+            state: Option<StateName>,
+            /// With a recipient of this domain.
+            #[$nullable(nullable = false)]
             domain: Option<String>,
+            /// From this sender; `<>` is the null sender, `@example.com` every sender of a domain.
+            #[$nullable(nullable = false)]
             sender: Option<String>,
+            /// With this recipient.
+            #[$nullable(nullable = false)]
             recipient: Option<String>,
+            /// Sent by this account.
+            #[$nullable(nullable = false)]
             account: Option<String>,
+            /// With a recipient whose last result has this text in it.
+            #[$nullable(nullable = false)]
             reason: Option<String>,
-            /// Seconds since it was received, at least.
+            /// Received so many seconds ago, at least.
+            #[$nullable(nullable = false)]
             older_than: Option<u64>,
-            /// Seconds since it was received, at most.
+            /// Received so many seconds ago, at most.
+            #[$nullable(nullable = false)]
             newer_than: Option<u64>,
         }
 
@@ -44,13 +56,13 @@ macro_rules! requests {
             fn criteria(&self) -> Criteria {
                 let text = |text: &Option<String>| text.clone();
                 let number = |number: Option<u64>| number.map(|number| number.to_string());
-                Criteria(
-                    [
+                Criteria {
+                    state: self.state,
+                    others: [
                         ("domain", text(&self.domain)),
                         ("sender", text(&self.sender)),
                         ("recipient", text(&self.recipient)),
                         ("account", text(&self.account)),
-                        ("state", text(&self.state)),
                         ("reason", text(&self.reason)),
                         ("older_than", number(self.older_than)),
                         ("newer_than", number(self.newer_than)),
@@ -58,38 +70,79 @@ macro_rules! requests {
                     .into_iter()
                     .filter_map(|(name, value)| Some((name, value?)))
                     .collect(),
-                )
+                }
             }
         }
     )+ };
 }
 
 requests! {
-    /// The query of `GET /api/v1/queue`.
-    Page {
+    /// The query of a listing of messages.
+    #[derive(Debug, Default, Deserialize, IntoParams)]
+    #[into_params(parameter_in = Query)]
+    ListQuery (param) {
+        /// Messages with ids above this one: the `next` of the page before.
+        #[param(nullable = false)]
         after: Option<String>,
+        /// At most this many; 100 unless said.
+        #[param(nullable = false, minimum = 1, maximum = 1000)]
         limit: Option<usize>,
     }
-    /// The body of a change: which messages it is about.
-    Selection {
+    /// The query of the queue's shape.
+    #[derive(Debug, Default, Deserialize, IntoParams)]
+    #[into_params(parameter_in = Query)]
+    ShapeQuery (param) {
+        /// Whose domains: `recipient` (unless said) or `sender`.
+        #[param(nullable = false, inline)]
+        by: Option<By>,
+        /// At most this many domains; 100 unless said.
+        #[param(nullable = false, minimum = 1, maximum = 1000)]
+        limit: Option<usize>,
+    }
+    /// Which messages a change is about. What is given must all apply; nothing given is refused.
+    #[derive(Debug, Default, Deserialize, ToSchema)]
+    Selection (schema) {
+        /// These queue ids.
+        #[schema(max_items = 1000)]
         ids: Vec<String>,
+        /// Every message; with nothing else.
         all: bool,
-        /// Only count.
+        /// Only count them.
         dry_run: bool,
-        /// What senders are told of mail that is given up.
+        /// The `next` of the answer before: go on from there.
+        #[schema(nullable = false)]
+        after: Option<String>,
+        /// What senders are told of mail that is given up: one line. Only of a bounce.
+        #[schema(nullable = false, max_length = 500)]
         text: Option<String>,
     }
 }
 
-impl Page {
+/// Whose domains a shape is by.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum By {
+    #[default]
+    Recipient,
+    Sender,
+}
+
+impl ListQuery {
     /// What to list, after which id, and how many.
     pub(super) fn parse(self) -> Result<(Filter, Option<QueueId>, usize), ApiError> {
         let after = self.after.as_deref().map(parse_id).transpose()?;
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(ApiError::bad_request("limit must be from 1 to 1000"));
-        }
-        Ok((self.criteria().filter(&[])?, after, limit))
+        Ok((self.criteria().filter(&[])?, after, limit(self.limit)?))
+    }
+}
+
+impl ShapeQuery {
+    /// What to count, by what, and how many domains to show.
+    pub(super) fn parse(self) -> Result<(Filter, ShapeBy, usize), ApiError> {
+        let by = match self.by.unwrap_or_default() {
+            By::Recipient => ShapeBy::Recipient,
+            By::Sender => ShapeBy::Sender,
+        };
+        Ok((self.criteria().filter(&[])?, by, limit(self.limit)?))
     }
 }
 
@@ -120,7 +173,7 @@ impl Selection {
             return Err(ApiError::bad_request("at most 1000 ids in one request"));
         }
         let criteria = self.criteria();
-        let given = !self.ids.is_empty() || !criteria.0.is_empty();
+        let given = !self.ids.is_empty() || !criteria.is_empty();
         if !given && !self.all {
             let message = "name ids, domain, sender, recipient, account, state, reason or an age, or say \"all\": true to mean every message";
             return Err(ApiError::bad_request(message));
@@ -135,18 +188,34 @@ impl Selection {
         } else {
             "all".to_owned()
         };
-        Ok((criteria.filter(&self.ids)?, words))
+        let mut filter = criteria.filter(&self.ids)?;
+        let after = self.after.as_deref().map(str::parse);
+        let wrong = |_| ApiError::bad_request("after is the next of an answer before");
+        filter.behind = after.transpose().map_err(wrong)?;
+        Ok((filter, words))
     }
 }
 
 /// Criteria that were given, by name.
-struct Criteria(Vec<(&'static str, String)>);
+struct Criteria {
+    state: Option<StateName>,
+    others: Vec<(&'static str, String)>,
+}
 
 impl Criteria {
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && self.others.is_empty()
+    }
+
     fn words(&self, ids: &[String]) -> String {
         let ids = (!ids.is_empty()).then(|| format!("ids={}", ids.join(",")));
-        let others = self.0.iter().map(|(name, value)| format!("{name}={value}"));
-        ids.into_iter().chain(others).collect::<Vec<_>>().join(" ")
+        let others = self.others.iter().map(|(name, value)| format!("{name}={value}"));
+        let state = self.state.map(|state| format!("state={}", state.0.name()));
+        ids.into_iter()
+            .chain(others)
+            .chain(state)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     fn filter(self, ids: &[String]) -> Result<Filter, ApiError> {
@@ -158,9 +227,10 @@ impl Criteria {
         };
         let mut filter = Filter {
             ids: ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?,
+            state: self.state.map(|state| state.0),
             ..Filter::default()
         };
-        for (name, value) in self.0 {
+        for (name, value) in self.others {
             if value.is_empty() && name != "sender" {
                 return Err(ApiError::bad_request(format!("{name} is empty")));
             }
@@ -170,7 +240,6 @@ impl Criteria {
                 "sender" => filter.sender = Some(value),
                 "recipient" => filter.recipient = Some(value),
                 "account" => filter.account = Some(value),
-                "state" => filter.state = Some(parse_state(&value)?),
                 "reason" => filter.reason = Some(value),
                 "older_than" => filter.received_before = Some(ago(&value)),
                 _ => filter.received_after = Some(ago(&value)),
@@ -184,16 +253,6 @@ impl Criteria {
 pub(super) fn parse_id(text: &str) -> Result<QueueId, ApiError> {
     QueueId::parse(text)
         .ok_or_else(|| ApiError::bad_request("a queue id has 26 characters, like 01JD8Z5F4N…"))
-}
-
-fn parse_state(text: &str) -> Result<State, ApiError> {
-    State::ALL
-        .into_iter()
-        .find(|state| state.name() == text)
-        .ok_or_else(|| {
-            let names = State::ALL.map(State::name).join(", ");
-            ApiError::bad_request(format!("state must be one of {names}"))
-        })
 }
 
 /// A body of JSON, whose errors are the API's.
@@ -221,6 +280,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smtp_queue::State;
 
     fn parse(body: &str) -> Result<(Filter, String), ApiError> {
         serde_json::from_str::<Selection>(body).unwrap().parse()
@@ -244,7 +304,9 @@ mod tests {
         assert_eq!(filter.sender.as_deref(), Some(""));
         assert_eq!(filter.state, Some(State::Deferred));
         assert_eq!(words, "domain=Example.COM sender=<> state=deferred");
-        assert!(parse(r#"{"state":"lost"}"#).is_err());
+        assert!(serde_json::from_str::<Selection>(r#"{"state":"lost"}"#).is_err());
+        assert_eq!(parse(r#"{"all":true,"after":"7"}"#).unwrap().0.behind, Some(7));
+        assert!(parse(r#"{"all":true,"after":"x"}"#).is_err());
         assert!(parse(r#"{"domain":""}"#).is_err());
     }
 }

@@ -1,47 +1,77 @@
 //! The JSON of the queue.
-//!
-//! A message: `id`, `received_at`, `sender` (`""` is the null sender), `size` in octets, `origin`
-//! (where it came from, for people), `account` (who sent it, or null) and `recipients`, each with `address`, `state`, `attempts`,
-//! `due` (RFC 3339; for `leased` the lease's end), `suspended` (it waits for the end of a suspension) and `last_result` (text or null).
 
+use super::header::Header;
+use super::words::StateName;
 use jiff::Timestamp;
 use serde::Serialize;
-use smtp_queue::{Message, Recipient, Released, State, Stats, Unreadable};
+use smtp_queue::{
+    AGES, Ages, Message, MessageDetail, MessageSummary, Recipient, Released, Shape, State, Stats,
+};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// One page of a listing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Listing {
     /// By id, so by time of arrival.
-    pub(super) messages: Vec<Entry>,
+    messages: Vec<Entry>,
     /// The `after` of the next page; null on the last.
-    pub(super) next: Option<String>,
+    next: Option<String>,
 }
 
-/// One message.
-#[derive(Debug, Serialize)]
+impl Listing {
+    /// What was found when `limit` messages were asked for.
+    pub(super) fn new(found: Vec<MessageSummary>, limit: usize) -> Listing {
+        let last = found.last().filter(|_| found.len() >= limit);
+        Listing {
+            next: last.map(|last| last.message.id.to_string()),
+            messages: found
+                .into_iter()
+                .map(|one| Entry::new(one.message, one.recipients))
+                .collect(),
+        }
+    }
+}
+
+/// A message in the queue.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
 pub(crate) struct Entry {
+    /// Its queue id.
     id: String,
+    #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
+    /// Empty for the null sender.
     sender: String,
+    /// Octets of its content.
     size: u64,
+    /// Where it came from, for people.
     origin: String,
+    /// Who sent it; null without AUTH.
     account: Option<String>,
+    /// In a listing those that are not final, at most 100; else all.
     recipients: Vec<RecipientEntry>,
 }
 
-#[derive(Debug, Serialize)]
+/// A recipient of a message.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Recipient)]
 struct RecipientEntry {
     address: String,
-    state: &'static str,
+    state: StateName,
+    /// Attempts that ended.
     attempts: u32,
+    /// When it is tried next; of a leased one when its lease ends.
+    #[schema(value_type = String, format = DateTime)]
     due: Timestamp,
+    /// It waits for the end of a suspension.
     suspended: bool,
+    /// What the last attempt ended with, or why none is made.
     last_result: Option<String>,
 }
 
 impl Entry {
-    pub(super) fn new(message: Message, recipients: Vec<Recipient>) -> Entry {
+    fn new(message: Message, recipients: Vec<Recipient>) -> Entry {
         Entry {
             id: message.id.to_string(),
             received_at: message.received_at,
@@ -61,7 +91,7 @@ impl RecipientEntry {
     fn new(recipient: Recipient) -> RecipientEntry {
         RecipientEntry {
             address: recipient.address.as_str().to_owned(),
-            state: recipient.state.name(),
+            state: StateName(recipient.state),
             attempts: recipient.attempts,
             due: recipient.due,
             suspended: recipient.parked,
@@ -70,8 +100,30 @@ impl RecipientEntry {
     }
 }
 
-/// The answer of `GET /api/v1/queue/stats`.
-#[derive(Debug, Serialize)]
+/// A message with its header.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessageInFull)]
+pub(crate) struct InFull {
+    #[serde(flatten)]
+    message: Entry,
+    /// Its header section, at most 64 KiB of it; null when the content cannot be read.
+    header: Option<String>,
+    /// Whether the header goes on behind that.
+    header_cut: bool,
+}
+
+impl InFull {
+    pub(super) fn new(found: MessageDetail, header: Option<Header>) -> InFull {
+        InFull {
+            message: Entry::new(found.message, found.recipients),
+            header_cut: header.as_ref().is_some_and(|header| header.cut),
+            header: header.map(|header| header.text),
+        }
+    }
+}
+
+/// Figures of the queue.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Totals {
     /// Messages with a recipient that is not done.
     messages: u64,
@@ -79,7 +131,8 @@ pub(crate) struct Totals {
     bytes: u64,
     /// Recipients by state; every state is there.
     recipients: BTreeMap<&'static str, u64>,
-    /// When the oldest unclaimed recipient became due.
+    /// When the oldest unclaimed recipient became due; null while nothing that is due waits.
+    #[schema(value_type = Option<String>, format = DateTime)]
     oldest_due: Option<Timestamp>,
 }
 
@@ -95,62 +148,96 @@ impl From<Stats> for Totals {
     }
 }
 
-/// The answer to a change.
-#[derive(Debug, Serialize)]
+/// The queue by domain and age.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Shape)]
+pub(crate) struct ShapeEntry {
+    /// Bounds of ages in minutes. A count's place is that of the first bound that it is younger than; the last counts are older than all.
+    bounds: Vec<u32>,
+    /// Recipients that are not final, by age.
+    total: Vec<u64>,
+    /// Domains, those with most recipients first.
+    domains: Vec<DomainShape>,
+}
+
+/// What waits of one domain.
+#[derive(Debug, Serialize, ToSchema)]
+struct DomainShape {
+    /// Its name; empty for the null sender.
+    domain: String,
+    /// Recipients in all.
+    recipients: u64,
+    /// Recipients by age.
+    ages: Vec<u64>,
+}
+
+impl ShapeEntry {
+    /// A shape, of at most so many domains.
+    pub(super) fn new(shape: Shape, limit: usize) -> ShapeEntry {
+        let one = |(domain, ages): (String, Ages)| DomainShape {
+            domain,
+            recipients: ages.iter().sum(),
+            ages: ages.to_vec(),
+        };
+        ShapeEntry {
+            bounds: AGES.to_vec(),
+            total: shape.total.to_vec(),
+            domains: shape.domains.into_iter().take(limit).map(one).collect(),
+        }
+    }
+}
+
+/// What a change did, or with `dry_run` would do.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Touched {
-    /// Messages changed, or with `dry_run` those that would be.
+    /// Messages.
     pub(super) touched: u64,
-    /// After a bounce: there are more, ask again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    more: Option<bool>,
+    /// It ended early and there may be more: ask the same again with this as `after`. Null when all is done.
+    pub(super) next: Option<String>,
     /// After a release.
     #[serde(flatten)]
     kept: Option<Kept>,
 }
 
 /// What stays in quarantine.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 struct Kept {
     /// Messages of which something still cannot be read.
     still_quarantined: u64,
     /// Why, for the first 100 of them.
-    unreadable: Vec<Reason>,
+    unreadable: Vec<Unreadable>,
 }
 
-#[derive(Debug, Serialize)]
-struct Reason {
+/// A message that cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+struct Unreadable {
+    /// Its id, or without a readable one the store's name for it.
     id: String,
     reason: String,
 }
 
 impl Touched {
-    pub(super) fn new(touched: u64) -> Touched {
+    /// So many messages, and that is all.
+    pub(super) fn all(touched: u64) -> Touched {
         Touched {
             touched,
-            more: None,
-            kept: None,
+            ..Touched::default()
         }
     }
 
-    pub(super) fn bounced(touched: u64, more: bool) -> Touched {
-        Touched {
-            more: Some(more),
-            ..Touched::new(touched)
-        }
-    }
-
-    /// Messages that were held, and those that were in quarantine.
-    pub(super) fn released(held: u64, released: Released) -> Touched {
-        let reason = |one: Unreadable| Reason {
+    /// Adds what became of messages in quarantine.
+    pub(super) fn released(&mut self, released: Released) {
+        self.touched += released.messages;
+        let kept = self.kept.get_or_insert_default();
+        kept.still_quarantined += released.still;
+        let room = UNREADABLE.saturating_sub(kept.unreadable.len());
+        let reasons = released.unreadable.into_iter().take(room);
+        kept.unreadable.extend(reasons.map(|one| Unreadable {
             id: one.id,
             reason: one.reason,
-        };
-        Touched {
-            kept: Some(Kept {
-                still_quarantined: released.still,
-                unreadable: released.unreadable.into_iter().map(reason).collect(),
-            }),
-            ..Touched::new(held + released.messages)
-        }
+        }));
     }
 }
+
+/// Messages in quarantine that are named.
+const UNREADABLE: usize = 100;

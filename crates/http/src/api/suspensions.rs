@@ -1,39 +1,48 @@
 //! Mail that is kept waiting: by recipients' domain, by sender, by account.
-//!
-//! A suspension: `kind` (`domain`, `sender`, `account`), `name`, `reason`, `who`, `since`, `until` (null: until it is resumed).
 
-use super::audit;
-use super::queue::store;
+use super::paging::{Asked, query};
 use super::request::JsonBody;
-use crate::connection::Peer;
+use super::store;
+use super::trail::{Change, record};
+use super::words::KindName;
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::router::Shared;
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Path, State};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use smtp_queue::{Suspension, SuspensionKind};
+use smtp_queue::{Filter, State as RecipientState, Suspension, SuspensionKind};
+use utoipa::{IntoParams, ToSchema};
 
 /// Most octets of a name or a reason.
 const MOST_TEXT: usize = 500;
 /// Longest suspension that ends by itself, in seconds: a year.
 const LONGEST: u64 = 365 * 86_400;
 
-/// One suspension as it is shown.
-#[derive(Debug, Serialize)]
+/// Mail that is kept waiting.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Suspension)]
 pub(crate) struct Entry {
-    kind: &'static str,
+    #[schema(inline)]
+    kind: KindName,
+    /// Lower case, but for accounts.
     name: String,
+    /// For people.
     reason: String,
+    /// Who said so.
     who: String,
+    #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
+    /// When it ends by itself; null until it is resumed.
+    #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
 }
 
 impl From<Suspension> for Entry {
     fn from(one: Suspension) -> Entry {
         Entry {
-            kind: one.kind.name(),
+            kind: KindName(one.kind),
             name: one.name,
             reason: one.reason,
             who: one.who,
@@ -43,83 +52,153 @@ impl From<Suspension> for Entry {
     }
 }
 
-/// All of them.
-#[derive(Debug, Serialize)]
+/// Every suspension; there are at most 1,000.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Suspensions)]
 pub(crate) struct Entries {
     entries: Vec<Entry>,
 }
 
 /// What is to be kept waiting.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Suspend {
-    kind: String,
+    #[schema(inline)]
+    kind: KindName,
+    /// Of recipients the domain, of senders an address or `@domain`, of accounts the name.
+    #[schema(min_length = 1, max_length = 500)]
     name: String,
+    /// For people.
     #[serde(default)]
+    #[schema(max_length = 500)]
     reason: String,
-    /// Seconds; without it, until it is resumed.
+    /// Seconds until it ends by itself; without it, it holds until it is resumed.
+    #[schema(nullable = false, minimum = 1, maximum = 31_536_000)]
     expires_in: Option<u64>,
+    /// Only count the messages in the queue that it would keep waiting.
+    #[serde(default)]
+    dry_run: bool,
 }
 
-/// What ended.
-#[derive(Debug, Serialize)]
+/// A suspension that began, or with `dry_run` would.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Suspended {
+    #[serde(flatten)]
+    suspension: Entry,
+    /// Messages in the queue that it keeps waiting.
+    touched: u64,
+}
+
+/// What a resumption did, or with `dry_run` would do.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Resumed {
     /// Recipients that are due now.
     touched: u64,
 }
 
-/// `GET /api/v1/suspensions`.
+/// The query of a resumption.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ResumeQuery {
+    /// Only count what waits.
+    dry_run: bool,
+}
+
+/// List what is suspended
+#[utoipa::path(get, path = "/suspensions", tag = "suspensions", responses((status = 200, body = Entries)))]
 pub(crate) async fn list(State(shared): State<Shared>) -> Result<Json<Entries>, ApiError> {
     let all = store(&shared)?.suspensions().await?;
     let entries = all.into_iter().map(Entry::from).collect();
     Ok(Json(Entries { entries }))
 }
 
-/// `POST /api/v1/suspensions`: keeps mail waiting from now on.
+/// Keep mail waiting from now on
+///
+/// It is taken and not tried, and no attempt is counted. Replaces a suspension of the same kind and name; holds across restarts.
+#[utoipa::path(
+    post,
+    path = "/suspensions",
+    tag = "suspensions",
+    request_body = Suspend,
+    responses((status = 200, body = Suspended))
+)]
 pub(crate) async fn suspend(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    caller: Caller,
     JsonBody(asked): JsonBody<Suspend>,
-) -> Result<Json<Entry>, ApiError> {
-    let suspension = asked.parse()?;
+) -> Result<Json<Suspended>, ApiError> {
+    let dry_run = asked.dry_run;
+    let suspension = asked.parse(&caller)?;
     let store = store(&shared)?;
+    let (kind, name) = (suspension.kind, suspension.name.clone());
+    let waiting = vec![RecipientState::Queued, RecipientState::Deferred];
+    let touched = store.count(meant(kind, &name), waiting).await?;
+    if dry_run {
+        let suspension = suspension.into();
+        return Ok(Json(Suspended { suspension, touched }));
+    }
+    let same = |one: &Suspension| (one.kind, &one.name) == (kind, &name);
+    let before = store.suspensions().await?.into_iter().find(same).map(Entry::from);
     if !store.suspend(suspension.clone()).await? {
         let message = "there are 1,000 suspensions already: resume some";
         return Err(ApiError::new(409, "too_many", message));
     }
-    shared.rooms.suspensions_changed().await?;
-    let target = format!("{}={}", suspension.kind.name(), suspension.name);
-    let entry = Entry::from(suspension);
-    let after = serde_json::to_string(&entry).ok();
-    audit(&shared, peer, "queue.suspend", &target, 1, after).await;
-    Ok(Json(entry))
+    let in_force = shared.rooms.suspensions_changed().await;
+    let suspension = Entry::from(suspension);
+    let target = format!("{}={name}", kind.name());
+    let change = Change::new("queue.suspend", &target, touched);
+    record(&shared, &caller, change.with(before, &suspension)).await;
+    in_force?;
+    Ok(Json(Suspended { suspension, touched }))
 }
 
-/// `DELETE /api/v1/suspensions/{kind}/{name}`: what waited is due now.
+/// End a suspension
+///
+/// What waited is due at once.
+#[utoipa::path(
+    delete,
+    path = "/suspensions/{kind}/{name}",
+    tag = "suspensions",
+    params(
+        ("kind" = inline(KindName), Path, description = "What it is about."),
+        ("name" = String, Path, description = "Its name."),
+        ResumeQuery,
+    ),
+    responses((status = 200, body = Resumed))
+)]
 pub(crate) async fn resume(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    caller: Caller,
     Path((kind, name)): Path<(String, String)>,
+    asked: Asked<ResumeQuery>,
 ) -> Result<Json<Resumed>, ApiError> {
-    let kind = parse_kind(&kind)?;
-    let name = normalised(kind, &name);
-    let ended = store(&shared)?
-        .resume(kind, name.clone(), Timestamp::now())
-        .await?;
-    let Some(touched) = ended else {
-        let message = format!("the {} {name} is not suspended", kind.name());
-        return Err(ApiError::not_found(message));
-    };
-    shared.rooms.suspensions_changed().await?;
+    let ResumeQuery { dry_run } = query(asked)?;
+    let unknown = || ApiError::not_found("what is suspended is a domain, a sender or an account");
+    let kind = SuspensionKind::parse(&kind).ok_or_else(unknown)?;
+    let (store, name) = (store(&shared)?, normalised(kind, &name));
+    let same = |one: &Suspension| (one.kind, &one.name) == (kind, &name);
+    let before = store.suspensions().await?.into_iter().find(same).map(Entry::from);
+    let missing = || ApiError::not_found(format!("the {} {name} is not suspended", kind.name()));
+    let before = before.ok_or_else(missing)?;
+    if dry_run {
+        let touched = store.parked(kind, name).await?;
+        return Ok(Json(Resumed { touched }));
+    }
+    let ended = store.resume(kind, name.clone(), Timestamp::now()).await?;
+    let touched = ended.ok_or_else(missing)?;
+    let in_force = shared.rooms.suspensions_changed().await;
     shared.rooms.retry_now();
     let target = format!("{}={name}", kind.name());
-    audit(&shared, peer, "queue.resume", &target, touched, None).await;
+    let change = Change::new("queue.resume", &target, touched);
+    record(&shared, &caller, change.with(before, ())).await;
+    in_force?;
     Ok(Json(Resumed { touched }))
 }
 
 impl Suspend {
-    fn parse(self) -> Result<Suspension, ApiError> {
-        let kind = parse_kind(&self.kind)?;
+    fn parse(self, caller: &Caller) -> Result<Suspension, ApiError> {
+        let kind = self.kind.0;
         let name = normalised(kind, &self.name);
         if name.is_empty() || name.len() > MOST_TEXT || self.reason.len() > MOST_TEXT {
             return Err(ApiError::bad_request(
@@ -136,16 +215,22 @@ impl Suspend {
             kind,
             name,
             reason: self.reason,
-            who: "admin".into(),
+            who: caller.who.to_string(),
             since: Timestamp::now(),
             until: ends.transpose()?,
         })
     }
 }
 
-fn parse_kind(text: &str) -> Result<SuspensionKind, ApiError> {
-    SuspensionKind::parse(text)
-        .ok_or_else(|| ApiError::bad_request("kind must be one of domain, sender, account"))
+/// The messages that a suspension is about.
+fn meant(kind: SuspensionKind, name: &str) -> Filter {
+    let (name, mut filter) = (Some(name.to_owned()), Filter::default());
+    match kind {
+        SuspensionKind::Domain => filter.domain = name,
+        SuspensionKind::Sender => filter.sender = name,
+        SuspensionKind::Account => filter.account = name,
+    }
+    filter
 }
 
 /// As the queue compares it.

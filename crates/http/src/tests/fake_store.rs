@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use smtp::Address;
+use smtp_queue::{ApiToken, AuditRecord, Finished, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use smtp_queue::{
     Attempt, Beginning, Body, Claim, ClaimRequest, Filter, MailOptions, Message, MessageDetail,
     MessageSummary, NewMessage, QueueId, Recipient, RecipientResult, Released, State, Stats, Store,
     StoreError, Unreadable,
 };
-use smtp_queue::{AuditRecord, Finished, Suspension, SuspensionKind};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Messages in a vector.
 #[derive(Debug, Default)]
@@ -17,7 +18,15 @@ pub(super) struct FakeStore {
     pub(super) messages: Mutex<Vec<MessageDetail>>,
     pub(super) body: Mutex<Option<Body>>,
     suspensions: Mutex<Vec<Suspension>>,
-    trail: Mutex<Vec<AuditRecord>>,
+    pub(super) trail: Mutex<Vec<AuditRecord>>,
+    pub(super) tokens: Mutex<Vec<ApiToken>>,
+    /// Who deletes waits for it.
+    pub(super) gate: tokio::sync::Mutex<()>,
+    pub(super) at_gate: AtomicBool,
+    /// No record is taken.
+    pub(super) no_trail: AtomicBool,
+    /// Tokens cannot be asked for.
+    pub(super) no_tokens: AtomicBool,
 }
 
 impl FakeStore {
@@ -38,7 +47,7 @@ impl FakeStore {
             parked: false,
         };
         let message = Message {
-            key: 1,
+            key: self.messages.lock().unwrap().len() as i64 + 1,
             id,
             received_at: due,
             sender: Address::parse(sender).ok(),
@@ -68,7 +77,10 @@ impl FakeStore {
                 let mut results = one.recipients.iter().filter_map(|r| r.last_result.as_ref());
                 results.any(|result| result.contains(text.as_str()))
             };
+            let key = one.message.key;
             filter.reason.as_ref().is_none_or(reason)
+                && filter.up_to.is_none_or(|last| key <= last)
+                && filter.behind.is_none_or(|first| key > first)
                 && (filter.ids.is_empty() || filter.ids.contains(&one.message.id))
                 && filter.sender.as_ref().is_none_or(|wanted| wanted == sender)
                 && filter.state.as_ref().is_none_or(state)
@@ -152,6 +164,8 @@ impl Store for FakeStore {
         Ok(released)
     }
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.at_gate.store(true, Ordering::SeqCst);
+        drop(self.gate.lock().await);
         let gone: Vec<QueueId> = self.find(&filter).iter().map(|one| one.message.id).collect();
         self.messages
             .lock()
@@ -174,6 +188,12 @@ impl Store for FakeStore {
     ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
         Err(StoreError::Closed)
     }
+    /// Each message is a portion.
+    async fn portion(&self, filter: Filter, _: usize) -> Result<Option<i64>, StoreError> {
+        let all = self.find(&filter);
+        let behind = |key: &i64| filter.behind.is_none_or(|behind| *key > behind);
+        Ok(all.iter().map(|one| one.message.key).find(behind))
+    }
     async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError> {
         let meant = |one: &MessageDetail| one.recipients.iter().any(|it| states.contains(&it.state));
         Ok(self.find(&filter).iter().filter(|one| meant(one)).count() as u64)
@@ -193,16 +213,51 @@ impl Store for FakeStore {
         all.retain(|one| (one.kind, &one.name) != (kind, &name));
         Ok((all.len() < before).then_some(7))
     }
+    async fn parked(&self, _: SuspensionKind, _: String) -> Result<u64, StoreError> {
+        Ok(7)
+    }
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
         Ok(self.suspensions.lock().unwrap().clone())
     }
     async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
+        if self.no_trail.load(Ordering::SeqCst) {
+            return Err(StoreError::Full("no room".into()));
+        }
         self.trail.lock().unwrap().push(record);
         Ok(())
     }
     async fn audited(&self, _: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
         let trail = self.trail.lock().unwrap();
         Ok(trail.iter().rev().take(limit).cloned().collect())
+    }
+    async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError> {
+        let mut tokens = self.tokens.lock().unwrap();
+        if tokens.iter().any(|one| one.name == token.name) {
+            return Ok(TokenAdded::Exists);
+        }
+        tokens.push(token);
+        Ok(TokenAdded::Added)
+    }
+    async fn remove_token(&self, name: String) -> Result<bool, StoreError> {
+        let mut tokens = self.tokens.lock().unwrap();
+        let before = tokens.len();
+        tokens.retain(|one| one.name != name);
+        Ok(tokens.len() < before)
+    }
+    async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        match self.no_tokens.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("locked".into())),
+            false => Ok(self.tokens.lock().unwrap().clone()),
+        }
+    }
+    async fn shape(&self, filter: Filter, _: ShapeBy, _: Timestamp) -> Result<Shape, StoreError> {
+        let mut shape = Shape::default();
+        for one in self.find(&filter) {
+            shape.total[0] += 1;
+            let domain = one.recipients[0].address.domain().to_owned();
+            shape.domains.push((domain, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+        }
+        Ok(shape)
     }
     async fn stats(&self) -> Result<Stats, StoreError> {
         Ok(Stats {

@@ -1,10 +1,14 @@
 //! The stage of the tests: rooms in memory, and a client that writes raw HTTP.
 
 use super::fake_store::FakeStore;
-use crate::{Check, MetricsSettings, Reloaded, Rooms, Settings, bind};
+use crate::{
+    Check, ConfigStatus, DeclaredToken, Destination, MetricsSettings, Reloaded, Rooms, Session, Setting,
+    Settings, Status, bind,
+};
 use async_trait::async_trait;
-use serde_json::{Value, json};
-use smtp_config::{Config, LocalDelivery, Profile};
+use jiff::Timestamp;
+use serde_json::Value;
+use smtp_config::{Config, LocalDelivery, Profile, Scope};
 use smtp_directory::testing::MemoryShelf;
 use smtp_directory::{Declarations, Directory};
 use smtp_observe::{Gauges, Observer};
@@ -13,11 +17,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 /// The password on this stage.
 pub(super) const PASSWORD: &str = "correct horse";
+/// A token that the configuration of this stage declares, for looking only.
+pub(super) const DECLARED: &str = "a token that the configuration has";
 
 /// Rooms that a test can put into any condition.
 #[derive(Debug, Default)]
@@ -99,11 +105,63 @@ impl Rooms for FakeRooms {
             }),
         }
     }
-    fn config(&self) -> Value {
-        json!([{"key": "admin.password", "value": "***", "origin": "env"}])
+    fn config(&self) -> Vec<Setting> {
+        let setting = |key: &str, value: &str| Setting {
+            key: key.into(),
+            value: value.into(),
+            origin: "env".into(),
+            reload: "live".into(),
+        };
+        vec![setting("admin.password", "***"), setting("logging.level", "info")]
     }
-    fn status(&self) -> Value {
-        json!({"version": "0.1.0"})
+    fn status(&self) -> Status {
+        Status {
+            version: "0.1.0".into(),
+            profile: "testing".into(),
+            hostname: "mx.test".into(),
+            uptime_seconds: 7,
+            draining: false,
+            connections: 0,
+            listeners: [("smtp", vec!["127.0.0.1:25".into()])].into(),
+            config: ConfigStatus {
+                generation: 1,
+                last_reload_succeeded: true,
+                file: None,
+            },
+        }
+    }
+    fn destinations(&self) -> Vec<Destination> {
+        let one = |name: &str, state| Destination {
+            name: name.into(),
+            state,
+            waiting: 1,
+            sending: 0,
+            connections: 0,
+            concurrency: 2,
+            max_concurrency: 20,
+            failures: 1,
+            last_error: Some("connection refused".into()),
+            last_error_at: Some(Timestamp::UNIX_EPOCH),
+            next_attempt: None,
+        };
+        vec![one("a.test:25", "up"), one("b.test:25", "down")]
+    }
+    fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session> {
+        let one = |number| Session {
+            number,
+            since: Timestamp::UNIX_EPOCH,
+            peer: "192.0.2.1:1234".into(),
+            listener: "smtp",
+            tls: None,
+            account: None,
+            state: "command",
+            messages: 3,
+        };
+        let numbers = (1..=3).filter(|number| after.is_none_or(|after| *number > after));
+        numbers.take(limit).map(one).collect()
+    }
+    fn declared_tokens(&self) -> Vec<DeclaredToken> {
+        vec![DeclaredToken::new("declared", Scope::Read, DECLARED)]
     }
 }
 
@@ -219,13 +277,12 @@ impl Stage {
 
     /// Any request with the password and a body.
     pub(super) async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
-        let body = body.to_string();
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {PASSWORD}\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        exchange(self.address, &request).await
+        self.ask_with(PASSWORD, method, path, body).await
+    }
+
+    /// Any request with a bearer token and a body.
+    pub(super) async fn ask_with(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        exchange(self.address, &request(Some(token), method, path, &body)).await
     }
 
     pub(super) async fn change(&self, path: &str, body: Value) -> Answer {
@@ -242,9 +299,30 @@ impl Stage {
     }
 }
 
+/// A request with a body, and credentials if they are given.
+pub(super) fn request(token: Option<&str>, method: &str, path: &str, body: &Value) -> String {
+    let body = body.to_string();
+    let credentials = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{credentials}\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 /// Writes `request` and reads until the server closes.
 pub(super) async fn exchange(address: SocketAddr, request: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    exchange_over(TcpStream::connect(address).await.unwrap(), request).await
+}
+
+/// The same, as a client of another address: each of 127/8 is one.
+pub(super) async fn exchange_from(client: [u8; 4], address: SocketAddr, request: &str) -> Answer {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((client, 0))).unwrap();
+    exchange_over(socket.connect(address).await.unwrap(), request).await
+}
+
+async fn exchange_over(mut stream: TcpStream, request: &str) -> Answer {
     // The server may answer and close before it has read everything.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();

@@ -129,6 +129,7 @@ impl Metrics {
                 self.error(ErrorClass::Config);
             }
             Event::AdminAction { .. } => self.admin_actions.add((), 1),
+            Event::AuditFailed { .. } => self.error(ErrorClass::Store),
             Event::AdminDenied { .. } => {
                 self.admin_denied.add((), 1);
                 self.error(ErrorClass::Admin);

@@ -221,6 +221,15 @@ async fn suspended_mail_is_parked_and_resumed(subject: &dyn Subject) {
         (1, 1),
         "only what is not parked"
     );
+    let waiting = |kind, name: &str| store.parked(kind, name.to_owned());
+    assert_eq!(waiting(SuspensionKind::Domain, "x.example").await.unwrap(), 2);
+    assert_eq!(
+        waiting(SuspensionKind::Sender, "@elsewhere.example")
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(waiting(SuspensionKind::Account, "shop").await.unwrap(), 0);
     let resume = |kind, name: &str| store.resume(kind, name.to_owned(), at(200));
     let x = resume(SuspensionKind::Domain, "x.example").await.unwrap();
     assert_eq!(x, Some(2));

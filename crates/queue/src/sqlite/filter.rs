@@ -7,13 +7,18 @@ use rusqlite::types::Value;
 /// A condition on a row of `messages AS m`, and on rows of `recipients AS r`: together they mean a message with such a recipient.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
+    /// All keys are above this one.
+    pub(super) behind: Option<i64>,
     of_messages: Vec<(&'static str, Value)>,
     of_recipients: Vec<(&'static str, Value)>,
 }
 
 impl Condition {
     pub(super) fn new(filter: &Filter) -> Self {
-        let mut condition = Condition::default();
+        let mut condition = Condition {
+            behind: filter.behind,
+            ..Condition::default()
+        };
         let messages = &mut condition.of_messages;
         if !filter.ids.is_empty() {
             let ids: Vec<String> = filter.ids.iter().map(|id| hex(&id.to_bytes())).collect();
@@ -21,7 +26,12 @@ impl Condition {
             messages.push(("m.id IN (SELECT unhex(value) FROM json_each(?))", ids.into()));
         }
         if let Some(sender) = &filter.sender {
-            messages.push(("m.sender = ? COLLATE NOCASE", sender.clone().into()));
+            // The domain of a sender is behind its last @.
+            let piece = match sender.starts_with('@') {
+                true => "substr(m.sender, -length(?)) = ? COLLATE NOCASE",
+                false => "m.sender = ? COLLATE NOCASE",
+            };
+            messages.push((piece, sender.clone().into()));
         }
         if let Some(account) = &filter.account {
             messages.push(("m.account = ?", account.clone().into()));
@@ -31,6 +41,13 @@ impl Condition {
         }
         if let Some(time) = filter.received_after {
             messages.push(("m.received_at >= ?", time.as_millisecond().into()));
+        }
+        if let Some(key) = filter.behind {
+            // The plus leaves the index to whoever goes through the keys in order, and begins behind this one.
+            messages.push(("+m.key > ?", key.into()));
+        }
+        if let Some(key) = filter.up_to {
+            messages.push(("m.key <= ?", key.into()));
         }
         let recipients = &mut condition.of_recipients;
         if let Some(domain) = &filter.domain {
@@ -70,12 +87,19 @@ impl Condition {
         sql
     }
 
-    /// The parameters of [`Condition::sql`], in order.
+    /// The parameters of [`Condition::sql`] and [`Condition::joined_sql`], in order.
     pub(super) fn values(&self) -> impl Iterator<Item = Value> {
         self.of_messages
             .iter()
             .chain(&self.of_recipients)
             .map(|(_, value)| value.clone())
+    }
+
+    /// The condition on a message and one recipient of it, both at hand; its parameters numbered from `first`.
+    pub(super) fn joined_sql(&self, first: usize) -> String {
+        let messages = numbered(&self.of_messages, first);
+        let recipients = numbered(&self.of_recipients, first + self.of_messages.len());
+        format!("{messages} AND {recipients}")
     }
 
     /// The condition on recipients alone, its parameters numbered from `first`.

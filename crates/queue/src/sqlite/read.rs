@@ -115,6 +115,7 @@ pub(super) fn keys(
         condition.sql(2),
         condition.after(2)
     );
+    let after = condition.behind.map_or(after, |behind| behind.max(after));
     let values = std::iter::once(after.into())
         .chain(condition.values())
         .chain([(limit as i64).into()]);

@@ -70,9 +70,14 @@ impl Operation for End {
     }
 }
 
+/// A recipient: its message's key and its place in it.
+type Place = (i64, i64);
+/// Before all of them.
+const FIRST: Place = (i64::MIN, 0);
+
 /// Makes parked recipients due.
 struct Unpark {
-    rows: Vec<(i64, i64)>,
+    rows: Vec<Place>,
     now: Timestamp,
 }
 
@@ -117,22 +122,43 @@ impl SqliteStore {
         if !self.commit(End(kind, name)).await? {
             return Ok(None);
         }
-        let (mut touched, mut after) = (0, (i64::MIN, 0));
-        loop {
-            let page = self.readers.ask(move |db| parked(db, after)).await?;
-            let Some(last) = page.last() else {
-                return Ok(Some(touched));
-            };
-            after = (last.message, last.index);
-            let rows: Vec<_> = page
-                .iter()
-                .filter(|one| ended.covers(one.sender.as_ref(), &one.options, &one.domain))
-                .map(|one| (one.message, one.index))
-                .collect();
+        let (mut touched, mut after) = (0, Some(FIRST));
+        while let Some(at) = after {
+            let (rows, next) = self.parked_by(&ended, at).await?;
+            after = next;
             if !rows.is_empty() {
                 touched += self.commit(Unpark { rows, now }).await?;
             }
         }
+        Ok(Some(touched))
+    }
+
+    /// How many recipients a suspension keeps waiting; see `Store::parked`.
+    pub(super) async fn count_parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
+        let asked = suspension(kind, name, Timestamp::UNIX_EPOCH);
+        let (mut count, mut after) = (0, Some(FIRST));
+        while let Some(at) = after {
+            let (rows, next) = self.parked_by(&asked, at).await?;
+            count += rows.len() as u64;
+            after = next;
+        }
+        Ok(count)
+    }
+
+    /// Of the next parked recipients those that a suspension is about, and behind which to go on.
+    async fn parked_by(
+        &self,
+        suspension: &Suspension,
+        after: Place,
+    ) -> Result<(Vec<Place>, Option<Place>), StoreError> {
+        let page = self.readers.ask(move |db| parked(db, after)).await?;
+        let next = page.last().map(|last| (last.message, last.index));
+        let rows = page
+            .iter()
+            .filter(|one| suspension.covers(one.sender.as_ref(), &one.options, &one.domain))
+            .map(|one| (one.message, one.index))
+            .collect();
+        Ok((rows, next))
     }
 }
 
@@ -176,7 +202,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Option<Suspension>> {
     }))
 }
 
-fn parked(db: &Connection, after: (i64, i64)) -> rusqlite::Result<Vec<Parked>> {
+fn parked(db: &Connection, after: Place) -> rusqlite::Result<Vec<Parked>> {
     let mut statement = db.prepare_cached(
         "SELECT r.message, r.idx, r.domain, m.sender, m.account FROM recipients AS r INDEXED BY recipients_parked
          JOIN messages AS m ON m.key = r.message

@@ -48,7 +48,7 @@ impl Connection {
                 (AuthAnswer::Challenge(challenge), Duration::ZERO)
             }
             Outcome::Accepted(account) => {
-                self.visit.account = Some(account);
+                self.visit.authenticated(account);
                 (AuthAnswer::Accepted, Duration::ZERO)
             }
             Outcome::Refused { reply, late } => (AuthAnswer::Rejected(reply), late),

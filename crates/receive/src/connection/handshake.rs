@@ -4,6 +4,7 @@
 
 use super::{Connection, Cut};
 use crate::listener::stopping;
+use crate::sessions::Doing;
 use crate::shared::Phase;
 use crate::transaction::Transaction;
 use smtp::session::Session;
@@ -39,6 +40,7 @@ impl Connection {
             // Nobody offered it.
             return Err(super::GONE);
         };
+        self.visit.card.does(Doing::Handshake);
         let limit = self.visit.policy.config.tls.handshake_timeout;
         match self.wire.secure(config, limit).await {
             Ok(secured) => self.visit.secured(secured),

@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use smtp_queue::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
     RecipientResult, Stats, Store, StoreError,
 };
-use smtp_queue::{AuditRecord, Beginning, Finished, Released, State, Suspension, SuspensionKind};
+use smtp_queue::{Beginning, Finished, Released, State};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -117,6 +118,9 @@ impl Store for Flaky {
     ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
         self.store.claim_selected(filter, after, request).await
     }
+    async fn portion(&self, filter: Filter, limit: usize) -> Result<Option<i64>, StoreError> {
+        self.store.portion(filter, limit).await
+    }
     async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError> {
         self.store.count(filter, states).await
     }
@@ -131,6 +135,9 @@ impl Store for Flaky {
     ) -> Result<Option<u64>, StoreError> {
         self.store.resume(kind, name, now).await
     }
+    async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
+        self.store.parked(kind, name).await
+    }
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
         self.store.suspensions().await
     }
@@ -139,6 +146,18 @@ impl Store for Flaky {
     }
     async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
         self.store.audited(before, limit).await
+    }
+    async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError> {
+        self.store.add_token(token).await
+    }
+    async fn remove_token(&self, name: String) -> Result<bool, StoreError> {
+        self.store.remove_token(name).await
+    }
+    async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        self.store.tokens().await
+    }
+    async fn shape(&self, filter: Filter, by: ShapeBy, now: Timestamp) -> Result<Shape, StoreError> {
+        self.store.shape(filter, by, now).await
     }
     async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError> {
         self.store.release(filter, now).await

@@ -1,31 +1,40 @@
 //! `/api/v1/dkim`: the keys that sign, and what DNS says of them.
 
-use super::{Client, Names, Page, apply, directory, page, unprocessable};
+use super::{Done, apply, directory, done, page, shown_entry};
+use crate::api::paging::{Asked, Page, PageQuery};
 use crate::api::request::JsonBody;
-use crate::connection::Peer;
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::router::Shared;
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Path, State};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use smtp_directory::{Change, DkimKey, KeyState, NewKey, Snapshot};
 use smtp_dkim::{Algorithm, Publication};
 use smtp_sasl::Secret;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Longest overlap of a rotation, in seconds: a year.
 const MAX_OVERLAP: u64 = 366 * 86_400;
 
 /// A key, and the record to publish for it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DkimKey)]
 pub(crate) struct Entry {
     domain: String,
     selector: String,
+    /// `rsa` or `ed25519`.
     algorithm: &'static str,
     /// `published` (its record is to be published, it does not sign yet), `active`, `retiring` or `retired`.
     state: &'static str,
+    /// From when it signs.
+    #[schema(value_type = String, format = DateTime)]
     sign_from: Timestamp,
+    /// Until when; null without an end.
+    #[schema(value_type = Option<String>, format = DateTime)]
     sign_until: Option<Timestamp>,
     /// Name of the TXT record.
     record_name: String,
@@ -33,7 +42,10 @@ pub(crate) struct Entry {
     record_value: String,
     /// The same as a line of a zone file.
     zone_line: String,
+    /// When it was made; null for one that the configuration declares.
+    #[schema(value_type = Option<String>, format = DateTime)]
     created: Option<Timestamp>,
+    /// Where the configuration declares it; null for one made at run time.
     declared: Option<String>,
     /// After a look at DNS.
     #[serde(flatten)]
@@ -41,7 +53,7 @@ pub(crate) struct Entry {
 }
 
 /// What DNS says of a key.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Published {
     /// Whether receivers can verify its signatures.
     verifies: bool,
@@ -74,10 +86,12 @@ impl Entry {
     }
 }
 
-/// The body of `POST /api/v1/dkim`.
-#[derive(Debug, Deserialize)]
+/// Keys that are to be made.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDkimKey)]
 pub(crate) struct New {
+    /// Whose mail they sign.
     domain: String,
     /// One that no key of the domain has, made of the date, when it is left out.
     selector: Option<String>,
@@ -86,36 +100,46 @@ pub(crate) struct New {
     /// A private key (PEM) that was made elsewhere.
     key: Option<String>,
     /// From when it signs; at once when it is left out.
+    #[schema(value_type = Option<String>, format = DateTime)]
     sign_from: Option<Timestamp>,
 }
 
-/// The body of `POST /api/v1/dkim/rotate`.
-#[derive(Debug, Deserialize)]
+/// Whose keys are to be replaced.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rotate {
     domain: String,
     /// Seconds until the new keys sign in place of the old ones: time to publish their records.
+    #[schema(maximum = 31_622_400)]
     overlap: u64,
 }
 
 /// Keys that were made, with their records.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DkimKeys)]
 pub(crate) struct Made {
     keys: Vec<Entry>,
 }
 
-/// `GET /api/v1/dkim`: the keys of a page of domains.
-pub(crate) async fn list(State(shared): State<Shared>, query: Page) -> Result<Json<Names<Entry>>, ApiError> {
+/// List DKIM keys
+///
+/// With the records to publish; pages are of domains.
+#[utoipa::path(get, path = "/dkim", tag = "dkim", params(PageQuery), responses((status = 200, body = Page<Entry>)))]
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    asked: Asked<PageQuery>,
+) -> Result<Json<Page<Entry>>, ApiError> {
     let snapshot = directory(&shared)?.snapshot();
     page(
-        query,
+        asked,
         |after, limit| snapshot.keys(after, limit),
         |key| key.identity.domain().to_owned(),
-        |key| Entry::new(key),
+        |key| Entry::new(&key),
     )
 }
 
-/// `POST /api/v1/dkim/check`: the keys of a domain, beside what DNS says of them.
+/// Compare the keys of a domain with DNS
+#[utoipa::path(post, path = "/dkim/check", tag = "dkim", request_body = Domain, responses((status = 200, body = Made)))]
 pub(crate) async fn check(
     State(shared): State<Shared>,
     JsonBody(Domain { domain }): JsonBody<Domain>,
@@ -130,9 +154,10 @@ pub(crate) async fn check(
     Ok(Json(Made { keys }))
 }
 
-/// The body of `POST /api/v1/dkim/check`.
-#[derive(Debug, Deserialize)]
+/// Whose keys are to be looked at.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DkimDomain)]
 pub(crate) struct Domain {
     domain: String,
 }
@@ -153,10 +178,11 @@ async fn published(shared: &Shared, key: &DkimKey) -> Published {
     }
 }
 
-/// `POST /api/v1/dkim`
+/// Make DKIM keys
+#[utoipa::path(post, path = "/dkim", tag = "dkim", request_body = New, responses((status = 200, body = Made)))]
 pub(crate) async fn add(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): Client,
+    caller: Caller,
     JsonBody(new): JsonBody<New>,
 ) -> Result<Json<Made>, ApiError> {
     let sources = new.sources()?;
@@ -172,7 +198,13 @@ pub(crate) async fn add(
             key: source,
             sign_from: new.sign_from,
         };
-        apply(&shared, peer, "dkim.add", change).await?;
+        apply(
+            &shared,
+            &caller,
+            ("dkim.add", &place(&new.domain, &selector), look),
+            change,
+        )
+        .await?;
         keys.extend(made(&shared, &new.domain, &selector)?);
     }
     Ok(Json(Made { keys }))
@@ -183,7 +215,7 @@ impl New {
         let algorithm = |name: &str| match name {
             "rsa" => Ok(Algorithm::Rsa),
             "ed25519" => Ok(Algorithm::Ed25519),
-            _ => Err(unprocessable("algorithm must be rsa or ed25519")),
+            _ => Err(ApiError::invalid("algorithm must be rsa or ed25519")),
         };
         match (&self.key, &self.algorithm) {
             (Some(_), Some(_)) => Err(ApiError::bad_request("key and algorithm contradict each other")),
@@ -205,14 +237,17 @@ fn both() -> Vec<NewKey> {
     ]
 }
 
-/// `POST /api/v1/dkim/rotate`: new keys of both kinds that take over from the old ones after the overlap.
+/// Replace the keys of a domain
+///
+/// New ones of both kinds take over from the old ones after the overlap.
+#[utoipa::path(post, path = "/dkim/rotate", tag = "dkim", request_body = Rotate, responses((status = 200, body = Made)))]
 pub(crate) async fn rotate(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): Client,
+    caller: Caller,
     JsonBody(Rotate { domain, overlap }): JsonBody<Rotate>,
 ) -> Result<Json<Made>, ApiError> {
     if overlap > MAX_OVERLAP {
-        return Err(unprocessable("overlap must be at most a year, in seconds"));
+        return Err(ApiError::invalid("overlap must be at most a year, in seconds"));
     }
     let overlap = i64::try_from(overlap).unwrap_or_default();
     let takeover = Timestamp::now() + SignedDuration::from_secs(overlap);
@@ -231,36 +266,66 @@ pub(crate) async fn rotate(
             key: source,
             sign_from: Some(takeover),
         };
-        apply(&shared, peer, "dkim.rotate", change).await?;
+        apply(
+            &shared,
+            &caller,
+            ("dkim.rotate", &place(&domain, &selector), look),
+            change,
+        )
+        .await?;
         keys.extend(made(&shared, &domain, &selector)?);
     }
     for key in old
         .iter()
         .filter(|key| key.sign_until.is_none_or(|until| until > takeover))
     {
+        let selector = key.identity.selector();
         let change = Change::RetireKey {
             domain: domain.clone(),
-            selector: key.identity.selector().to_owned(),
+            selector: selector.to_owned(),
             until: Some(takeover),
         };
-        apply(&shared, peer, "dkim.retire", change).await?;
+        apply(
+            &shared,
+            &caller,
+            ("dkim.retire", &place(&domain, selector), look),
+            change,
+        )
+        .await?;
     }
     Ok(Json(Made { keys }))
 }
 
-/// `DELETE /api/v1/dkim/{domain}/{selector}`
+/// Remove a key
+#[utoipa::path(
+    delete,
+    path = "/dkim/{domain}/{selector}",
+    tag = "dkim",
+    params(
+        ("domain" = String, Path, description = "Its domain."),
+        ("selector" = String, Path, description = "Its selector."),
+    ),
+    responses((status = 200, body = Done))
+)]
 pub(crate) async fn remove(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): Client,
+    caller: Caller,
     Path((domain, selector)): Path<(String, String)>,
-) -> Result<Json<super::Done>, ApiError> {
-    super::done(
-        &shared,
-        peer,
-        "dkim.remove",
-        Change::RemoveKey { domain, selector },
-    )
-    .await
+) -> Result<Json<Done>, ApiError> {
+    let about = ("dkim.remove", &*place(&domain, &selector), look as _);
+    done(&shared, &caller, about, Change::RemoveKey { domain, selector }).await
+}
+
+/// A key's name for [`look`].
+fn place(domain: &str, selector: &str) -> String {
+    format!("{selector}._domainkey.{domain}")
+}
+
+fn look(snapshot: &Snapshot, name: &str) -> Value {
+    let key = name
+        .split_once("._domainkey.")
+        .and_then(|(selector, domain)| snapshot.key(domain, selector));
+    shown_entry(key.map(|key| Entry::new(key)))
 }
 
 fn keys_of(snapshot: &Snapshot, domain: &str) -> Result<Vec<Arc<DkimKey>>, ApiError> {

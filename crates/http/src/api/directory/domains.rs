@@ -1,22 +1,29 @@
 //! `/api/v1/domains`: the local domains.
 
-use super::{Client, Done, Names, Page, directory, done, not_found, page, unprocessable};
+use super::{Done, directory, done, not_found, page, shown_entry};
+use crate::api::paging::{Asked, Page, PageQuery, query};
 use crate::api::request::JsonBody;
-use crate::connection::Peer;
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::router::Shared;
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use smtp_config::{LocalDelivery, Recipients};
-use smtp_directory::{Change, Domain};
+use smtp_directory::{Change, Domain, Snapshot};
+use utoipa::{IntoParams, ToSchema};
 
 /// A domain.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Domain)]
 pub(crate) struct Entry {
     name: String,
+    /// Where its mail goes: `maildir:PATH`, `lmtp:HOST:PORT`, `smtp:HOST:PORT`, `capture`.
     deliver: String,
+    /// Which of its addresses exist: `any`, `known` or `verify`.
     recipients: &'static str,
+    /// Where the configuration declares it; null for one made at run time.
     declared: Option<String>,
 }
 
@@ -31,43 +38,59 @@ impl Entry {
     }
 }
 
-/// The body of `POST /api/v1/domains`.
-#[derive(Debug, Deserialize)]
+/// A domain that is to be local.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDomain)]
 pub(crate) struct New {
     name: String,
+    /// Where its mail goes: `maildir:PATH`, `lmtp:HOST:PORT`, `smtp:HOST:PORT`, `capture`.
     deliver: String,
+    /// Which of its addresses exist: `any`, `known` or `verify`.
     recipients: Option<String>,
 }
 
-/// The body of `PATCH /api/v1/domains/{name}`: one of the two, or both at once.
-#[derive(Debug, Deserialize)]
+/// What is to change of a domain: one of the two, or both.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SetDomain)]
 pub(crate) struct Set {
+    /// Where its mail goes.
     deliver: Option<String>,
+    /// Which of its addresses exist.
     recipients: Option<String>,
 }
 
-/// The body of `DELETE /api/v1/domains/{name}`.
-#[derive(Debug, Default, Deserialize)]
+/// The query of a removal.
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Remove {
+#[into_params(parameter_in = Query)]
+pub(crate) struct RemoveQuery {
     /// Also when it has accounts or aliases.
     force: bool,
 }
 
-/// `GET /api/v1/domains`
-pub(crate) async fn list(State(shared): State<Shared>, query: Page) -> Result<Json<Names<Entry>>, ApiError> {
+fn look(snapshot: &Snapshot, name: &str) -> Value {
+    shown_entry(snapshot.domain(name).map(|domain| Entry::new(domain)))
+}
+
+/// List local domains
+#[utoipa::path(get, path = "/domains", tag = "domains", params(PageQuery), responses((status = 200, body = Page<Entry>)))]
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    asked: Asked<PageQuery>,
+) -> Result<Json<Page<Entry>>, ApiError> {
     let snapshot = directory(&shared)?.snapshot();
     page(
-        query,
+        asked,
         |after, limit| snapshot.domains(after, limit),
         |domain| domain.name.to_string(),
-        |domain| Entry::new(domain),
+        |domain| Entry::new(&domain),
     )
 }
 
-/// `GET /api/v1/domains/{name}`
+/// Show a domain
+#[utoipa::path(get, path = "/domains/{name}", tag = "domains", params(("name" = String, Path, description = "Its name.")), responses((status = 200, body = Entry)))]
 pub(crate) async fn show(
     State(shared): State<Shared>,
     Path(name): Path<String>,
@@ -77,24 +100,26 @@ pub(crate) async fn show(
     Ok(Json(Entry::new(domain)))
 }
 
-/// `POST /api/v1/domains`
+/// Make a domain local
+#[utoipa::path(post, path = "/domains", tag = "domains", request_body = New, responses((status = 200, body = Done)))]
 pub(crate) async fn add(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): Client,
+    caller: Caller,
     JsonBody(new): JsonBody<New>,
 ) -> Result<Json<Done>, ApiError> {
     let change = Change::AddDomain {
-        name: new.name,
-        deliver: LocalDelivery::parse(&new.deliver).map_err(unprocessable)?,
+        name: new.name.clone(),
+        deliver: LocalDelivery::parse(&new.deliver).map_err(ApiError::invalid)?,
         recipients: new.recipients.as_deref().map(recipients).transpose()?,
     };
-    done(&shared, peer, "domain.add", change).await
+    done(&shared, &caller, ("domain.add", &new.name, look), change).await
 }
 
-/// `PATCH /api/v1/domains/{name}`
+/// Change a domain
+#[utoipa::path(patch, path = "/domains/{name}", tag = "domains", params(("name" = String, Path, description = "Its name.")), request_body = Set, responses((status = 200, body = Done)))]
 pub(crate) async fn set(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): Client,
+    caller: Caller,
     Path(name): Path<String>,
     JsonBody(set): JsonBody<Set>,
 ) -> Result<Json<Done>, ApiError> {
@@ -106,33 +131,30 @@ pub(crate) async fn set(
         return Err(ApiError::bad_request("name what to change: deliver, recipients"));
     }
     let change = Change::SetDomain {
-        name,
+        name: name.clone(),
         deliver: deliver
             .as_deref()
             .map(LocalDelivery::parse)
             .transpose()
-            .map_err(unprocessable)?,
+            .map_err(ApiError::invalid)?,
         recipients: which.as_deref().map(recipients).transpose()?,
     };
-    done(&shared, peer, "domain.set", change).await
+    done(&shared, &caller, ("domain.set", &name, look), change).await
 }
 
-/// `DELETE /api/v1/domains/{name}`
+/// Remove a domain
+#[utoipa::path(delete, path = "/domains/{name}", tag = "domains", params(("name" = String, Path, description = "Its name."), RemoveQuery), responses((status = 200, body = Done)))]
 pub(crate) async fn remove(
     State(shared): State<Shared>,
-    ConnectInfo(Peer(peer)): Client,
+    caller: Caller,
     Path(name): Path<String>,
-    JsonBody(Remove { force }): JsonBody<Remove>,
+    asked: Asked<RemoveQuery>,
 ) -> Result<Json<Done>, ApiError> {
-    done(
-        &shared,
-        peer,
-        "domain.remove",
-        Change::RemoveDomain { name, force },
-    )
-    .await
+    let RemoveQuery { force } = query(asked)?;
+    let about = ("domain.remove", &*name.clone(), look as _);
+    done(&shared, &caller, about, Change::RemoveDomain { name, force }).await
 }
 
 fn recipients(text: &str) -> Result<Recipients, ApiError> {
-    Recipients::parse(text).map_err(unprocessable)
+    Recipients::parse(text).map_err(ApiError::invalid)
 }

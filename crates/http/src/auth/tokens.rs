@@ -1,0 +1,172 @@
+//! Bearer tokens: those made at run time, which the store keeps as hashes, and those that the configuration declares.
+//!
+//! Promises: a token is compared by its hash with every token there is, in constant time each; the store is asked once, and again
+//! after a change, so that tokens go on working while it is busy; a declared token hides a stored one of its name.
+
+use crate::rooms::{DeclaredToken, Rooms};
+use aws_lc_rs::{digest, rand};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use smtp_config::Scope;
+use smtp_queue::{ApiToken, Store, StoreError, TokenAdded};
+use std::sync::{Arc, PoisonError, RwLock};
+use subtle::ConstantTimeEq;
+
+/// What every token begins with, so that scanners of secrets find one that leaked.
+const PREFIX: &str = "smtp_";
+
+/// The tokens that were made at run time, as the store had them last.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    known: RwLock<Option<Arc<[ApiToken]>>>,
+    /// Held over a change and the look after it.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// What a token turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Good, for this much.
+    Good(String, Scope),
+    /// It was good until then.
+    Expired(String, Timestamp),
+    /// None that is known.
+    Unknown,
+}
+
+impl Tokens {
+    /// What `secret` is.
+    ///
+    /// # Errors
+    /// The store's, when it has to be asked and does not answer; `None` while it is not open yet.
+    pub(super) async fn find(&self, rooms: &dyn Rooms, secret: &[u8]) -> Result<Found, Option<StoreError>> {
+        let hash = hash(secret);
+        let declared = rooms.declared_tokens();
+        let same = |other: &[u8; 32]| bool::from(other.ct_eq(&hash));
+        // Everything is compared, whichever it is.
+        let matching = declared
+            .iter()
+            .fold(None, |found, token| match same(&token.hash) {
+                true => Some(token),
+                false => found,
+            });
+        if let Some(token) = matching {
+            return Ok(Found::Good(token.name.clone(), token.scope));
+        }
+        let stored = self.stored(rooms).await?;
+        let matching = stored.iter().fold(None, |found, token| match same(&token.hash) {
+            true => Some(token),
+            false => found,
+        });
+        Ok(match matching {
+            Some(token) if !is_hidden(token, &declared) => judge(token, Timestamp::now()),
+            _ => Found::Unknown,
+        })
+    }
+
+    /// Every stored token, by name.
+    pub(crate) async fn stored(&self, rooms: &dyn Rooms) -> Result<Arc<[ApiToken]>, Option<StoreError>> {
+        if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(known);
+        }
+        let store = rooms.store().ok_or(None)?;
+        let _alone = self.changing.lock().await;
+        self.look(&*store).await.map_err(Some)
+    }
+
+    /// Stores a token.
+    pub(crate) async fn add(&self, store: &dyn Store, token: ApiToken) -> Result<TokenAdded, StoreError> {
+        let _alone = self.changing.lock().await;
+        let mut tokens = self.look(store).await?.to_vec();
+        let added = store.add_token(token.clone()).await?;
+        if added == TokenAdded::Added {
+            tokens.push(token);
+            self.know(tokens.into());
+        }
+        Ok(added)
+    }
+
+    /// Forgets a token; gives it, if there was one.
+    pub(crate) async fn remove(&self, store: &dyn Store, name: &str) -> Result<Option<ApiToken>, StoreError> {
+        let _alone = self.changing.lock().await;
+        let mut tokens = self.look(store).await?.to_vec();
+        store.remove_token(name.to_owned()).await?;
+        let place = tokens.iter().position(|token| token.name == name);
+        let token = place.map(|place| tokens.remove(place));
+        self.know(tokens.into());
+        Ok(token)
+    }
+
+    async fn look(&self, store: &dyn Store) -> Result<Arc<[ApiToken]>, StoreError> {
+        let tokens: Arc<[ApiToken]> = store.tokens().await?.into();
+        self.know(tokens.clone());
+        Ok(tokens)
+    }
+
+    fn know(&self, tokens: Arc<[ApiToken]>) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(tokens);
+    }
+}
+
+/// Whether a declared token has its name.
+pub(crate) fn is_hidden(token: &ApiToken, declared: &[DeclaredToken]) -> bool {
+    declared.iter().any(|other| other.name == token.name)
+}
+
+fn judge(token: &ApiToken, now: Timestamp) -> Found {
+    match (token.expires, Scope::parse(&token.scope)) {
+        (Some(expires), _) if expires <= now => Found::Expired(token.name.clone(), expires),
+        (_, Some(scope)) => Found::Good(token.name.clone(), scope),
+        // Of a version that knew more scopes.
+        (_, None) => Found::Unknown,
+    }
+}
+
+/// What is kept of a token. It is random and long, so a plain hash cannot be searched for it.
+pub(crate) fn hash(secret: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.iter_mut()
+        .zip(digest::digest(&digest::SHA256, secret).as_ref())
+        .for_each(|(to, from)| *to = *from);
+    hash
+}
+
+/// A new token: 256 random bits. `None` when the system has no randomness.
+pub(crate) fn generate() -> Option<String> {
+    let mut bits = [0; 32];
+    rand::fill(&mut bits).ok()?;
+    Some(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_good_until_it_expires() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let token = |scope: &str| ApiToken {
+            name: "ci".into(),
+            hash: [0; 32],
+            scope: scope.into(),
+            created: at(0),
+            created_by: "admin".into(),
+            expires: Some(at(10)),
+        };
+        assert_eq!(
+            judge(&token("read"), at(9)),
+            Found::Good("ci".into(), Scope::Read)
+        );
+        assert_eq!(judge(&token("read"), at(10)), Found::Expired("ci".into(), at(10)));
+        assert_eq!(judge(&token("everything"), at(9)), Found::Unknown);
+    }
+
+    #[test]
+    fn tokens_differ_and_their_hash_is_sha_256() {
+        let (one, other) = (generate().unwrap(), generate().unwrap());
+        assert_ne!(one, other);
+        assert_eq!((one.len(), &one[..5]), (48, PREFIX));
+        assert_eq!(hash(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+}
