@@ -1,7 +1,7 @@
 //! Which path goes where, and what each is guarded by.
 //!
 //! Health and metrics pass no guard. The API passes them in this order: credentials, time
-//! limit, content type, size of the body, scope.
+//! limit, whether there is such a route, scope, content type, size of the body.
 
 use crate::auth::{self, Limiter, Tokens};
 use crate::rates::Rates;
@@ -155,7 +155,9 @@ fn directory_changes() -> OpenApiRouter<Shared> {
 fn api_routes() -> OpenApiRouter<Shared> {
     let guarded = |(scope, mut routes): (Scope, OpenApiRouter<Shared>)| {
         openapi::guarded(routes.get_openapi_mut(), scope);
-        routes.route_layer(middleware::from_fn_with_state(scope, auth::permit))
+        routes
+            .route_layer(middleware::from_fn(json_only))
+            .route_layer(middleware::from_fn_with_state(scope, auth::permit))
     };
     routes()
         .map(guarded)
@@ -175,7 +177,6 @@ fn api(shared: &Shared) -> Router<Shared> {
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(json_only))
         .layer(middleware::from_fn(to_its_end))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(shared.clone(), auth::authenticate))

@@ -220,10 +220,12 @@ impl Criteria {
 
     fn filter(self, ids: &[String]) -> Result<Filter, ApiError> {
         let now = Timestamp::now();
-        let ago = |seconds: &str| {
-            let seconds = seconds.parse().unwrap_or(i64::MAX);
-            now.saturating_sub(SignedDuration::from_secs(seconds))
-                .unwrap_or(Timestamp::MIN)
+        let ago = |name: &str, seconds: &str| {
+            let seconds = seconds
+                .parse()
+                .map_err(|_| ApiError::bad_request(format!("{name} is at most {} seconds", i64::MAX)))?;
+            let then = now.saturating_sub(SignedDuration::from_secs(seconds));
+            Ok::<_, ApiError>(then.unwrap_or(Timestamp::MIN))
         };
         let mut filter = Filter {
             ids: ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?,
@@ -241,8 +243,8 @@ impl Criteria {
                 "recipient" => filter.recipient = Some(value),
                 "account" => filter.account = Some(value),
                 "reason" => filter.reason = Some(value),
-                "older_than" => filter.received_before = Some(ago(&value)),
-                _ => filter.received_after = Some(ago(&value)),
+                "older_than" => filter.received_before = Some(ago(name, &value)?),
+                _ => filter.received_after = Some(ago(name, &value)?),
             }
         }
         Ok(filter)
@@ -255,7 +257,12 @@ pub(super) fn parse_id(text: &str) -> Result<QueueId, ApiError> {
         .ok_or_else(|| ApiError::bad_request("a queue id has 26 characters, like 01JD8Z5F4N…"))
 }
 
-/// A body of JSON, whose errors are the API's.
+/// Nothing that could be said.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// A body of JSON, whose errors are the API's. None is an empty object.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
@@ -270,7 +277,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                     status if status == 413 => ApiError::new(413, "too_large", "the body is over 64 KiB"),
                     _ => ApiError::bad_request("the body did not arrive whole"),
                 })?;
-        let value = serde_json::from_slice(&bytes);
+        let value = match bytes.is_empty() {
+            true => serde_json::from_slice(b"{}"),
+            false => serde_json::from_slice(&bytes),
+        };
         value
             .map(JsonBody)
             .map_err(|error| ApiError::bad_request(format!("the body is not as documented: {error}")))

@@ -1,5 +1,6 @@
 //! The server at a glance, its configuration, and the description of this API.
 
+use super::request::{JsonBody, Nothing};
 use super::trail::{Change, record};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -45,12 +46,17 @@ pub(crate) async fn config(State(shared): State<Shared>) -> Json<Vec<Setting>> {
     post,
     path = "/reload",
     tag = "server",
+    request_body = Option<Nothing>,
     responses(
         (status = 200, description = "What changed.", body = Reloaded),
         (status = 422, description = "What is wrong with it; the old one stays in force.", body = crate::error::ErrorBody),
     )
 )]
-pub(crate) async fn reload(State(shared): State<Shared>, caller: Caller) -> Result<Json<Reloaded>, ApiError> {
+pub(crate) async fn reload(
+    State(shared): State<Shared>,
+    caller: Caller,
+    JsonBody(Nothing {}): JsonBody<Nothing>,
+) -> Result<Json<Reloaded>, ApiError> {
     let before = shared.rooms.config();
     let result = shared.rooms.reload().await;
     let change = Change::new("reload", "config", u64::from(result.is_ok()));
