@@ -150,6 +150,34 @@ pub struct Destination {
     pub next_attempt: Option<Timestamp>,
 }
 
+/// How far the server's end is, and what holds it up.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DrainStatus {
+    /// `running`; `draining`: nothing is begun, what was begun may finish; `closing`: the store is written out.
+    pub phase: &'static str,
+    /// Who asked: the name of a signal, or of a caller.
+    pub reason: Option<String>,
+    /// When it was asked for.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// How many things hold it up.
+    pub count: u64,
+    /// The first thousand of them, oldest first; while the server runs what would.
+    pub holding: Vec<Holding>,
+}
+
+/// Something that has to end before the server can.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Holding {
+    /// Whose it is: `receive` or `deliver`.
+    pub room: &'static str,
+    /// What it is, for people.
+    pub what: String,
+    /// When it began; null where that is not known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+}
+
 /// The other rooms, as far as HTTP needs them.
 #[async_trait]
 pub trait Rooms: Send + Sync + 'static {
@@ -181,6 +209,10 @@ pub trait Rooms: Send + Sync + 'static {
     /// # Errors
     /// The store's; then they are in force within some seconds.
     async fn suspensions_changed(&self) -> Result<(), StoreError>;
+    /// Asks for the server's end, as SIGTERM does; with `now` also that nothing be waited for, as a second one does.
+    fn drain(&self, who: &str, now: bool);
+    /// How far the end is.
+    fn drain_status(&self) -> DrainStatus;
     /// The next hops that delivery remembers, by name.
     fn destinations(&self) -> Vec<Destination>;
     /// Sessions in progress, by number: at most `limit` with higher numbers than `after`.

@@ -91,6 +91,7 @@ fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
         .routes(routes!(server::openapi))
         .routes(routes!(server::status))
         .routes(routes!(server::config))
+        .routes(routes!(server::drain_status))
         .routes(routes!(statistics::statistics))
         .routes(routes!(sessions::sessions))
         .routes(routes!(destinations::destinations))
@@ -103,6 +104,7 @@ fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
         .merge(directory_reading());
     let operate = OpenApiRouter::new()
         .routes(routes!(server::reload))
+        .routes(routes!(server::drain))
         .routes(routes!(queue::body))
         .routes(routes!(queue::retry))
         .routes(routes!(queue::hold))

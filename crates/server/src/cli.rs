@@ -67,6 +67,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// End a running server in good order, as SIGTERM does, and tell what still holds it up until it is gone
+    Drain {
+        /// Only tell what holds it up, or would
+        #[arg(long, conflicts_with = "now")]
+        status: bool,
+        /// Wait for nothing: what is under way breaks off, and mail after its final dot may be delivered twice
+        #[arg(long)]
+        now: bool,
+        /// Do not wait until it is gone
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Tokens for the admin API: who may read, operate or administer without the password
     #[command(subcommand)]
     Token(TokenCommand),

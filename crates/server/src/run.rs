@@ -11,7 +11,7 @@ use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
 use crate::failed_start;
 use crate::house::House;
-use crate::lifecycle::{self, Request, Signals};
+use crate::lifecycle::{self, Signals};
 use crate::next_hops::NextHops;
 use crate::people::{People, Plan};
 use crate::sendmail;
@@ -178,7 +178,7 @@ async fn keep_mail(house: &Arc<House>, plan: Plan, signals: &mut Signals) -> Res
     let (queue, shelf) = tokio::select! {
         opened = open_store(house) => opened?,
         // Nothing was accepted yet, and a recovery that is broken off starts anew.
-        () = signals.stop() => return Ok(()),
+        _ = lifecycle::stop_asked(house, signals) => return Ok(()),
     };
     house.queue_opened(queue.clone());
     let result = match meet_people(house, plan, shelf).await {
@@ -253,10 +253,10 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
     started?;
     let looking = tokio::spawn(sendmail::look(house.clone()));
     let following = tokio::spawn(house.clone().follow_files());
-    let reason = wait_for_stop(house, signals).await;
+    let reason = lifecycle::serve_until_asked(house, signals).await;
     looking.abort();
     following.abort();
-    lifecycle::drain(house, queue, signals, reason).await;
+    lifecycle::drain(house, queue, signals, &reason).await;
     Ok(())
 }
 
@@ -285,15 +285,4 @@ async fn start_reception(house: &Arc<House>, queue: &Queue, delivery: &Arc<Deliv
     let queued_messages = queue.store().stats().await.map_or(0, |stats| stats.messages);
     house.observer.emit(Event::Ready { queued_messages });
     welcome::greet(house)
-}
-
-/// Serves reloads; gives the name of the signal that ends it.
-async fn wait_for_stop(house: &Arc<House>, signals: &mut Signals) -> &'static str {
-    loop {
-        match signals.next().await {
-            // The outcome is in the log; a signal has nobody to answer to.
-            Request::Reload => drop(house.reload_configuration().await),
-            Request::Stop(reason) => return reason,
-        }
-    }
 }

@@ -27,11 +27,11 @@ pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
     let mut lane = Lane {
         stop: engine.stop.subscribe(),
         engine: engine.clone(),
+        dot: guard.token.dot.clone(),
         guard,
         hop,
         connection: None,
         wake: Arc::new(Notify::new()),
-        dot: Arc::new(AtomicBool::new(false)),
         moves: Arc::default(),
         in_transaction: false,
         ended: false,

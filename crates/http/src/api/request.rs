@@ -20,34 +20,34 @@ const MAX_TEXT: usize = 500;
 /// A request of the queue: criteria by which messages are chosen, and what else it has. (Flattening one structure into the
 /// others would take unknown fields without a word.)
 macro_rules! requests {
-    ($( $(#[$meta:meta])* $name:ident ($nullable:ident) { $( $(#[$field_meta:meta])* $field:ident: $type:ty ),* $(,)? } )+) => { $(
+    ($( $(#[$meta:meta])* $name:ident ($attribute:ident $(, $nullable:meta)?) { $( $(#[$field_meta:meta])* $field:ident: $type:ty ),* $(,)? } )+) => { $(
         $(#[$meta])*
         #[serde(deny_unknown_fields, default)]
         pub(crate) struct $name {
             $( $(#[$field_meta])* $field: $type, )*
             /// With a recipient in this state.
-            #[$nullable(nullable = false, inline)]
+            #[$attribute(inline $(, $nullable)?)]
             state: Option<StateName>,
             /// With a recipient of this domain.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             domain: Option<String>,
             /// From this sender; `<>` is the null sender, `@example.com` every sender of a domain.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             sender: Option<String>,
             /// With this recipient.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             recipient: Option<String>,
             /// Sent by this account.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             account: Option<String>,
             /// With a recipient whose last result has this text in it.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             reason: Option<String>,
             /// Received so many seconds ago, at least.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             older_than: Option<u64>,
             /// Received so many seconds ago, at most.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             newer_than: Option<u64>,
         }
 
@@ -80,7 +80,7 @@ requests! {
     /// The query of a listing of messages.
     #[derive(Debug, Default, Deserialize, IntoParams)]
     #[into_params(parameter_in = Query)]
-    ListQuery (param) {
+    ListQuery (param, nullable = false) {
         /// Messages with ids above this one: the `next` of the page before.
         #[param(nullable = false)]
         after: Option<String>,
@@ -91,7 +91,7 @@ requests! {
     /// The query of the queue's shape.
     #[derive(Debug, Default, Deserialize, IntoParams)]
     #[into_params(parameter_in = Query)]
-    ShapeQuery (param) {
+    ShapeQuery (param, nullable = false) {
         /// Whose domains: `recipient` (unless said) or `sender`.
         #[param(nullable = false, inline)]
         by: Option<By>,
@@ -110,10 +110,9 @@ requests! {
         /// Only count them.
         dry_run: bool,
         /// The `next` of the answer before: go on from there.
-        #[schema(nullable = false)]
         after: Option<String>,
         /// What senders are told of mail that is given up: one line. Only of a bounce.
-        #[schema(nullable = false, max_length = 500)]
+        #[schema(max_length = 500)]
         text: Option<String>,
     }
 }

@@ -5,14 +5,16 @@ use super::trail::{Change, record};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::openapi;
-use crate::rooms::{Reloaded, Setting, Status};
+use crate::rooms::{DrainStatus, Reloaded, Setting, Status};
 use crate::router::Shared;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
+use utoipa::ToSchema;
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     // Written of plain data, so it cannot fail.
@@ -79,4 +81,43 @@ fn values(settings: &[Setting], keys: &[String]) -> Value {
     meant
         .map(|setting| (setting.key.clone(), setting.value.clone()))
         .collect()
+}
+
+/// How a drain is asked for.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DrainRequest {
+    /// Wait for nothing: what is under way breaks off, and mail after its final dot may be delivered twice.
+    now: bool,
+}
+
+/// How far the server's end is
+///
+/// And what holds it up, with ages; while the server runs, what would.
+#[utoipa::path(get, path = "/drain", tag = "server", responses((status = 200, body = DrainStatus)))]
+pub(crate) async fn drain_status(State(shared): State<Shared>) -> Json<DrainStatus> {
+    Json(shared.rooms.drain_status())
+}
+
+/// End the server in good order
+///
+/// As SIGTERM does: nothing new is begun, what was begun may finish, then the process ends. A supervisor may start it again. Asked again
+/// with `now`, it waits for nothing.
+#[utoipa::path(
+    post,
+    path = "/drain",
+    tag = "server",
+    request_body = Option<DrainRequest>,
+    responses((status = 200, body = DrainStatus))
+)]
+pub(crate) async fn drain(
+    State(shared): State<Shared>,
+    caller: Caller,
+    JsonBody(DrainRequest { now }): JsonBody<DrainRequest>,
+) -> Json<DrainStatus> {
+    // Before the store closes.
+    let change = Change::new("drain", "server", 1);
+    record(&shared, &caller, change.with((), json!({"now": now}))).await;
+    shared.rooms.drain(&caller.who, now);
+    Json(shared.rooms.drain_status())
 }
