@@ -12,6 +12,7 @@ mod disk;
 mod drain;
 mod drop_folder;
 mod durable;
+mod history;
 mod http;
 mod lifecycle;
 mod limits;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use smtp_config::Scope;
 use smtp_directory::Directory;
+use smtp_history::History;
 use smtp_observe::Gauges;
 use smtp_queue::{Filter, Store, StoreError};
 use std::collections::BTreeMap;
@@ -190,6 +191,8 @@ pub trait Rooms: Send + Sync + 'static {
     async fn gauges(&self) -> Gauges;
     /// The queue's store; `None` until recovery is done: the API answers 503.
     fn store(&self) -> Option<Arc<dyn Store>>;
+    /// What happened to messages; `None` while the store is being opened, and when the configuration does not want it.
+    fn history(&self) -> Option<Arc<History>>;
     /// Domains, accounts, aliases and keys; `None` until the store is open: the API answers 503.
     fn directory(&self) -> Option<Arc<Directory>>;
     /// The values of the TXT records of a name, the strings of each joined; none when there is no such record.

@@ -86,7 +86,7 @@ pub(crate) fn metrics_only(rooms: Arc<dyn Rooms>, observer: Observer, path: Opti
 
 /// Everything below `/api/v1`, by what it needs: whoever adds a route says who may use it, because there is no other place for one.
 fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
-    use api::{destinations, queue, server, sessions, statistics, suspensions, tokens, trail};
+    use api::{destinations, history, queue, server, sessions, statistics, suspensions, tokens, trail};
     let read = OpenApiRouter::new()
         .routes(routes!(server::openapi))
         .routes(routes!(server::status))
@@ -99,6 +99,8 @@ fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
         .routes(routes!(queue::stats))
         .routes(routes!(queue::shape))
         .routes(routes!(queue::show))
+        .routes(routes!(history::list))
+        .routes(routes!(history::show))
         .routes(routes!(suspensions::list))
         .routes(routes!(trail::list))
         .merge(directory_reading());

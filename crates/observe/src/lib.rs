@@ -13,21 +13,22 @@ mod labels;
 mod log;
 mod metrics;
 
-pub use event::{Event, EventInfo};
+pub use event::{Event, EventInfo, Phases};
 pub use labels::{AuthMechanism, AuthResult, LockScope};
 pub use labels::{
     ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
     TlsVersion, Violation,
 };
-pub use log::{LogSettings, MAX_FIELD};
+pub use log::{JsonLines, LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
 
 use log::Log;
 use metrics::Metrics;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Where events go. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,6 +40,13 @@ pub struct Observer {
 struct Inner {
     metrics: Arc<Metrics>,
     log: Option<Log>,
+    tap: OnceLock<Weak<dyn Tap>>,
+}
+
+/// Sees every event besides log and metrics. It must not block.
+pub trait Tap: fmt::Debug + Send + Sync {
+    /// An event was raised.
+    fn saw(&self, event: &Event<'_>);
 }
 
 impl Observer {
@@ -52,7 +60,11 @@ impl Observer {
         let metrics = Arc::new(Metrics::new());
         let log = Some(Log::start(settings, sink, metrics.log_dropped.clone()));
         Observer {
-            inner: Arc::new(Inner { metrics, log }),
+            inner: Arc::new(Inner {
+                metrics,
+                log,
+                tap: OnceLock::new(),
+            }),
         }
     }
 
@@ -62,6 +74,7 @@ impl Observer {
             inner: Arc::new(Inner {
                 metrics: Arc::new(Metrics::new()),
                 log: None,
+                tap: OnceLock::new(),
             }),
         }
     }
@@ -72,6 +85,14 @@ impl Observer {
         if let Some(log) = &self.inner.log {
             log.write(&event);
         }
+        if let Some(tap) = self.inner.tap.get().and_then(Weak::upgrade) {
+            tap.saw(&event);
+        }
+    }
+
+    /// From now on this sees every event, as long as somebody else holds it. There is one at most: `false` when there is another already.
+    pub fn tap(&self, tap: &Arc<dyn Tap>) -> bool {
+        self.inner.tap.set(Arc::downgrade(tap)).is_ok()
     }
 
     /// Changes level and format from now on.

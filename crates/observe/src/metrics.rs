@@ -118,6 +118,7 @@ pub(crate) struct Metrics {
     reloads: Counts<(ReloadResult,)>,
     admin_actions: Counts<()>,
     admin_denied: Counts<()>,
+    history_dropped: Counts<()>,
     pub(crate) log_dropped: Counts<()>,
 }
 

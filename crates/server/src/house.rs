@@ -13,11 +13,12 @@ use rand::Rng;
 use smtp_config::{AdminToken, Config, Loaded, LogFormat, LogLevel, Shown, Sources, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Directory;
+use smtp_history::History;
 use smtp_http::{
     Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
     Status,
 };
-use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer};
+use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer, Tap};
 use smtp_queue::{Filter, Queue, State, Store, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
@@ -60,6 +61,7 @@ pub(crate) struct House {
     http_addresses: OnceLock<Vec<SocketAddr>>,
     metrics_addresses: OnceLock<Vec<SocketAddr>>,
     queue: OnceLock<Queue>,
+    history: OnceLock<Arc<History>>,
     delivery: OnceLock<Arc<Delivery>>,
     people: OnceLock<People>,
     reception: OnceLock<Arc<Reception>>,
@@ -85,6 +87,7 @@ impl House {
             http_addresses: OnceLock::new(),
             metrics_addresses: OnceLock::new(),
             queue: OnceLock::new(),
+            history: OnceLock::new(),
             delivery: OnceLock::new(),
             people: OnceLock::new(),
             reception: OnceLock::new(),
@@ -114,6 +117,16 @@ impl House {
 
     pub(crate) fn queue_opened(&self, queue: Queue) {
         let _ = self.queue.set(queue);
+    }
+
+    pub(crate) fn history_opened(&self, history: Arc<History>) {
+        let tap: Arc<dyn Tap> = history.clone();
+        self.observer.tap(&tap);
+        let _ = self.history.set(history);
+    }
+
+    pub(crate) fn history(&self) -> Option<&Arc<History>> {
+        self.history.get()
     }
 
     pub(crate) fn delivery_started(&self, delivery: Arc<Delivery>) {
@@ -333,6 +346,10 @@ impl Rooms for House {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.queue.get().map(|queue| queue.store().clone())
+    }
+
+    fn history(&self) -> Option<Arc<History>> {
+        self.history.get().cloned()
     }
 
     fn directory(&self) -> Option<Arc<Directory>> {

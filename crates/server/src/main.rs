@@ -3,7 +3,7 @@
 //! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
-//! * [`check`], [`config_command`], [`queue_command`], [`server_command`], [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`]
+//! * [`check`], [`config_command`], [`queue_command`], [`history_command`], [`server_command`], [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`]
 //!   talks to a running server.
 //! * [`mod@sendmail`] and [`mailq`] are the programs of those names; [`completions`] makes shells and readers of manuals know all commands.
 //! * [`exit`] is how each of them ends, [`failed_start`] what the log has of a server that could not start.
@@ -18,6 +18,8 @@ mod directory_table;
 mod drain_command;
 mod exit;
 mod failed_start;
+mod history;
+mod history_command;
 mod house;
 mod lifecycle;
 mod mailq;
@@ -79,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Domain(command)) => directory_command::domain(&command),
         Some(Command::Alias(command)) => directory_command::alias(&command),
         Some(Command::Dkim(command)) => directory_command::dkim(&command),
+        Some(Command::History(command)) => history_command::history(&command),
         Some(Command::Status { server }) => server_command::status(&server),
         Some(Command::Sessions { server }) => server_command::sessions(&server),
         Some(Command::Destinations { server }) => server_command::destinations(&server),

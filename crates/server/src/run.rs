@@ -10,6 +10,7 @@
 use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
 use crate::failed_start;
+use crate::history;
 use crate::house::House;
 use crate::lifecycle::{self, Signals};
 use crate::next_hops::NextHops;
@@ -60,6 +61,9 @@ fn live(house: &Arc<House>) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Exit::Temporary, format_args!("cannot start threads: {e}")))?;
     let result = runtime.block_on(serve(house));
     runtime.shutdown_timeout(LAST_WAIT);
+    if let Some(history) = house.history() {
+        history.flush();
+    }
     result
 }
 
@@ -181,6 +185,7 @@ async fn keep_mail(house: &Arc<House>, plan: Plan, signals: &mut Signals) -> Res
         _ = lifecycle::stop_asked(house, signals) => return Ok(()),
     };
     house.queue_opened(queue.clone());
+    history::open(house, queue.spool().clone()).await;
     let result = match meet_people(house, plan, shelf).await {
         Ok(()) => move_mail(house, &queue, signals).await,
         Err(failure) => Err(failure),

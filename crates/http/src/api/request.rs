@@ -218,14 +218,7 @@ impl Criteria {
     }
 
     fn filter(self, ids: &[String]) -> Result<Filter, ApiError> {
-        let now = Timestamp::now();
-        let ago = |name: &str, seconds: &str| {
-            let seconds = seconds
-                .parse()
-                .map_err(|_| ApiError::bad_request(format!("{name} is at most {} seconds", i64::MAX)))?;
-            let then = now.saturating_sub(SignedDuration::from_secs(seconds));
-            Ok::<_, ApiError>(then.unwrap_or(Timestamp::MIN))
-        };
+        let ago = |name: &str, seconds: &str| ago(name, seconds.parse().unwrap_or(u64::MAX));
         let mut filter = Filter {
             ids: ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?,
             state: self.state.map(|state| state.0),
@@ -248,6 +241,13 @@ impl Criteria {
         }
         Ok(filter)
     }
+}
+
+/// The time so many seconds ago.
+pub(super) fn ago(name: &str, seconds: u64) -> Result<Timestamp, ApiError> {
+    let wrong = |_| ApiError::bad_request(format!("{name} is at most {} seconds", i64::MAX));
+    let ago = SignedDuration::from_secs(seconds.try_into().map_err(wrong)?);
+    Ok(Timestamp::now().saturating_sub(ago).unwrap_or(Timestamp::MIN))
 }
 
 /// A queue id from a path, a query or a body.

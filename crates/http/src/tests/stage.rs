@@ -11,6 +11,7 @@ use serde_json::Value;
 use smtp_config::{Config, LocalDelivery, Profile, Scope};
 use smtp_directory::testing::MemoryShelf;
 use smtp_directory::{Declarations, Directory};
+use smtp_history::History;
 use smtp_observe::{Gauges, Observer};
 use smtp_queue::{Filter, Store, StoreError};
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub(super) struct FakeRooms {
     pub(super) no_password: AtomicBool,
     pub(super) bad_config: AtomicBool,
     pub(super) woken: AtomicUsize,
+    pub(super) history: OnceLock<Arc<History>>,
     pub(super) asked_to_end: Mutex<Vec<(String, bool)>>,
     pub(super) store: Arc<FakeStore>,
     pub(super) directory: OnceLock<Arc<Directory>>,
@@ -130,6 +132,9 @@ impl Rooms for FakeRooms {
                 file: None,
             },
         }
+    }
+    fn history(&self) -> Option<Arc<History>> {
+        self.history.get().cloned()
     }
     fn drain(&self, who: &str, now: bool) {
         self.asked_to_end.lock().unwrap().push((who.to_owned(), now));

@@ -155,6 +155,10 @@ impl Metrics {
                 "smtp_admin_requests_denied_total",
                 "Requests with wrong credentials.",
             ),
+            history_dropped: t.counter(
+                "smtp_history_steps_dropped_total",
+                "Steps of messages' histories that were not kept.",
+            ),
             log_dropped: t.counter(
                 "smtp_log_lines_dropped_total",
                 "Log lines dropped for a slow reader.",
