@@ -5,6 +5,7 @@ mod api;
 mod auth;
 mod clients;
 mod configuration;
+mod console;
 mod crash;
 mod dialogs;
 mod directory;

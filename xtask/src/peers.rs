@@ -5,7 +5,7 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 18] = [
+const PEERS: [(&str, &str); 20] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
@@ -23,6 +23,8 @@ const PEERS: [(&str, &str); 18] = [
     ("s-nail", "/usr/bin/s-nail"),
     ("bsd-mailx", "/usr/bin/bsd-mailx"),
     ("man-db", "/usr/bin/man"),
+    ("chromium", "/usr/bin/chromium"),
+    ("chromium-driver", "/usr/bin/chromedriver"),
     ("libmail-dkim-perl", "/usr/share/perl5/Mail/DKIM/Verifier.pm"),
 ];
 

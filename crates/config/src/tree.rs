@@ -181,6 +181,12 @@ http: Http {
     port: u16 = 8080, Restart, env: "SMTP_HTTP_PORT";
 }
 
+/// Pages for people, on the port of the API.
+console: Console {
+    /// Whether there are any. Who looks at them logs in with the admin password.
+    enabled: bool = true, Restart;
+}
+
 /// Who may administer the server.
 admin: Admin {
     /// Password of the user `admin`. Production needs one of at least 12 characters; in the other profiles

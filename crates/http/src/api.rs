@@ -7,7 +7,7 @@ mod header;
 pub(crate) mod history;
 mod paging;
 pub(crate) mod queue;
-mod request;
+pub(crate) mod request;
 pub(crate) mod server;
 pub(crate) mod sessions;
 mod shapes;
@@ -16,6 +16,8 @@ pub(crate) mod suspensions;
 pub(crate) mod tokens;
 pub(crate) mod trail;
 mod words;
+
+pub(crate) use paging::Asked;
 
 use crate::error::ApiError;
 use crate::router::Shared;

@@ -32,7 +32,7 @@ use tokens::Found;
 /// Longest password that can be right.
 const MAX_PASSWORD: usize = 1024;
 /// Who has the admin password.
-const ADMIN: &str = "admin";
+pub(crate) const ADMIN: &str = "admin";
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -194,7 +194,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// Compares without telling by its time where, or whether in length, the two differ.
-fn same(given: &[u8], expected: &[u8]) -> bool {
+pub(crate) fn same(given: &[u8], expected: &[u8]) -> bool {
     let padded = |text: &[u8]| {
         let mut field = [0u8; MAX_PASSWORD];
         field.iter_mut().zip(text).for_each(|(to, from)| *to = *from);

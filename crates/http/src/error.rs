@@ -40,6 +40,13 @@ impl ApiError {
             message: message.into(),
         }
     }
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+    /// For people.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
     /// 400: the request makes no sense.
     pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, "bad_request", message)

@@ -11,6 +11,7 @@
 mod api;
 mod auth;
 mod connection;
+mod console;
 mod error;
 mod health;
 mod metrics;

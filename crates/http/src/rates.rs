@@ -37,6 +37,23 @@ impl Rates {
         looks.push_back((at, totals));
     }
 
+    /// Received, delivered and deferred in a second, between each look and the next, oldest first; 0 before the first.
+    pub(crate) fn series(&self) -> Vec<[f64; 3]> {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = looks.iter().zip(looks.iter().skip(1));
+        let before = std::iter::repeat_n([0.0; 3], KEPT.saturating_sub(looks.len().max(1)));
+        let lately = pairs.map(|((before, then), (after, now))| {
+            let seconds = after.saturating_duration_since(*before).as_secs_f64().max(0.001);
+            let rate = |then: u64, now: u64| now.saturating_sub(then) as f64 / seconds;
+            [
+                rate(then.received, now.received),
+                rate(then.delivered, now.delivered),
+                rate(then.deferred, now.deferred),
+            ]
+        });
+        before.chain(lately).collect()
+    }
+
     /// For each of [`MINUTES`] the totals then, and the seconds since; since the first look where there is none as old.
     pub(crate) fn then(&self, now: Instant) -> [(Totals, f64); MINUTES.len()] {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,10 +88,13 @@ mod tests {
         let then = rates.then(at(1000));
         assert_eq!(then.map(|(totals, _)| totals.received), [188, 140, 20]);
         assert_eq!(then.map(|(_, seconds)| seconds), [60.0, 300.0, 900.0]);
+        let series = rates.series();
+        assert_eq!((series.len(), series[0][0]), (KEPT - 1, 0.2));
         // A server that just began.
         let young = Rates::default();
         assert_eq!(young.then(start), [(Totals::default(), 0.0); 3]);
         young.note(start, received(0));
+        assert_eq!((young.series().len(), young.series()[7]), (KEPT - 1, [0.0; 3]));
         assert_eq!(young.then(at(7)).map(|(_, seconds)| seconds), [7.0; 3]);
     }
 }

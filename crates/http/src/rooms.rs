@@ -11,6 +11,7 @@ use smtp_history::History;
 use smtp_observe::Gauges;
 use smtp_queue::{Filter, Store, StoreError};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -193,6 +194,8 @@ pub trait Rooms: Send + Sync + 'static {
     fn store(&self) -> Option<Arc<dyn Store>>;
     /// What happened to messages; `None` while the store is being opened, and when the configuration does not want it.
     fn history(&self) -> Option<Arc<History>>;
+    /// The folder of captured mail, whether there is any or not.
+    fn captured(&self) -> PathBuf;
     /// Domains, accounts, aliases and keys; `None` until the store is open: the API answers 503.
     fn directory(&self) -> Option<Arc<Directory>>;
     /// The values of the TXT records of a name, the strings of each joined; none when there is no such record.

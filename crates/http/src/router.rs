@@ -4,6 +4,7 @@
 //! limit, whether there is such a route, scope, content type, size of the body.
 
 use crate::auth::{self, Limiter, Tokens};
+use crate::console::{self, Sessions};
 use crate::rates::Rates;
 use crate::rooms::Rooms;
 use crate::{api, health, metrics, openapi};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) sessions: Arc<Sessions>,
     /// Path of the metrics, where this listener has them.
     pub(crate) metrics_path: Option<Arc<str>>,
 }
@@ -52,6 +54,7 @@ fn shared(
         limiter: Arc::default(),
         tokens: Arc::default(),
         rates,
+        sessions: Arc::default(),
         metrics_path: metrics_path.map(Into::into),
     }
 }
@@ -62,12 +65,18 @@ pub(crate) fn main(
     observer: Observer,
     rates: Arc<Rates>,
     metrics_path: Option<String>,
+    with_console: bool,
 ) -> Router {
     let shared = shared(rooms, observer, rates, metrics_path);
+    let pages = match with_console {
+        true => console::router(&shared),
+        false => Router::new(),
+    };
     Router::new()
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .nest("/api/v1", api(&shared))
+        .merge(pages)
         .fallback(metrics_or_nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(harmless))

@@ -25,6 +25,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Metrics, unless they are off.
     pub metrics: Option<MetricsSettings>,
+    /// Whether there are pages for people.
+    pub console: bool,
 }
 
 /// Where metrics are.
@@ -52,6 +54,7 @@ pub struct Server {
     http: Vec<TcpListener>,
     metrics: Vec<TcpListener>,
     metrics_path: Option<String>,
+    console: bool,
     addresses: Vec<SocketAddr>,
     metrics_addresses: Vec<SocketAddr>,
     observer: Observer,
@@ -78,6 +81,7 @@ pub async fn bind(settings: Settings, observer: Observer) -> Result<Server, Bind
         http,
         metrics,
         metrics_path: path,
+        console: settings.console,
         observer,
     })
 }
@@ -101,7 +105,13 @@ impl Server {
             None
         };
         let rates = Arc::new(Rates::default());
-        let main = router::main(rooms.clone(), self.observer.clone(), rates.clone(), shared_path);
+        let main = router::main(
+            rooms.clone(),
+            self.observer.clone(),
+            rates.clone(),
+            shared_path,
+            self.console,
+        );
         let own = router::metrics_only(rooms, self.observer.clone(), self.metrics_path);
         let slots = Slots::default();
         let (stopping, stopped) = watch::channel(());

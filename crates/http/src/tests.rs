@@ -1,5 +1,6 @@
 //! The room as its clients see it: raw HTTP over loopback.
 
+mod console;
 mod directory;
 mod fake_store;
 mod guard;
@@ -298,6 +299,7 @@ async fn an_address_in_use_is_named() {
     let settings = crate::Settings {
         listen: vec![stage.address],
         metrics: None,
+        console: false,
     };
     let error = crate::bind(settings, stage.observer.clone()).await.unwrap_err();
     assert!(

@@ -23,6 +23,7 @@ use smtp_queue::{Filter, Queue, State, Store, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -346,6 +347,10 @@ impl Rooms for House {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.queue.get().map(|queue| queue.store().clone())
+    }
+
+    fn captured(&self) -> PathBuf {
+        smtp_deliver::capture_folder(&self.config.load())
     }
 
     fn history(&self) -> Option<Arc<History>> {

@@ -162,6 +162,7 @@ fn http_settings(config: &Config) -> Settings {
     Settings {
         listen: on(config.http.port),
         metrics,
+        console: config.console.enabled,
     }
 }
 

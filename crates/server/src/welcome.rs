@@ -58,6 +58,9 @@ fn text(house: &House) -> String {
         "HTTP",
         format!("{} (health, metrics, admin API)", list(http, "http://")),
     );
+    if let (true, Some(address)) = (config.console.enabled, http.first()) {
+        line("Console", format!("http://{address}/"));
+    }
     line(
         "Admin",
         match house.made_password() {
@@ -76,7 +79,7 @@ fn text(house: &House) -> String {
         line(
             "Mail",
             format!(
-                "every recipient is accepted; nothing leaves this machine: see {}/new",
+                "every recipient is accepted; nothing leaves this machine: see the console, or {}/new",
                 folder.display()
             ),
         );

@@ -32,7 +32,7 @@ impl Failures {
 
 impl Limiter {
     /// How long `client` is not listened to any more, if it is not.
-    pub(super) fn blocked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
+    pub(crate) fn blocked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = counted_as(client);
         let failures = clients.get(&key).or_else(|| match clients.len() > MAX_CLIENTS {
@@ -44,7 +44,7 @@ impl Limiter {
     }
 
     /// Counts a failure.
-    pub(super) fn failed(&self, client: IpAddr, now: Instant) {
+    pub(crate) fn failed(&self, client: IpAddr, now: Instant) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if clients.len() >= MAX_CLIENTS {
             clients.retain(|_, failures| !failures.left(now).is_zero());

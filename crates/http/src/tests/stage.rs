@@ -15,6 +15,7 @@ use smtp_history::History;
 use smtp_observe::{Gauges, Observer};
 use smtp_queue::{Filter, Store, StoreError};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,6 +36,7 @@ pub(super) struct FakeRooms {
     pub(super) no_password: AtomicBool,
     pub(super) bad_config: AtomicBool,
     pub(super) woken: AtomicUsize,
+    pub(super) captured: OnceLock<PathBuf>,
     pub(super) history: OnceLock<Arc<History>>,
     pub(super) asked_to_end: Mutex<Vec<(String, bool)>>,
     pub(super) store: Arc<FakeStore>,
@@ -135,6 +137,9 @@ impl Rooms for FakeRooms {
     }
     fn history(&self) -> Option<Arc<History>> {
         self.history.get().cloned()
+    }
+    fn captured(&self) -> PathBuf {
+        self.captured.get().cloned().unwrap_or_default()
     }
     fn drain(&self, who: &str, now: bool) {
         self.asked_to_end.lock().unwrap().push((who.to_owned(), now));
@@ -249,6 +254,7 @@ impl Stage {
             Settings {
                 listen: vec![any],
                 metrics,
+                console: true,
             },
             observer.clone(),
         )
