@@ -1,9 +1,10 @@
 //! The server under test: the real binary, on ports that the system chooses and in a folder
 //! that goes with the test.
 
+use crate::tools::target;
 use crate::wait_for_secs;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -387,12 +388,24 @@ fn spawn(setup: &Setup, folder: &Path) -> (Child, Log) {
     let lines = log.clone();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if let Ok(value) = serde_json::from_str(&line) {
+            if let Ok(value) = serde_json::from_str::<Value>(&line) {
+                note_event(&value);
                 lines.lock().expect("log").push(value);
             }
         }
     });
     (child, log)
+}
+
+/// Leaves the event's name where `cargo xtask test` looks which events the whole run has seen.
+fn note_event(line: &Value) {
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let name = line["event"].as_str().unwrap_or_default().to_owned();
+    if SEEN.lock().expect("events").insert(name.clone()) {
+        let folder = target().join("seen-events");
+        let _ = std::fs::create_dir_all(&folder);
+        let _ = std::fs::write(folder.join(name), "");
+    }
 }
 
 fn listening(log: &[Value], listener: &str) -> Option<SocketAddr> {

@@ -14,11 +14,15 @@ pub fn program(path: &str) -> Command {
     command
 }
 
-/// Where `cargo xtask peers` put a package of Python's: in the target folder, which the test is in too.
-pub fn python_package(name: &str) -> PathBuf {
+/// The target folder, which the test is in too.
+pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("path of the test");
-    let target = test.ancestors().nth(3).expect("target folder");
-    let folder = target.join("peers").join(name);
+    test.ancestors().nth(3).expect("target folder").to_owned()
+}
+
+/// Where `cargo xtask peers` put a package of Python's.
+pub fn python_package(name: &str) -> PathBuf {
+    let folder = target().join("peers").join(name);
     assert!(
         folder.exists(),
         "{} is missing: `cargo xtask peers` installs it",

@@ -165,3 +165,36 @@ fn garbage_does_not_hurt_the_http_listener() {
     ]);
     run(&mut curl);
 }
+
+#[test]
+fn what_is_scraped_is_what_is_documented() {
+    let server = Server::with("");
+    let (_, text) = server.get("/metrics");
+    let described = |line: &str| {
+        line.strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split(' ').next())
+            .map(str::to_owned)
+    };
+    let scraped: std::collections::BTreeSet<String> = text.lines().filter_map(described).collect();
+    let page = include_str!("../../docs/reference/metrics.md");
+    let documented = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned);
+    assert_eq!(scraped, documented.collect());
+}
+
+#[test]
+fn probes_are_never_limited_nor_logged() {
+    let server = Server::with("[rate_limiting]\nrequests_per_minute = 1\nburst_size = 1\nexempt = []\n");
+    let before = server.log().len();
+    // As many as ten in a second are in ten minutes, on one connection after the other.
+    for number in 0..3000 {
+        for path in ["/health/live", "/health/ready"] {
+            let (status, body) = server.get(path);
+            assert_eq!(status, 200, "{path}, number {number}: {body}");
+        }
+    }
+    let said = server.log().split_off(before);
+    assert!(said.is_empty(), "{said:?}");
+}

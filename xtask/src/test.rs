@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything, and one line at the end.
 
 use crate::peers;
-use crate::run::{build_server, cargo, quietly, succeeds};
+use crate::run::{build_server, cargo, quietly, succeeds, target};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -44,9 +45,34 @@ pub(crate) fn run(filters: &[String]) -> Result<bool, String> {
         tally.count("cargo clippy", clean);
     }
     let server = build_server()?;
+    let seen = target().join("seen-events");
+    let _ = std::fs::remove_dir_all(&seen);
     nextest(filters, &server, &mut tally)?;
+    if filters.is_empty() {
+        events(&seen, &mut tally);
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0 && tally.passed > 0)
+}
+
+/// Every event that is documented was in a log of this run, and no other was.
+fn events(seen: &std::path::Path, tally: &mut Tally) {
+    let files = std::fs::read_dir(seen).into_iter().flatten().flatten();
+    let seen: BTreeSet<String> = files
+        .filter_map(|file| file.file_name().into_string().ok())
+        .collect();
+    let documented: BTreeSet<String> = smtp_observe::catalogue()
+        .events
+        .iter()
+        .map(|event| event.name.to_owned())
+        .collect();
+    for (words, names) in [
+        ("never seen in this run", documented.difference(&seen)),
+        ("seen and not documented", seen.difference(&documented)),
+    ] {
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        tally.count(&format!("events {words}: {}", names.join(", ")), names.is_empty());
+    }
 }
 
 fn nextest_installed() -> Result<(), String> {
