@@ -12,6 +12,7 @@ mod event;
 mod labels;
 mod log;
 mod metrics;
+mod trace;
 
 pub use event::{Event, EventInfo};
 pub use labels::{AuthMechanism, AuthResult, LockScope};
@@ -21,6 +22,7 @@ pub use labels::{
 };
 pub use log::{LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
+pub use trace::{FinishedSpan, Span, SpanKind, SpanValue, TraceContext, Tracer};
 
 use log::Log;
 use metrics::Metrics;
@@ -39,6 +41,7 @@ pub struct Observer {
 struct Inner {
     metrics: Arc<Metrics>,
     log: Option<Log>,
+    tracer: Tracer,
 }
 
 impl Observer {
@@ -52,7 +55,11 @@ impl Observer {
         let metrics = Arc::new(Metrics::new());
         let log = Some(Log::start(settings, sink, metrics.log_dropped.clone()));
         Observer {
-            inner: Arc::new(Inner { metrics, log }),
+            inner: Arc::new(Inner {
+                metrics,
+                log,
+                tracer: Tracer::default(),
+            }),
         }
     }
 
@@ -62,6 +69,7 @@ impl Observer {
             inner: Arc::new(Inner {
                 metrics: Arc::new(Metrics::new()),
                 log: None,
+                tracer: Tracer::default(),
             }),
         }
     }
@@ -72,6 +80,11 @@ impl Observer {
         if let Some(log) = &self.inner.log {
             log.write(&event);
         }
+    }
+
+    /// Makes spans for those who trace mail.
+    pub fn tracer(&self) -> &Tracer {
+        &self.inner.tracer
     }
 
     /// Changes level and format from now on.

@@ -163,6 +163,7 @@ impl Visit {
             tls: self.tls.as_ref().map(|tls| tls.text()).as_deref(),
             message_id: stored.message_id.as_deref(),
             commit,
+            trace: None,
         });
         Reply::with(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
     }

@@ -155,6 +155,11 @@ impl Metrics {
                 "smtp_admin_requests_denied_total",
                 "Requests with wrong credentials.",
             ),
+            spans_exported: t.counter("smtp_spans_exported_total", "Spans that the collector took."),
+            spans_dropped: t.counter(
+                "smtp_spans_dropped_total",
+                "Spans dropped because the collector did not take them, or not fast enough.",
+            ),
             log_dropped: t.counter(
                 "smtp_log_lines_dropped_total",
                 "Log lines dropped for a slow reader.",

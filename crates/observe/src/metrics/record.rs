@@ -130,6 +130,8 @@ impl Metrics {
             }
             Event::AdminAction { .. } => self.admin_actions.add((), 1),
             Event::AuditFailed { .. } => self.error(ErrorClass::Store),
+            Event::SpansExported { spans, .. } => self.spans_exported.add((), spans),
+            Event::SpansDropped { spans, .. } => self.spans_dropped.add((), spans),
             Event::AdminDenied { .. } => {
                 self.admin_denied.add((), 1);
                 self.error(ErrorClass::Admin);
