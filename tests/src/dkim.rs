@@ -1,5 +1,6 @@
 //! DKIM by others: keys of openssl's, and verifiers that know nothing of ours: dkimpy, and Mail::DKIM for RSA.
 
+use crate::tools::python_package;
 use crate::tools::{program, run};
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -70,7 +71,9 @@ impl Verifiers {
         );
         let message = self.file("message.eml", message);
         let mut python = program("/usr/bin/python3");
-        python.env("PYTHONPATH", dkimpy()).arg(script("dkimpy.py"));
+        python
+            .env("PYTHONPATH", python_package("dkimpy"))
+            .arg(script("dkimpy.py"));
         let mut perl = program("/usr/bin/perl");
         perl.arg(script("mail_dkim.pl"));
         let mut lines = Vec::new();
@@ -91,17 +94,4 @@ impl Verifiers {
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("verifiers").join(name)
-}
-
-/// Where `cargo xtask peers` put dkimpy: in the target folder, which the test is in too.
-fn dkimpy() -> PathBuf {
-    let test = std::env::current_exe().expect("path of the test");
-    let target = test.ancestors().nth(3).expect("target folder");
-    let folder = target.join("peers/dkimpy");
-    assert!(
-        folder.exists(),
-        "{} is missing: `cargo xtask peers` installs it",
-        folder.display()
-    );
-    folder
 }

@@ -67,6 +67,8 @@ pub enum Act {
     Hang,
     /// To DATA: 354, and a pause of this length after each 64 KiB of the content.
     Crawl(Duration),
+    /// Takes the message as an honest server does, and does not keep it.
+    Forget,
     /// Keeps the message although it says nothing and closes: a lost reply.
     KeepAndClose,
 }
@@ -188,7 +190,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Plays an act. `Ok(true)` when the honest server goes on with `default`.
 fn play(act: Act, stream: &mut TcpStream, default: &str, shared: &Shared) -> std::io::Result<()> {
     match act {
-        Act::Default | Act::Crawl(_) => stream.write_all(default.as_bytes()),
+        Act::Default | Act::Forget | Act::Crawl(_) => stream.write_all(default.as_bytes()),
         Act::Say(reply) => stream.write_all(format!("{reply}\r\n").as_bytes()),
         Act::Raw(octets) => {
             stream.write_all(&octets)?;

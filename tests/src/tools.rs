@@ -1,6 +1,6 @@
 //! Real clients, run as programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A program that must be installed.
@@ -12,6 +12,19 @@ pub fn program(path: &str) -> Command {
     let mut command = Command::new("/usr/bin/timeout");
     command.arg("60").arg(path);
     command
+}
+
+/// Where `cargo xtask peers` put a package of Python's: in the target folder, which the test is in too.
+pub fn python_package(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("path of the test");
+    let target = test.ancestors().nth(3).expect("target folder");
+    let folder = target.join("peers").join(name);
+    assert!(
+        folder.exists(),
+        "{} is missing: `cargo xtask peers` installs it",
+        folder.display()
+    );
+    folder
 }
 
 /// Runs to the end; panics with what it said when it fails.

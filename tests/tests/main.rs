@@ -1,6 +1,7 @@
 //! The black-box tests, one binary. Each module is one subject.
 
 mod accounts;
+mod api;
 mod auth;
 mod clients;
 mod configuration;
@@ -8,8 +9,10 @@ mod crash;
 mod dialogs;
 mod directory;
 mod disk;
+mod drain;
 mod drop_folder;
 mod durable;
+mod history;
 mod http;
 mod lifecycle;
 mod limits;
@@ -26,6 +29,7 @@ mod queue_commands;
 mod reload;
 mod reports;
 mod resolving;
+mod rolling;
 mod sendmail;
 mod signing;
 mod slow_hops;

@@ -83,6 +83,9 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     if wanted("relay") {
         speed::relay(&mut bench)?;
     }
+    if wanted("history") {
+        speed::history(&mut bench)?;
+    }
     if wanted("durable") {
         speed::durable(&mut bench)?;
     }

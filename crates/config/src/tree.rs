@@ -198,6 +198,16 @@ storage: Storage {
     memory_budget: usize = 32 * MIB as usize, Restart, unit: "octets", range: (0, 1 << 40);
 }
 
+/// What happened to each message, kept beside the queue's database for `history` and the console.
+history: History {
+    /// Whether it is kept.
+    enabled: bool = true, Restart;
+    /// How long after a message's end.
+    retention: Duration = Duration::from_secs(7 * 86_400), Live, range: (60, LONGEST);
+    /// Most that it takes on the disk; the oldest messages that have ended go first.
+    max_size: u64 = 1024 * MIB, Live, unit: "octets", range: (1 << 20, 1 << 50);
+}
+
 /// Who may send to other domains, and the way out. A client outside `relay.networks` reaches local domains only.
 relay: Relay {
     /// Networks that may relay without authentication.

@@ -13,9 +13,11 @@ mod wire;
 
 use crate::resolve::Endpoint;
 use crate::tls::Tls;
+use opening::Lap;
 use smtp::client::{ClientStep, Outcome, Outgoing, Phase};
 use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
 use smtp_config::{HopProtocol, Login, TlsPolicy};
+use smtp_observe::Phases;
 use smtp_queue::Body;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -91,14 +93,17 @@ pub(crate) struct Connection {
     opened: Instant,
     uses: u32,
     closed: bool,
+    /// Of the message that was sent last, and with the first those of the opening.
+    phases: Phases,
 }
 
 impl Connection {
     /// Connects, and goes as far as messages can be sent: under TLS where the policy and the server want it.
     pub(crate) async fn open(endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Self, Failure> {
         let relay = relay_name(endpoint);
-        let wire = opening::open(endpoint, settings, &relay).await?;
+        let (wire, phases) = opening::open(endpoint, settings, &relay).await?;
         Ok(Connection {
+            phases,
             tls: wire.describe(),
             wire,
             relay,
@@ -118,17 +123,28 @@ impl Connection {
     ) -> Result<Outcome, Failure> {
         let count = message.recipients.len();
         self.uses = self.uses.saturating_add(1);
+        if self.uses > 1 {
+            self.phases = Phases::default();
+        }
+        let mut lap = Lap::start();
         match self.wire.client.begin(message) {
             Ok(()) => {}
             Err(reply) if reply.code == CLOSING => return Err(Failure::Connection(reply)),
             Err(reply) => return Ok(same_for_all(count, Phase::Mail, reply)),
         }
-        match self.wire.advance().await? {
+        let step = self.wire.advance().await?;
+        self.phases.envelope = lap.time();
+        match step {
             ClientStep::Finished(outcome) => hung_up(outcome),
             ClientStep::SendContent { chunked } => self.content(count, chunked, body, gate).await,
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),
         }
+    }
+
+    /// How long each phase of the last message took.
+    pub(crate) fn phases(&self) -> Phases {
+        self.phases
     }
 
     /// Asks whether the server takes mail for `address`, from nobody: the reply that says it, and to which command.

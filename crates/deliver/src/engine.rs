@@ -16,6 +16,7 @@ mod committer;
 mod connect;
 mod give_up;
 mod hanging;
+mod held;
 mod intake;
 mod job;
 mod lane;
@@ -40,6 +41,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use committer::Committer;
 use connect::RefusedLogins;
 use hanging::Hanging;
+pub use held::Held;
+use held::Holders;
 use job::Job;
 use parking_lot::Mutex;
 use places::{LaneGuard, Places};
@@ -134,6 +137,7 @@ pub(crate) struct Engine {
     hanging: Hanging,
     destinations: Mutex<HashMap<Key, Arc<Entry>>>,
     places: Places,
+    holders: Holders,
     probes: Probes,
     refused_logins: RefusedLogins,
     /// What operators keep waiting; `None` until the store was asked.
@@ -174,6 +178,7 @@ impl Engine {
             hanging: Hanging::none(most),
             destinations: Mutex::new(HashMap::new()),
             places: Places::default(),
+            holders: Holders::default(),
             probes: Probes::default(),
             refused_logins: RefusedLogins::default(),
             suspensions: ArcSwapOption::empty(),
@@ -212,6 +217,18 @@ impl Engine {
         }
     }
 
+    /// What is under way, oldest first: what a drain waits for.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let (mut held, sending) = self.holders.held();
+        if self.is_stopping() {
+            // Nothing waits for a lane any more: what is in no lane's hand waits for the store.
+            let unwritten = self.window.in_hand().saturating_sub(sending);
+            let what = format!("results of {unwritten} recipients that are being written");
+            held.extend((unwritten > 0).then_some(Held { what, since: None }));
+        }
+        held
+    }
+
     /// The destinations by name: next hops, and this machine.
     pub(crate) fn standings(&self) -> Vec<(String, Standing)> {
         let now = Instant::now();
@@ -244,10 +261,10 @@ impl Engine {
         self.stopping.store(true, Ordering::Release);
         self.stop.send_replace(Stop::Draining);
         self.give_back_waiting();
-        if timeout(limit, self.places.all_ended()).await.is_err() {
+        if timeout(limit, self.holders.all_ended()).await.is_err() {
             self.stop.send_replace(Stop::Abort);
             // What does not end even now keeps its lease until that ends.
-            let _ = timeout(LAST_MOMENTS, self.places.all_ended()).await;
+            let _ = timeout(LAST_MOMENTS, self.holders.all_ended()).await;
         }
         self.give_back_waiting();
         let (written, flushed) = oneshot::channel();

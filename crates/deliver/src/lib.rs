@@ -27,6 +27,7 @@ mod tls;
 mod verify;
 
 pub use destination::Standing;
+pub use engine::Held;
 pub use handover::{Answer, Handover};
 pub use local::capture_folder;
 pub use resolve::txt_records;
@@ -117,6 +118,11 @@ impl Delivery {
     /// fail are forgotten.
     pub fn standings(&self) -> Vec<(String, Standing)> {
         self.engine.standings()
+    }
+
+    /// What is under way, oldest first: what a drain waits for.
+    pub fn held(&self) -> Vec<Held> {
+        self.engine.held()
     }
 
     /// Stops: no new work is taken, what is before its final dot is given back uncounted, what is after it is

@@ -4,6 +4,7 @@ mod body;
 pub(crate) mod destinations;
 pub(crate) mod directory;
 mod header;
+pub(crate) mod history;
 mod paging;
 pub(crate) mod queue;
 mod request;

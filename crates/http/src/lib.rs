@@ -21,7 +21,10 @@ mod router;
 mod server;
 
 pub use openapi::reference_markdown;
-pub use rooms::{Check, ConfigStatus, DeclaredToken, Destination, Reloaded, Rooms, Session, Setting, Status};
+pub use rooms::{
+    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
+    Status,
+};
 pub use server::{BindError, MetricsSettings, Server, Settings, bind};
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use utoipa::{OpenApi as _, ToSchema};
     tags(
         (name = "server", description = "The server at a glance."),
         (name = "queue", description = "Mail that waits."),
+        (name = "history", description = "What happened to messages, those that are gone too."),
         (name = "suspensions", description = "Mail that is taken and not tried."),
         (name = "domains", description = "Local domains."),
         (name = "accounts", description = "Who may send."),

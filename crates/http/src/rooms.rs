@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use smtp_config::Scope;
 use smtp_directory::Directory;
+use smtp_history::History;
 use smtp_observe::Gauges;
 use smtp_queue::{Filter, Store, StoreError};
 use std::collections::BTreeMap;
@@ -150,6 +151,34 @@ pub struct Destination {
     pub next_attempt: Option<Timestamp>,
 }
 
+/// How far the server's end is, and what holds it up.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DrainStatus {
+    /// `running`; `draining`: nothing is begun, what was begun may finish; `closing`: the store is written out.
+    pub phase: &'static str,
+    /// Who asked: the name of a signal, or of a caller.
+    pub reason: Option<String>,
+    /// When it was asked for.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// How many things hold it up.
+    pub count: u64,
+    /// The first thousand of them, oldest first; while the server runs what would.
+    pub holding: Vec<Holding>,
+}
+
+/// Something that has to end before the server can.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Holding {
+    /// Whose it is: `receive` or `deliver`.
+    pub room: &'static str,
+    /// What it is, for people.
+    pub what: String,
+    /// When it began; null where that is not known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+}
+
 /// The other rooms, as far as HTTP needs them.
 #[async_trait]
 pub trait Rooms: Send + Sync + 'static {
@@ -162,6 +191,8 @@ pub trait Rooms: Send + Sync + 'static {
     async fn gauges(&self) -> Gauges;
     /// The queue's store; `None` until recovery is done: the API answers 503.
     fn store(&self) -> Option<Arc<dyn Store>>;
+    /// What happened to messages; `None` while the store is being opened, and when the configuration does not want it.
+    fn history(&self) -> Option<Arc<History>>;
     /// Domains, accounts, aliases and keys; `None` until the store is open: the API answers 503.
     fn directory(&self) -> Option<Arc<Directory>>;
     /// The values of the TXT records of a name, the strings of each joined; none when there is no such record.
@@ -181,6 +212,10 @@ pub trait Rooms: Send + Sync + 'static {
     /// # Errors
     /// The store's; then they are in force within some seconds.
     async fn suspensions_changed(&self) -> Result<(), StoreError>;
+    /// Asks for the server's end, as SIGTERM does; with `now` also that nothing be waited for, as a second one does.
+    fn drain(&self, who: &str, now: bool);
+    /// How far the end is.
+    fn drain_status(&self) -> DrainStatus;
     /// The next hops that delivery remembers, by name.
     fn destinations(&self) -> Vec<Destination>;
     /// Sessions in progress, by number: at most `limit` with higher numbers than `after`.

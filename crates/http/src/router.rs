@@ -1,7 +1,7 @@
 //! Which path goes where, and what each is guarded by.
 //!
 //! Health and metrics pass no guard. The API passes them in this order: credentials, time
-//! limit, content type, size of the body, scope.
+//! limit, whether there is such a route, scope, content type, size of the body.
 
 use crate::auth::{self, Limiter, Tokens};
 use crate::rates::Rates;
@@ -86,11 +86,12 @@ pub(crate) fn metrics_only(rooms: Arc<dyn Rooms>, observer: Observer, path: Opti
 
 /// Everything below `/api/v1`, by what it needs: whoever adds a route says who may use it, because there is no other place for one.
 fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
-    use api::{destinations, queue, server, sessions, statistics, suspensions, tokens, trail};
+    use api::{destinations, history, queue, server, sessions, statistics, suspensions, tokens, trail};
     let read = OpenApiRouter::new()
         .routes(routes!(server::openapi))
         .routes(routes!(server::status))
         .routes(routes!(server::config))
+        .routes(routes!(server::drain_status))
         .routes(routes!(statistics::statistics))
         .routes(routes!(sessions::sessions))
         .routes(routes!(destinations::destinations))
@@ -98,11 +99,14 @@ fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
         .routes(routes!(queue::stats))
         .routes(routes!(queue::shape))
         .routes(routes!(queue::show))
+        .routes(routes!(history::list))
+        .routes(routes!(history::show))
         .routes(routes!(suspensions::list))
         .routes(routes!(trail::list))
         .merge(directory_reading());
     let operate = OpenApiRouter::new()
         .routes(routes!(server::reload))
+        .routes(routes!(server::drain))
         .routes(routes!(queue::body))
         .routes(routes!(queue::retry))
         .routes(routes!(queue::hold))
@@ -155,7 +159,9 @@ fn directory_changes() -> OpenApiRouter<Shared> {
 fn api_routes() -> OpenApiRouter<Shared> {
     let guarded = |(scope, mut routes): (Scope, OpenApiRouter<Shared>)| {
         openapi::guarded(routes.get_openapi_mut(), scope);
-        routes.route_layer(middleware::from_fn_with_state(scope, auth::permit))
+        routes
+            .route_layer(middleware::from_fn(json_only))
+            .route_layer(middleware::from_fn_with_state(scope, auth::permit))
     };
     routes()
         .map(guarded)
@@ -175,7 +181,6 @@ fn api(shared: &Shared) -> Router<Shared> {
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(json_only))
         .layer(middleware::from_fn(to_its_end))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(shared.clone(), auth::authenticate))

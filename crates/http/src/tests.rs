@@ -307,3 +307,21 @@ async fn an_address_in_use_is_named() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_drain_is_asked_for_and_recorded_first() {
+    let stage = Stage::open(false).await;
+    let status = stage.admin_get("/api/v1/drain").await.json();
+    assert_eq!(
+        (&status["phase"], &status["count"]),
+        (&json!("running"), &json!(1))
+    );
+    assert_eq!(status["holding"][0]["what"], "session 1");
+    let status = stage.change("/api/v1/drain", json!({})).await.json();
+    assert_eq!(status["phase"], "draining");
+    stage.change("/api/v1/drain", json!({"now": true})).await.json();
+    let asked = stage.rooms.asked_to_end.lock().unwrap().clone();
+    assert_eq!(asked, [("admin".to_owned(), false), ("admin".to_owned(), true)]);
+    let trail = stage.rooms.store.trail.lock().unwrap();
+    assert_eq!((trail.len(), &*trail[0].action), (2, "drain"));
+}

@@ -254,10 +254,18 @@ events! {
         /// What the next hop said, or what went wrong.
         text: &'a str,
         tls: Option<&'a str>,
+        /// How long each phase of the attempt took; only for one that met a server.
+        phases: Option<Phases>,
     }
 
     /// Every recipient is done; the message left the queue.
     Debug "removed" Removed { id: &'a str }
+
+    /// An operator's change touched the message: `retry`, `hold` or `release`. Who, and what else it touched: `admin_action`.
+    Debug "operated" Operated { id: &'a str, action: &'static str }
+
+    /// An operator deleted the message; nobody was told.
+    Info "deleted" Deleted { id: &'a str }
 
     /// A notification was queued.
     Info "dsn_queued" DsnQueued { id: &'a str, about: &'a str, kind: DsnKind, to: &'a str }
@@ -311,6 +319,16 @@ events! {
     /// Said every 10 seconds at most.
     Warn "spans_dropped" SpansDropped { spans: u64, reason: &'a str }
 
+    /// Steps of messages' histories are not kept: the disk is nearly full, or its database cannot be written. Said once; mail is not
+    /// touched by it. Mend: make room, or look at the disk.
+    Error "history_failed" HistoryFailed { error: &'a str }
+
+    /// Steps of messages' histories were dropped.
+    Debug "history_dropped" HistoryDropped { steps: u64 }
+
+    /// The history's database cannot be read. It is kept as `path`, and another was begun.
+    Error "history_set_aside" HistorySetAside { path: &'a str, error: &'a str }
+
     /// Log lines that were dropped because nobody read them.
     Warn "log_dropped" LogDropped { lines: u64 }
 }
@@ -324,10 +342,53 @@ impl<'a> Event<'a> {
             | Event::Quarantined { id, .. }
             | Event::Delivery { id, .. }
             | Event::Removed { id }
+            | Event::Deleted { id }
+            | Event::Operated { id, .. }
+            | Event::ResultSetAside { id, .. }
             | Event::DsnQueued { id, .. }
             | Event::DoubleBounce { id, .. } => Some(id),
             _ => None,
         }
+    }
+}
+
+/// How long each phase of an attempt took. Those of a connection that was open before are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Asking DNS for servers and addresses.
+    pub resolve: Duration,
+    /// TCP, greeting, EHLO.
+    pub connect: Duration,
+    /// The handshake, and EHLO again.
+    pub tls: Duration,
+    /// AUTH.
+    pub login: Duration,
+    /// MAIL, RCPT, DATA.
+    pub envelope: Duration,
+    /// The message.
+    pub content: Duration,
+    /// From the final dot to the reply.
+    pub reply: Duration,
+}
+
+impl Phases {
+    /// Each with its name.
+    pub(crate) fn named(&self) -> [(&'static str, Duration); 7] {
+        [
+            ("resolve", self.resolve),
+            ("connect", self.connect),
+            ("tls", self.tls),
+            ("login", self.login),
+            ("envelope", self.envelope),
+            ("content", self.content),
+            ("reply", self.reply),
+        ]
+    }
+}
+
+impl Field for Phases {
+    fn show(&self, name: &'static str, visitor: &mut impl Visitor) {
+        visitor.durations(name, &self.named());
     }
 }
 
@@ -341,6 +402,8 @@ pub(crate) trait Visitor {
     fn duration(&mut self, name: &'static str, value: Duration);
     /// An address and port.
     fn address(&mut self, name: &'static str, value: SocketAddr);
+    /// Several durations with names.
+    fn durations(&mut self, name: &'static str, values: &[(&'static str, Duration)]);
     /// Several texts.
     fn list(&mut self, name: &'static str, values: &[String]);
 }

@@ -14,22 +14,23 @@ mod log;
 mod metrics;
 mod trace;
 
-pub use event::{Event, EventInfo};
+pub use event::{Event, EventInfo, Phases};
 pub use labels::{AuthMechanism, AuthResult, LockScope};
 pub use labels::{
     ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
     TlsVersion, Violation,
 };
-pub use log::{LogSettings, MAX_FIELD};
+pub use log::{JsonLines, LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
 pub use trace::{FinishedSpan, Span, SpanKind, SpanValue, TraceContext, Tracer};
 
 use log::Log;
 use metrics::Metrics;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Where events go. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,6 +43,13 @@ struct Inner {
     metrics: Arc<Metrics>,
     log: Option<Log>,
     tracer: Tracer,
+    tap: OnceLock<Weak<dyn Tap>>,
+}
+
+/// Sees every event besides log and metrics. It must not block.
+pub trait Tap: fmt::Debug + Send + Sync {
+    /// An event was raised.
+    fn saw(&self, event: &Event<'_>);
 }
 
 impl Observer {
@@ -59,6 +67,7 @@ impl Observer {
                 metrics,
                 log,
                 tracer: Tracer::default(),
+                tap: OnceLock::new(),
             }),
         }
     }
@@ -70,6 +79,7 @@ impl Observer {
                 metrics: Arc::new(Metrics::new()),
                 log: None,
                 tracer: Tracer::default(),
+                tap: OnceLock::new(),
             }),
         }
     }
@@ -80,6 +90,14 @@ impl Observer {
         if let Some(log) = &self.inner.log {
             log.write(&event);
         }
+        if let Some(tap) = self.inner.tap.get().and_then(Weak::upgrade) {
+            tap.saw(&event);
+        }
+    }
+
+    /// From now on this sees every event, as long as somebody else holds it. There is one at most: `false` when there is another already.
+    pub fn tap(&self, tap: &Arc<dyn Tap>) -> bool {
+        self.inner.tap.set(Arc::downgrade(tap)).is_ok()
     }
 
     /// Makes spans for those who trace mail.

@@ -28,6 +28,19 @@ pub struct LogSettings {
     pub json: bool,
 }
 
+/// Makes the JSON of events, for whoever keeps it elsewhere.
+#[derive(Debug, Default)]
+pub struct JsonLines {
+    clock: Clock,
+}
+
+impl JsonLines {
+    /// Appends the event's line to `out`, without a line end.
+    pub fn push(&mut self, out: &mut Vec<u8>, now: SystemTime, event: &Event<'_>) {
+        json::line(out, &mut self.clock, now, event);
+    }
+}
+
 /// Appends the event's line to `out`, line end included.
 fn format_line(out: &mut Vec<u8>, clock: &mut Clock, now: SystemTime, json: bool, event: &Event<'_>) {
     if json {

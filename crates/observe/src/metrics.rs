@@ -120,6 +120,7 @@ pub(crate) struct Metrics {
     admin_denied: Counts<()>,
     spans_exported: Counts<()>,
     spans_dropped: Counts<()>,
+    history_dropped: Counts<()>,
     pub(crate) log_dropped: Counts<()>,
 }
 

@@ -7,6 +7,7 @@
 //! | `commit` | one transaction for many callers, and why nothing can be lost |
 //! | `writer` | the thread that gathers them |
 //! | `insert`, `claim`, `finish`, `operate`, `release` | one file for each kind of change |
+//! | `attest` | a write that changes nothing |
 //! | `suspensions`, `audit`, `tokens` | what operators keep waiting, what they did, and by what they are known |
 //! | `directory` | domains, accounts, aliases and keys that are made at run time |
 //! | `read`, `shape` | questions, answered beside the writer |
@@ -14,6 +15,7 @@
 //!
 //! In the folder of the database: `smtp.db`, `smtp.db-wal`, `smtp.db-shm`, `spool.lock`, `bodies/xx/ID`, `bodies/tmp`, `quarantine/`.
 
+mod attest;
 mod audit;
 mod claim;
 mod commit;
@@ -358,6 +360,10 @@ impl Store for SqliteStore {
         let mut stats = self.counters.lock().stats();
         stats.oldest_due = oldest.filter(|due| *due <= Timestamp::now());
         Ok(stats)
+    }
+
+    async fn writable(&self) -> Result<(), StoreError> {
+        self.commit(attest::Attest).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -225,6 +225,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
     async fn stats(&self) -> Result<Stats, StoreError>;
 
+    /// Writes durably without changing anything, to know whether changes can be kept now.
+    async fn writable(&self) -> Result<(), StoreError>;
+
     /// Writes out and closes. Later calls answer [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
 }

@@ -2,7 +2,8 @@
 
 use crate::cli::ServerArgs;
 use crate::exit::{Exit, Failure};
-use reqwest::{Method, StatusCode, Url};
+use crate::output::print_octets;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,18 +13,28 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Runs a command to its end.
+pub(crate) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Temporary, e))?;
+    runtime.block_on(work)
+}
+
 /// A connection to the admin API.
 pub(crate) struct AdminClient {
     http: reqwest::Client,
     /// Ends in `/api/v1/`.
     base: Url,
-    password: String,
+    /// The admin password, or a token: as a bearer's both are taken.
+    secret: String,
 }
 
 impl AdminClient {
     pub(crate) fn new(args: &ServerArgs) -> Result<AdminClient, Failure> {
         let base = base_url(&args.url)?;
-        let password = password(args.admin_password_file.as_deref())?;
+        let secret = secret(args.admin_password_file.as_deref())?;
         // A proxy of the environment is for the world outside, not for this server.
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -31,13 +42,26 @@ impl AdminClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .build();
         let http = http.map_err(|e| Failure::new(Exit::Unavailable, e))?;
-        Ok(AdminClient { http, base, password })
+        Ok(AdminClient { http, base, secret })
     }
 
     /// The answer to GET.
     pub(crate) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Json, Failure> {
         let url = self.url_with(path, query)?;
         self.send(self.http.request(Method::GET, url)).await
+    }
+
+    /// What GET answers, octet by octet as it comes, written to standard output.
+    pub(crate) async fn copy(&self, path: &[&str]) -> Result<(), Failure> {
+        let request = self.http.request(Method::GET, self.url(path)?);
+        let mut response = self.answer(request).await?;
+        if !response.status().is_success() {
+            return self.read(response).await.map(|_| ());
+        }
+        while let Some(piece) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
+            print_octets(&piece)?;
+        }
+        Ok(())
     }
 
     /// The answer to POST.
@@ -102,29 +126,35 @@ impl AdminClient {
         Ok(url)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Json, Failure> {
-        let unreachable = |e: reqwest::Error| {
-            let host = self.base.authority();
-            let reason = innermost(&e);
-            Failure::new(
-                Exit::Unavailable,
-                format_args!(
-                    "cannot reach the server at {host}: {reason}\nIs it running? Its address is set by --url or SMTP_ADMIN_URL."
-                ),
-            )
-        };
-        let response = request
-            .basic_auth("admin", Some(&self.password))
-            .send()
-            .await
-            .map_err(unreachable)?;
+    async fn send(&self, request: RequestBuilder) -> Result<Json, Failure> {
+        let response = self.answer(request).await?;
+        self.read(response).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let answer = request.bearer_auth(&self.secret).send().await;
+        answer.map_err(|error| self.unreachable(&error))
+    }
+
+    async fn read(&self, response: Response) -> Result<Json, Failure> {
         let status = response.status();
-        let text = response.text().await.map_err(unreachable)?;
+        let text = response.text().await.map_err(|error| self.unreachable(&error))?;
         let answer: Json = serde_json::from_str(&text).unwrap_or(Json::Null);
         match status.is_success() && !answer.is_null() {
             true => Ok(answer),
             false => Err(refusal(status, &answer)),
         }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let host = self.base.authority();
+        let reason = innermost(error);
+        Failure::new(
+            Exit::Unavailable,
+            format_args!(
+                "cannot reach the server at {host}: {reason}\nIs it running? Its address is set by --url or SMTP_ADMIN_URL."
+            ),
+        )
     }
 }
 
@@ -142,18 +172,21 @@ fn base_url(text: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// From the file of the flag, else the variable, else the variable's file.
-fn password(file: Option<&Path>) -> Result<String, Failure> {
-    let variable_file = || std::env::var_os("SMTP_ADMIN_PASSWORD_FILE").map(PathBuf::from);
+/// The admin password or a token: from the file of the flag, else a variable, else a variable's file.
+fn secret(file: Option<&Path>) -> Result<String, Failure> {
+    const NAMES: [&str; 2] = ["SMTP_ADMIN_TOKEN", "SMTP_ADMIN_PASSWORD"];
+    let variable_file = || {
+        let mut names = NAMES.iter().map(|name| format!("{name}_FILE"));
+        names.find_map(std::env::var_os).map(PathBuf::from)
+    };
     let file = match file {
         Some(file) => file.to_owned(),
-        None => match (std::env::var("SMTP_ADMIN_PASSWORD"), variable_file()) {
-            (Ok(password), _) => return Ok(password),
-            (Err(_), Some(file)) => file,
-            (Err(_), None) => {
-                let message = "the admin password is needed: set SMTP_ADMIN_PASSWORD, SMTP_ADMIN_PASSWORD_FILE or --admin-password-file; without a configured one the server prints one at its start";
-                return Err(Failure::new(Exit::Config, message));
-            }
+        None => match NAMES.iter().find_map(|name| std::env::var(name).ok()) {
+            Some(secret) => return Ok(secret),
+            None => variable_file().ok_or_else(|| {
+                let message = "the admin password or a token is needed: set SMTP_ADMIN_PASSWORD or SMTP_ADMIN_TOKEN, either with _FILE, or --admin-password-file; without a configured password the server prints one at its start";
+                Failure::new(Exit::Config, message)
+            })?,
         },
     };
     let text = std::fs::read_to_string(&file).map_err(|e| {
@@ -172,7 +205,7 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
         .unwrap_or("no explanation; is that an smtp-server?");
     let hint = match status.as_u16() {
         401 => {
-            "\nThe password comes from --admin-password-file, SMTP_ADMIN_PASSWORD or SMTP_ADMIN_PASSWORD_FILE; it must be the server's: the configured one, or the one that it printed at its start."
+            "\nIt comes from --admin-password-file, SMTP_ADMIN_TOKEN or SMTP_ADMIN_PASSWORD, or the file that one of those with _FILE names: a token, or the server's password, which is the configured one or the one that it printed at its start."
         }
         _ => "",
     };
@@ -209,7 +242,7 @@ mod tests {
         AdminClient {
             http: reqwest::Client::new(),
             base: base_url(url).unwrap(),
-            password: String::new(),
+            secret: String::new(),
         }
     }
 

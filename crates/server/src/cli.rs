@@ -52,6 +52,41 @@ pub(crate) enum Command {
     /// The keys that sign mail
     #[command(subcommand)]
     Dkim(DkimCommand),
+    /// What happened to messages, those that are not in the queue any more too
+    #[command(subcommand)]
+    History(HistoryCommand),
+    /// A running server at a glance: what it does, and how fast
+    Status {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// The SMTP sessions in progress on a running server, oldest first
+    Sessions {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// The next hops that a running server works with: up or down, connections, back-off, last error
+    Destinations {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End a running server in good order, as SIGTERM does, and tell what still holds it up until it is gone
+    Drain {
+        /// Only tell what holds it up, or would
+        #[arg(long, conflicts_with = "now")]
+        status: bool,
+        /// Wait for nothing: what is under way breaks off, and mail after its final dot may be delivered twice
+        #[arg(long)]
+        now: bool,
+        /// Do not wait until it is gone
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Tokens for the admin API: who may read, operate or administer without the password
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Who changed what on a running server, newest first
     Audit {
         /// At most this many changes
@@ -168,15 +203,26 @@ pub(crate) enum QueueCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Show all of a message but its content
+    /// Show a message: envelope, recipients with their last results, header
     Show {
         /// Queue id
         id: String,
+        /// Its content too, as it is stored
+        #[arg(long)]
+        content: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Print figures of the queue
+    /// Print figures of the queue, and how many recipients wait by domain and age
     Stats {
+        /// By the senders' domains
+        #[arg(long)]
+        senders: bool,
+        /// At most this many domains, those with most recipients first
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        #[command(flatten)]
+        filter: FilterArgs,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -289,6 +335,90 @@ pub(crate) struct FilterArgs {
     pub(crate) newer_than: Option<u64>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// List messages, newest first
+    List {
+        #[command(flatten)]
+        wanted: HistoryArgs,
+        /// At most this many messages
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show every step of a message
+    Show {
+        /// Queue id
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// Which messages. What is given must all apply.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct HistoryArgs {
+    /// With this Message-ID
+    #[arg(long, value_name = "ID")]
+    pub(crate) message_id: Option<String>,
+    /// From this sender; "<>" is the null sender
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) sender: Option<String>,
+    /// To this recipient, as it was sent or as an alias made it
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) recipient: Option<String>,
+    /// Sent by this account
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// Received so long ago or longer: 90s, 30m, 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) older_than: Option<u64>,
+    /// Received since then
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) newer_than: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, this once
+    Add {
+        /// Who the log and the audit trail will say it was
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        scope: ScopeName,
+        /// It is good for so long: 12h, 90d; without this until it is revoked
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        expires_in: Option<u64>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List tokens
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Make a token good for nothing
+    Revoke {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeName {
+    /// Look at everything but contents of messages
+    Read,
+    /// And work on the queue, suspend, reload, drain, read contents
+    Operate,
+    /// And change who may send, what is local, keys and tokens
+    Admin,
+}
+
 /// Whose mail a suspension is about.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
@@ -353,8 +483,9 @@ pub(crate) struct ServerArgs {
     /// Its admin API
     #[arg(long, env = "SMTP_ADMIN_URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
-    /// File with the admin password [default: $SMTP_ADMIN_PASSWORD, else the file $SMTP_ADMIN_PASSWORD_FILE]
-    #[arg(long, value_name = "FILE")]
+    /// File with the admin password, or with a token [default: $SMTP_ADMIN_TOKEN, $SMTP_ADMIN_PASSWORD, else the file that
+    /// $SMTP_ADMIN_TOKEN_FILE or $SMTP_ADMIN_PASSWORD_FILE names]
+    #[arg(long, value_name = "FILE", visible_alias = "admin-token-file")]
     pub(crate) admin_password_file: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]

@@ -1,6 +1,6 @@
 //! `account …`, `domain …`, `alias …`, `dkim …`: the directory of a running server, through its admin API.
 
-use crate::admin_client::AdminClient;
+use crate::admin_client::{AdminClient, block_on};
 use crate::cli::{AccountCommand, AliasCommand, AppCommand, DkimCommand, DomainCommand, KeyKind, ServerArgs};
 use crate::directory_table as table;
 use crate::exit::{Exit, Failure};
@@ -12,15 +12,6 @@ use std::path::Path;
 
 /// Longest password file, in octets.
 const LONGEST: u64 = 64 * 1024;
-
-/// Runs a command to its end.
-fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Exit::Temporary, e))?;
-    runtime.block_on(command)
-}
 
 /// `account …`
 pub(crate) fn account(command: &AccountCommand) -> Result<(), Failure> {

@@ -1,6 +1,9 @@
 //! The rooms of the running server, and what HTTP may know of them.
 
 mod shown;
+mod stop;
+
+pub(crate) use stop::{Phase, Stop};
 
 use crate::people::People;
 use arc_swap::ArcSwap;
@@ -10,8 +13,12 @@ use rand::Rng;
 use smtp_config::{AdminToken, Config, Loaded, LogFormat, LogLevel, Shown, Sources, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Directory;
-use smtp_http::{Check, ConfigStatus, DeclaredToken, Destination, Reloaded, Rooms, Session, Setting, Status};
-use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer};
+use smtp_history::History;
+use smtp_http::{
+    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
+    Status,
+};
+use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer, Tap};
 use smtp_queue::{Filter, Queue, State, Store, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
@@ -24,6 +31,10 @@ use std::time::{Duration, Instant};
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Letters and digits of a password that is made at start: 20 of them are 119 bits.
 const PASSWORD_LENGTH: usize = 20;
+/// How long it is believed that the store can be written, or cannot.
+const WRITTEN_ANEW: Duration = Duration::from_secs(2);
+/// Most things on the list of what holds the end up.
+const MAX_HOLDING: usize = 1000;
 /// How long the store may take to answer before the server calls itself not ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -43,10 +54,14 @@ pub(crate) struct House {
     pub(crate) password: Arc<str>,
     me: Weak<House>,
     started: Instant,
-    draining: AtomicBool,
+    /// Its end.
+    pub(crate) stop: Stop,
+    /// Whether the store could be written, and when that was tried.
+    written: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
     http_addresses: OnceLock<Vec<SocketAddr>>,
     metrics_addresses: OnceLock<Vec<SocketAddr>>,
     queue: OnceLock<Queue>,
+    history: OnceLock<Arc<History>>,
     delivery: OnceLock<Arc<Delivery>>,
     people: OnceLock<People>,
     reception: OnceLock<Arc<Reception>>,
@@ -67,10 +82,12 @@ impl House {
             reloading: tokio::sync::Mutex::new(watched),
             password,
             started: Instant::now(),
-            draining: AtomicBool::new(false),
+            stop: Stop::new(),
+            written: tokio::sync::Mutex::default(),
             http_addresses: OnceLock::new(),
             metrics_addresses: OnceLock::new(),
             queue: OnceLock::new(),
+            history: OnceLock::new(),
             delivery: OnceLock::new(),
             people: OnceLock::new(),
             reception: OnceLock::new(),
@@ -100,6 +117,16 @@ impl House {
 
     pub(crate) fn queue_opened(&self, queue: Queue) {
         let _ = self.queue.set(queue);
+    }
+
+    pub(crate) fn history_opened(&self, history: Arc<History>) {
+        let tap: Arc<dyn Tap> = history.clone();
+        self.observer.tap(&tap);
+        let _ = self.history.set(history);
+    }
+
+    pub(crate) fn history(&self) -> Option<&Arc<History>> {
+        self.history.get()
     }
 
     pub(crate) fn delivery_started(&self, delivery: Arc<Delivery>) {
@@ -150,8 +177,13 @@ impl House {
 
     /// From now on the server is not ready.
     pub(crate) fn draining(&self, reason: &str) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.stop.enter(Phase::Draining, reason);
         self.observer.emit(Event::Stopping { reason });
+    }
+
+    /// Nothing is waited for any more; the store is being closed.
+    pub(crate) fn closing(&self) {
+        self.stop.enter(Phase::Closing, "");
     }
 
     /// The last line of the log of a server that was ready.
@@ -192,18 +224,33 @@ impl House {
                 self.started.elapsed().as_secs()
             ));
         };
-        match tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
+        if !queue.spool().has_room(0) {
+            return failed(self.nearly_full(queue.spool().free_bytes()));
+        }
+        match tokio::time::timeout(STORE_PATIENCE, self.write(&**queue.store())).await {
             Err(_) => failed(format!(
                 "the store does not answer within {} s: is its disk slow or stuck?",
                 STORE_PATIENCE.as_secs()
             )),
             Ok(Err(error)) => failed(error.to_string()),
-            Ok(Ok(_)) if !queue.spool().has_room(0) => failed(self.nearly_full(queue.spool().free_bytes())),
-            Ok(Ok(_)) => Check {
+            Ok(Ok(())) => Check {
                 name: "storage",
                 ok: true,
                 detail: String::new(),
             },
+        }
+    }
+
+    /// Writes to the store, unless that was done a moment ago: however often it is asked, this costs next to nothing.
+    async fn write(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let mut written = self.written.lock().await;
+        match &*written {
+            Some((at, result)) if at.elapsed() < WRITTEN_ANEW => result.clone(),
+            _ => {
+                let result = store.writable().await;
+                *written = Some((Instant::now(), result.clone()));
+                result
+            }
         }
     }
 
@@ -217,7 +264,7 @@ impl House {
     }
 
     fn check_draining(&self) -> Check {
-        let draining = self.draining.load(Ordering::Relaxed);
+        let draining = self.stop.is_near();
         let detail = if draining { "the server is stopping" } else { "" };
         Check {
             name: "draining",
@@ -268,7 +315,7 @@ impl Rooms for House {
         let mut gauges = Gauges {
             config_generation: self.generation.load(Ordering::Relaxed),
             config_last_reload_success: self.last_reload_succeeded.load(Ordering::Relaxed),
-            draining: self.draining.load(Ordering::Relaxed),
+            draining: self.stop.is_near(),
             ..Gauges::default()
         };
         if let Some(delivery) = self.delivery() {
@@ -299,6 +346,10 @@ impl Rooms for House {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.queue.get().map(|queue| queue.store().clone())
+    }
+
+    fn history(&self) -> Option<Arc<History>> {
+        self.history.get().cloned()
     }
 
     fn directory(&self) -> Option<Arc<Directory>> {
@@ -336,6 +387,28 @@ impl Rooms for House {
     async fn reload(&self) -> Result<Reloaded, String> {
         let house = self.me.upgrade().ok_or("the server is gone")?;
         house.reload_configuration().await
+    }
+
+    fn drain(&self, who: &str, now: bool) {
+        self.stop.ask(&format!("asked by {who}"), now);
+    }
+
+    fn drain_status(&self) -> DrainStatus {
+        let sessions = self
+            .reception()
+            .map(|reception| reception.sessions(None, MAX_HOLDING));
+        let deliveries = self.delivery().map(|delivery| delivery.held());
+        let mut holding: Vec<Holding> = sessions
+            .into_iter()
+            .flatten()
+            .map(shown::session_holding)
+            .chain(deliveries.into_iter().flatten().map(shown::delivery_holding))
+            .collect();
+        holding.sort_by_key(|one| one.since);
+        let beyond = self.reception().map_or(0, |reception| reception.connections());
+        let count = holding.len().max(beyond) as u64;
+        holding.truncate(MAX_HOLDING);
+        shown::drain(self.stop.state(), holding, count)
     }
 
     fn destinations(&self) -> Vec<Destination> {
@@ -379,7 +452,7 @@ impl Rooms for House {
             profile: config.profile.name().to_owned(),
             hostname: config.server.hostname.clone(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            draining: self.draining.load(Ordering::Relaxed),
+            draining: self.stop.is_near(),
             connections: self
                 .reception()
                 .map_or(0, |reception| reception.connections() as u64),

@@ -1,10 +1,11 @@
 //! Signals, and the drain.
 //!
-//! SIGHUP reloads. SIGTERM and SIGINT start the drain; a second one skips to its end.
+//! SIGHUP reloads. SIGTERM, SIGINT and the API start the drain; a second one skips to its end.
 
 use crate::exit::{Exit, Failure};
 use crate::house::House;
 use smtp_queue::Queue;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,7 +14,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+enum Request {
     Reload,
     /// With the signal's name.
     Stop(&'static str),
@@ -41,7 +42,7 @@ impl Signals {
     }
 
     /// The next signal.
-    pub(crate) async fn next(&mut self) -> Request {
+    async fn next(&mut self) -> Request {
         tokio::select! {
             _ = self.hangup.recv() => Request::Reload,
             _ = self.terminate.recv() => Request::Stop("SIGTERM"),
@@ -49,16 +50,43 @@ impl Signals {
         }
     }
 
-    /// The next signal to stop; others are passed over.
-    pub(crate) async fn stop(&mut self) {
-        while self.next().await == Request::Reload {}
+    /// The next signal to stop; others are passed over. Gives its name.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Request::Stop(name) = self.next().await {
+                return name;
+            }
+        }
+    }
+}
+
+/// Waits until somebody asks for the server's end, and says who.
+pub(crate) async fn stop_asked(house: &House, signals: &mut Signals) -> String {
+    tokio::select! {
+        name = signals.stop() => name.to_owned(),
+        reason = house.stop.asked() => reason,
+    }
+}
+
+/// The same, and serves reloads meanwhile.
+pub(crate) async fn serve_until_asked(house: &Arc<House>, signals: &mut Signals) -> String {
+    loop {
+        let request = tokio::select! {
+            request = signals.next() => request,
+            reason = house.stop.asked() => return reason,
+        };
+        match request {
+            // The outcome is in the log; a signal has nobody to answer to.
+            Request::Reload => drop(house.reload_configuration().await),
+            Request::Stop(name) => return name.to_owned(),
+        }
     }
 }
 
 /// Ends reception and delivery in good order: not ready, 421 for new connections, transactions may finish; mail
 /// before its final dot is given back, after it the reply is awaited. Returns when both are done, at their limit,
-/// or at a second signal.
-pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, reason: &'static str) {
+/// or when somebody asks a second time.
+pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, reason: &str) {
     house.draining(reason);
     // From here on what is received waits in the store for the next start.
     queue.disconnect();
@@ -78,6 +106,8 @@ pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, r
     };
     tokio::select! {
         _ = both => {}
-        () = signals.stop() => {}
+        _ = signals.stop() => {}
+        () = house.stop.now() => {}
     }
+    house.closing();
 }

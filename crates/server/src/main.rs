@@ -3,7 +3,8 @@
 //! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
-//! * [`check`], [`config_command`], [`queue_command`] and [`directory_command`] are the other commands; [`admin_client`] talks to a running server.
+//! * [`check`], [`config_command`], [`queue_command`], [`history_command`], [`server_command`], [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`]
+//!   talks to a running server.
 //! * [`mod@sendmail`] and [`mailq`] are the programs of those names; [`completions`] makes shells and readers of manuals know all commands.
 //! * [`exit`] is how each of them ends, [`failed_start`] what the log has of a server that could not start.
 
@@ -14,20 +15,27 @@ mod completions;
 mod config_command;
 mod directory_command;
 mod directory_table;
+mod drain_command;
 mod exit;
 mod failed_start;
+mod history;
+mod history_command;
 mod house;
 mod lifecycle;
 mod mailq;
 mod next_hops;
 mod output;
 mod people;
+mod progress;
 mod queue_command;
 mod queue_table;
 mod reload;
 mod run;
 mod sendmail;
+mod server_command;
+mod server_table;
 mod sources;
+mod token_command;
 mod welcome;
 
 use clap::Parser;
@@ -73,6 +81,17 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Domain(command)) => directory_command::domain(&command),
         Some(Command::Alias(command)) => directory_command::alias(&command),
         Some(Command::Dkim(command)) => directory_command::dkim(&command),
+        Some(Command::History(command)) => history_command::history(&command),
+        Some(Command::Status { server }) => server_command::status(&server),
+        Some(Command::Sessions { server }) => server_command::sessions(&server),
+        Some(Command::Destinations { server }) => server_command::destinations(&server),
+        Some(Command::Drain {
+            status,
+            now,
+            no_wait,
+            server,
+        }) => drain_command::drain(status, now, no_wait, &server),
+        Some(Command::Token(command)) => token_command::token(&command),
         Some(Command::Audit { limit, server }) => queue_command::audit(limit, &server),
         Some(Command::Sendmail(args)) => sendmail::sendmail(&args),
         Some(Command::Mailq(args)) => mailq::mailq(&args),

@@ -1,6 +1,8 @@
 //! What commands print.
 
 use crate::exit::{Exit, Failure};
+use jiff::Timestamp;
+use serde_json::Value as Json;
 use std::io::{ErrorKind, Write};
 
 /// How data is printed.
@@ -15,13 +17,26 @@ pub(crate) enum Output {
 
 /// Writes to standard output. A reader that went away, as `head` does, is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_octets(text.as_bytes())
+}
+
+/// Writes to standard output what may be no text.
+pub(crate) fn print_octets(octets: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(octets).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
             Exit::Io,
             format_args!("cannot write to standard output: {e}"),
         )),
         _ => Ok(()),
+    }
+}
+
+/// An entry as it is printed.
+pub(crate) fn one(entry: &Json, output: Output, table: fn(&Json, Timestamp) -> String) -> String {
+    match output {
+        Output::Json => format!("{entry}\n"),
+        Output::Table => table(entry, Timestamp::now()),
     }
 }
 

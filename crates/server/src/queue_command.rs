@@ -1,9 +1,10 @@
 //! `queue …`: the operator's work on the queue of a running server, through its admin API.
 
-use crate::admin_client::AdminClient;
+use crate::admin_client::{AdminClient, block_on};
 use crate::cli::{FilterArgs, QueueCommand, Selection, ServerArgs, Whose};
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, print, remark};
+use crate::output::{Output, one, print, remark};
+use crate::progress::Progress;
 use crate::queue_table as table;
 use clap::ValueEnum;
 use jiff::Timestamp;
@@ -26,8 +27,13 @@ pub(crate) fn queue(command: &QueueCommand) -> Result<(), Failure> {
                 limit,
                 server,
             } => list(filter, *limit, server).await,
-            QueueCommand::Show { id, server } => show(id, server).await,
-            QueueCommand::Stats { server } => stats(server).await,
+            QueueCommand::Show { id, content, server } => show(id, *content, server).await,
+            QueueCommand::Stats {
+                senders,
+                limit,
+                filter,
+                server,
+            } => stats(*senders, *limit, filter, server).await,
             QueueCommand::Retry {
                 selection,
                 dry_run,
@@ -90,14 +96,6 @@ pub(crate) fn audit(limit: usize, server: &ServerArgs) -> Result<(), Failure> {
     })
 }
 
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Exit::Temporary, e))?;
-    runtime.block_on(work)
-}
-
 /// Prints page by page, so that a long queue needs no memory here.
 async fn list(filter: &FilterArgs, limit: usize, server: &ServerArgs) -> Result<(), Failure> {
     let client = AdminClient::new(server)?;
@@ -142,16 +140,37 @@ async fn list(filter: &FilterArgs, limit: usize, server: &ServerArgs) -> Result<
     Ok(())
 }
 
-async fn show(id: &str, server: &ServerArgs) -> Result<(), Failure> {
-    let message = AdminClient::new(server)?.get(&["queue", id], &[]).await?;
+async fn show(id: &str, content: bool, server: &ServerArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(server)?;
+    if content && server.output == Output::Json {
+        let message =
+            "--content prints the message itself: leave out --output json, or ask for the JSON without it";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    if content {
+        return client.copy(&["queue", id, "body"]).await;
+    }
+    let message = client.get(&["queue", id], &[]).await?;
     print(&one(&message, server.output, table::shown))
 }
 
-async fn stats(server: &ServerArgs) -> Result<(), Failure> {
-    let stats = AdminClient::new(server)?.get(&["queue", "stats"], &[]).await?;
+/// The figures, then the shape. As JSON one object: the figures, and `shape`.
+async fn stats(senders: bool, limit: u16, filter: &FilterArgs, server: &ServerArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(server)?;
+    let mut query = filter.pairs();
+    query.push(("by", if senders { "sender" } else { "recipient" }.into()));
+    query.push(("limit", limit.to_string()));
+    let mut stats = client.get(&["queue", "stats"], &[]).await?;
+    let shape = client.get(&["queue", "shape"], &query).await?;
     match server.output {
-        Output::Json => print(&format!("{stats}\n")),
-        Output::Table => print(&table::stats(&stats, Timestamp::now())),
+        Output::Json => {
+            stats["shape"] = shape;
+            print(&format!("{stats}\n"))
+        }
+        Output::Table => {
+            let figures = table::stats(&stats, Timestamp::now());
+            print(&format!("{figures}\n{}", table::shape(&shape, senders)))
+        }
     }
 }
 
@@ -208,6 +227,10 @@ async fn change(action: Action<'_>, server: &ServerArgs) -> Result<(), Failure> 
         .map_err(|reason| Failure::new(Exit::Usage, reason))?;
     let client = AdminClient::new(server)?;
     let mut total = Changed::default();
+    let progress = match action.dry_run {
+        true => Progress::none(),
+        false => Progress::of(action.name, count(&client, &action, &requests)).await?,
+    };
     for mut request in requests {
         if let Some(text) = action.text {
             request["text"] = text.into();
@@ -216,16 +239,30 @@ async fn change(action: Action<'_>, server: &ServerArgs) -> Result<(), Failure> 
             let answer = client.post(&["queue", action.name], &request).await?;
             let next = answer["next"].as_str().map(Json::from);
             total.add(answer);
+            progress.reached(total.touched);
             match next {
                 Some(next) => request["after"] = next,
                 None => break,
             }
         }
     }
+    drop(progress);
     match server.output {
         Output::Json => print(&format!("{}\n", total.json(action.name, action.dry_run))),
         Output::Table => total.tell(&action),
     }
+}
+
+/// How many messages a change is about.
+async fn count(client: &AdminClient, action: &Action<'_>, requests: &[Json]) -> Result<u64, Failure> {
+    let mut count = 0;
+    for request in requests {
+        let mut request = request.clone();
+        request["dry_run"] = true.into();
+        let answer = client.post(&["queue", action.name], &request).await?;
+        count += answer["touched"].as_u64().unwrap_or(0);
+    }
+    Ok(count)
 }
 
 /// What the requests of one change did.
@@ -277,13 +314,6 @@ impl Changed {
             remark("the others are not in the queue any more, do not match, or are just being delivered");
         }
         Ok(())
-    }
-}
-
-fn one(message: &Json, output: Output, table: fn(&Json, Timestamp) -> String) -> String {
-    match output {
-        Output::Json => format!("{message}\n"),
-        Output::Table => table(message, Timestamp::now()),
     }
 }
 

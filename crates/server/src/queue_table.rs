@@ -91,6 +91,20 @@ pub(crate) fn shown(message: &Json, now: Timestamp) -> String {
             text(recipient, "last_result"),
         );
     }
+    match message["header"].as_str() {
+        None => lines.push_str("header    cannot be read\n"),
+        Some(header) => {
+            lines.push('\n');
+            lines.extend(
+                header
+                    .lines()
+                    .map(|line| clean(&line.replace('\t', "    ")) + "\n"),
+            );
+            if message["header_cut"] == true {
+                lines.push_str("(the header goes on: --content shows all)\n");
+            }
+        }
+    }
     lines
 }
 
@@ -145,6 +159,47 @@ pub(crate) fn stats(stats: &Json, now: Timestamp) -> String {
     lines
 }
 
+/// Recipients by domain and age in minutes, as Postfix's qshape prints them.
+pub(crate) fn shape(shape: &Json, senders: bool) -> String {
+    let number = |value: &Json| value.as_u64().unwrap_or(0);
+    let array = |value: &Json| value.as_array().cloned().unwrap_or_default();
+    let bounds: Vec<u64> = array(&shape["bounds"]).iter().map(number).collect();
+    let row = |name: &str, counts: &[u64]| {
+        let counts: Vec<String> = counts.iter().map(|count| format!("{count:>7}")).collect();
+        format!("{name:>38} {}\n", counts.concat())
+    };
+    let whole = |name: &str, ages: &Json| {
+        let ages: Vec<u64> = array(ages).iter().map(number).collect();
+        let all = std::iter::once(ages.iter().sum()).chain(ages.iter().copied());
+        row(name, &all.collect::<Vec<_>>())
+    };
+    let mut lines = format!(
+        "{:>38} {:>7}",
+        if senders {
+            "senders, by minutes"
+        } else {
+            "recipients, by minutes"
+        },
+        "T"
+    );
+    for bound in &bounds {
+        let _ = write!(lines, "{bound:>7}");
+    }
+    let last = bounds
+        .last()
+        .map_or_else(String::new, |bound| format!("{bound}+"));
+    let _ = writeln!(lines, "{last:>7}");
+    lines.push_str(&whole("TOTAL", &shape["total"]));
+    for domain in array(&shape["domains"]) {
+        let name = match text(&domain, "domain") {
+            name if name.is_empty() => "<>".to_owned(),
+            name => name,
+        };
+        lines.push_str(&whole(&name, &domain["ages"]));
+    }
+    lines
+}
+
 /// Why a message stays in quarantine.
 pub(crate) fn unreadable(message: &Json) -> String {
     format!("  {}: {}", text(message, "id"), text(message, "reason"))
@@ -155,7 +210,7 @@ pub(crate) fn messages(count: u64) -> String {
     format!("{count} message{}", if count == 1 { "" } else { "s" })
 }
 
-fn text(object: &Json, key: &str) -> String {
+pub(crate) fn text(object: &Json, key: &str) -> String {
     clean(object[key].as_str().unwrap_or("-"))
 }
 
@@ -167,13 +222,18 @@ fn recipients(message: &Json) -> impl Iterator<Item = &Json> {
     message["recipients"].as_array().into_iter().flatten()
 }
 
-fn time(value: &Json) -> Option<Timestamp> {
+pub(crate) fn time(value: &Json) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
-/// The time between, in its two largest units: `12s`, `4m12s`, `3h05m`, `2d07h`.
-fn span(from: Timestamp, until: Timestamp) -> String {
-    let seconds = until.as_second().saturating_sub(from.as_second()).max(0);
+/// The time between, as [`seconds`] has it.
+pub(crate) fn span(from: Timestamp, until: Timestamp) -> String {
+    let between = until.as_second().saturating_sub(from.as_second());
+    seconds(between.try_into().unwrap_or(0))
+}
+
+/// A time in its two largest units: `12s`, `4m12s`, `3h05m`, `2d07h`.
+pub(crate) fn seconds(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -200,6 +260,7 @@ mod tests {
                  "last_result": "451 no\u{1b}[2J room"},
                 {"address": "c@y.test", "state": "leased", "attempts": 0, "due": "x", "last_result": null},
             ],
+            "header": "Subject: \u{1b}x\r\nTo: a\r\n", "header_cut": false,
         })
     }
 
@@ -221,7 +282,8 @@ mod tests {
              size      5120 octets\n\
              to        b@y.test\n          deferred, 2 attempts, next in 3m20s (2025-01-01T00:05:00Z)\n          \
              last result: 451 no?[2J room\n\
-             to        c@y.test\n          leased, no attempt yet, being delivered\n          last result: -\n"
+             to        c@y.test\n          leased, no attempt yet, being delivered\n          last result: -\n\n\
+             Subject: ?x\nTo: a\n"
         );
     }
 
@@ -240,6 +302,26 @@ mod tests {
     }
 
     #[test]
+    fn a_shape_is_like_qshapes() {
+        let of = json!({"bounds": [5, 10], "total": [1, 0, 2], "domains": [
+            {"domain": "x.test", "recipients": 2, "ages": [0, 0, 2]}, {"domain": "", "recipients": 1, "ages": [1, 0, 0]}]});
+        let shown = shape(&of, true);
+        let lines: Vec<Vec<&str>> = shown
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[0], ["senders,", "by", "minutes", "T", "5", "10", "10+"]);
+        assert_eq!(lines[1], ["TOTAL", "3", "1", "0", "2"]);
+        assert_eq!(lines[2], ["x.test", "2", "0", "0", "2"]);
+        assert_eq!(lines[3], ["<>", "1", "1", "0", "0"]);
+        assert!(
+            shown
+                .lines()
+                .all(|line| line.len() == shown.lines().next().unwrap().len())
+        );
+    }
+
+    #[test]
     fn spans_have_two_units() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let spans = [5, 65, 3_900, 200_000].map(|seconds| span(at(0), at(seconds)));
@@ -252,6 +334,7 @@ mod tests {
         for answer in [json!(null), json!([]), json!({"recipients": [1]}), json!("text")] {
             assert!(!listed(&answer, now()).is_empty());
             assert!(!shown(&answer, now()).is_empty() && !stats(&answer, now()).is_empty());
+            assert!(!shape(&answer, false).is_empty());
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Asked for by a signal, by the API, and by files that change (`smtp_config::Watched` says why they are looked at, and how).
 
+use crate::history;
 use crate::house::{House, log_settings};
 use crate::people::Plan;
 use smtp_config::{Config, Loaded, Watched};
@@ -105,6 +106,9 @@ impl House {
         }
         if let (Some(reception), Some(prepared)) = (self.reception(), prepared.reception) {
             reception.take(prepared);
+        }
+        if let Some(history) = self.history() {
+            history.set_limits(history::limits(&new));
         }
         self.observer.set_log(log_settings(&new));
         for warning in loaded.warnings.iter().chain(&doubts) {

@@ -10,8 +10,9 @@
 use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
 use crate::failed_start;
+use crate::history;
 use crate::house::House;
-use crate::lifecycle::{self, Request, Signals};
+use crate::lifecycle::{self, Signals};
 use crate::next_hops::NextHops;
 use crate::people::{People, Plan};
 use crate::sendmail;
@@ -60,6 +61,9 @@ fn live(house: &Arc<House>) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Exit::Temporary, format_args!("cannot start threads: {e}")))?;
     let result = runtime.block_on(serve(house));
     runtime.shutdown_timeout(LAST_WAIT);
+    if let Some(history) = house.history() {
+        history.flush();
+    }
     result
 }
 
@@ -178,9 +182,10 @@ async fn keep_mail(house: &Arc<House>, plan: Plan, signals: &mut Signals) -> Res
     let (queue, shelf) = tokio::select! {
         opened = open_store(house) => opened?,
         // Nothing was accepted yet, and a recovery that is broken off starts anew.
-        () = signals.stop() => return Ok(()),
+        _ = lifecycle::stop_asked(house, signals) => return Ok(()),
     };
     house.queue_opened(queue.clone());
+    history::open(house, queue.spool().clone()).await;
     let result = match meet_people(house, plan, shelf).await {
         Ok(()) => move_mail(house, &queue, signals).await,
         Err(failure) => Err(failure),
@@ -253,10 +258,10 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
     started?;
     let looking = tokio::spawn(sendmail::look(house.clone()));
     let following = tokio::spawn(house.clone().follow_files());
-    let reason = wait_for_stop(house, signals).await;
+    let reason = lifecycle::serve_until_asked(house, signals).await;
     looking.abort();
     following.abort();
-    lifecycle::drain(house, queue, signals, reason).await;
+    lifecycle::drain(house, queue, signals, &reason).await;
     Ok(())
 }
 
@@ -285,15 +290,4 @@ async fn start_reception(house: &Arc<House>, queue: &Queue, delivery: &Arc<Deliv
     let queued_messages = queue.store().stats().await.map_or(0, |stats| stats.messages);
     house.observer.emit(Event::Ready { queued_messages });
     welcome::greet(house)
-}
-
-/// Serves reloads; gives the name of the signal that ends it.
-async fn wait_for_stop(house: &Arc<House>, signals: &mut Signals) -> &'static str {
-    loop {
-        match signals.next().await {
-            // The outcome is in the log; a signal has nobody to answer to.
-            Request::Reload => drop(house.reload_configuration().await),
-            Request::Stop(reason) => return reason,
-        }
-    }
 }

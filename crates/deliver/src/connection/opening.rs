@@ -10,25 +10,51 @@ use crate::resolve::Endpoint;
 use smtp::client::ClientStep;
 use smtp::{Enhanced, Reply};
 use smtp_config::{HopProtocol, TlsPolicy};
-use std::time::Duration;
+use smtp_observe::Phases;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Goes as far as a transaction can begin.
-pub(super) async fn open(endpoint: &Endpoint, settings: &Settings<'_>, relay: &str) -> Result<Wire, Failure> {
+/// Goes as far as a transaction can begin; tells how long each phase took.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    settings: &Settings<'_>,
+    relay: &str,
+) -> Result<(Wire, Phases), Failure> {
+    let (mut phases, mut lap) = (Phases::default(), Lap::start());
     let stream = connect(endpoint, relay, settings.connect_timeout).await?;
     let mut wire = Wire::new(Stream::Plain(stream), relay, settings);
     if settings.protocol == HopProtocol::Smtps {
+        phases.connect = lap.time();
         wire = encrypt(wire, endpoint, settings).await?;
+        phases.tls = lap.time();
     }
     wire.ready().await?;
+    phases.connect += lap.time();
     if settings.protocol != HopProtocol::Smtps && settings.policy != TlsPolicy::None {
         wire = start_tls(wire, endpoint, settings, relay).await?;
+        phases.tls = lap.time();
     }
     if let Some(login) = settings.login {
         log_in(&mut wire, login, endpoint.address.ip().is_loopback()).await?;
+        phases.login = lap.time();
     }
-    Ok(wire)
+    Ok((wire, phases))
+}
+
+/// A clock that is read at the end of each phase.
+pub(super) struct Lap(Instant);
+
+impl Lap {
+    pub(super) fn start() -> Lap {
+        Lap(Instant::now())
+    }
+
+    /// The time since it was read last.
+    pub(super) fn time(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.0, now)
+    }
 }
 
 async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<TcpStream, Failure> {

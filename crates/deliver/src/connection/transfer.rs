@@ -1,5 +1,6 @@
 //! The content of a message: streamed in blocks, its last one only with leave, its reply awaited.
 
+use super::opening::Lap;
 use super::pace::Pace;
 use super::{BLOCK, Connection, Failure, Gate, same_for_all};
 use smtp::DotStuffer;
@@ -21,6 +22,7 @@ impl Connection {
         body: &Body,
         gate: &dyn Gate,
     ) -> Result<Outcome, Failure> {
+        let lap = Lap::start();
         let mut block = std::mem::take(self.wire.client.output());
         let mut pace = self.wire.pace();
         let mut encoder = if chunked {
@@ -65,7 +67,7 @@ impl Connection {
         if !gate.may_commit() {
             return Err(Failure::Gate);
         }
-        self.finish(count, &mut block, pace).await
+        self.finish(count, &mut block, pace, lap).await
     }
 
     /// Writes the last block and waits for the reply to the message.
@@ -74,8 +76,10 @@ impl Connection {
         count: usize,
         block: &mut Vec<u8>,
         mut pace: Pace,
+        mut lap: Lap,
     ) -> Result<Outcome, Failure> {
         let written = self.wire.write_block(block, &mut pace).await;
+        self.phases.content = lap.time();
         self.wire.client.content_sent();
         let step = match written {
             Ok(()) => self.wire.advance().await,
@@ -83,6 +87,7 @@ impl Connection {
                 .await
                 .unwrap_or(Err(failure)),
         };
+        self.phases.reply = lap.time();
         match step {
             Ok(ClientStep::Finished(outcome)) => Ok(outcome),
             Ok(other) => {

@@ -4,14 +4,14 @@ use super::intake::suspended;
 use super::job::{AFTER_A_DOT, Job};
 use super::lane::Lane;
 use super::settle::{Attempted, Replies, Success};
-use crate::connection::Failure;
+use crate::connection::{Connection, Failure};
 use crate::destination::Failed;
 use crate::resolve::Endpoint;
 use crate::schedule::{backoff, dice};
 use smtp::client::{Outcome, Outgoing};
 use smtp::{Enhanced, MailParams, RcptParams, Reply};
 use smtp_config::HopProtocol;
-use smtp_observe::Event;
+use smtp_observe::{Event, Phases};
 use smtp_queue::Body;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +32,10 @@ impl Lane {
     pub(super) async fn on_new_connections(&mut self, mut job: Job, body: &Body, started: Instant) {
         let parts = self.engine.parts.load_full();
         let port = parts.config.delivery.port;
-        let endpoints = match parts.resolver.endpoints(&self.hop.kind, port, &parts.own).await {
+        let asked = Instant::now();
+        let endpoints = parts.resolver.endpoints(&self.hop.kind, port, &parts.own).await;
+        self.resolving = asked.elapsed();
+        let endpoints = match endpoints {
             Ok(endpoints) => endpoints,
             Err(reply) if reply.is_permanent() => return self.refuse(job, started, &reply).await,
             Err(reply) => return self.next_hop_failed(job, started, reply).await,
@@ -139,10 +142,20 @@ impl Lane {
                 HopProtocol::Smtp | HopProtocol::Smtps => Success::Relayed,
             },
             pause: Duration::ZERO,
+            phases: Some(self.phases(connection)),
         };
         self.engine
             .settle(job, attempted, Replies::Each(&outcome.recipients))
             .await;
+    }
+
+    /// How long each phase took; the servers are looked for once for an attempt.
+    fn phases(&self, connection: &Connection) -> Phases {
+        let mut phases = connection.phases();
+        if connection.uses() == 1 {
+            phases.resolve = self.resolving;
+        }
+        phases
     }
 
     /// The server may have the message: it is deferred for a good while.
@@ -155,6 +168,7 @@ impl Lane {
                 tls: connection.tls(),
                 uses: connection.uses(),
                 pause: AFTER_A_DOT,
+                phases: Some(self.phases(&connection)),
                 ..Attempted::nowhere(started)
             };
             self.engine

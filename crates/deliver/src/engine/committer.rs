@@ -211,6 +211,8 @@ impl Committer {
         let due_soon = !messages.is_empty() || results.iter().any(is_due_soon);
         let finished = self.store.finish(results, messages).await?;
         self.takes_results(true);
+        // Before the end of what they are about.
+        reports().for_each(|report| self.announce(report));
         for id in finished.removed {
             self.observer.emit(Event::Removed { id: &id.to_string() });
         }
@@ -220,7 +222,6 @@ impl Committer {
                 "{count} results came after their leases had ended, or their messages were deleted"
             ));
         }
-        reports().for_each(|report| self.announce(report));
         if due_soon {
             self.wake_scheduler();
         }

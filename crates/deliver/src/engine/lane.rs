@@ -27,12 +27,13 @@ pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
     let mut lane = Lane {
         stop: engine.stop.subscribe(),
         engine: engine.clone(),
+        dot: guard.token.dot.clone(),
         guard,
         hop,
         connection: None,
         wake: Arc::new(Notify::new()),
-        dot: Arc::new(AtomicBool::new(false)),
         moves: Arc::default(),
+        resolving: Duration::ZERO,
         in_transaction: false,
         ended: false,
     };
@@ -58,6 +59,8 @@ pub(super) struct Lane {
     dot: Arc<AtomicBool>,
     /// Counts what moves on its connections.
     pub(super) moves: Arc<AtomicU64>,
+    /// How long it took to find the servers of its connection.
+    pub(super) resolving: Duration,
     stop: watch::Receiver<Stop>,
     /// The connection is in the middle of something: it cannot say QUIT.
     in_transaction: bool,

@@ -5,54 +5,29 @@
 //! next hops that have answered before: places go to both in turn, so that next hops that hang keep each other
 //! waiting, and not those that answer.
 
+use super::held::{Holder, Token};
 use super::job::Job;
 use super::{Engine, Entry, Key, lane, local_lane};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-use tokio::sync::Notify;
-use tokio::time::timeout;
-
-/// How often the end of all lanes is looked for, besides being told.
-const LOOK: Duration = Duration::from_millis(100);
+use std::time::Instant;
 
 /// Who has a place, and who waits for one.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     taken: AtomicUsize,
-    lanes: AtomicUsize,
     lines: Mutex<Lines<Arc<Entry>>>,
     in_line: AtomicUsize,
     /// Those of them that have answered before.
     proven_in_line: AtomicUsize,
-    ended: Notify,
 }
 
 impl Places {
     /// Connections, those being opened included.
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
-    }
-
-    /// Waits until no lane runs.
-    pub(super) async fn all_ended(&self) {
-        while self.lanes.load(Ordering::Acquire) > 0 {
-            // Running out of time is what makes it look again.
-            let _ = timeout(LOOK, self.ended.notified()).await;
-        }
-    }
-
-    /// Counts a task that a drain has to wait for.
-    pub(super) fn began(&self) {
-        self.lanes.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// It ended.
-    pub(super) fn ended(&self) {
-        self.lanes.fetch_sub(1, Ordering::AcqRel);
-        self.ended.notify_one();
     }
 
     fn take(&self, most: usize) -> bool {
@@ -199,12 +174,14 @@ pub(super) struct LaneGuard {
     ran: bool,
     /// Recipients of its job.
     working: usize,
+    /// What a drain sees of it.
+    pub(super) token: Arc<Token>,
 }
 
 impl LaneGuard {
     fn new(engine: Arc<Engine>, entry: Arc<Entry>) -> Self {
-        engine.places.began();
         LaneGuard {
+            token: engine.holders.begin(Holder::Lane(entry.clone())),
             engine,
             entry,
             connected: false,
@@ -221,10 +198,12 @@ impl LaneGuard {
     /// The lane has a job of so many recipients, taken from its destination.
     pub(super) fn works(&mut self, recipients: usize) {
         self.working = recipients;
+        self.token.works(recipients);
     }
 
     /// The lane is done with its job.
     pub(super) fn rests(&mut self) {
+        self.token.rests();
         self.entry.state.lock().rest(std::mem::take(&mut self.working));
     }
 
@@ -278,7 +257,7 @@ impl Drop for LaneGuard {
                 engine.start_lane(&self.entry);
             }
         }
-        engine.places.ended();
+        engine.holders.end(&self.token);
     }
 }
 

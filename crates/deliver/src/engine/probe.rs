@@ -5,6 +5,7 @@
 //! no question of others; the drain ends them all.
 
 use super::attempt::SERVERS;
+use super::held::{Holder, Token};
 use super::{Engine, Stop};
 use crate::connection::Connection;
 use crate::route::{Hop, Target};
@@ -127,18 +128,17 @@ impl Engine {
 /// A probe's connection on the books; the drain waits for it.
 struct ProbePlace {
     engine: Arc<Engine>,
+    token: Arc<Token>,
     _turn: OwnedSemaphorePermit,
 }
 
 impl ProbePlace {
     /// `None` when delivery has all connections that there may be.
     fn take(engine: &Arc<Engine>, turn: OwnedSemaphorePermit) -> Option<ProbePlace> {
-        engine.take_place().then(|| {
-            engine.places.began();
-            ProbePlace {
-                engine: engine.clone(),
-                _turn: turn,
-            }
+        engine.take_place().then(|| ProbePlace {
+            engine: engine.clone(),
+            token: engine.holders.begin(Holder::Probe),
+            _turn: turn,
         })
     }
 }
@@ -146,7 +146,7 @@ impl ProbePlace {
 impl Drop for ProbePlace {
     fn drop(&mut self) {
         self.engine.give_place_back();
-        self.engine.places.ended();
+        self.engine.holders.end(&self.token);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Old mail: claimed from the store when it is due, as much as there is room for; and leases, renewed.
 
 use super::hanging::away;
+use super::held::Holder;
 use super::intake::{Fill, Source};
 use super::job::Job;
 use super::window::LEASE;
@@ -59,7 +60,7 @@ impl Engine {
 
     /// Claims what is due, until the server stops.
     pub(super) async fn schedule(self: Arc<Self>) {
-        self.places.began();
+        let token = self.holders.begin(Holder::Scheduler);
         let mut stop = self.stop.subscribe();
         let mut swept = Instant::now();
         while *stop.borrow() == Stop::Running {
@@ -83,7 +84,7 @@ impl Engine {
                 _ = stop.changed() => {}
             }
         }
-        self.places.ended();
+        self.holders.end(&token);
     }
 
     /// Claims until nothing is due or there is no room. Gives how long to wait then.

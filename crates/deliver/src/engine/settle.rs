@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use smtp::client::Phase;
 use smtp::{Address, Enhanced, Notify, Orcpt, Reply};
 use smtp_config::Config;
-use smtp_observe::{DeliveryStatus, Event};
+use smtp_observe::{DeliveryStatus, Event, Phases};
 use smtp_queue::{ClaimedRecipient, Deferral, Deferred, Message, Outcome, RecipientResult};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(super) struct Attempted<'a> {
     pub(super) success: Success,
     /// A recipient is not tried again before that.
     pub(super) pause: Duration,
+    /// How long each phase took.
+    pub(super) phases: Option<Phases>,
 }
 
 /// The relay of an attempt that met no server; Postfix's word.
@@ -63,6 +65,7 @@ impl<'a> Attempted<'a> {
             started,
             success: Success::Relayed,
             pause: Duration::ZERO,
+            phases: None,
         }
     }
 }
@@ -171,6 +174,7 @@ impl Engine {
             status,
             text,
             tls: attempted.tls,
+            phases: attempted.phases,
         });
     }
 

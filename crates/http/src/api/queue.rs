@@ -275,7 +275,7 @@ async fn find(store: &dyn Store, id: &str) -> Result<MessageDetail, ApiError> {
     let found = store.show(parse_id(id)?).await?;
     found.ok_or_else(|| {
         ApiError::not_found(format!(
-            "no message {id} in the queue: it was delivered, bounced or deleted, or never taken"
+            "no message {id} in the queue: it was delivered, bounced or deleted, or never taken (`history show` knows)"
         ))
     })
 }

@@ -20,34 +20,34 @@ const MAX_TEXT: usize = 500;
 /// A request of the queue: criteria by which messages are chosen, and what else it has. (Flattening one structure into the
 /// others would take unknown fields without a word.)
 macro_rules! requests {
-    ($( $(#[$meta:meta])* $name:ident ($nullable:ident) { $( $(#[$field_meta:meta])* $field:ident: $type:ty ),* $(,)? } )+) => { $(
+    ($( $(#[$meta:meta])* $name:ident ($attribute:ident $(, $nullable:meta)?) { $( $(#[$field_meta:meta])* $field:ident: $type:ty ),* $(,)? } )+) => { $(
         $(#[$meta])*
         #[serde(deny_unknown_fields, default)]
         pub(crate) struct $name {
             $( $(#[$field_meta])* $field: $type, )*
             /// With a recipient in this state.
-            #[$nullable(nullable = false, inline)]
+            #[$attribute(inline $(, $nullable)?)]
             state: Option<StateName>,
             /// With a recipient of this domain.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             domain: Option<String>,
             /// From this sender; `<>` is the null sender, `@example.com` every sender of a domain.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             sender: Option<String>,
             /// With this recipient.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             recipient: Option<String>,
             /// Sent by this account.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             account: Option<String>,
             /// With a recipient whose last result has this text in it.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             reason: Option<String>,
             /// Received so many seconds ago, at least.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             older_than: Option<u64>,
             /// Received so many seconds ago, at most.
-            #[$nullable(nullable = false)]
+            #[$attribute($($nullable)?)]
             newer_than: Option<u64>,
         }
 
@@ -80,7 +80,7 @@ requests! {
     /// The query of a listing of messages.
     #[derive(Debug, Default, Deserialize, IntoParams)]
     #[into_params(parameter_in = Query)]
-    ListQuery (param) {
+    ListQuery (param, nullable = false) {
         /// Messages with ids above this one: the `next` of the page before.
         #[param(nullable = false)]
         after: Option<String>,
@@ -91,7 +91,7 @@ requests! {
     /// The query of the queue's shape.
     #[derive(Debug, Default, Deserialize, IntoParams)]
     #[into_params(parameter_in = Query)]
-    ShapeQuery (param) {
+    ShapeQuery (param, nullable = false) {
         /// Whose domains: `recipient` (unless said) or `sender`.
         #[param(nullable = false, inline)]
         by: Option<By>,
@@ -110,10 +110,9 @@ requests! {
         /// Only count them.
         dry_run: bool,
         /// The `next` of the answer before: go on from there.
-        #[schema(nullable = false)]
         after: Option<String>,
         /// What senders are told of mail that is given up: one line. Only of a bounce.
-        #[schema(nullable = false, max_length = 500)]
+        #[schema(max_length = 500)]
         text: Option<String>,
     }
 }
@@ -219,12 +218,7 @@ impl Criteria {
     }
 
     fn filter(self, ids: &[String]) -> Result<Filter, ApiError> {
-        let now = Timestamp::now();
-        let ago = |seconds: &str| {
-            let seconds = seconds.parse().unwrap_or(i64::MAX);
-            now.saturating_sub(SignedDuration::from_secs(seconds))
-                .unwrap_or(Timestamp::MIN)
-        };
+        let ago = |name: &str, seconds: &str| ago(name, seconds.parse().unwrap_or(u64::MAX));
         let mut filter = Filter {
             ids: ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?,
             state: self.state.map(|state| state.0),
@@ -241,12 +235,19 @@ impl Criteria {
                 "recipient" => filter.recipient = Some(value),
                 "account" => filter.account = Some(value),
                 "reason" => filter.reason = Some(value),
-                "older_than" => filter.received_before = Some(ago(&value)),
-                _ => filter.received_after = Some(ago(&value)),
+                "older_than" => filter.received_before = Some(ago(name, &value)?),
+                _ => filter.received_after = Some(ago(name, &value)?),
             }
         }
         Ok(filter)
     }
+}
+
+/// The time so many seconds ago.
+pub(super) fn ago(name: &str, seconds: u64) -> Result<Timestamp, ApiError> {
+    let wrong = |_| ApiError::bad_request(format!("{name} is at most {} seconds", i64::MAX));
+    let ago = SignedDuration::from_secs(seconds.try_into().map_err(wrong)?);
+    Ok(Timestamp::now().saturating_sub(ago).unwrap_or(Timestamp::MIN))
 }
 
 /// A queue id from a path, a query or a body.
@@ -255,7 +256,12 @@ pub(super) fn parse_id(text: &str) -> Result<QueueId, ApiError> {
         .ok_or_else(|| ApiError::bad_request("a queue id has 26 characters, like 01JD8Z5F4N…"))
 }
 
-/// A body of JSON, whose errors are the API's.
+/// Nothing that could be said.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// A body of JSON, whose errors are the API's. None is an empty object.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
@@ -270,7 +276,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                     status if status == 413 => ApiError::new(413, "too_large", "the body is over 64 KiB"),
                     _ => ApiError::bad_request("the body did not arrive whole"),
                 })?;
-        let value = serde_json::from_slice(&bytes);
+        let value = match bytes.is_empty() {
+            true => serde_json::from_slice(b"{}"),
+            false => serde_json::from_slice(&bytes),
+        };
         value
             .map(JsonBody)
             .map_err(|error| ApiError::bad_request(format!("the body is not as documented: {error}")))

@@ -1,17 +1,20 @@
 //! The server at a glance, its configuration, and the description of this API.
 
+use super::request::{JsonBody, Nothing};
 use super::trail::{Change, record};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::openapi;
-use crate::rooms::{Reloaded, Setting, Status};
+use crate::rooms::{DrainStatus, Reloaded, Setting, Status};
 use crate::router::Shared;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
+use utoipa::ToSchema;
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     // Written of plain data, so it cannot fail.
@@ -45,12 +48,17 @@ pub(crate) async fn config(State(shared): State<Shared>) -> Json<Vec<Setting>> {
     post,
     path = "/reload",
     tag = "server",
+    request_body = Option<Nothing>,
     responses(
         (status = 200, description = "What changed.", body = Reloaded),
         (status = 422, description = "What is wrong with it; the old one stays in force.", body = crate::error::ErrorBody),
     )
 )]
-pub(crate) async fn reload(State(shared): State<Shared>, caller: Caller) -> Result<Json<Reloaded>, ApiError> {
+pub(crate) async fn reload(
+    State(shared): State<Shared>,
+    caller: Caller,
+    JsonBody(Nothing {}): JsonBody<Nothing>,
+) -> Result<Json<Reloaded>, ApiError> {
     let before = shared.rooms.config();
     let result = shared.rooms.reload().await;
     let change = Change::new("reload", "config", u64::from(result.is_ok()));
@@ -73,4 +81,43 @@ fn values(settings: &[Setting], keys: &[String]) -> Value {
     meant
         .map(|setting| (setting.key.clone(), setting.value.clone()))
         .collect()
+}
+
+/// How a drain is asked for.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DrainRequest {
+    /// Wait for nothing: what is under way breaks off, and mail after its final dot may be delivered twice.
+    now: bool,
+}
+
+/// How far the server's end is
+///
+/// And what holds it up, with ages; while the server runs, what would.
+#[utoipa::path(get, path = "/drain", tag = "server", responses((status = 200, body = DrainStatus)))]
+pub(crate) async fn drain_status(State(shared): State<Shared>) -> Json<DrainStatus> {
+    Json(shared.rooms.drain_status())
+}
+
+/// End the server in good order
+///
+/// As SIGTERM does: nothing new is begun, what was begun may finish, then the process ends. A supervisor may start it again. Asked again
+/// with `now`, it waits for nothing.
+#[utoipa::path(
+    post,
+    path = "/drain",
+    tag = "server",
+    request_body = Option<DrainRequest>,
+    responses((status = 200, body = DrainStatus))
+)]
+pub(crate) async fn drain(
+    State(shared): State<Shared>,
+    caller: Caller,
+    JsonBody(DrainRequest { now }): JsonBody<DrainRequest>,
+) -> Json<DrainStatus> {
+    // Before the store closes.
+    let change = Change::new("drain", "server", 1);
+    record(&shared, &caller, change.with((), json!({"now": now}))).await;
+    shared.rooms.drain(&caller.who, now);
+    Json(shared.rooms.drain_status())
 }

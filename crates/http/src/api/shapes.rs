@@ -194,18 +194,14 @@ pub(crate) struct Touched {
     pub(super) touched: u64,
     /// It ended early and there may be more: ask the same again with this as `after`. Null when all is done.
     pub(super) next: Option<String>,
-    /// After a release.
-    #[serde(flatten)]
-    kept: Option<Kept>,
-}
-
-/// What stays in quarantine.
-#[derive(Debug, Default, Serialize, ToSchema)]
-struct Kept {
-    /// Messages of which something still cannot be read.
-    still_quarantined: u64,
-    /// Why, for the first 100 of them.
-    unreadable: Vec<Unreadable>,
+    /// After a release: messages of which something still cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    still_quarantined: Option<u64>,
+    /// After a release: why, for the first 100 of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unreadable: Option<Vec<Unreadable>>,
 }
 
 /// A message that cannot be read.
@@ -228,11 +224,11 @@ impl Touched {
     /// Adds what became of messages in quarantine.
     pub(super) fn released(&mut self, released: Released) {
         self.touched += released.messages;
-        let kept = self.kept.get_or_insert_default();
-        kept.still_quarantined += released.still;
-        let room = UNREADABLE.saturating_sub(kept.unreadable.len());
+        *self.still_quarantined.get_or_insert_default() += released.still;
+        let named = self.unreadable.get_or_insert_default();
+        let room = UNREADABLE.saturating_sub(named.len());
         let reasons = released.unreadable.into_iter().take(room);
-        kept.unreadable.extend(reasons.map(|one| Unreadable {
+        named.extend(reasons.map(|one| Unreadable {
             id: one.id,
             reason: one.reason,
         }));

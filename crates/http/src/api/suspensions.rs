@@ -73,7 +73,7 @@ pub(crate) struct Suspend {
     #[schema(max_length = 500)]
     reason: String,
     /// Seconds until it ends by itself; without it, it holds until it is resumed.
-    #[schema(nullable = false, minimum = 1, maximum = 31_536_000)]
+    #[schema(minimum = 1, maximum = 31_536_000)]
     expires_in: Option<u64>,
     /// Only count the messages in the queue that it would keep waiting.
     #[serde(default)]

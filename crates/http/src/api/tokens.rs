@@ -63,7 +63,7 @@ pub(crate) struct NewToken {
     #[schema(inline)]
     scope: ScopeName,
     /// Seconds until it expires; without it, it is good until it is revoked.
-    #[schema(nullable = false, minimum = 1, maximum = 315_360_000)]
+    #[schema(minimum = 1, maximum = 315_360_000)]
     expires_in: Option<u64>,
 }
 

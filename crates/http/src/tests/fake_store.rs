@@ -267,6 +267,9 @@ impl Store for FakeStore {
             oldest_due: None,
         })
     }
+    async fn writable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use super::fake_store::FakeStore;
 use crate::{
-    Check, ConfigStatus, DeclaredToken, Destination, MetricsSettings, Reloaded, Rooms, Session, Setting,
-    Settings, Status, bind,
+    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, MetricsSettings, Reloaded, Rooms,
+    Session, Setting, Settings, Status, bind,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use smtp_config::{Config, LocalDelivery, Profile, Scope};
 use smtp_directory::testing::MemoryShelf;
 use smtp_directory::{Declarations, Directory};
+use smtp_history::History;
 use smtp_observe::{Gauges, Observer};
 use smtp_queue::{Filter, Store, StoreError};
 use std::net::SocketAddr;
@@ -34,6 +35,8 @@ pub(super) struct FakeRooms {
     pub(super) no_password: AtomicBool,
     pub(super) bad_config: AtomicBool,
     pub(super) woken: AtomicUsize,
+    pub(super) history: OnceLock<Arc<History>>,
+    pub(super) asked_to_end: Mutex<Vec<(String, bool)>>,
     pub(super) store: Arc<FakeStore>,
     pub(super) directory: OnceLock<Arc<Directory>>,
     /// What DNS has: names and values.
@@ -128,6 +131,27 @@ impl Rooms for FakeRooms {
                 last_reload_succeeded: true,
                 file: None,
             },
+        }
+    }
+    fn history(&self) -> Option<Arc<History>> {
+        self.history.get().cloned()
+    }
+    fn drain(&self, who: &str, now: bool) {
+        self.asked_to_end.lock().unwrap().push((who.to_owned(), now));
+        self.draining.store(true, Ordering::SeqCst);
+    }
+    fn drain_status(&self) -> DrainStatus {
+        let draining = self.draining.load(Ordering::SeqCst);
+        DrainStatus {
+            phase: if draining { "draining" } else { "running" },
+            reason: None,
+            since: None,
+            count: 1,
+            holding: vec![Holding {
+                room: "receive",
+                what: "session 1".into(),
+                since: None,
+            }],
         }
     }
     fn destinations(&self) -> Vec<Destination> {

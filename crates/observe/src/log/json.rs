@@ -56,6 +56,17 @@ impl Visitor for Fields<'_> {
         // Writing to a Vec cannot fail.
         let _ = write!(self.out, "\"{value}\"");
     }
+    fn durations(&mut self, name: &'static str, values: &[(&'static str, Duration)]) {
+        self.key(name);
+        for (position, (name, value)) in values.iter().enumerate() {
+            self.out.push(if position == 0 { b'{' } else { b',' });
+            self.out.push(b'"');
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"\":");
+            push_seconds(self.out, *value);
+        }
+        self.out.push(b'}');
+    }
     fn list(&mut self, name: &'static str, values: &[String]) {
         self.key(name);
         self.out.push(b'[');

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::Phases;
 use crate::labels::{AuthMechanism, AuthResult, DeliveryStatus, Listener, RejectReason};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -27,6 +28,12 @@ fn delivery<'a>(status: DeliveryStatus, text: &'a str) -> Event<'a> {
         status,
         text,
         tls: Some("TLSv1.3"),
+        phases: Some(Phases {
+            connect: Duration::from_millis(5),
+            envelope: Duration::from_millis(100),
+            reply: Duration::from_millis(100),
+            ..Phases::default()
+        }),
     }
 }
 
@@ -37,14 +44,15 @@ fn a_delivery_has_postfix_words() {
         text,
         "2026-11-23T06:57:01.042Z INFO 01JD8Z5F4N9Q2R7T0V3X6Y8ZAB: to=<ann@example.com>, \
          orig_to=<sales@example.com>, relay=mx.example.com[192.0.2.25]:25, conn_use=2, delay=1.234, \
-         tls=TLSv1.3, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4F1)\n"
+         delays=1.029/0.000/0.005/0.200, tls=TLSv1.3, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4F1)\n"
     );
     assert_eq!(
         json,
         "{\"ts\":\"2026-11-23T06:57:01.042Z\",\"level\":\"info\",\"event\":\"delivery\",\
          \"id\":\"01JD8Z5F4N9Q2R7T0V3X6Y8ZAB\",\"to\":\"ann@example.com\",\"orig_to\":\"sales@example.com\",\
          \"relay\":\"mx.example.com[192.0.2.25]:25\",\"delay\":1.234,\"attempt\":0.205,\"connection_use\":2,\
-         \"dsn\":\"2.0.0\",\"status\":\"sent\",\"text\":\"250 2.0.0 Ok: queued as 4F1\",\"tls\":\"TLSv1.3\"}\n"
+         \"dsn\":\"2.0.0\",\"status\":\"sent\",\"text\":\"250 2.0.0 Ok: queued as 4F1\",\"tls\":\"TLSv1.3\",\
+         \"phases\":{\"resolve\":0.000,\"connect\":0.005,\"tls\":0.000,\"login\":0.000,\"envelope\":0.100,\"content\":0.000,\"reply\":0.100}}\n"
     );
 }
 

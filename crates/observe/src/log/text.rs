@@ -5,7 +5,7 @@
 
 use super::clock::Clock;
 use super::{escape, push_number, push_seconds};
-use crate::event::{Event, Visitor};
+use crate::event::{Event, Phases, Visitor};
 use crate::labels::Level;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -86,6 +86,8 @@ fn delivery(words: &mut Words<'_>, event: &Event<'_>) {
         status,
         text,
         tls,
+        attempt,
+        phases,
         ..
     } = event
     else {
@@ -100,6 +102,9 @@ fn delivery(words: &mut Words<'_>, event: &Event<'_>) {
         words.number("conn_use", u64::from(*connection_use));
     }
     words.duration("delay", *delay);
+    if let Some(phases) = phases {
+        words.delays(delay.saturating_sub(*attempt), phases);
+    }
     if let Some(tls) = tls {
         words.text("tls", tls);
     }
@@ -227,6 +232,18 @@ impl Words<'_> {
         self.key(name).raw("<").escaped(value).raw(">");
     }
     /// A client as Postfix writes one whose name it does not know, port added.
+    /// Postfix's four: before the attempt, in the queue manager (which is us: 0), until a message can be sent, sending it.
+    fn delays(&mut self, before: Duration, phases: &Phases) {
+        let opening = phases.resolve + phases.connect + phases.tls + phases.login;
+        let sending = phases.envelope + phases.content + phases.reply;
+        self.key("delays");
+        for (position, delay) in [before, Duration::ZERO, opening, sending].into_iter().enumerate() {
+            if position > 0 {
+                self.out.push(b'/');
+            }
+            push_seconds(self.out, delay);
+        }
+    }
     fn client(&mut self, peer: SocketAddr) {
         // Writing to a Vec cannot fail.
         let _ = write!(self.out, "unknown[{}]:{}", peer.ip().to_canonical(), peer.port());
@@ -251,6 +268,17 @@ impl Visitor for Words<'_> {
     fn address(&mut self, name: &'static str, value: SocketAddr) {
         self.key(name);
         let _ = write!(self.out, "{value}");
+    }
+    fn durations(&mut self, name: &'static str, values: &[(&'static str, Duration)]) {
+        self.key(name);
+        for (position, (name, value)) in values.iter().enumerate() {
+            if position > 0 {
+                self.out.push(b'/');
+            }
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.push(b':');
+            push_seconds(self.out, *value);
+        }
     }
     fn list(&mut self, name: &'static str, values: &[String]) {
         self.key(name).raw("[");

@@ -129,6 +129,8 @@ impl Metrics {
                 self.error(ErrorClass::Config);
             }
             Event::AdminAction { .. } => self.admin_actions.add((), 1),
+            Event::HistoryFailed { .. } | Event::HistorySetAside { .. } => self.error(ErrorClass::Store),
+            Event::HistoryDropped { steps } => self.history_dropped.add((), steps),
             Event::AuditFailed { .. } => self.error(ErrorClass::Store),
             Event::SpansExported { spans, .. } => self.spans_exported.add((), spans),
             Event::SpansDropped { spans, .. } => self.spans_dropped.add((), spans),

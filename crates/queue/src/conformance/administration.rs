@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::operator::{Ages, ApiToken, ShapeBy, TokenAdded};
-use crate::store::Filter;
+use crate::store::{Filter, StoreError};
 
 pub(super) async fn run(subject: &dyn Subject) {
     much_is_done_in_portions(subject).await;
@@ -10,6 +10,17 @@ pub(super) async fn run(subject: &dyn Subject) {
     the_shape_is_by_domain_and_age(subject).await;
     tokens_are_kept_and_forgotten(subject).await;
     tokens_are_bounded(subject).await;
+    a_store_says_whether_it_can_be_written(subject).await;
+}
+
+async fn a_store_says_whether_it_can_be_written(subject: &dyn Subject) {
+    let store = subject.fresh().await;
+    insert(&store, message(1, &["a@x.example"])).await;
+    let before = store.stats().await.unwrap();
+    store.writable().await.unwrap();
+    assert_eq!(store.stats().await.unwrap().messages, before.messages);
+    store.close().await.unwrap();
+    assert!(matches!(store.writable().await, Err(StoreError::Closed)));
 }
 
 async fn much_is_done_in_portions(subject: &dyn Subject) {

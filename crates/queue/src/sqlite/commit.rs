@@ -28,6 +28,7 @@
 
 use super::counters::Counters;
 use super::error::store_error;
+use super::operate::Action;
 use crate::id::QueueId;
 use crate::store::StoreError;
 use rusqlite::{Connection, ErrorCode};
@@ -74,6 +75,8 @@ pub(super) struct Effects {
     pub(super) unlink: Vec<QueueId>,
     /// What could not be read: id and reason.
     pub(super) quarantined: Vec<(String, String)>,
+    /// What operators touched, and what they did.
+    pub(super) operated: Vec<(QueueId, Action)>,
 }
 
 impl Change<'_> {

@@ -5,9 +5,10 @@ use super::commit::{Change, Load, Operation};
 use super::filter::Condition;
 use super::finish::remove_message;
 use super::row;
+use crate::id::QueueId;
 use crate::message::State;
 use jiff::Timestamp;
-use rusqlite::{params, params_from_iter};
+use rusqlite::{OptionalExtension, params, params_from_iter};
 
 /// Messages in one transaction: others wait no longer than these take.
 pub(super) const BATCH: usize = 500;
@@ -32,6 +33,18 @@ pub(super) struct Operate {
     pub(super) keys: Vec<i64>,
 }
 
+impl Action {
+    /// For the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Action::Retry { .. } => "retry",
+            Action::Hold => "hold",
+            Action::Unhold { .. } => "release",
+            Action::Delete => "delete",
+        }
+    }
+}
+
 impl Operation for Operate {
     type Output = u64;
     const NAME: &'static str = "operate";
@@ -46,6 +59,7 @@ impl Operation for Operate {
             if !still_meant(change, &self.condition, key)? {
                 continue;
             }
+            let id = id(change, key)?;
             let done = match self.action {
                 Action::Retry { now } => retry(change, key, now)?,
                 Action::Hold => self.hold(change, key)?,
@@ -53,6 +67,10 @@ impl Operation for Operate {
                 Action::Delete => delete(change, key)?,
             };
             touched += u64::from(done);
+            change
+                .effects
+                .operated
+                .extend(id.filter(|_| done).map(|id| (id, self.action)));
         }
         Ok(touched)
     }
@@ -108,6 +126,17 @@ pub(super) fn still_meant(change: &Change<'_>, condition: &Condition, key: i64) 
     );
     let values = std::iter::once(key.into()).chain(condition.values());
     change.db.prepare_cached(&sql)?.exists(params_from_iter(values))
+}
+
+/// The message's id, if it can be read.
+fn id(change: &Change<'_>, key: i64) -> rusqlite::Result<Option<QueueId>> {
+    let mut statement = change
+        .db
+        .prepare_cached("SELECT id FROM messages WHERE key = ?1")?;
+    let id = statement
+        .query_row([key], |row| Ok(row.get::<_, [u8; 16]>(0).ok()))
+        .optional()?;
+    Ok(id.flatten().map(QueueId::from_bytes))
 }
 
 fn retry(change: &mut Change<'_>, key: i64, now: Timestamp) -> rusqlite::Result<bool> {

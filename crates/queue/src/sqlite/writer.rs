@@ -2,6 +2,7 @@
 
 use super::commit::{Effects, Failure, Load, Step, Work, transact};
 use super::counters::Counters;
+use super::operate::Action;
 use crate::spool::Spool;
 use crate::store::StoreError;
 use parking_lot::Mutex;
@@ -182,6 +183,16 @@ impl Writer {
         for id in effects.unlink {
             // A file that stays is removed at the next start.
             let _ = std::fs::remove_file(self.spool.body_path(id));
+        }
+        for (id, action) in effects.operated {
+            let id = &id.to_string();
+            self.observer.emit(match action {
+                Action::Delete => Event::Deleted { id },
+                other => Event::Operated {
+                    id,
+                    action: other.name(),
+                },
+            });
         }
         for (id, reason) in &effects.quarantined {
             self.observer.emit(Event::Quarantined { id, reason });

@@ -1,8 +1,9 @@
 //! How what the rooms say looks in the API.
 
+use super::stop::State;
 use jiff::Timestamp;
-use smtp_deliver::Standing;
-use smtp_http::{Destination, Session};
+use smtp_deliver::{Held, Standing};
+use smtp_http::{Destination, DrainStatus, Holding, Session};
 use smtp_receive::SessionInfo;
 use std::time::Instant;
 
@@ -38,6 +39,38 @@ pub(super) fn session(info: SessionInfo) -> Session {
         account: info.account.map(|account| account.name.to_string()),
         state: info.doing.name(),
         messages: info.messages.into(),
+    }
+}
+
+/// A session that holds the end up.
+pub(super) fn session_holding(info: SessionInfo) -> Holding {
+    let (number, peer) = (info.number, info.peer);
+    let (listener, state) = (info.listener.name(), info.doing.name());
+    Holding {
+        room: "receive",
+        what: format!("session {number} of {peer} on {listener}: {state}"),
+        since: Some(moment(info.opened)),
+    }
+}
+
+/// A delivery that holds the end up.
+pub(super) fn delivery_holding(held: Held) -> Holding {
+    Holding {
+        room: "deliver",
+        what: held.what,
+        since: held.since.map(moment),
+    }
+}
+
+/// How far the end is.
+pub(super) fn drain(state: State, holding: Vec<Holding>, count: u64) -> DrainStatus {
+    let (reason, since) = state.because.unzip();
+    DrainStatus {
+        phase: state.phase.name(),
+        reason,
+        since: since.map(moment),
+        count,
+        holding,
     }
 }
 

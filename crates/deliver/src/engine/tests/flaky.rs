@@ -168,6 +168,9 @@ impl Store for Flaky {
     async fn stats(&self) -> Result<Stats, StoreError> {
         self.store.stats().await
     }
+    async fn writable(&self) -> Result<(), StoreError> {
+        self.store.writable().await
+    }
     async fn close(&self) -> Result<(), StoreError> {
         self.store.close().await
     }

@@ -1,0 +1,414 @@
+//! The file: one row a message, with its steps as lines of JSON, and the terms by which it is found.
+//!
+//! A term is a hash of what is searched for. Terms are kept by the minute in which the message came, so that what is written at a time is written to
+//! one place; a search looks into each minute.
+
+use crate::Limits;
+use crate::buffer::{Batch, Kind};
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use smtp_observe::{Event, Observer};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::hash::Hasher;
+use std::path::{Path, PathBuf};
+
+/// `PRAGMA user_version` of this schema.
+const VERSION: i64 = 1;
+const SCHEMA: &str = "
+-- Times are milliseconds since 1970.
+CREATE TABLE messages (
+    key        INTEGER PRIMARY KEY,
+    id         TEXT    NOT NULL UNIQUE,     -- the queue id
+    ended      INTEGER,                     -- when it left the queue
+    sender     TEXT,                        -- '' is <>; null while only later steps are known
+    account    TEXT,
+    message_id TEXT,
+    recipients TEXT    NOT NULL,            -- addresses, a line each
+    steps      TEXT    NOT NULL,            -- JSON, a line each
+    omitted    INTEGER NOT NULL             -- steps that had no room
+) STRICT;
+CREATE TABLE terms (
+    minute INTEGER NOT NULL,                -- in which the message came
+    hash   INTEGER NOT NULL,
+    key    INTEGER NOT NULL,
+    PRIMARY KEY (minute, hash, key)
+) STRICT, WITHOUT ROWID;
+";
+/// Octets of steps after which a message's further attempts are only counted.
+const MAX_STEPS: usize = 128 << 10;
+/// Messages forgotten in one transaction.
+const FORGET: i64 = 500;
+/// A message whose end was never seen is forgotten so long after others of its age, in milliseconds: 30 days.
+const NEVER_ENDED: i64 = 30 * 86_400_000;
+/// Pages of the log that are copied into the database at a time: 32 MiB.
+const CHECKPOINT: i64 = 8192;
+
+/// Why something was not written.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It may work the next time.
+    Passing(String),
+    /// The database is no database any more.
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Trouble {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Trouble::Damaged(error.to_string()),
+            _ => Trouble::Passing(error.to_string()),
+        }
+    }
+}
+
+/// The database, for writing.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// `None` once it was found damaged and no other could be begun.
+    db: Option<Connection>,
+}
+
+impl Database {
+    /// Opens it; what cannot be read is set aside, and another begun.
+    pub(crate) fn open(path: &Path, observer: &Observer) -> Result<Database, String> {
+        let mut database = Database { db: None };
+        match connect(path) {
+            Ok(db) => database.db = Some(db),
+            Err(Trouble::Damaged(error)) => database.begin_anew(path, &error, observer)?,
+            Err(Trouble::Passing(error)) => return Err(format!("{}: {error}", path.display())),
+        }
+        Ok(database)
+    }
+
+    /// Sets the file aside, as it is, and begins another.
+    pub(crate) fn begin_anew(&mut self, path: &Path, error: &str, observer: &Observer) -> Result<(), String> {
+        self.db = None;
+        let aside = with_suffix(path, &format!(".damaged-{}", Timestamp::now().as_millisecond()));
+        for suffix in ["", "-wal", "-shm"] {
+            let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
+            match std::fs::rename(&from, &to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(format!("{} cannot be set aside: {error}", from.display()));
+                }
+                _ => {}
+            }
+        }
+        observer.emit(Event::HistorySetAside {
+            path: &aside.display().to_string(),
+            error,
+        });
+        self.db = match connect(path) {
+            Ok(db) => Some(db),
+            Err(Trouble::Passing(error) | Trouble::Damaged(error)) => {
+                return Err(format!("{}: {error}", path.display()));
+            }
+        };
+        Ok(())
+    }
+
+    fn db(&mut self) -> Result<&mut Connection, Trouble> {
+        self.db
+            .as_mut()
+            .ok_or_else(|| Trouble::Passing("there is no database".into()))
+    }
+
+    /// Writes a batch, whole or not at all.
+    pub(crate) fn write(&mut self, batch: &Batch) -> Result<(), Trouble> {
+        let transaction = self.db()?.transaction()?;
+        let mut terms = Vec::new();
+        for (id, news) in gathered(batch) {
+            news.write(&transaction, id, &mut terms)?;
+        }
+        // In the order in which they are kept, so that each page is visited once.
+        terms.sort_unstable();
+        let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO terms VALUES (?1, ?2, ?3)")?;
+        for (minute, hash, key) in terms {
+            insert.execute(params![minute, hash, key])?;
+        }
+        drop(insert);
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets what ended long ago, and the oldest when there is too much.
+    pub(crate) fn forget(&mut self, limits: &Limits, now: Timestamp) -> Result<(), Trouble> {
+        let retention = i64::try_from(limits.retention.as_millis()).unwrap_or(i64::MAX);
+        let cutoff = now.as_millisecond().saturating_sub(retention);
+        let db = self.db()?;
+        // Whoever ended before that also came before that.
+        let old =
+            "SELECT key FROM messages WHERE id < ?1 AND (ended < ?2 OR (ended IS NULL AND id < ?3)) LIMIT ?4";
+        let (came, lost) = (first_id(cutoff), first_id(cutoff.saturating_sub(NEVER_ENDED)));
+        while remove(db, old, params![came, cutoff, lost, FORGET])? > 0 {}
+        while used(db)? > limits.max_size {
+            let ended = "SELECT key FROM messages WHERE ended IS NOT NULL ORDER BY id LIMIT ?1";
+            let any = "SELECT key FROM messages ORDER BY id LIMIT ?1";
+            if remove(db, ended, params![FORGET])? + remove_none(db, any)? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nothing that has ended is left: the oldest of the others go.
+fn remove_none(db: &mut Connection, any: &str) -> Result<usize, Trouble> {
+    let some: Option<i64> = db
+        .query_row(
+            "SELECT 1 FROM messages WHERE ended IS NOT NULL LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match some {
+        Some(_) => Ok(0),
+        None => remove(db, any, params![FORGET]),
+    }
+}
+
+/// Removes the messages that are selected, with their terms. Gives how many.
+fn remove(db: &mut Connection, select: &str, params: impl rusqlite::Params) -> Result<usize, Trouble> {
+    let transaction = db.transaction()?;
+    let keys: Vec<i64> = transaction
+        .prepare_cached(select)?
+        .query_map(params, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for key in &keys {
+        let mut terms = Vec::new();
+        transaction.query_row(
+            "SELECT id, sender, account, message_id, recipients FROM messages WHERE key = ?1",
+            [key],
+            |row| {
+                let text = |index| row.get::<_, Option<String>>(index);
+                let (id, recipients) = (text(0)?.unwrap_or_default(), text(4)?.unwrap_or_default());
+                let minute = minute_of(&id);
+                for (field, value) in [
+                    (Field::Sender, text(1)?),
+                    (Field::Account, text(2)?),
+                    (Field::MessageId, text(3)?),
+                ] {
+                    terms.extend(value.map(|value| (minute, hash(field, &value))));
+                }
+                terms.extend(
+                    recipients
+                        .lines()
+                        .map(|one| (minute, hash(Field::Recipient, one))),
+                );
+                Ok(())
+            },
+        )?;
+        for (minute, hash) in terms {
+            transaction
+                .prepare_cached("DELETE FROM terms WHERE minute = ?1 AND hash = ?2 AND key = ?3")?
+                .execute(params![minute, hash, key])?;
+        }
+        transaction
+            .prepare_cached("DELETE FROM messages WHERE key = ?1")?
+            .execute([key])?;
+    }
+    transaction.commit()?;
+    Ok(keys.len())
+}
+
+/// Octets in use.
+fn used(db: &Connection) -> Result<u64, Trouble> {
+    let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = pragma("page_count")? - pragma("freelist_count")?;
+    Ok(pages.saturating_mul(pragma("page_size")?).unsigned_abs())
+}
+
+/// What a batch has of one message.
+#[derive(Default)]
+struct News<'b> {
+    beginning: bool,
+    ended: bool,
+    sender: Option<&'b str>,
+    account: Option<&'b str>,
+    message_id: Option<&'b str>,
+    recipients: Vec<String>,
+    steps: Vec<&'b str>,
+}
+
+/// The news of a batch by message, in the order in which messages are first mentioned.
+fn gathered(batch: &Batch) -> Vec<(&str, News<'_>)> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut all: Vec<(&str, News<'_>)> = Vec::new();
+    for note in &batch.notes {
+        let id = batch.text(&note.id);
+        let place = *places.entry(id).or_insert_with(|| {
+            all.push((id, News::default()));
+            all.len() - 1
+        });
+        let Some((_, news)) = all.get_mut(place) else {
+            continue;
+        };
+        news.steps.push(batch.text(&note.line));
+        match &note.kind {
+            Kind::Beginning {
+                sender,
+                account,
+                message_id,
+                recipient,
+            } => {
+                news.beginning = true;
+                news.sender = Some(batch.text(sender));
+                news.account = account.as_ref().map(|range| batch.text(range));
+                news.message_id = message_id.as_ref().map(|range| batch.text(range));
+                news.knows(recipient.as_ref().map(|range| batch.text(range)));
+            }
+            Kind::Recipient(to, original) => {
+                news.knows(Some(batch.text(to)));
+                news.knows(original.as_ref().map(|range| batch.text(range)));
+            }
+            Kind::End => news.ended = true,
+            Kind::Other => {}
+        }
+    }
+    all
+}
+
+impl News<'_> {
+    fn knows(&mut self, recipient: Option<&str>) {
+        if let Some(recipient) = recipient {
+            let recipient = recipient.to_lowercase();
+            if !self.recipients.contains(&recipient) {
+                self.recipients.push(recipient);
+            }
+        }
+    }
+
+    fn write(self, db: &Connection, id: &str, terms: &mut Vec<(i64, i64, i64)>) -> rusqlite::Result<()> {
+        let before = match self.beginning {
+            true => None,
+            false => Known::of(db, id)?,
+        };
+        let minute = minute_of(id);
+        let known = before.as_ref().map_or("", |known| &known.recipients);
+        let new: Vec<&String> = self
+            .recipients
+            .iter()
+            .filter(|one| !known.lines().any(|other| other == one.as_str()))
+            .collect();
+        let (mut steps, mut room, mut omitted) = (String::new(), MAX_STEPS, 0);
+        room = room.saturating_sub(before.as_ref().map_or(0, |known| known.octets));
+        for step in &self.steps {
+            // How it ended is always told.
+            if steps.len() >= room && !self.ended {
+                omitted += 1;
+                continue;
+            }
+            // Writing to a String does not fail.
+            let _ = writeln!(steps, "{step}");
+        }
+        let recipients: String = new.iter().map(|one| format!("{one}\n")).collect();
+        let ended = self.ended.then(|| Timestamp::now().as_millisecond());
+        let key: i64 = db
+            .prepare_cached(
+                "INSERT INTO messages (id, ended, sender, account, message_id, recipients, steps, omitted)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (id) DO UPDATE SET
+                    ended = coalesce(excluded.ended, ended), sender = coalesce(sender, excluded.sender),
+                    account = coalesce(account, excluded.account), message_id = coalesce(message_id, excluded.message_id),
+                    recipients = recipients || excluded.recipients, steps = steps || excluded.steps,
+                    omitted = omitted + excluded.omitted
+                 RETURNING key",
+            )?
+            .query_row(
+                params![id, ended, self.sender, self.account, self.message_id, recipients, steps, omitted],
+                |row| row.get(0),
+            )?;
+        for (field, value) in [
+            (Field::Sender, self.sender),
+            (Field::Account, self.account),
+            (Field::MessageId, self.message_id),
+        ] {
+            terms.extend(value.map(|value| (minute, hash(field, value), key)));
+        }
+        terms.extend(new.iter().map(|one| (minute, hash(Field::Recipient, one), key)));
+        Ok(())
+    }
+}
+
+/// What is known of a message before a batch.
+struct Known {
+    recipients: String,
+    octets: usize,
+}
+
+impl Known {
+    fn of(db: &Connection, id: &str) -> rusqlite::Result<Option<Known>> {
+        db.prepare_cached("SELECT recipients, octet_length(steps) FROM messages WHERE id = ?1")?
+            .query_row([id], |row| {
+                Ok(Known {
+                    recipients: row.get(0)?,
+                    octets: row.get::<_, i64>(1)?.unsigned_abs() as usize,
+                })
+            })
+            .optional()
+    }
+}
+
+/// What messages are found by, besides their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Sender,
+    Recipient,
+    Account,
+    MessageId,
+}
+
+/// The term of a value. Addresses are the same in any case, and message ids with or without their angles.
+pub(crate) fn hash(field: Field, value: &str) -> i64 {
+    let value = value.trim_start_matches('<').trim_end_matches('>');
+    // Of the standard library, and the same in every process: its keys are fixed.
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write_u8(field as u8);
+    hasher.write(value.to_lowercase().as_bytes());
+    // 40 bits: short in the file, and what is found is compared.
+    (hasher.finish() >> 24) as i64
+}
+
+/// The minute in which the message with this id came.
+pub(crate) fn minute_of(id: &str) -> i64 {
+    let at = ulid::Ulid::from_string(id).map_or(0, |id| id.timestamp_ms());
+    i64::try_from(at / 60_000).unwrap_or(i64::MAX)
+}
+
+/// The least id of a millisecond.
+pub(crate) fn first_id(millisecond: i64) -> String {
+    ulid::Ulid::from_parts(millisecond.try_into().unwrap_or(0), 0).to_string()
+}
+
+fn connect(path: &Path) -> Result<Connection, Trouble> {
+    let db = Connection::open(path)?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match version {
+        VERSION => {}
+        0 => {
+            db.pragma_update(None, "page_size", 4096)?;
+            db.pragma_update(None, "journal_mode", "WAL")?;
+            db.execute_batch(&format!(
+                "BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT"
+            ))?;
+        }
+        other => {
+            return Err(Trouble::Damaged(format!(
+                "its version is {other}, this program knows {VERSION}"
+            )));
+        }
+    }
+    // What is lost with the power is the last moments of history.
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+    db.pragma_update(None, "cache_size", -4096)?;
+    db.set_prepared_statement_cache_capacity(16);
+    Ok(db)
+}
+
+/// The path with something behind its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

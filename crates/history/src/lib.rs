@@ -1,0 +1,134 @@
+//! What happened to every message: the events about it, kept for a while, and searched.
+//!
+//! It is the third face of events, beside the log and the metrics: a step of a message's history is the log's JSON line about it, so
+//! that nobody describes anything twice. Steps gather in memory and are written several times a second, by a thread of its own, to a database of
+//! its own.
+//!
+//! * [`buffer`] is where events are put down, [`writer`] the thread that takes them from there.
+//! * [`database`] is the file: schema, writing, forgetting; [`search`] asks it.
+//!
+//! Promises: mail never waits for its history, and is never refused for it; what cannot be kept is dropped and counted; memory and disk are
+//! bounded; a database that cannot be read is set aside, and another begun. A crash loses the last steps, a second's at most.
+
+mod buffer;
+mod database;
+mod search;
+mod writer;
+
+pub use search::{Entry, Fate, Page, Query, Search};
+
+use buffer::Buffer;
+use database::Database;
+use parking_lot::RwLock;
+use smtp_observe::{Event, Observer, Tap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use writer::Writer;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long after a message's end.
+    pub retention: Duration,
+    /// Most octets of the database; the oldest messages that have ended go first.
+    pub max_size: u64,
+}
+
+/// Where it is kept, and how much.
+pub struct Settings {
+    /// The database. What stands in the way of a new one beside it is never overwritten.
+    pub path: PathBuf,
+    /// How much is kept.
+    pub limits: Limits,
+    /// Whether the disk has room for more than mail.
+    pub has_room: Box<dyn Fn() -> bool + Send>,
+}
+
+/// The history. Dropping it writes out what it has.
+pub struct History {
+    buffer: Arc<Buffer>,
+    limits: Arc<RwLock<Limits>>,
+    path: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl History {
+    /// Opens the database, or begins another when it cannot be read, and starts the thread. Blocking. Whoever wants steps to be kept gives the
+    /// observer this as its tap.
+    ///
+    /// # Errors
+    /// When no database can be made there, or no thread.
+    pub fn open(settings: Settings, observer: Observer) -> Result<Arc<History>, String> {
+        let database = Database::open(&settings.path, &observer)?;
+        let (buffer, limits) = (
+            Arc::new(Buffer::default()),
+            Arc::new(RwLock::new(settings.limits)),
+        );
+        let writer = Writer {
+            buffer: buffer.clone(),
+            limits: limits.clone(),
+            database,
+            path: settings.path.clone(),
+            has_room: settings.has_room,
+            observer,
+            failing: false,
+        };
+        let thread = std::thread::Builder::new()
+            .name("history".into())
+            .spawn(move || writer.run())
+            .map_err(|error| format!("cannot start the history's thread: {error}"))?;
+        Ok(Arc::new(History {
+            buffer,
+            limits,
+            path: settings.path,
+            thread: Some(thread),
+        }))
+    }
+
+    /// Keeps this much from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = limits;
+    }
+
+    /// Asks, once everything that was seen until now is written. Blocking.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn ask<T>(&self, question: impl FnOnce(&Search) -> Result<T, String>) -> Result<T, String> {
+        self.buffer.flush();
+        question(&Search::open(&self.path)?)
+    }
+
+    /// Writes out what was seen until now. Waits at most 2 seconds.
+    pub fn flush(&self) {
+        self.buffer.flush();
+    }
+}
+
+impl Tap for History {
+    fn saw(&self, event: &Event<'_>) {
+        self.buffer.put(event);
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.buffer.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

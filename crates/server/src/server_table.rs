@@ -1,0 +1,179 @@
+//! The server, its sessions, next hops and tokens as people read them.
+
+use crate::queue_table::{seconds, span, text, time};
+use jiff::Timestamp;
+use serde_json::Value as Json;
+use std::fmt::Write;
+
+/// The server at a glance, then what it did: totals, and rates over the last minutes.
+pub(crate) fn status(status: &Json, statistics: &Json) -> String {
+    let number = |value: &Json| value.as_u64().unwrap_or(0);
+    let phase = match status["draining"] == true {
+        true => "stops",
+        false => "takes mail",
+    };
+    let mut lines = format!(
+        "{}  smtp-server {}, profile {}, {phase}\nup          {}\nconfig      {} (generation {}{})\nsessions    {}\n",
+        text(status, "hostname"),
+        text(status, "version"),
+        text(status, "profile"),
+        seconds(number(&status["uptime_seconds"])),
+        text(&status["config"], "file"),
+        number(&status["config"]["generation"]),
+        match status["config"]["last_reload_succeeded"] == false {
+            true => "; the last reload was refused",
+            false => "",
+        },
+        number(&status["connections"]),
+    );
+    for (listener, addresses) in status["listeners"].as_object().into_iter().flatten() {
+        let addresses: Vec<&str> = addresses
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect();
+        if !addresses.is_empty() {
+            // Writing to a String does not fail.
+            let _ = writeln!(lines, "{listener:<12}{}", addresses.join(" "));
+        }
+    }
+    let _ = writeln!(
+        lines,
+        "\n{:<10}{:>12}{:>10}{:>10}{:>10}",
+        "", "total", "1 min/s", "5 min/s", "15 min/s"
+    );
+    for (name, total) in statistics["total"].as_object().into_iter().flatten() {
+        let _ = write!(lines, "{name:<10}{:>12}", number(total));
+        for rate in statistics["per_second"][name].as_array().into_iter().flatten() {
+            let _ = write!(lines, "{:>10.2}", rate.as_f64().unwrap_or(0.0));
+        }
+        lines.push('\n');
+    }
+    lines
+}
+
+/// `17  192.0.2.1:34014  submission TLSv1.3  billing  content  3 messages  2m10s`
+pub(crate) fn session(session: &Json, now: Timestamp) -> String {
+    format!(
+        "{:>6}  {}  {} {}  {}  {}  {}  {}\n",
+        session["number"].as_u64().unwrap_or(0),
+        text(session, "peer"),
+        text(session, "listener"),
+        session["tls"].as_str().unwrap_or("clear"),
+        text(session, "account"),
+        text(session, "state"),
+        crate::queue_table::messages(session["messages"].as_u64().unwrap_or(0)),
+        time(&session["since"]).map_or("-".into(), |since| span(since, now)),
+    )
+}
+
+/// `mx.example.org:25  down, next try in 4m12s  3 waiting, 0 sending, 0 of 1 connections (at most 20)`, and the last error below.
+pub(crate) fn destination(destination: &Json, now: Timestamp) -> String {
+    let number = |key: &str| destination[key].as_u64().unwrap_or(0);
+    let next = match time(&destination["next_attempt"]) {
+        Some(at) => format!(", next try in {}", span(now, at)),
+        None => String::new(),
+    };
+    let mut lines = format!(
+        "{}  {}{next}  {} waiting, {} sending, {} of {} connections (at most {})\n",
+        text(destination, "name"),
+        text(destination, "state"),
+        number("waiting"),
+        number("sending"),
+        number("connections"),
+        number("concurrency"),
+        number("max_concurrency"),
+    );
+    if let Some(at) = time(&destination["last_error_at"]) {
+        let _ = writeln!(
+            lines,
+            "    {} ago, failure {} in a row: {}",
+            span(at, now),
+            number("failures"),
+            text(destination, "last_error"),
+        );
+    }
+    lines
+}
+
+/// `ci  operate  expires in 89d23h  made by admin 1h02m ago`
+pub(crate) fn token(token: &Json, now: Timestamp) -> String {
+    let expires = match time(&token["expires"]) {
+        None => "does not expire".to_owned(),
+        Some(at) if at <= now => format!("expired {} ago", span(at, now)),
+        Some(at) => format!("expires in {}", span(now, at)),
+    };
+    let made = match time(&token["created"]) {
+        Some(at) => format!("made by {} {} ago", text(token, "created_by"), span(at, now)),
+        None => "declared".to_owned(),
+    };
+    format!(
+        "{}  {}  {expires}  {made}\n",
+        text(token, "name"),
+        text(token, "scope")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn now() -> Timestamp {
+        "2025-01-01T00:01:40Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_destination_that_is_down_says_why() {
+        let down = json!({
+            "name": "mx.test:25", "state": "down", "waiting": 3, "sending": 0, "connections": 0, "concurrency": 1,
+            "max_concurrency": 20, "failures": 2, "last_error": "refused\u{7}", "last_error_at": "2025-01-01T00:01:00Z",
+            "next_attempt": "2025-01-01T00:02:00Z",
+        });
+        assert_eq!(
+            destination(&down, now()),
+            "mx.test:25  down, next try in 20s  3 waiting, 0 sending, 0 of 1 connections (at most 20)\n    \
+             40s ago, failure 2 in a row: refused?\n"
+        );
+    }
+
+    #[test]
+    fn tokens_say_until_when_they_are_good() {
+        let of = |expires: Json| json!({"name": "ci", "scope": "read", "expires": expires, "created": "2025-01-01T00:00:40Z", "created_by": "admin"});
+        assert_eq!(
+            token(&of(json!("2025-01-03T00:01:40Z")), now()),
+            "ci  read  expires in 2d00h  made by admin 1m00s ago\n"
+        );
+        assert_eq!(
+            token(&of(json!("2025-01-01T00:01:00Z")), now()),
+            "ci  read  expired 40s ago  made by admin 1m00s ago\n"
+        );
+        let declared =
+            json!({"name": "ci", "scope": "read", "expires": null, "created": null, "created_by": null});
+        assert_eq!(token(&declared, now()), "ci  read  does not expire  declared\n");
+    }
+
+    #[test]
+    fn totals_stand_beside_rates() {
+        let shown = status(
+            &json!({"hostname": "mail.test", "version": "1", "profile": "testing", "uptime_seconds": 65, "draining": false, "connections": 2,
+                "listeners": {"smtp": ["[::]:2525"], "smtps": []}, "config": {"generation": 3, "last_reload_succeeded": false, "file": "c.toml"}}),
+            &json!({"total": {"received": 7}, "per_second": {"received": [1.5, 0.25, 0.0]}}),
+        );
+        assert_eq!(
+            shown,
+            "mail.test  smtp-server 1, profile testing, takes mail\nup          1m05s\n\
+             config      c.toml (generation 3; the last reload was refused)\nsessions    2\nsmtp        [::]:2525\n\n\
+             \u{20}                total   1 min/s   5 min/s  15 min/s\nreceived             7      1.50      0.25      0.00\n"
+        );
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_no_panic() {
+        for answer in [json!(null), json!([]), json!({"listeners": 1}), json!("text")] {
+            assert!(!session(&answer, now()).is_empty() && !destination(&answer, now()).is_empty());
+            assert!(!status(&answer, &answer).is_empty() && !token(&answer, now()).is_empty());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The drain, by command and by API: who asks, what holds it up, by name and age, and the end.
+
+use blackbox::server::{PASSWORD, Server, binary};
+use blackbox::sink::{Act, Moment, Sink};
+use blackbox::wait_for;
+use blackbox::wire::Wire;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+fn status(server: &Server) -> Value {
+    let output = server.command(&["drain", "--status", "--output", "json"]);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn holding(status: &Value) -> Vec<String> {
+    let holding = status["holding"].as_array().expect("holding");
+    let what = |one: &Value| {
+        format!(
+            "{}: {}",
+            one["room"].as_str().expect("room"),
+            one["what"].as_str().expect("what")
+        )
+    };
+    holding.iter().map(what).collect()
+}
+
+/// `drain`, running.
+fn drain(server: &Server, args: &[&str]) -> Child {
+    Command::new(binary())
+        .arg("drain")
+        .args(args)
+        .env_clear()
+        .env("SMTP_ADMIN_URL", format!("http://{}", server.http))
+        .env("SMTP_ADMIN_PASSWORD", PASSWORD)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run the command")
+}
+
+#[test]
+fn what_holds_a_drain_up_is_named_until_it_ends() {
+    let sink = Sink::scripted(|_, moment| match moment {
+        Moment::EndOfData(_) => {
+            std::thread::sleep(std::time::Duration::from_secs(4));
+            Act::Default
+        }
+        _ => Act::Default,
+    });
+    let mut server = Server::with(&sink.relay_config());
+    assert_eq!(status(&server)["phase"], "running");
+    let mut busy = Wire::hello(server.smtp);
+    Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "text\r\n");
+    busy.expect("MAIL FROM:<a@x.test>", 250);
+    wait_for("the final dot", || {
+        holding(&status(&server))
+            .iter()
+            .any(|what| what.ends_with("the reply to it is awaited"))
+    });
+    let mut command = drain(&server, &["--output", "json"]);
+    let mut lines = BufReader::new(command.stdout.take().expect("stdout")).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    next();
+    wait_for("the drain", || status(&server)["phase"] == "draining");
+    let now = status(&server);
+    assert_eq!(now["reason"], "asked by admin", "{now}");
+    assert!(
+        now["since"].is_string() && now["holding"][0]["since"].is_string(),
+        "{now}"
+    );
+    let held = holding(&now);
+    assert_eq!(now["count"], held.len(), "{now}");
+    assert!(
+        held.iter()
+            .any(|what| what.starts_with("receive: session ") && what.ends_with(" on smtp: mail")),
+        "{held:?}"
+    );
+    assert!(
+        held.iter().any(|what| *what
+            == format!(
+                "deliver: {}: a message for 1 of its recipients, the reply to it is awaited",
+                sink.url().replace("smtp://", "")
+            )),
+        "{held:?}"
+    );
+    // Each lets go; then the server ends by itself, and the command with it.
+    assert_eq!(busy.say("RSET").code, 250);
+    assert_eq!(busy.say("NOOP").code, 421);
+    assert!(server.exited(30).success());
+    let mut last = next();
+    while last["phase"] != "stopped" {
+        last = next();
+    }
+    assert!(command.wait().expect("wait").success());
+    assert_eq!(
+        server.wait_event("stopping", |_| true)["reason"],
+        "asked by admin"
+    );
+    assert_eq!(server.wait_event("stopped", |_| true)["delivered"], 1);
+    assert_eq!(server.wait_event("admin_action", |_| true)["action"], "drain");
+    let server = server.restart();
+    assert_eq!(server.metric("smtp_queue_depth"), 0.0);
+    let trail = server.command(&["audit", "--output", "json"]);
+    let trail: Value = serde_json::from_slice(&trail.stdout).expect("one record");
+    assert_eq!(
+        (&trail["action"], &trail["after"]),
+        (&json!("drain"), &json!({"now": false}))
+    );
+    assert_eq!(sink.count(), 1, "no duplicate");
+}
+
+#[test]
+fn who_asks_again_with_now_waits_for_nothing() {
+    let mut server = Server::with("");
+    let mut busy = Wire::hello(server.smtp);
+    busy.expect("MAIL FROM:<a@x.test>", 250);
+    let mut command = drain(&server, &[]);
+    wait_for("the drain", || server.get("/health/ready").0 == 503);
+    // Asking again does not make it impatient.
+    let again = server.command(&["drain", "--no-wait"]);
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(
+        said.contains("draining for ") && said.contains("(asked by admin), waits for "),
+        "{said}"
+    );
+    assert!(said.contains(" on smtp: mail"), "{said}");
+    assert_eq!(status(&server)["phase"], "draining");
+    assert!(server.command(&["drain", "--now", "--no-wait"]).status.success());
+    assert!(server.exited(10).success());
+    let output = command.wait().expect("wait");
+    assert!(output.success());
+    server.wait_event("stopped", |_| true);
+}
