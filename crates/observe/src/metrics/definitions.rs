@@ -159,6 +159,7 @@ impl Metrics {
             spans_dropped: t.counter(
                 "smtp_spans_dropped_total",
                 "Spans dropped because the collector did not take them, or not fast enough.",
+            ),
             history_dropped: t.counter(
                 "smtp_history_steps_dropped_total",
                 "Steps of messages' histories that were not kept.",
