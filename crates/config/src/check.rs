@@ -5,7 +5,7 @@
 mod security;
 
 use crate::descriptor::ANY;
-use crate::kinds::{Profile, is_hostname};
+use crate::kinds::{Profile, header_pairs, is_hostname};
 use crate::load::Origin;
 use crate::tree::{Config, SETTINGS};
 use ipnet::IpNet;
@@ -25,6 +25,10 @@ pub(crate) fn values(config: &Config, origins: &BTreeMap<&'static str, Origin>) 
     ports(config, &mut found);
     open_relay(config, &mut found);
     delivery(config, &mut found);
+    let headers = config.tracing.headers.as_ref();
+    if let Some(Err(reason)) = headers.map(|headers| header_pairs(headers.expose())) {
+        found.push(("tracing.headers", reason));
+    }
     security::values(config, &mut found);
     if config.profile == Profile::Production {
         production(config, origins, &mut found);

@@ -102,7 +102,11 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
         DeValue::Integer(number) => integer(number),
         DeValue::Boolean(value) => Raw::Boolean(*value),
         DeValue::Array(members) => Raw::List(members.iter().map(raw).collect()),
-        DeValue::Float(_) => Raw::Other("a number with a fraction"),
+        // In its usual spelling; others, `1_0.5` say, are none that a setting needs.
+        DeValue::Float(number) => match number.as_str().parse() {
+            Ok(number) => Raw::Float(number),
+            Err(_) => Raw::Other("a number with a fraction"),
+        },
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Table(_) => Raw::Other("a table"),
     }

@@ -1,7 +1,9 @@
 //! The kinds of values that are more than a number or a text.
 
+mod http;
 mod next_hop;
 
+pub use http::{Fraction, HttpUrl, header_pairs};
 pub use next_hop::{HopProtocol, LocalDelivery, Login, NextHop};
 
 use crate::value::{Raw, Value, expected, words};

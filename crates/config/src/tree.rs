@@ -5,7 +5,7 @@
 //! setting that takes another's value when it is not set itself.
 
 use crate::descriptor::{Descriptor, Reload, settings};
-use crate::kinds::{LogFormat, LogLevel, Profile, Secret, TlsPolicy, TlsVersion};
+use crate::kinds::{Fraction, HttpUrl, LogFormat, LogLevel, Profile, Secret, TlsPolicy, TlsVersion};
 use crate::kinds::{loopback_addresses, loopback_networks, system_hostname, wildcard_address};
 use crate::lists::{Account, AdminToken, Alias, CertificateFiles, DkimKeyFile, Domain, Route};
 use crate::value::Value;
@@ -212,6 +212,19 @@ history: History {
     retention: Duration = Duration::from_secs(7 * 86_400), Live, range: (60, LONGEST);
     /// Most that it takes on the disk; the oldest messages that have ended go first.
     max_size: u64 = 1024 * MIB, Live, unit: "octets", range: (1 << 20, 1 << 50);
+}
+
+/// Traces for OpenTelemetry: what sessions, mail, commits and delivery attempts take. Off without an endpoint.
+tracing: Tracing {
+    /// Where spans are sent, OTLP over HTTP (protobuf): `http://collector:4318`. Without a path it is `/v1/traces`.
+    endpoint: Option<HttpUrl> = None, Live;
+    /// The part that is traced of the mail that names no trace. Mail with a `traceparent` field, from accounts and `relay.networks`, is
+    /// traced when its flag says so.
+    sampling: Fraction = Fraction::ALL, Live;
+    /// Header fields that are sent along, `name=value`, several with commas between: what the collector wants to know us by.
+    headers: Option<Secret> = None, Live, secret: true;
+    /// PEM: authorities that the collector is trusted by, instead of the built-in roots.
+    ca_file: Option<PathBuf> = None, Live;
 }
 
 /// Who may send to other domains, and the way out. A client outside `relay.networks` reaches local domains only.

@@ -14,6 +14,7 @@ pub(crate) enum Raw {
     /// From the file.
     String(String),
     Integer(i64),
+    Float(f64),
     Boolean(bool),
     List(Vec<Raw>),
     /// Nothing that a setting takes; what it is, in words.
@@ -32,6 +33,7 @@ impl Raw {
         match self {
             Raw::Text(text) | Raw::String(text) => format!("{text:?}"),
             Raw::Integer(number) => number.to_string(),
+            Raw::Float(number) => number.to_string(),
             Raw::Boolean(value) => value.to_string(),
             Raw::List(_) => "a list".into(),
             Raw::Other(words) => (*words).into(),

@@ -104,6 +104,7 @@ pub(crate) fn report(
         envid: None,
         origin: format!("{} of {}", draft.noun(), message.id),
         account: None,
+        traceparent: message.options.traceparent,
     };
     Some(NewMessage {
         id: draft.id,

@@ -210,6 +210,8 @@ events! {
         tls: Option<&'a str>,
         message_id: Option<&'a str>,
         commit: Duration,
+        /// The trace that it is in, when it is traced.
+        trace: Option<&'a str>,
     }
 
     /// The store committed a batch of new messages and of results.
@@ -309,6 +311,13 @@ events! {
 
     /// A request with wrong credentials.
     Warn "admin_denied" AdminDenied { peer: &'a str, path: &'a str }
+
+    /// Spans were taken by the collector.
+    Debug "spans_exported" SpansExported { spans: u64, duration: Duration }
+
+    /// Spans were dropped: the collector at `tracing.endpoint` did not take them, or not as fast as they came. Mail is not concerned.
+    /// Said every 10 seconds at most.
+    Warn "spans_dropped" SpansDropped { spans: u64, reason: &'a str }
 
     /// Steps of messages' histories are not kept: the disk is nearly full, or its database cannot be written. Said once; mail is not
     /// touched by it. Mend: make room, or look at the disk.

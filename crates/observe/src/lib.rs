@@ -12,6 +12,7 @@ mod event;
 mod labels;
 mod log;
 mod metrics;
+mod trace;
 
 pub use event::{Event, EventInfo, Phases};
 pub use labels::{AuthMechanism, AuthResult, LockScope};
@@ -21,6 +22,7 @@ pub use labels::{
 };
 pub use log::{JsonLines, LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};
+pub use trace::{FinishedSpan, Span, SpanKind, SpanValue, TraceContext, Tracer};
 
 use log::Log;
 use metrics::Metrics;
@@ -40,6 +42,7 @@ pub struct Observer {
 struct Inner {
     metrics: Arc<Metrics>,
     log: Option<Log>,
+    tracer: Tracer,
     tap: OnceLock<Weak<dyn Tap>>,
 }
 
@@ -63,6 +66,7 @@ impl Observer {
             inner: Arc::new(Inner {
                 metrics,
                 log,
+                tracer: Tracer::default(),
                 tap: OnceLock::new(),
             }),
         }
@@ -74,6 +78,7 @@ impl Observer {
             inner: Arc::new(Inner {
                 metrics: Arc::new(Metrics::new()),
                 log: None,
+                tracer: Tracer::default(),
                 tap: OnceLock::new(),
             }),
         }
@@ -93,6 +98,11 @@ impl Observer {
     /// From now on this sees every event, as long as somebody else holds it. There is one at most: `false` when there is another already.
     pub fn tap(&self, tap: &Arc<dyn Tap>) -> bool {
         self.inner.tap.set(Arc::downgrade(tap)).is_ok()
+    }
+
+    /// Makes spans for those who trace mail.
+    pub fn tracer(&self) -> &Tracer {
+        &self.inner.tracer
     }
 
     /// Changes level and format from now on.

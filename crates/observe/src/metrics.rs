@@ -118,6 +118,8 @@ pub(crate) struct Metrics {
     reloads: Counts<(ReloadResult,)>,
     admin_actions: Counts<()>,
     admin_denied: Counts<()>,
+    spans_exported: Counts<()>,
+    spans_dropped: Counts<()>,
     history_dropped: Counts<()>,
     pub(crate) log_dropped: Counts<()>,
 }

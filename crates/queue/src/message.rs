@@ -13,6 +13,7 @@ use crate::id::QueueId;
 use bytes::Bytes;
 use jiff::Timestamp;
 use smtp::{Address, BodyType, Enhanced, Notify, Orcpt, Ret};
+use smtp_observe::TraceContext;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -136,6 +137,8 @@ pub struct MailOptions {
     pub origin: String,
     /// The account that sent it.
     pub account: Option<String>,
+    /// The trace that its application names it a part of.
+    pub traceparent: Option<TraceContext>,
 }
 
 /// A recipient of a message that is to be stored.

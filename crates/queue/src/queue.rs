@@ -12,6 +12,7 @@ use crate::spool::Spool;
 use crate::store::{Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
+use smtp_observe::TraceContext;
 use std::sync::Arc;
 
 /// How long new mail is leased to delivery. Delivery renews what it still works on.
@@ -37,6 +38,8 @@ pub struct Deferred {
     pub id: QueueId,
     /// When reception began.
     pub received_at: Timestamp,
+    /// The trace that its application named.
+    pub traceparent: Option<TraceContext>,
     /// Its recipients.
     pub recipients: Vec<NewRecipient>,
     /// What each of them was told, in their order.
@@ -137,6 +140,7 @@ impl Queue {
                 let deferred = Deferred {
                     id: message.id,
                     received_at: message.received_at,
+                    traceparent: message.options.traceparent,
                     recipients: message.recipients.clone(),
                     deferrals: deferrals.clone(),
                 };

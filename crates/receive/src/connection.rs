@@ -138,7 +138,10 @@ impl Connection {
                     let reply = Box::pin(self.visit.message(*transaction, info)).await;
                     self.session.answer_message(reply);
                 }
-                Step::Refused { transaction, reply } => self.visit.refused(&transaction, &reply),
+                Step::Refused {
+                    mut transaction,
+                    reply,
+                } => self.visit.refused(&mut transaction, &reply),
                 Step::StartTls => Box::pin(self.start_tls()).await?,
                 Step::Auth { mechanism, initial } => {
                     Box::pin(self.authenticate(Said::Mechanism(mechanism, initial))).await?;

@@ -9,11 +9,12 @@
 
 use crate::author::Treatment;
 use crate::header::{Completion, Held, Parts, Taken, check_author, completed, plain_names};
-use crate::received::MessageIdScan;
+use crate::received::FieldScan;
 use crate::transaction::NotStored;
 use jiff::Timestamp;
 use smtp::Address;
 use smtp_dkim::Signer;
+use smtp_observe::TraceContext;
 use smtp_queue::{Body, BodyWriter, QueueId};
 use std::io;
 
@@ -23,10 +24,19 @@ pub(crate) struct Content {
     id: QueueId,
     /// Gone after a failure.
     writer: Result<BodyWriter, Box<NotStored>>,
-    message_id: MessageIdScan,
+    message_id: FieldScan,
+    /// While mail is traced.
+    traceparent: Option<FieldScan>,
     /// While the header is held.
     held: Option<Box<Held>>,
     signer: Option<Box<Signer>>,
+}
+
+/// Fields of the client's header.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) message_id: Option<String>,
+    pub(crate) traceparent: Option<TraceContext>,
 }
 
 /// What the treatment of a header needs to know of its mail.
@@ -38,6 +48,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) received_at: Timestamp,
     /// Largest header that is held.
     pub(crate) max_header: usize,
+    /// Whether it may name a trace that it belongs to.
+    pub(crate) traced: bool,
 }
 
 impl Content {
@@ -50,7 +62,8 @@ impl Content {
         let mut content = Content {
             id,
             writer: Ok(writer),
-            message_id: MessageIdScan::default(),
+            message_id: FieldScan::message_id(),
+            traceparent: envelope.traced.then(FieldScan::traceparent),
             held,
             signer: None,
         };
@@ -87,8 +100,15 @@ impl Content {
 
     /// A piece of content whose header is not held, or has passed.
     async fn pass(&mut self, chunk: &[u8]) {
-        self.message_id.push(chunk);
+        self.look_at(chunk);
         self.pass_body(chunk).await;
+    }
+
+    fn look_at(&mut self, chunk: &[u8]) {
+        self.message_id.push(chunk);
+        if let Some(traceparent) = &mut self.traceparent {
+            traceparent.push(chunk);
+        }
     }
 
     async fn pass_body(&mut self, chunk: &[u8]) {
@@ -104,8 +124,8 @@ impl Content {
             Ok(header) => header,
             Err(refusal) => return self.fail(refusal),
         };
-        self.message_id.push(&header);
-        self.message_id.push(b"\r\n");
+        self.look_at(&header);
+        self.look_at(b"\r\n");
         if let Some(signer) = envelope.treatment.signer(&header, envelope.received_at) {
             header = plain_names(&header);
             let room = signer.field_len();
@@ -149,11 +169,8 @@ impl Content {
         }
     }
 
-    /// The end: signs, and makes a body that is a file durable. Gives the body, and the message-id if there is one.
-    pub(crate) async fn finish(
-        mut self,
-        envelope: &Envelope<'_>,
-    ) -> Result<(Body, Option<String>), NotStored> {
+    /// The end: signs, and makes a body that is a file durable. Gives the body, and what was seen in its header.
+    pub(crate) async fn finish(mut self, envelope: &Envelope<'_>) -> Result<(Body, Seen), NotStored> {
         if let Some(held) = self.held.take() {
             // A mail without a body.
             self.take_header(&held.finish(), envelope).await;
@@ -169,7 +186,12 @@ impl Content {
                 .map_err(|error| NotStored::of_io(&error))?;
         }
         let body = writer.finish().await.map_err(|error| NotStored::of_io(&error))?;
-        Ok((body, self.message_id.found().map(str::to_owned)))
+        let traceparent = self.traceparent.as_ref().and_then(FieldScan::found);
+        let seen = Seen {
+            message_id: self.message_id.found().map(str::to_owned),
+            traceparent: traceparent.and_then(TraceContext::parse),
+        };
+        Ok((body, seen))
     }
 }
 

@@ -11,7 +11,7 @@ use smtp::session::Note;
 use smtp::{Address, Enhanced, MailParams, Reply};
 use smtp_config::QuotaKind;
 use smtp_directory::{Account, Snapshot};
-use smtp_observe::{Event, RejectReason, Violation};
+use smtp_observe::{Event, RejectReason, Span, SpanKind, Violation};
 use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,9 +33,11 @@ impl Visit {
             Ok((treatment, taken))
         });
         match admitted {
-            Ok((treatment, taken)) => Ok(Box::new(Transaction::new(
-                policy, directory, treatment, sender, params, taken,
-            ))),
+            Ok((treatment, taken)) => {
+                let mut transaction = Transaction::new(policy, directory, treatment, sender, params, taken);
+                transaction.span = self.span.child("smtp transaction", SpanKind::Server);
+                Ok(Box::new(transaction))
+            }
             Err((reply, reason)) => {
                 let from = Some(sender.as_ref().map_or("", Address::as_str));
                 self.rejected(&Refusal {
@@ -113,16 +115,19 @@ impl Visit {
     }
 
     /// The end of the content: 250 only once the message is durable.
-    pub(crate) async fn message(&mut self, transaction: Transaction, info: BodyInfo) -> Reply {
+    pub(crate) async fn message(&mut self, mut transaction: Transaction, info: BodyInfo) -> Reply {
         let from = transaction.sender_text().to_owned();
         let recipients = transaction.recipients.len();
         let protocol = transaction.protocol(self.client());
         let id = transaction.id();
         let started = Instant::now();
-        match transaction.store(&self.shared.queue, self.client(), info).await {
+        let mut span = std::mem::take(&mut transaction.span);
+        let stored = transaction.store(&self.shared.queue, self.client(), info, &mut span);
+        match stored.await {
             Ok(stored) => {
                 self.card.received_one();
-                self.received(stored, &from, recipients, protocol, started.elapsed())
+                self.traced(&mut span, &stored, recipients);
+                self.received(stored, &from, recipients, protocol, started.elapsed(), &span)
             }
             Err(NotStored { reply, reason, error }) => {
                 if let Some(error) = error {
@@ -136,9 +141,21 @@ impl Visit {
                     from: Some(&from),
                     ..Refusal::new("DATA", &reply, reason)
                 });
+                span.fail(&reply.text);
                 reply
             }
         }
+    }
+
+    /// Tells those who trace mail of a message, and takes the session's span into account for its link.
+    fn traced(&mut self, span: &mut Span, stored: &Stored, recipients: usize) {
+        if !span.is_recorded() {
+            return;
+        }
+        span.set("smtp.queue_id", &*stored.id.to_string());
+        span.set("smtp.size", stored.size);
+        span.set("smtp.recipients", recipients as u64);
+        self.span.goes_with(span);
     }
 
     fn received(
@@ -148,6 +165,7 @@ impl Visit {
         recipients: usize,
         protocol: &'static str,
         commit: Duration,
+        span: &Span,
     ) -> Reply {
         let id = stored.id.to_string();
         self.shared.observer.emit(Event::Received {
@@ -163,12 +181,14 @@ impl Visit {
             tls: self.tls.as_ref().map(|tls| tls.text()).as_deref(),
             message_id: stored.message_id.as_deref(),
             commit,
+            trace: span.context().map(|context| context.trace_id()).as_deref(),
         });
         Reply::with(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
     }
 
     /// The session refused a message that broke one of its limits.
-    pub(crate) fn refused(&self, transaction: &Transaction, reply: &Reply) {
+    pub(crate) fn refused(&self, transaction: &mut Transaction, reply: &Reply) {
+        transaction.span.fail(&reply.text);
         let reason = match reply.enhanced {
             Some(Enhanced(_, 3, 4)) => RejectReason::TooLarge,
             Some(Enhanced(_, 6, _)) => RejectReason::LineTooLong,

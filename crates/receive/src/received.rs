@@ -1,5 +1,5 @@
-//! The `Received:` field that this server puts before each message (RFC 5321 4.4), and the client's
-//! message-id, found for the log while the content passes.
+//! The `Received:` field that this server puts before each message (RFC 5321 4.4), and fields of the client's, its message-id first,
+//! found while the content passes.
 //!
 //! Promises: nothing a client says can end the field or add another; lines stay under 998 octets.
 
@@ -13,9 +13,9 @@ use std::net::IpAddr;
 
 /// Longest HELO name that is repeated.
 const HELO: usize = 255;
-/// Longest message-id that is logged, in octets.
-const MESSAGE_ID: usize = 256;
-/// Octets of the header searched for a message-id.
+/// Longest value that is found, in octets.
+const VALUE: usize = 256;
+/// Octets of the header searched for a field.
 const SEARCHED: usize = 8192;
 
 /// How a message came, as the `with` clause names it (RFC 3848, RFC 6531 4.3). HELO has no name of its own under TLS, and
@@ -107,16 +107,38 @@ pub(crate) fn push_date(field: &mut String, at: Timestamp) {
     }
 }
 
-/// Finds the `Message-ID:` field in the content as it passes, in one pass over at most the first 8 KiB.
-#[derive(Debug, Default)]
-pub(crate) struct MessageIdScan {
+/// Finds a field in the content as it passes, in one pass over at most the first 8 KiB.
+#[derive(Debug)]
+pub(crate) struct FieldScan {
+    /// With its colon, in lower case.
+    name: &'static [u8],
     line: Vec<u8>,
     seen: usize,
     found: Option<String>,
     done: bool,
 }
 
-impl MessageIdScan {
+impl FieldScan {
+    /// The client's message-id.
+    pub(crate) fn message_id() -> Self {
+        FieldScan::of(b"message-id:")
+    }
+
+    /// What an application says of the trace that its mail belongs to (W3C Trace Context).
+    pub(crate) fn traceparent() -> Self {
+        FieldScan::of(b"traceparent:")
+    }
+
+    fn of(name: &'static [u8]) -> Self {
+        FieldScan {
+            name,
+            line: Vec::new(),
+            seen: 0,
+            found: None,
+            done: false,
+        }
+    }
+
     /// Looks at the next piece of content.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
         if self.done {
@@ -126,8 +148,8 @@ impl MessageIdScan {
         let chunk = chunk.get(..left).unwrap_or(chunk);
         self.seen += chunk.len();
         for piece in chunk.split_inclusive(|octet| *octet == b'\n') {
-            // Longer lines are no message-id; their start is enough to know what they are.
-            let room = (2 * MESSAGE_ID).saturating_sub(self.line.len());
+            // Longer lines are not looked for; their start is enough to know what they are.
+            let room = (2 * VALUE).saturating_sub(self.line.len());
             self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
             if piece.ends_with(b"\n") {
                 self.end_of_line();
@@ -140,22 +162,22 @@ impl MessageIdScan {
     }
 
     fn end_of_line(&mut self) {
-        const NAME: &[u8] = b"message-id:";
+        let name = self.name;
         let line = self.line.trim_ascii_end();
         // A folded value stands on the next line: the name alone is kept until it comes.
         let is_name = |line: &[u8]| {
-            line.get(..NAME.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(NAME))
+            line.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
         };
         if line.is_empty() {
             self.done = true;
         } else if is_name(line) {
-            let value = line.get(NAME.len()..).unwrap_or_default().trim_ascii();
+            let value = line.get(name.len()..).unwrap_or_default().trim_ascii();
             if value.is_empty() {
-                self.line.truncate(NAME.len());
+                self.line.truncate(name.len());
                 return;
             }
-            self.found = (value.len() <= MESSAGE_ID).then(|| printable(value));
+            self.found = (value.len() <= VALUE).then(|| printable(value));
             self.done = true;
         }
         self.line.clear();
@@ -164,7 +186,7 @@ impl MessageIdScan {
         }
     }
 
-    /// The message-id with its angle brackets, control characters replaced.
+    /// The field's value (a message-id with its angle brackets), control characters replaced.
     pub(crate) fn found(&self) -> Option<&str> {
         self.found.as_deref()
     }
@@ -258,7 +280,7 @@ mod tests {
     }
 
     fn scan(chunks: &[&[u8]]) -> Option<String> {
-        let mut scan = MessageIdScan::default();
+        let mut scan = FieldScan::message_id();
         for chunk in chunks {
             scan.push(chunk);
         }

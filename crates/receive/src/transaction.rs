@@ -4,7 +4,7 @@
 //! that failed is remembered until the end of the content, and the message is then refused whole.
 
 use crate::author::Treatment;
-use crate::content::{Content, Envelope};
+use crate::content::{Content, Envelope, Seen};
 use crate::policy::Policy;
 use crate::quota::Taken;
 use crate::received::{Literal, Trace, protocol};
@@ -14,7 +14,7 @@ use smtp::body::BodyInfo;
 use smtp::params::xtext_encode;
 use smtp::{Address, Enhanced, MailParams, Orcpt, RcptParams, Reply};
 use smtp_directory::Snapshot;
-use smtp_observe::RejectReason;
+use smtp_observe::{RejectReason, Span, SpanKind};
 use smtp_queue::{MailOptions, NewMessage, NewRecipient, Queue, QueueId, StoreError};
 use std::collections::HashSet;
 use std::io;
@@ -60,6 +60,10 @@ pub(crate) struct Transaction {
     received_at: Timestamp,
     /// What is done to its header; it knows the account, too.
     pub(crate) treatment: Treatment,
+    /// What is told of it to those who trace mail.
+    pub(crate) span: Span,
+    /// Whether it may name a trace that it belongs to.
+    traced: bool,
     content: Option<Content>,
 }
 
@@ -99,6 +103,8 @@ impl Transaction {
             params,
             received_at: Timestamp::now(),
             treatment,
+            span: Span::default(),
+            traced: false,
             content: None,
         }
     }
@@ -162,6 +168,7 @@ impl Transaction {
 
     /// Opens the place for the content and writes our `Received:` field into it.
     pub(crate) async fn open(&mut self, queue: &Queue, client: Client<'_>) {
+        self.traced = self.span.is_recorded() && self.has_known_client(client);
         let id = QueueId::generate();
         let field = Trace {
             helo: client.helo,
@@ -189,6 +196,12 @@ impl Transaction {
         }
     }
 
+    /// Strangers do not decide what is traced.
+    fn has_known_client(&self, client: Client<'_>) -> bool {
+        let captured = self.policy.config.delivery.capture;
+        self.treatment.author().is_some() || captured || self.policy.is_trusted(client.address)
+    }
+
     fn envelope(&self) -> Envelope<'_> {
         Envelope {
             treatment: &self.treatment,
@@ -196,15 +209,17 @@ impl Transaction {
             hostname: &self.policy.config.server.hostname,
             received_at: self.received_at,
             max_header: self.policy.config.limits.max_header_size,
+            traced: self.traced,
         }
     }
 
-    /// Makes the message durable, or refuses it whole.
+    /// Makes the message durable, or refuses it whole. `span` becomes the message's.
     pub(crate) async fn store(
         mut self,
         queue: &Queue,
         client: Client<'_>,
         info: BodyInfo,
+        span: &mut Span,
     ) -> Result<Stored, NotStored> {
         let Some(content) = self.content.take() else {
             return Err(NotStored::of_io(&io::Error::other("content without DATA")));
@@ -213,7 +228,12 @@ impl Transaction {
             return Err(NotStored::looping(info.received_fields));
         }
         let id = content.id();
-        let (body, message_id) = content.finish(&self.envelope()).await?;
+        let (body, seen) = content.finish(&self.envelope()).await?;
+        let Seen {
+            message_id,
+            traceparent,
+        } = seen;
+        span.becomes_message(id.to_bytes(), traceparent);
         let stored = Stored {
             id,
             size: body.size(),
@@ -228,15 +248,16 @@ impl Transaction {
                     .treatment
                     .author()
                     .map(|author| author.account.name.to_string()),
+                traceparent,
                 ..options(self.params, info, client)
             },
             recipients: self.recipients,
             body,
         };
-        queue
-            .submit(message)
-            .await
-            .map_err(|error| NotStored::of_store(&error))?;
+        let commit = span.child("queue commit", SpanKind::Internal);
+        let submitted = queue.submit(message).await;
+        drop(commit);
+        submitted.map_err(|error| NotStored::of_store(&error))?;
         self.taken.into_iter().for_each(Taken::keep);
         Ok(stored)
     }
@@ -260,6 +281,7 @@ fn options(params: MailParams, info: BodyInfo, client: Client<'_>) -> MailOption
         envid: params.envid,
         origin: format!("{} {}", client.helo, Literal(client.address)),
         account: None,
+        traceparent: None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::tls::{Secured, Unsecured};
 use crate::transaction::Client;
 use smtp::{Enhanced, Reply};
 use smtp_directory::Account;
-use smtp_observe::{Event, Listener, RejectReason, Violation};
+use smtp_observe::{Event, Listener, RejectReason, Span, SpanKind, Violation};
 use smtp_queue::QueueId;
 use smtp_sasl::Channel;
 use std::net::SocketAddr;
@@ -35,6 +35,8 @@ pub(crate) struct Visit {
     extended: bool,
     /// What others see of it.
     pub(crate) card: Arc<Card>,
+    /// What is told of it to those who trace mail.
+    pub(crate) span: Span,
     _slot: Slot,
 }
 
@@ -73,6 +75,7 @@ impl Visit {
         shared.observer.emit(Event::ConnectionOpened { listener, peer });
         Visit {
             card: shared.sessions.begin(listener, peer),
+            span: shared.observer.tracer().begin("smtp session", SpanKind::Server),
             shared,
             policy,
             listener,
@@ -187,6 +190,23 @@ impl Visit {
     }
 }
 
+impl Visit {
+    fn tell_span(&mut self, lost: Option<&str>) {
+        let span = &mut self.span;
+        span.set("smtp.listener", self.listener.name());
+        span.set("client.address", &*self.peer.ip().to_string());
+        span.set("client.port", u64::from(self.peer.port()));
+        span.set("smtp.helo", &*self.helo);
+        span.set("smtp.messages", u64::from(self.card.messages()));
+        if let Some(tls) = &self.tls {
+            span.set("tls.protocol.version", tls.version.name());
+        }
+        if let Some(lost) = lost {
+            span.fail(lost);
+        }
+    }
+}
+
 impl Drop for Visit {
     fn drop(&mut self) {
         let lost = if std::thread::panicking() {
@@ -203,5 +223,8 @@ impl Drop for Visit {
             lost,
         });
         self.shared.sessions.end(&self.card);
+        if self.span.is_recorded() {
+            self.tell_span(lost);
+        }
     }
 }

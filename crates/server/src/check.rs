@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use smtp_config::{Config, ConfigErrors, Loaded};
 use smtp_dkim::{Identity, Publication, Verdict};
+use smtp_export::Target;
 use smtp_receive::{CertificateInfo, check_certificates};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,8 +25,8 @@ const DNS_PATIENCE: Duration = Duration::from_secs(10);
 struct Found {
     configuration: Result<Loaded, ConfigErrors>,
     certificates: Vec<Result<CertificateInfo, String>>,
-    /// What is wrong with accounts, keys and tokens.
-    people: Option<String>,
+    /// What is wrong with accounts, keys, tokens, and where spans go.
+    rooms: Option<String>,
     /// What DNS says of the declared keys that it should not. No fault of the configuration.
     dkim: Vec<String>,
 }
@@ -49,21 +50,24 @@ impl Found {
         let mut found = Found {
             configuration,
             certificates: Vec::new(),
-            people: None,
+            rooms: None,
             dkim: Vec::new(),
         };
         if let Ok(loaded) = &found.configuration {
             found.certificates = check_certificates(&loaded.config);
+            let mut faults = Vec::new();
             match Plan::read(&loaded.config, "") {
                 Ok(plan) => found.dkim = unpublished(&plan.keys(), &loaded.config),
-                Err(faults) => found.people = Some(faults),
+                Err(people) => faults.push(people),
             }
+            faults.extend(Target::new(&loaded.config).err());
+            found.rooms = Some(faults.join("\n")).filter(|faults| !faults.is_empty());
         }
         found
     }
 
     fn is_good(&self) -> bool {
-        self.configuration.is_ok() && self.people.is_none() && self.certificates.iter().all(Result::is_ok)
+        self.configuration.is_ok() && self.rooms.is_none() && self.certificates.iter().all(Result::is_ok)
     }
 }
 
@@ -122,7 +126,7 @@ fn print_text(found: &Found) -> Result<(), Failure> {
             Err(error) => writeln!(text, "{error}"),
         };
     }
-    if let Some(faults) = &found.people {
+    if let Some(faults) = &found.rooms {
         text += &format!("{faults}\n");
     }
     if found.is_good() {
@@ -173,7 +177,7 @@ fn as_json(found: &Found) -> String {
     warnings.extend_from_slice(&found.dkim);
     let unusable = found.certificates.iter().filter_map(|one| one.as_ref().err());
     errors.extend(unusable.map(|reason| json!({"source": "file", "key": "tls", "reason": reason})));
-    let faults = found.people.iter().flat_map(|faults| faults.lines());
+    let faults = found.rooms.iter().flat_map(|faults| faults.lines());
     errors.extend(faults.map(|reason| json!({"source": "file", "key": "", "reason": reason})));
     let certificates: Vec<Json> = found
         .certificates

@@ -13,6 +13,7 @@ use rand::Rng;
 use smtp_config::{AdminToken, Config, Loaded, LogFormat, LogLevel, Shown, Sources, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Directory;
+use smtp_export::Traces;
 use smtp_history::History;
 use smtp_http::{
     Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
@@ -66,6 +67,7 @@ pub(crate) struct House {
     delivery: OnceLock<Arc<Delivery>>,
     people: OnceLock<People>,
     reception: OnceLock<Arc<Reception>>,
+    traces: OnceLock<Traces>,
 }
 
 impl House {
@@ -92,6 +94,7 @@ impl House {
             delivery: OnceLock::new(),
             people: OnceLock::new(),
             reception: OnceLock::new(),
+            traces: OnceLock::new(),
         })
     }
 
@@ -128,6 +131,14 @@ impl House {
 
     pub(crate) fn history(&self) -> Option<&Arc<History>> {
         self.history.get()
+    }
+
+    pub(crate) fn traces_started(&self, traces: Traces) {
+        let _ = self.traces.set(traces);
+    }
+
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.traces.get()
     }
 
     pub(crate) fn delivery_started(&self, delivery: Arc<Delivery>) {

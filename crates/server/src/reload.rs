@@ -9,6 +9,7 @@ use crate::history;
 use crate::house::{House, log_settings};
 use crate::people::Plan;
 use smtp_config::{Config, Loaded, Watched};
+use smtp_export::Target;
 use smtp_http::Reloaded;
 use smtp_observe::Event;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ struct Prepared {
     plan: Plan,
     delivery: Option<smtp_deliver::Prepared>,
     reception: Option<smtp_receive::Prepared>,
+    /// Where spans go.
+    target: Option<Target>,
 }
 
 impl House {
@@ -85,6 +88,7 @@ impl House {
             plan: Plan::read(&new, &self.password)?,
             delivery: delivery.transpose()?,
             reception: reception.transpose()?,
+            target: Target::new(&new)?,
             loaded,
             new,
         })
@@ -106,6 +110,9 @@ impl House {
         }
         if let (Some(reception), Some(prepared)) = (self.reception(), prepared.reception) {
             reception.take(prepared);
+        }
+        if let Some(traces) = self.traces() {
+            traces.take(prepared.target);
         }
         if let Some(history) = self.history() {
             history.set_limits(history::limits(&new));

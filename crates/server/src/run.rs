@@ -11,7 +11,7 @@ use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
 use crate::failed_start;
 use crate::history;
-use crate::house::House;
+use crate::house::{House, VERSION};
 use crate::lifecycle::{self, Signals};
 use crate::next_hops::NextHops;
 use crate::people::{People, Plan};
@@ -21,6 +21,7 @@ use crate::welcome;
 use smtp_config::{Config, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Shelf;
+use smtp_export::{Target, Traces};
 use smtp_http::{MetricsSettings, Settings};
 use smtp_observe::Event;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
@@ -94,9 +95,15 @@ async fn serve(house: &Arc<House>) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
     let plan = Plan::read(&house.config.load(), &house.password);
     let plan = plan.map_err(|faults| Failure::new(Exit::Config, faults))?;
+    let target = Target::new(&house.config.load());
+    let target = target.map_err(|reason| Failure::new(Exit::Config, reason))?;
     house.announce();
     let http = open_http(house).await?;
+    house.traces_started(Traces::start(target, house.observer.clone(), VERSION));
     let result = keep_mail(house, plan, &mut signals).await;
+    if let Some(traces) = house.traces() {
+        traces.stop(LAST_WAIT).await;
+    }
     http.stop().await;
     house.observer.flush();
     result

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use smtp::client::Phase;
 use smtp::{Address, Enhanced, Notify, Orcpt, Reply};
 use smtp_config::Config;
-use smtp_observe::{DeliveryStatus, Event, Phases};
-use smtp_queue::{ClaimedRecipient, Deferral, Deferred, Message, Outcome, RecipientResult};
+use smtp_observe::{DeliveryStatus, Event, Phases, Span, SpanKind, TraceContext};
+use smtp_queue::{ClaimedRecipient, Deferral, Deferred, Message, Outcome, QueueId, RecipientResult};
 use std::time::{Duration, Instant};
 
 /// Longest text kept of a reply, in characters.
@@ -111,6 +111,7 @@ impl Engine {
         let id = job.message.id.to_string();
         let mut results = Vec::with_capacity(job.recipients.len());
         let mut mentions = Vec::new();
+        let mut span = self.span(job.message.id, job.message.options.traceparent, &attempted);
         for (place, claimed) in job.recipients.iter().enumerate() {
             let Some(reply) = replies.get(place) else { break };
             let fate = decide(&job.message, claimed, reply, &attempted, now, &config);
@@ -123,6 +124,9 @@ impl Engine {
                 status_code(reply, &fate.outcome),
                 (fate.status, &text),
             );
+            if span.is_recorded() && (place == 0 || fate.status != DeliveryStatus::Sent) {
+                tell(&mut span, fate.status, &text);
+            }
             if let Some(action) = fate.told {
                 mentions.push(Mention { place, action, reply });
             }
@@ -135,6 +139,8 @@ impl Engine {
                 },
             });
         }
+        span.set("smtp.recipients", results.len() as u64);
+        drop(span);
         let reports = if mentions.is_empty() {
             Vec::new()
         } else {
@@ -149,6 +155,22 @@ impl Engine {
         };
         // Without a committer the lease ends by itself.
         let _ = job.results.send(Input::Resolved(resolved));
+    }
+
+    /// The attempt for those who trace mail; it ends when it is dropped.
+    fn span(&self, id: QueueId, traceparent: Option<TraceContext>, attempted: &Attempted<'_>) -> Span {
+        let tracer = self.observer.tracer();
+        let mut span = tracer.of_message(id.to_bytes(), traceparent, "delivery attempt", SpanKind::Client);
+        if span.is_recorded() {
+            span.began(attempted.started);
+            span.set("smtp.queue_id", &*id.to_string());
+            span.set("smtp.relay", attempted.relay);
+            span.set("smtp.connection_use", u64::from(attempted.uses));
+            if let Some(tls) = attempted.tls {
+                span.set("smtp.tls", tls);
+            }
+        }
+        span
     }
 
     /// One line for one recipient of the message with this id, received then.
@@ -204,6 +226,10 @@ impl Engine {
     /// Tells the log of mail that was stored as deferred.
     pub(super) fn log_deferred(&self, message: &Deferred) {
         let (id, started) = (message.id.to_string(), Instant::now());
+        if let Some(first) = message.deferrals.first() {
+            let mut span = self.span(message.id, message.traceparent, &Attempted::nowhere(started));
+            tell(&mut span, DeliveryStatus::Deferred, &first.text);
+        }
         for (recipient, deferral) in message.recipients.iter().zip(&message.deferrals) {
             self.log(
                 (&id, message.received_at),
@@ -213,6 +239,14 @@ impl Engine {
                 (DeliveryStatus::Deferred, &deferral.text),
             );
         }
+    }
+}
+
+/// Tells how an attempt ended. Of several recipients the last that was not sent counts.
+fn tell(span: &mut Span, status: DeliveryStatus, text: &str) {
+    match status {
+        DeliveryStatus::Sent => span.set("smtp.reply", text),
+        _ => span.fail(&format!("{}: {text}", status.name())),
     }
 }
 

@@ -71,6 +71,7 @@ fn a_received_message_has_postfix_words() {
         tls: None,
         message_id: Some("<1@client.example>"),
         commit: Duration::from_micros(2500),
+        trace: None,
     });
     assert_eq!(
         text,

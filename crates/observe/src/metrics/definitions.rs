@@ -155,6 +155,11 @@ impl Metrics {
                 "smtp_admin_requests_denied_total",
                 "Requests with wrong credentials.",
             ),
+            spans_exported: t.counter("smtp_spans_exported_total", "Spans that the collector took."),
+            spans_dropped: t.counter(
+                "smtp_spans_dropped_total",
+                "Spans dropped because the collector did not take them, or not fast enough.",
+            ),
             history_dropped: t.counter(
                 "smtp_history_steps_dropped_total",
                 "Steps of messages' histories that were not kept.",

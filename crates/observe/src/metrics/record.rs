@@ -132,6 +132,8 @@ impl Metrics {
             Event::HistoryFailed { .. } | Event::HistorySetAside { .. } => self.error(ErrorClass::Store),
             Event::HistoryDropped { steps } => self.history_dropped.add((), steps),
             Event::AuditFailed { .. } => self.error(ErrorClass::Store),
+            Event::SpansExported { spans, .. } => self.spans_exported.add((), spans),
+            Event::SpansDropped { spans, .. } => self.spans_dropped.add((), spans),
             Event::AdminDenied { .. } => {
                 self.admin_denied.add((), 1);
                 self.error(ErrorClass::Admin);

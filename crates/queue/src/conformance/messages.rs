@@ -2,6 +2,7 @@
 
 use super::*;
 use smtp::{BodyType, Notify, Orcpt, Ret};
+use smtp_observe::TraceContext;
 
 pub(super) async fn run(subject: &dyn Subject) {
     what_went_in_comes_out(subject).await;
@@ -27,6 +28,7 @@ async fn what_went_in_comes_out(subject: &dyn Subject) {
         ret: Some(Ret::Headers),
         envid: Some("QQ314159".to_owned()),
         account: Some("shop".to_owned()),
+        traceparent: TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         origin: "it's \"quoted\"; DROP TABLE messages; --".to_owned(),
     };
     new.recipients[0].notify = Some(Notify::SUCCESS.with(Notify::DELAY));

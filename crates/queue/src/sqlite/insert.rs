@@ -111,8 +111,8 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
     let options = &message.options;
     change.execute(
         "INSERT INTO messages (key, id, received_at, sender, size, in_file, body_type, smtputf8, has_8bit,
-                               header_8bit, ret, envid, origin, account)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                               header_8bit, ret, envid, origin, account, traceparent)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             key,
             message.id.to_bytes(),
@@ -128,6 +128,7 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
             options.envid,
             options.origin,
             options.account,
+            options.traceparent.map(|context| context.to_string()),
         ],
     )?;
     Ok(())

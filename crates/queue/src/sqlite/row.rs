@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::FromSql;
 use smtp::{Address, BodyType, Notify, Orcpt, Ret};
+use smtp_observe::TraceContext;
 
 /// The columns of a message, in the order that [`message`] reads them.
-pub(super) const MESSAGE_COLUMNS: &str = "key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account";
+pub(super) const MESSAGE_COLUMNS: &str = "key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account, \
+     traceparent";
 /// The columns of a recipient, in the order that [`recipient`] reads them; its epoch is the tenth.
 pub(super) const RECIPIENT_COLUMNS: &str =
     "idx, address, notify, orcpt, state, attempts, due, delay_notified, last_result, epoch, parked";
@@ -82,6 +84,11 @@ fn read_message(row: &Row<'_>, sender: Option<Address>) -> Readable<Message> {
             envid: column(row, 10)?,
             origin: column(row, 11)?,
             account: column(row, 12)?,
+            // Nothing that delivery depends on: one that cannot be read is none.
+            traceparent: column::<Option<String>>(row, 13)
+                .ok()
+                .flatten()
+                .and_then(|text| TraceContext::parse(&text)),
         },
     })
 }

@@ -57,6 +57,7 @@ async fn stored(treatment: &Treatment, content: &[u8], size: usize) -> Result<Ve
         hostname: "mx.example",
         received_at: Timestamp::from_second(1_700_000_000).unwrap(),
         max_header: 5000,
+        traced: false,
     };
     let id = QueueId::parse("01JABCDEFGHJKMNPQRSTVWXYZ0").unwrap();
     let mut taken = Content::open(id, spool.writer(id), "Received: here\r\n", &envelope).await;
