@@ -23,7 +23,7 @@ cargo xtask <chore>
                            runs only the tests whose names contain it
   bench [NAME]... [--rounds N]
                            measure beside Postfix; NAME is one of
-                           accept, relay, durable, auth, logins, flood,
+                           accept, relay, history, durable, auth, logins, flood,
                            dkim, handshakes, tls, idle, large, backlog
   docs [--check]           write the pages of docs/reference
   fuzz [--seconds N] [TARGET]...

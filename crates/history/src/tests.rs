@@ -66,6 +66,7 @@ fn received(history: &History, id: &str, from: &str, message_id: &str) {
         tls: None,
         message_id: Some(message_id),
         commit: Duration::from_millis(2),
+        trace: None,
     });
 }
 

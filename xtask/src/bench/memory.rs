@@ -162,6 +162,17 @@ pub(crate) fn backlog(bench: &mut Bench) -> Result<(), String> {
         "MiB",
         Bound::AtMost(40.0),
     );
+    let scrapes = (0..20).map(|_| {
+        let start = Instant::now();
+        server.get("/metrics");
+        start.elapsed().as_secs_f64() * 1e3
+    });
+    bench.judge(
+        "a scrape with 200,000 waiting",
+        super::median(scrapes.collect()),
+        "ms",
+        Bound::AtMost(50.0),
+    );
     server.stop()?;
     let (server, ready) = Ours::start(&bench.server, &folder, free_address()?, &[])?;
     bench.say(format!(
