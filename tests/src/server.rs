@@ -330,7 +330,11 @@ pub fn refusal(setup: &Setup) -> (i32, String) {
 pub fn ended(setup: &Setup) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = prepare(&in_time(setup), folder.path());
-    command.stdin(Stdio::null()).output().expect("run the server")
+    let output = command.stdin(Stdio::null()).output().expect("run the server");
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let lines = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
+    lines.for_each(|line: Value| note_event(&line));
+    output
 }
 
 /// Runs the server to its end, with one file for standard output and error. Gives what is in it.

@@ -13,6 +13,7 @@ mod disk;
 mod drain;
 mod drop_folder;
 mod durable;
+mod events;
 mod history;
 mod http;
 mod lifecycle;
