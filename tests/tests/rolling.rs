@@ -15,7 +15,9 @@ use std::time::Duration;
 /// Stops.
 const ROUNDS: usize = 20;
 /// How long the server runs between two stops.
-const RUNS: Duration = Duration::from_millis(1200);
+const RUNS: Duration = Duration::from_millis(800);
+/// How long the next hop takes for the reply to some messages.
+const SLOW: Duration = Duration::from_millis(1500);
 /// Clients that send small messages, and that send messages of 25 MiB.
 const SMALL: usize = 6;
 const LARGE: usize = 2;
@@ -103,7 +105,7 @@ impl Client {
         let piece = line.repeat(16 * 1024);
         for piece in std::iter::repeat_n(&piece[..], size / piece.len()) {
             stream.write_all(piece)?;
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(Duration::from_millis(40));
         }
         Ok(())
     }
@@ -123,9 +125,12 @@ fn client(server: SocketAddr, number: usize, size: usize, ledger: &Mutex<Ledger>
     while !stop.load(Ordering::Relaxed) {
         count += 1;
         let name = format!("client-{number}-{count}");
-        loop {
+        while !stop.load(Ordering::Relaxed) {
             match client.send(&name, size) {
-                End::Taken => break,
+                End::Taken => {
+                    ledger.lock().expect("ledger").taken.insert(name);
+                    break;
+                }
                 End::NotTaken => {}
                 End::Unknown => {
                     *ledger
@@ -138,7 +143,15 @@ fn client(server: SocketAddr, number: usize, size: usize, ledger: &Mutex<Ledger>
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        ledger.lock().expect("ledger").taken.insert(name);
+    }
+}
+
+/// Ends the clients, also when the test fails.
+struct Ends<'s>(&'s AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -149,7 +162,12 @@ fn a_rolling_stop_and_start_loses_nothing() {
     let sink = Sink::scripted(move |_, moment| match moment {
         Moment::EndOfData(message) => {
             let name = message.field("Subject").unwrap_or_default();
-            *note.lock().expect("names").entry(name).or_default() += 1;
+            let mut names = note.lock().expect("names");
+            *names.entry(name).or_default() += 1;
+            let slow = names.len().is_multiple_of(5);
+            drop(names);
+            // Longer than the rest of a stop takes, so that stops meet replies that are awaited.
+            std::thread::sleep(if slow { SLOW } else { Duration::ZERO });
             Act::Forget
         }
         _ => Act::Default,
@@ -159,6 +177,7 @@ fn a_rolling_stop_and_start_loses_nothing() {
     let setup = Setup::new(sink.relay_config() + limits).env("SMTP_PORT", address.port().to_string());
     let (ledger, stop) = (Mutex::<Ledger>::default(), AtomicBool::new(false));
     let server = std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
         let mut server = setup.start();
         for number in 0..SMALL + LARGE {
             let size = if number < SMALL { 0 } else { LARGE_SIZE };
@@ -175,7 +194,6 @@ fn a_rolling_stop_and_start_loses_nothing() {
             let recovered = server.wait_event("recovered", |_| true);
             assert_eq!(recovered["leases_released"], 0, "stop {round}: {recovered}");
         }
-        stop.store(true, Ordering::Relaxed);
         server
     });
     let ledger = ledger.into_inner().expect("ledger");
