@@ -11,6 +11,7 @@ pub mod dkim;
 pub mod dns;
 pub mod dovecot;
 pub mod postfix;
+pub mod receiver;
 pub mod sendmail;
 pub mod server;
 pub mod sink;

@@ -37,3 +37,4 @@ mod signing;
 mod slow_hops;
 mod start;
 mod tls;
+mod traces;

@@ -29,11 +29,17 @@ const PEERS: [(&str, &str); 20] = [
 ];
 
 /// From the Python Package Index: a folder, what it has to hold, and the packages.
-const PYTHON: [(&str, &str, &[&str]); 3] = [
+const PYTHON: [(&str, &str, &[&str]); 4] = [
     // The scanner of TLS servers, with the OpenSSL of its own that old protocols need.
     ("peers/sslyze", "sslyze", &["sslyze==6.3.1"]),
     // The verifier of DKIM signatures, with what it needs for Ed25519.
     ("peers/dkimpy", "nacl", &["dkimpy==1.1.8", "pynacl==1.6.2"]),
+    // The official classes of OTLP, for a collector to decode spans with.
+    (
+        "peers/otlp",
+        "google",
+        &["opentelemetry-proto==1.45.2", "protobuf==7.36.2"],
+    ),
     // Asks an API everything that its description allows, and what it does not.
     ("peers/schemathesis", "schemathesis", &["schemathesis==4.32.5"]),
 ];
