@@ -123,7 +123,7 @@ fn a_reader_that_is_stuck_costs_lines_and_that_is_said() {
     let go = tempfile::tempdir().expect("folder");
     let go = go.path().join("go");
     let reader = format!(
-        "sed -u '/\"event\":\"ready\"/q'; while [ ! -e '{}' ]; do sleep 0.1; done; exec cat",
+        "sed -u '/\"event\":\"ready\"/q'; for turn in $(seq 900); do [ -e '{}' ] && break; sleep 0.1; done; exec cat",
         go.display()
     );
     setup.under = ["/bin/bash", "-c", &format!("exec \"$@\" > >({reader})"), "bash"]
