@@ -1,7 +1,7 @@
 //! Where events are put down until the thread takes them: one piece of memory for all their texts, under a short lock.
 
 use parking_lot::{Condvar, Mutex};
-use smtp_observe::{Event, JsonLines};
+use smtp_observe::{DeliveryStatus, Event, JsonLines};
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,6 +23,8 @@ pub(crate) struct Note {
     pub(crate) id: Range<usize>,
     /// The line.
     pub(crate) line: Range<usize>,
+    /// It is kept whatever its message has already: an end, of a recipient or of the message.
+    pub(crate) last: bool,
     pub(crate) kind: Kind,
 }
 
@@ -90,6 +92,7 @@ impl Batch {
                 self.notes.push(Note {
                     id: about,
                     line: line.clone(),
+                    last: true,
                     kind: Kind::Other,
                 });
                 Kind::Beginning {
@@ -105,7 +108,12 @@ impl Batch {
             Event::Removed { .. } | Event::Deleted { .. } => Kind::End,
             _ => Kind::Other,
         };
-        self.notes.push(Note { id, line, kind });
+        let last = match event {
+            Event::Delivery { status, .. } => *status != DeliveryStatus::Deferred,
+            Event::Removed { .. } | Event::Deleted { .. } => true,
+            _ => false,
+        };
+        self.notes.push(Note { id, line, last, kind });
     }
 }
 

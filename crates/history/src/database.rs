@@ -227,7 +227,8 @@ struct News<'b> {
     account: Option<&'b str>,
     message_id: Option<&'b str>,
     recipients: Vec<String>,
-    steps: Vec<&'b str>,
+    /// Each with whether it is kept in any case.
+    steps: Vec<(&'b str, bool)>,
 }
 
 /// The news of a batch by message, in the order in which messages are first mentioned.
@@ -243,7 +244,7 @@ fn gathered(batch: &Batch) -> Vec<(&str, News<'_>)> {
         let Some((_, news)) = all.get_mut(place) else {
             continue;
         };
-        news.steps.push(batch.text(&note.line));
+        news.steps.push((batch.text(&note.line), note.last));
         match &note.kind {
             Kind::Beginning {
                 sender,
@@ -292,9 +293,9 @@ impl News<'_> {
             .collect();
         let (mut steps, mut room, mut omitted) = (String::new(), MAX_STEPS, 0);
         room = room.saturating_sub(before.as_ref().map_or(0, |known| known.octets));
-        for step in &self.steps {
+        for (step, last) in &self.steps {
             // How it ended is always told.
-            if steps.len() >= room && !self.ended {
+            if steps.len() >= room && !last {
                 omitted += 1;
                 continue;
             }

@@ -360,6 +360,8 @@ fn a_message_that_is_tried_for_ever_stays_small() {
         history.flush();
     }
     delivery(&history, &message, "b@y.test", DeliveryStatus::Expired, "too old");
+    // Written at different times.
+    history.flush();
     history.saw(&Event::Removed { id: &message });
     let entry = history.ask(|search| search.show(&message)).unwrap().unwrap();
     assert!(
