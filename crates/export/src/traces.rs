@@ -4,12 +4,11 @@
 
 mod otlp;
 
-use crate::client::{client, in_words};
 use arc_swap::ArcSwapOption;
 use prost::Message;
-use reqwest::Client;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use smtp_config::{Config, header_pairs};
+use smtp_https::reqwest::Client;
+use smtp_https::reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use smtp_observe::{Event, FinishedSpan, Observer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +55,7 @@ impl Target {
             true => format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')),
             false => endpoint.as_str().to_owned(),
         };
-        let client = client(tracing.ca_file.as_deref(), REQUEST);
+        let client = smtp_https::client_with(tracing.ca_file.as_deref(), REQUEST);
         let headers = tracing.headers.as_ref().map(|headers| headers.expose());
         Ok(Some(Target {
             url,
@@ -71,7 +70,7 @@ impl Target {
         let request = self.client.post(&self.url).headers(self.headers.clone());
         let request = request.header(CONTENT_TYPE, "application/x-protobuf").body(body);
         let answer = request.send().await.map_err(|error| Refused {
-            reason: in_words(&error),
+            reason: smtp_https::in_words(&error),
             again: true,
         })?;
         let status = answer.status();

@@ -1,8 +1,8 @@
 //! What a verifier is told.
 
 use crate::SettingsError;
-use reqwest::Url;
 use serde_json::Value;
+use smtp_https::reqwest::Url;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -2,15 +2,10 @@
 
 use crate::keys::KeySet;
 use crate::{KeySource, SourceError, Why};
-use reqwest::{Client, StatusCode, redirect};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use smtp_https::reqwest::{Client, Error, StatusCode};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
@@ -106,49 +101,16 @@ async fn fetch(url: &str, ca_file: Option<&Path>, token_file: Option<&Path>) -> 
 
 /// A client for one request: the CA may be another the next time.
 async fn client(ca_file: Option<&Path>) -> Result<Client, Why> {
-    let roots = match ca_file {
-        Some(path) => roots(path, &read(path).await?)?,
-        None => RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        },
+    let Some(path) = ca_file else {
+        return smtp_https::client(None, TIMEOUT).map_err(Why::Request);
     };
-    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Why::Request(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .timeout(TIMEOUT)
-        .build()
-        .map_err(request_failed)
+    let pem = read(path).await?;
+    smtp_https::client(Some(&pem), TIMEOUT).map_err(|error| Why::File {
+        path: path.display().to_string(),
+        error,
+    })
 }
 
-fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, Why> {
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
-    match roots.add_parsable_certificates(certificates) {
-        (0, _) => {
-            let error = "no certificate in it (PEM is expected)".to_owned();
-            Err(Why::File {
-                path: path.display().to_string(),
-                error,
-            })
-        }
-        _ => Ok(roots),
-    }
-}
-
-/// The whole chain of causes: "error sending request" alone helps nobody.
-fn request_failed(error: reqwest::Error) -> Why {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    Why::Request(text)
+fn request_failed(error: Error) -> Why {
+    Why::Request(smtp_https::in_words(&error))
 }

@@ -1,22 +1,24 @@
-//! The HTTP client: one TLS stack, no redirects, no proxy of the environment.
+//! The HTTP client of everything that calls other programs: one TLS stack, no redirects, no proxy of the environment.
 
-use reqwest::{Client, redirect};
+pub use reqwest;
+
+use reqwest::{Client, Error, redirect};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use std::error::Error;
+use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A client that trusts the authorities of `ca_file`, or the built-in roots; `timeout` is for a whole request. Blocking.
+/// A client that trusts the authorities in `pem`, or the built-in roots; `timeout` is for a whole request.
 ///
 /// # Errors
-/// What is wrong with the file.
-pub(crate) fn client(ca_file: Option<&Path>, timeout: Duration) -> Result<Client, String> {
-    let roots = match ca_file {
-        Some(path) => roots(path).map_err(|reason| format!("{}: {reason}", path.display()))?,
+/// What is wrong with the authorities.
+pub fn client(pem: Option<&[u8]>, timeout: Duration) -> Result<Client, String> {
+    let roots = match pem {
+        Some(pem) => authorities(pem)?,
         None => RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         },
@@ -35,10 +37,22 @@ pub(crate) fn client(ca_file: Option<&Path>, timeout: Duration) -> Result<Client
         .map_err(|error| in_words(&error))
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, String> {
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+/// The same with the authorities in a file. Blocking.
+///
+/// # Errors
+/// What is wrong with the file, with its name.
+pub fn client_with(ca_file: Option<&Path>, timeout: Duration) -> Result<Client, String> {
+    let Some(path) = ca_file else {
+        return client(None, timeout);
+    };
+    let pem = std::fs::read(path).map_err(|error| error.to_string());
+    pem.and_then(|pem| client(Some(&pem), timeout))
+        .map_err(|reason| format!("{}: {reason}", path.display()))
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+    let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
     match roots.add_parsable_certificates(certificates) {
         (0, _) => Err("no certificate in it (PEM is expected)".to_owned()),
         _ => Ok(roots),
@@ -46,7 +60,7 @@ fn roots(path: &Path) -> Result<RootCertStore, String> {
 }
 
 /// The whole chain of causes: "error sending request" alone helps nobody. Without the URL, which may hold a secret.
-pub(crate) fn in_words(error: &reqwest::Error) -> String {
+pub fn in_words(error: &Error) -> String {
     let mut text = if error.is_timeout() {
         "no answer in time".to_owned()
     } else {
