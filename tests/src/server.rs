@@ -260,11 +260,13 @@ impl Server {
             .output()
             .expect("run the command")
     }
-    /// `queue … --output json`, one value a line.
+    /// `queue …`: what it says as JSON.
     pub fn queue(&self, args: &[&str]) -> Vec<Value> {
-        let mut all = vec!["queue"];
-        all.extend(args);
-        all.extend(["--output", "json"]);
+        self.json(&[&["queue"], args].concat())
+    }
+    /// Runs a command with `--output json`, which has to succeed: one value a line.
+    pub fn json(&self, args: &[&str]) -> Vec<Value> {
+        let all = [args, &["--output", "json"]].concat();
         let output = self.command(&all);
         assert!(
             output.status.success(),

@@ -65,7 +65,31 @@ pub fn certificate(folder: &Path, names: &[&str], days: u32) {
     run(openssl.arg("-out").arg(folder.join("cert.pem")));
 }
 
-/// The configuration that uses them.
+/// An authority (`ca.pem`) and what it vouches for: `cert.pem` and `key.pem` of localhost and 127.0.0.1.
+pub fn certificates(folder: &Path) {
+    let path = |name: &str| folder.join(name);
+    let request = |args: &str, key: &str| {
+        let mut openssl = program("/usr/bin/openssl");
+        openssl.args("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '));
+        openssl
+            .args(args.split(' '))
+            .arg("-keyout")
+            .arg(path(key))
+            .arg("-out");
+        openssl
+    };
+    run(request("-x509 -days 90 -subj /CN=authority", "ca.key").arg(path("ca.pem")));
+    run(request("-subj /CN=hop", "key.pem").arg(path("request.pem")));
+    std::fs::write(path("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("names");
+    let mut sign = program("/usr/bin/openssl");
+    sign.args(["x509", "-req", "-days", "90", "-CAcreateserial", "-CA"]);
+    sign.arg(path("ca.pem")).arg("-CAkey").arg(path("ca.key"));
+    sign.arg("-in").arg(path("request.pem"));
+    sign.arg("-extfile").arg(path("names"));
+    run(sign.arg("-out").arg(path("cert.pem")));
+}
+
+/// The configuration that uses `cert.pem` and `key.pem` of a folder.
 pub fn certificate_config(folder: &Path) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     format!(

@@ -229,11 +229,7 @@ fn tokens_are_made_used_and_revoked_by_command() {
     );
     let refused = with(&server, &token, &["token", "list"]);
     assert_eq!(refused.status.code(), Some(78), "{refused:?}");
-    let trail = said(&server, &["audit", "--output", "json"]);
-    let trail: Vec<Value> = trail
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let trail = server.json(&["audit"]);
     let of = |entry: &Value| (entry["who"].clone(), entry["action"].clone());
     assert_eq!(
         trail.iter().map(of).collect::<Vec<_>>(),
@@ -301,8 +297,7 @@ fn commands_tell_what_the_server_does() {
         .find(|line| line.starts_with("received"))
         .expect("received");
     assert_eq!(received.split_whitespace().nth(1), Some("1"), "{status}");
-    let sessions: Value =
-        serde_json::from_str(&said(&server, &["sessions", "--output", "json"])).expect("one");
+    let sessions = server.json(&["sessions"]).remove(0);
     assert_eq!(
         (&sessions["listener"], &sessions["state"], &sessions["tls"]),
         (&json!("smtp"), &json!("command"), &Value::Null)
@@ -311,8 +306,7 @@ fn commands_tell_what_the_server_does() {
     assert!(said(&server, &["sessions"]).contains("  mail  "));
     drop(open);
     wait_for("it to be gone", || said(&server, &["sessions"]).is_empty());
-    let next_hop: Value =
-        serde_json::from_str(&said(&server, &["destinations", "--output", "json"])).expect("one");
+    let next_hop = server.json(&["destinations"]).remove(0);
     assert_eq!(
         (&next_hop["state"], &next_hop["failures"]),
         (&json!("up"), &json!(0)),

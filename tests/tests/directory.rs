@@ -30,14 +30,6 @@ fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-fn json_lines(server: &Server, args: &[&str]) -> Vec<Value> {
-    let all = [args, &["--output", "json"]].concat();
-    let out = done(server, &all);
-    out.lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
-}
-
 /// Whether swaks can log in and send.
 fn logs_in(server: &Server, user: &str, password: &str, from: &str) -> bool {
     let mut swaks = program("/usr/bin/swaks");
@@ -91,7 +83,7 @@ fn an_applications_secret_logs_in_through_kill_and_until_it_is_removed() {
     server.kill();
     let server = server.restart();
     assert!(logs_in(&server, "billing", &secret, "a@x.test"), "it is kept");
-    let shown = &json_lines(&server, &["account", "show", "billing"])[0];
+    let shown = &server.json(&["account", "show", "billing"])[0];
     assert_eq!(
         (&shown["quota"], &shown["senders"]),
         (&json!(["100/hour"]), &json!(["*@x.test"]))
@@ -111,10 +103,7 @@ fn an_applications_secret_logs_in_through_kill_and_until_it_is_removed() {
 fn an_account_has_several_secrets_and_what_it_may_is_changed() {
     let sink = Sink::start();
     let server = Server::with(&sink.relay_config());
-    let made = &json_lines(
-        &server,
-        &["account", "add", "ann", "--app", "--sender", "a@x.test"],
-    )[0];
+    let made = &server.json(&["account", "add", "ann", "--app", "--sender", "a@x.test"])[0];
     assert_eq!(made["name"], "ann");
     let first = text(made, "secret");
     let second = done(&server, &["account", "app", "add", "ann", "the printer"]);
@@ -217,7 +206,7 @@ fn a_domain_made_at_run_time_takes_and_delivers_mail_at_once() {
             "any",
         ],
     );
-    let shown = &json_lines(&server, &["domain", "list"])[0];
+    let shown = &server.json(&["domain", "list"])[0];
     assert_eq!(
         (&shown["deliver"], &shown["recipients"]),
         (&json!("capture"), &json!("any"))
@@ -288,10 +277,7 @@ fn aliases_work_at_once() {
     wire.mail("", &["sales@x.test"], "Subject: x\r\n\r\nx\r\n");
     server.wait_empty();
     assert_eq!(blackbox::tools::maildir(&folder.path().join("ann")).len(), 1);
-    assert_eq!(
-        json_lines(&server, &["alias", "list"])[0]["to"],
-        json!(["ann@x.test"])
-    );
+    assert_eq!(server.json(&["alias", "list"])[0]["to"], json!(["ann@x.test"]));
     done(
         &server,
         &[
@@ -303,7 +289,7 @@ fn aliases_work_at_once() {
         ],
     );
     assert_eq!(
-        json_lines(&server, &["alias", "list"])[0]["to"],
+        server.json(&["alias", "list"])[0]["to"],
         json!(["nobody-here@else.test", "ann@x.test"])
     );
     done(&server, &["alias", "remove", "sales@x.test"]);
@@ -364,7 +350,7 @@ fn keys_are_made_published_checked_and_rotated() {
     let zone = done(&server, &["dkim", "new", "x.test"]);
     assert!(zone.contains("._domainkey.x.test. IN TXT"), "{zone}");
     assert!(!zone.contains("PRIVATE"));
-    let keys = json_lines(&server, &["dkim", "list"]);
+    let keys = server.json(&["dkim", "list"]);
     assert_eq!(keys.len(), 2, "{keys:?}");
     let (status, said) = refused(&server, &["dkim", "check", "x.test"]);
     assert!(status == 78 && said.contains("publish it"), "{status} {said}");
@@ -388,7 +374,8 @@ fn keys_are_made_published_checked_and_rotated() {
     assert!(judged.iter().all(|line| line.ends_with("pass")), "{judged:?}");
 
     done(&server, &["dkim", "rotate", "x.test", "--overlap", "3600"]);
-    let states: Vec<String> = json_lines(&server, &["dkim", "list"])
+    let states: Vec<String> = server
+        .json(&["dkim", "list"])
         .iter()
         .map(|key| text(key, "state").to_owned())
         .collect();
@@ -404,7 +391,7 @@ fn keys_are_made_published_checked_and_rotated() {
     );
     done(&server, &["dkim", "check", "x.test"]);
     done(&server, &["dkim", "remove", "x.test", text(&keys[0], "selector")]);
-    assert_eq!(json_lines(&server, &["dkim", "list"]).len(), 3);
+    assert_eq!(server.json(&["dkim", "list"]).len(), 3);
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -9,9 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 fn status(server: &Server) -> Value {
-    let output = server.command(&["drain", "--status", "--output", "json"]);
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    server.json(&["drain", "--status"]).remove(0)
 }
 
 fn holding(status: &Value) -> Vec<String> {
@@ -104,8 +102,7 @@ fn what_holds_a_drain_up_is_named_until_it_ends() {
     assert_eq!(server.wait_event("admin_action", |_| true)["action"], "drain");
     let server = server.restart();
     assert_eq!(server.metric("smtp_queue_depth"), 0.0);
-    let trail = server.command(&["audit", "--output", "json"]);
-    let trail: Value = serde_json::from_slice(&trail.stdout).expect("one record");
+    let trail = server.json(&["audit"]).remove(0);
     assert_eq!(
         (&trail["action"], &trail["after"]),
         (&json!("drain"), &json!({"now": false}))

@@ -9,19 +9,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn lines(server: &Server, args: &[&str]) -> Vec<Value> {
-    let mut all = vec!["history"];
-    all.extend(args);
-    all.extend(["--output", "json"]);
-    let output = server.command(&all);
-    assert!(
-        output.status.success(),
-        "{all:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
+    server.json(&[&["history"], args].concat())
 }
 
 fn show(server: &Server, id: &str) -> Value {

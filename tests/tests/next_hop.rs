@@ -355,13 +355,7 @@ fn starttls_is_used_where_it_is_offered() {
 
 /// A CA and a certificate for `localhost`, as Postfix's settings.
 fn certificate(folder: &std::path::Path) -> String {
-    let script = "set -e; cd \"$0\"; export MSYS_NO_PATHCONV=1\n\
-        openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=test-ca -keyout ca.key -out ca.pem\n\
-        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out csr.pem\n\
-        printf 'subjectAltName=DNS:localhost\\n' > ext\n\
-        openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out cert.pem";
-    let mut command = std::process::Command::new("sh");
-    blackbox::tools::run(command.arg("-c").arg(script).arg(folder));
+    blackbox::tools::certificates(folder);
     format!(
         "smtpd_tls_cert_file = {0}/cert.pem\nsmtpd_tls_key_file = {0}/key.pem\n",
         folder.display()

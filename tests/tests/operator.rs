@@ -264,13 +264,7 @@ fn every_change_leaves_a_trail() {
     );
     assert!(server.stop().success());
     let server = server.restart();
-    let output = server.command(&["audit", "--output", "json"]);
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let trail: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let trail = server.json(&["audit"]);
     let actions: Vec<&str> = trail
         .iter()
         .map(|one| one["action"].as_str().expect("action"))
@@ -290,9 +284,5 @@ fn every_change_leaves_a_trail() {
     assert_eq!(trail[2]["target"], format!("ids={first}"));
     // Looking leaves none.
     server.queue(&["list"]);
-    let limited = server.command(&["audit", "--limit", "1", "--output", "json"]);
-    assert_eq!(
-        String::from_utf8(limited.stdout).expect("text").lines().count(),
-        1
-    );
+    assert_eq!(server.json(&["audit", "--limit", "1"]).len(), 1);
 }

@@ -5,7 +5,7 @@ use blackbox::dovecot::{Dovecot, PASSWORD, USER};
 use blackbox::postfix::{Postfix, free_port};
 use blackbox::server::Server;
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tools::{maildir, program, run};
+use blackbox::tools::{certificates, maildir};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use serde_json::Value;
@@ -35,30 +35,6 @@ pub(crate) fn delivery(server: &Server, status: &str) -> Value {
 pub(crate) fn login(password: &str) -> String {
     let quoted = |text: &str| text.replace('/', "%2F").replace('@', "%40");
     format!("{}:{}", quoted(USER), quoted(password))
-}
-
-/// An authority (`ca.pem`) and what it vouches for: `cert.pem` and `key.pem` of 127.0.0.1.
-pub(crate) fn certificates(folder: &Path) {
-    let path = |name: &str| folder.join(name);
-    let request = |args: &str, key: &str| {
-        let mut openssl = program("/usr/bin/openssl");
-        openssl.args("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '));
-        openssl
-            .args(args.split(' '))
-            .arg("-keyout")
-            .arg(path(key))
-            .arg("-out");
-        openssl
-    };
-    run(request("-x509 -days 90 -subj /CN=authority", "ca.key").arg(path("ca.pem")));
-    run(request("-subj /CN=hop", "key.pem").arg(path("request.pem")));
-    std::fs::write(path("names"), "subjectAltName=IP:127.0.0.1\n").expect("names");
-    let mut sign = program("/usr/bin/openssl");
-    sign.args(["x509", "-req", "-days", "90", "-CAcreateserial", "-CA"]);
-    sign.arg(path("ca.pem")).arg("-CAkey").arg(path("ca.key"));
-    sign.arg("-in").arg(path("request.pem"));
-    sign.arg("-extfile").arg(path("names"));
-    run(sign.arg("-out").arg(path("cert.pem")));
 }
 
 /// What makes a Postfix offer TLS, and no login without it.

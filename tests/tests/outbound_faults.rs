@@ -1,10 +1,11 @@
 //! Next hops that will not be spoken to as asked: every policy with every protocol, logins that cannot be, questions that are not answered.
 
-use crate::outbound::{FAST, certificates, delivery, login, relay, send};
+use crate::outbound::{FAST, delivery, login, relay, send};
 use blackbox::dovecot::{Dovecot, PASSWORD, USER};
 use blackbox::postfix::free_port;
 use blackbox::server::{Server, Setup, refusal};
 use blackbox::sink::{Act, Moment, Sink};
+use blackbox::tools::certificates;
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use nix::sys::signal::Signal;
