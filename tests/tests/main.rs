@@ -38,3 +38,4 @@ mod slow_hops;
 mod start;
 mod tls;
 mod traces;
+mod webhooks;

@@ -29,7 +29,7 @@ const PEERS: [(&str, &str); 20] = [
 ];
 
 /// From the Python Package Index: a folder, what it has to hold, and the packages.
-const PYTHON: [(&str, &str, &[&str]); 4] = [
+const PYTHON: [(&str, &str, &[&str]); 5] = [
     // The scanner of TLS servers, with the OpenSSL of its own that old protocols need.
     ("peers/sslyze", "sslyze", &["sslyze==6.3.1"]),
     // The verifier of DKIM signatures, with what it needs for Ed25519.
@@ -40,6 +40,8 @@ const PYTHON: [(&str, &str, &[&str]); 4] = [
         "google",
         &["opentelemetry-proto==1.45.2", "protobuf==7.36.2"],
     ),
+    // The official library of Standard Webhooks, for a receiver to check signatures with.
+    ("peers/webhooks", "standardwebhooks", &["standardwebhooks==1.1.0"]),
     // Asks an API everything that its description allows, and what it does not.
     ("peers/schemathesis", "schemathesis", &["schemathesis==4.32.5"]),
 ];

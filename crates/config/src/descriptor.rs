@@ -153,6 +153,8 @@ macro_rules! settings {
             pub dkim_keys: Vec<DkimKeyFile>,
             /// Tokens for the admin API.
             pub admin_tokens: Vec<AdminToken>,
+            /// Programs that are told what becomes of mail.
+            pub webhooks: Vec<Webhook>,
         }
 
         impl Config {
@@ -168,6 +170,7 @@ macro_rules! settings {
                     certificates: Vec::new(),
                     dkim_keys: Vec::new(),
                     admin_tokens: Vec::new(),
+                    webhooks: Vec::new(),
                 }
             }
         }

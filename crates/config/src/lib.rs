@@ -41,6 +41,7 @@ pub use lists::{
     Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,
 };
 pub use lists::{AdminToken, QuotaPeriod, Recipients, Route, Scope, check_token_name};
+pub use lists::{MessageEvent, SigningKey, Webhook};
 pub use load::{DEFAULT_FILE, Flag, Loaded, Origin, Sources};
 pub use reference::reference_markdown;
 pub use schema::json_schema;

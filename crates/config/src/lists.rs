@@ -7,12 +7,14 @@ mod domains;
 mod keys;
 mod routes;
 mod tokens;
+mod webhooks;
 
 pub use accounts::{Account, Alias, Quota, QuotaKind, QuotaPeriod};
 pub use domains::{Domain, Recipients};
 pub use keys::{CertificateFiles, DkimKeyFile};
 pub use routes::Route;
 pub use tokens::{AdminToken, Scope, check_token_name};
+pub use webhooks::{MessageEvent, SigningKey, Webhook};
 
 use crate::descriptor::Reload;
 use crate::error::ConfigError;
@@ -107,6 +109,7 @@ lists! {
     "certificates" certificates: CertificateFiles,
     "dkim_keys" dkim_keys: DkimKeyFile,
     "admin.tokens" admin_tokens: AdminToken,
+    "webhooks" webhooks: Webhook,
 }
 
 /// The list of that name.

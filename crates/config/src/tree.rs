@@ -7,7 +7,7 @@
 use crate::descriptor::{Descriptor, Reload, settings};
 use crate::kinds::{Fraction, HttpUrl, LogFormat, LogLevel, Profile, Secret, TlsPolicy, TlsVersion};
 use crate::kinds::{loopback_addresses, loopback_networks, system_hostname, wildcard_address};
-use crate::lists::{Account, AdminToken, Alias, CertificateFiles, DkimKeyFile, Domain, Route};
+use crate::lists::{Account, AdminToken, Alias, CertificateFiles, DkimKeyFile, Domain, Route, Webhook};
 use crate::value::Value;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};

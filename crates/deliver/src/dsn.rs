@@ -105,6 +105,7 @@ pub(crate) fn report(
         origin: format!("{} of {}", draft.noun(), message.id),
         account: None,
         traceparent: message.options.traceparent,
+        message_id: Some(draft.message_id()),
     };
     Some(NewMessage {
         id: draft.id,
@@ -197,6 +198,10 @@ impl Draft<'_> {
         (octets, header_8bit)
     }
 
+    fn message_id(&self) -> String {
+        format!("<{}@{}>", self.id, self.hostname)
+    }
+
     fn header(&self, out: &mut String, boundary: &str, eight_bit: bool) {
         let Draft { hostname, id, .. } = self;
         let date = date(self.now);
@@ -214,7 +219,7 @@ impl Draft<'_> {
             DsnKind::Success => "Successful Mail Delivery Report",
         };
         field(out, "Subject", subject);
-        field(out, "Message-ID", &format!("<{id}@{hostname}>"));
+        field(out, "Message-ID", &self.message_id());
         field(out, "Auto-Submitted", "auto-replied");
         field(out, "MIME-Version", "1.0");
         field(

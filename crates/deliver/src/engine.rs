@@ -12,6 +12,7 @@
 
 mod attempt;
 mod body;
+mod calls;
 mod committer;
 mod connect;
 mod give_up;

@@ -15,6 +15,7 @@ pub(crate) mod statistics;
 pub(crate) mod suspensions;
 pub(crate) mod tokens;
 pub(crate) mod trail;
+pub(crate) mod webhooks;
 mod words;
 
 pub(crate) use paging::Asked;

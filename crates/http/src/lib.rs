@@ -24,7 +24,7 @@ mod server;
 pub use openapi::reference_markdown;
 pub use rooms::{
     Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
-    Status,
+    Status, Webhook,
 };
 pub use server::{BindError, MetricsSettings, Server, Settings, bind};
 

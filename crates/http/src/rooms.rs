@@ -152,6 +152,36 @@ pub struct Destination {
     pub next_attempt: Option<Timestamp>,
 }
 
+/// A webhook, and how its receiver stands.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Webhook {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `up`; `down`: it takes no calls; `untried` since the start; `gone`: it is not configured any more.
+    pub state: &'static str,
+    /// Where calls go.
+    pub url: Option<String>,
+    /// What it is told of: `delivered`, `deferred`, `bounced`, `expired`, `captured`.
+    pub events: Vec<&'static str>,
+    /// Whose mail; empty: everybody's.
+    pub accounts: Vec<String>,
+    /// Calls that wait.
+    pub waiting: u64,
+    /// When the oldest call's event was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub oldest: Option<Timestamp>,
+    /// Calls that it took since the start.
+    pub taken: u64,
+    /// When it took the last.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_taken_at: Option<Timestamp>,
+    /// Why it did not take one, the last time that it did not.
+    pub last_error: Option<String>,
+    /// When that was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_error_at: Option<Timestamp>,
+}
+
 /// How far the server's end is, and what holds it up.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DrainStatus {
@@ -221,6 +251,16 @@ pub trait Rooms: Send + Sync + 'static {
     fn drain_status(&self) -> DrainStatus;
     /// The next hops that delivery remembers, by name.
     fn destinations(&self) -> Vec<Destination>;
+    /// The webhooks by name, those too that are gone while something waits for them.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
+    /// Makes what waits for a webhook now. Gives how many calls; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn retry_webhook(&self, name: &str) -> Result<Option<u64>, StoreError>;
     /// Sessions in progress, by number: at most `limit` with higher numbers than `after`.
     fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session>;
     /// The admin password in force; `None` when there is none: the API answers 403 to everybody.

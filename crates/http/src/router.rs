@@ -95,7 +95,9 @@ pub(crate) fn metrics_only(rooms: Arc<dyn Rooms>, observer: Observer, path: Opti
 
 /// Everything below `/api/v1`, by what it needs: whoever adds a route says who may use it, because there is no other place for one.
 fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
-    use api::{destinations, history, queue, server, sessions, statistics, suspensions, tokens, trail};
+    use api::{
+        destinations, history, queue, server, sessions, statistics, suspensions, tokens, trail, webhooks,
+    };
     let read = OpenApiRouter::new()
         .routes(routes!(server::openapi))
         .routes(routes!(server::status))
@@ -104,6 +106,7 @@ fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
         .routes(routes!(statistics::statistics))
         .routes(routes!(sessions::sessions))
         .routes(routes!(destinations::destinations))
+        .routes(routes!(webhooks::list))
         .routes(routes!(queue::list))
         .routes(routes!(queue::stats))
         .routes(routes!(queue::shape))
@@ -116,6 +119,7 @@ fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
     let operate = OpenApiRouter::new()
         .routes(routes!(server::reload))
         .routes(routes!(server::drain))
+        .routes(routes!(webhooks::retry))
         .routes(routes!(queue::body))
         .routes(routes!(queue::retry))
         .routes(routes!(queue::hold))

@@ -319,6 +319,27 @@ events! {
     /// Said every 10 seconds at most.
     Warn "spans_dropped" SpansDropped { spans: u64, reason: &'a str }
 
+    /// A webhook's receiver took a call. `call` is its `webhook-id`.
+    Debug "webhook_taken" WebhookTaken { webhook: &'a str, call: &'a str, tries: u32, duration: Duration }
+
+    /// A webhook's receiver did not take a call: it is made again after `retry_in`.
+    Debug "webhook_refused" WebhookRefused {
+        webhook: &'a str,
+        call: &'a str,
+        tries: u32,
+        retry_in: Duration,
+        reason: &'a str,
+    }
+
+    /// A webhook's receiver takes no calls; they wait, and mail is not concerned. Said when it begins.
+    Warn "webhook_down" WebhookDown { webhook: &'a str, reason: &'a str }
+
+    /// A webhook's receiver takes calls again.
+    Info "webhook_up" WebhookUp { webhook: &'a str }
+
+    /// Calls of a webhook will never be made: they were tried for too long, or too many waited already.
+    Warn "webhook_dropped" WebhookDropped { webhook: &'a str, calls: u64, reason: &'a str }
+
     /// Steps of messages' histories are not kept: the disk is nearly full, or its database cannot be written. Said once; mail is not
     /// touched by it. Mend: make room, or look at the disk.
     Error "history_failed" HistoryFailed { error: &'a str }

@@ -219,6 +219,16 @@ labels! {
         Success = "success",
     }
 
+    /// What became of a webhook's call.
+    pub(crate) enum CallEnd, "result" {
+        /// Its receiver took it.
+        Taken = "taken",
+        /// Its receiver did not take it: it is tried again.
+        Refused = "refused",
+        /// It will never be made.
+        Dropped = "dropped",
+    }
+
     /// The class of an error in `smtp_errors_total`.
     pub(crate) enum ErrorClass, "class" {
         /// A client broke the protocol.

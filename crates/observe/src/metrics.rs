@@ -10,7 +10,7 @@ pub use expose::MetricsFormat;
 pub(crate) use series::Counts;
 pub use series::{MetricInfo, MetricKind};
 
-use crate::labels::{AuthMechanism, AuthResult, LockScope};
+use crate::labels::{AuthMechanism, AuthResult, CallEnd, LockScope};
 use crate::labels::{
     ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Handshake, Listener, RejectReason, ReloadResult,
     ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
@@ -46,6 +46,10 @@ pub struct Gauges {
     /// When each certificate expires, in seconds since 1970, that of `[tls]` first:
     /// `smtp_tls_certificate_expiry_timestamp_seconds{certificate}`.
     pub certificate_expiry: Vec<i64>,
+    /// Calls of webhooks that wait: `smtp_webhook_calls_waiting`.
+    pub webhook_calls: u64,
+    /// Age in seconds of the oldest of them: `smtp_webhook_oldest_call_seconds`.
+    pub webhook_oldest_seconds: f64,
     /// Free octets on the spool's disk: `smtp_storage_free_bytes`.
     pub storage_free_bytes: u64,
 }
@@ -118,6 +122,8 @@ pub(crate) struct Metrics {
     reloads: Counts<(ReloadResult,)>,
     admin_actions: Counts<()>,
     admin_denied: Counts<()>,
+    webhook_calls: Counts<(CallEnd,)>,
+    webhook_call: Histogram,
     spans_exported: Counts<()>,
     spans_dropped: Counts<()>,
     history_dropped: Counts<()>,

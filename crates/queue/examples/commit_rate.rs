@@ -91,6 +91,7 @@ async fn work(store: Arc<SqliteStore>, spool: Spool, left: Arc<AtomicUsize>) {
             attempt,
             outcome: Outcome::Delivered,
             text: "250 2.0.0 Ok".to_owned(),
+            calls: Vec::new(),
         };
         store.finish(vec![result], Vec::new()).await.unwrap();
     }

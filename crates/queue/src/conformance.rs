@@ -12,6 +12,7 @@ mod interventions;
 mod leases;
 mod messages;
 mod operator;
+pub mod outbox;
 mod random;
 
 use crate::id::QueueId;
@@ -117,6 +118,7 @@ async fn finish(store: &Arc<dyn Store>, attempt: Attempt, outcome: Outcome) -> F
         attempt,
         outcome,
         text: "relay: 250 2.0.0 Ok".to_owned(),
+        calls: Vec::new(),
     };
     store.finish(vec![result], Vec::new()).await.unwrap()
 }

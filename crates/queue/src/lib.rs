@@ -2,6 +2,7 @@
 //!
 //! * `message` is the model: a message is one body and one row per recipient.
 //! * `store` is the contract that every store fulfils, with its promises: [`Store`].
+//! * `outbox` is what webhooks are to be told, kept beside it: [`Outbox`].
 //! * [`sqlite`] is the store inside the process.
 //! * `spool` holds a body while it is received, in memory or in a file: [`Spool`].
 //! * `queue` is the counter where reception hands messages in and delivery takes
@@ -14,6 +15,7 @@
 mod id;
 mod message;
 mod operator;
+mod outbox;
 mod queue;
 mod spool;
 pub mod sqlite;
@@ -30,6 +32,7 @@ pub use message::{
 pub use operator::{
     AGES, Ages, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
+pub use outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 pub use queue::{Deferred, Handoff, Intake, Queue};
 pub use spool::{BodyWriter, Spool};
 pub use store::{

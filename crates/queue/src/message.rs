@@ -10,6 +10,7 @@
 //! ```
 
 use crate::id::QueueId;
+use crate::outbox::NewCall;
 use bytes::Bytes;
 use jiff::Timestamp;
 use smtp::{Address, BodyType, Enhanced, Notify, Orcpt, Ret};
@@ -116,6 +117,8 @@ pub struct Deferral {
     pub text: String,
     /// The same as an enhanced status code, for the log.
     pub status: Enhanced,
+    /// What webhooks are told of it.
+    pub calls: Vec<NewCall>,
 }
 
 /// What MAIL said, and what was seen of the content.
@@ -139,6 +142,8 @@ pub struct MailOptions {
     pub account: Option<String>,
     /// The trace that its application names it a part of.
     pub traceparent: Option<TraceContext>,
+    /// `Message-ID:` as it was written, for people and programs that know the message by it.
+    pub message_id: Option<String>,
 }
 
 /// A recipient of a message that is to be stored.
@@ -261,6 +266,8 @@ pub struct RecipientResult {
     pub outcome: Outcome,
     /// What is kept as [`Recipient::last_result`].
     pub text: String,
+    /// What webhooks are told of it; not stored with a result that comes too late.
+    pub calls: Vec<NewCall>,
 }
 
 /// How an attempt ended for one recipient.

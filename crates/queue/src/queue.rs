@@ -170,6 +170,7 @@ impl Queue {
             },
             outcome: Outcome::Released { due },
             text: String::new(),
+            calls: Vec::new(),
         });
         // If this fails the lease ends by itself; the store has reported the failure.
         let _ = self.store.finish(results.collect(), Vec::new()).await;

@@ -10,6 +10,7 @@
 //! | `attest` | a write that changes nothing |
 //! | `suspensions`, `audit`, `tokens` | what operators keep waiting, what they did, and by what they are known |
 //! | `directory` | domains, accounts, aliases and keys that are made at run time |
+//! | `outbox` | what webhooks are to be told |
 //! | `read`, `shape` | questions, answered beside the writer |
 //! | `row`, `filter`, `counters`, `error` | what rows, filters, figures and errors mean |
 //!
@@ -27,6 +28,7 @@ mod finish;
 mod insert;
 mod open;
 mod operate;
+mod outbox;
 mod read;
 mod recover;
 mod release;
@@ -55,7 +57,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use writer::{Request, Writer};
 
 /// How long a connection waits for another that recovers or copies the log.
@@ -80,6 +82,7 @@ pub struct SqliteStore {
     thread: Option<JoinHandle<()>>,
     readers: Readers,
     counters: Arc<Mutex<Counters>>,
+    calls_stored: watch::Sender<()>,
     spool: Spool,
 }
 
@@ -98,6 +101,7 @@ impl SqliteStore {
         let recovered = recover::recover(&db, &settings.path, &folders, &observer)?;
         let spool = Spool::new(folders, settings.min_free, settings.memory_budget);
         let counters = Arc::new(Mutex::new(recovered.counters));
+        let calls_stored = watch::Sender::new(());
         let (requests, received) = mpsc::channel();
         let writer = Writer {
             db,
@@ -108,6 +112,8 @@ impl SqliteStore {
             next_key: recovered.next_key,
             logged: 1,
             last_batch: 0,
+            overflow: outbox::Overflow::default(),
+            calls_stored: calls_stored.clone(),
             lock,
         };
         let thread = std::thread::Builder::new()
@@ -120,6 +126,7 @@ impl SqliteStore {
             thread: Some(thread),
             readers: Readers::new(settings.path),
             counters,
+            calls_stored,
             spool: spool.clone(),
         };
         Ok((Arc::new(store), spool))

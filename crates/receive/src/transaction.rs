@@ -237,7 +237,7 @@ impl Transaction {
         let stored = Stored {
             id,
             size: body.size(),
-            message_id,
+            message_id: message_id.clone(),
         };
         let message = NewMessage {
             id,
@@ -249,6 +249,7 @@ impl Transaction {
                     .author()
                     .map(|author| author.account.name.to_string()),
                 traceparent,
+                message_id,
                 ..options(self.params, info, client)
             },
             recipients: self.recipients,
@@ -282,6 +283,7 @@ fn options(params: MailParams, info: BodyInfo, client: Client<'_>) -> MailOption
         origin: format!("{} {}", client.helo, Literal(client.address)),
         account: None,
         traceparent: None,
+        message_id: None,
     }
 }
 

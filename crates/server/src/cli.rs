@@ -70,6 +70,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// The webhooks of a running server: how their receivers stand, and what waits for them
+    Webhooks {
+        /// Make what waits for this one now
+        #[arg(long, value_name = "NAME")]
+        retry: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// End a running server in good order, as SIGTERM does, and tell what still holds it up until it is gone
     Drain {
         /// Only tell what holds it up, or would

@@ -13,11 +13,11 @@ use rand::Rng;
 use smtp_config::{AdminToken, Config, Loaded, LogFormat, LogLevel, Shown, Sources, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Directory;
-use smtp_export::Traces;
+use smtp_export::{Traces, Webhooks};
 use smtp_history::History;
 use smtp_http::{
     Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
-    Status,
+    Status, Webhook,
 };
 use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer, Tap};
 use smtp_queue::{Filter, Queue, State, Store, StoreError};
@@ -39,6 +39,10 @@ const WRITTEN_ANEW: Duration = Duration::from_secs(2);
 const MAX_HOLDING: usize = 1000;
 /// How long the store may take to answer before the server calls itself not ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+fn still_opened() -> StoreError {
+    StoreError::Unavailable("the store is still being opened".into())
+}
 
 /// Everything that runs. Rooms are added as they open.
 pub(crate) struct House {
@@ -68,6 +72,7 @@ pub(crate) struct House {
     people: OnceLock<People>,
     reception: OnceLock<Arc<Reception>>,
     traces: OnceLock<Traces>,
+    webhooks: OnceLock<Webhooks>,
 }
 
 impl House {
@@ -95,6 +100,7 @@ impl House {
             people: OnceLock::new(),
             reception: OnceLock::new(),
             traces: OnceLock::new(),
+            webhooks: OnceLock::new(),
         })
     }
 
@@ -139,6 +145,14 @@ impl House {
 
     pub(crate) fn traces(&self) -> Option<&Traces> {
         self.traces.get()
+    }
+
+    pub(crate) fn webhooks_started(&self, webhooks: Webhooks) {
+        let _ = self.webhooks.set(webhooks);
+    }
+
+    pub(crate) fn webhooks(&self) -> Option<&Webhooks> {
+        self.webhooks.get()
     }
 
     pub(crate) fn delivery_started(&self, delivery: Arc<Delivery>) {
@@ -324,6 +338,7 @@ impl Rooms for House {
     }
 
     async fn gauges(&self) -> Gauges {
+        let age = |since: Timestamp| Timestamp::now().duration_since(since).as_secs_f64().max(0.0);
         let mut gauges = Gauges {
             config_generation: self.generation.load(Ordering::Relaxed),
             config_last_reload_success: self.last_reload_succeeded.load(Ordering::Relaxed),
@@ -340,10 +355,16 @@ impl Rooms for House {
             let certificates = reception.certificates();
             gauges.certificate_expiry = certificates.iter().map(|one| one.expires.as_second()).collect();
         }
+        if let Some(webhooks) = self.webhooks()
+            && let Ok(Ok(waiting)) = tokio::time::timeout(STORE_PATIENCE, webhooks.waiting()).await
+        {
+            gauges.webhook_calls = waiting.iter().map(|one| one.calls).sum();
+            let oldest = waiting.iter().map(|one| one.oldest).min();
+            gauges.webhook_oldest_seconds = oldest.map_or(0.0, age);
+        }
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
             if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
-                let age = |due: Timestamp| Timestamp::now().duration_since(due).as_secs_f64().max(0.0);
                 gauges.queue_depth = stats.messages;
                 gauges.recipients = State::ALL
                     .map(State::name)
@@ -434,6 +455,20 @@ impl Rooms for House {
             .flatten()
             .map(|(name, standing)| shown::destination(name, standing))
             .collect()
+    }
+
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        match self.webhooks.get() {
+            Some(webhooks) => Ok(shown::webhooks(webhooks.standings(), webhooks.waiting().await?)),
+            None => Err(still_opened()),
+        }
+    }
+
+    async fn retry_webhook(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        match self.webhooks.get() {
+            Some(webhooks) => webhooks.retry(name).await,
+            None => Err(still_opened()),
+        }
     }
 
     fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session> {

@@ -85,6 +85,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Status { server }) => server_command::status(&server),
         Some(Command::Sessions { server }) => server_command::sessions(&server),
         Some(Command::Destinations { server }) => server_command::destinations(&server),
+        Some(Command::Webhooks { retry, server }) => server_command::webhooks(retry.as_deref(), &server),
         Some(Command::Drain {
             status,
             now,

@@ -9,7 +9,7 @@ use crate::history;
 use crate::house::{House, log_settings};
 use crate::people::Plan;
 use smtp_config::{Config, Loaded, Watched};
-use smtp_export::Target;
+use smtp_export::{Receivers, Target};
 use smtp_http::Reloaded;
 use smtp_observe::Event;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ struct Prepared {
     reception: Option<smtp_receive::Prepared>,
     /// Where spans go.
     target: Option<Target>,
+    /// Whom webhooks tell.
+    receivers: Receivers,
 }
 
 impl House {
@@ -89,6 +91,7 @@ impl House {
             delivery: delivery.transpose()?,
             reception: reception.transpose()?,
             target: Target::new(&new)?,
+            receivers: Receivers::new(&new)?,
             loaded,
             new,
         })
@@ -113,6 +116,9 @@ impl House {
         }
         if let Some(traces) = self.traces() {
             traces.take(prepared.target);
+        }
+        if let Some(webhooks) = self.webhooks() {
+            webhooks.take(prepared.receivers);
         }
         if let Some(history) = self.history() {
             history.set_limits(history::limits(&new));

@@ -21,7 +21,7 @@ use crate::welcome;
 use smtp_config::{Config, Watched};
 use smtp_deliver::Delivery;
 use smtp_directory::Shelf;
-use smtp_export::{Target, Traces};
+use smtp_export::{Receivers, Target, Traces, Webhooks};
 use smtp_http::{MetricsSettings, Settings};
 use smtp_observe::Event;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
@@ -97,10 +97,12 @@ async fn serve(house: &Arc<House>) -> Result<(), Failure> {
     let plan = plan.map_err(|faults| Failure::new(Exit::Config, faults))?;
     let target = Target::new(&house.config.load());
     let target = target.map_err(|reason| Failure::new(Exit::Config, reason))?;
+    let receivers = Receivers::new(&house.config.load());
+    let receivers = receivers.map_err(|reason| Failure::new(Exit::Config, reason))?;
     house.announce();
     let http = open_http(house).await?;
     house.traces_started(Traces::start(target, house.observer.clone(), VERSION));
-    let result = keep_mail(house, plan, &mut signals).await;
+    let result = keep_mail(house, plan, receivers, &mut signals).await;
     if let Some(traces) = house.traces() {
         traces.stop(LAST_WAIT).await;
     }
@@ -186,18 +188,28 @@ fn listen(hosts: &[IpAddr], port: u16) -> Vec<SocketAddr> {
 }
 
 /// Opens the store, lets mail in and out until a signal, and closes the store whatever happened.
-async fn keep_mail(house: &Arc<House>, plan: Plan, signals: &mut Signals) -> Result<(), Failure> {
-    let (queue, shelf) = tokio::select! {
+async fn keep_mail(
+    house: &Arc<House>,
+    plan: Plan,
+    receivers: Receivers,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let (queue, store) = tokio::select! {
         opened = open_store(house) => opened?,
         // Nothing was accepted yet, and a recovery that is broken off starts anew.
         _ = lifecycle::stop_asked(house, signals) => return Ok(()),
     };
     house.queue_opened(queue.clone());
+    let observer = house.observer.clone();
+    house.webhooks_started(Webhooks::start(receivers, store.clone(), observer, VERSION));
     history::open(house, queue.spool().clone()).await;
-    let result = match meet_people(house, plan, shelf).await {
+    let result = match meet_people(house, plan, store).await {
         Ok(()) => move_mail(house, &queue, signals).await,
         Err(failure) => Err(failure),
     };
+    if let Some(webhooks) = house.webhooks() {
+        webhooks.stop(LAST_WAIT).await;
+    }
     let queued = queue.store().stats().await.map_or(0, |stats| stats.messages);
     let closed = queue.store().close().await;
     if house.reception().is_some() {
@@ -207,7 +219,7 @@ async fn keep_mail(house: &Arc<House>, plan: Plan, signals: &mut Signals) -> Res
     closed.map_err(|e| store_failure(&house.config.load(), &e))
 }
 
-async fn open_store(house: &Arc<House>) -> Result<(Queue, Arc<dyn Shelf>), Failure> {
+async fn open_store(house: &Arc<House>) -> Result<(Queue, Arc<SqliteStore>), Failure> {
     let config = house.config.load_full();
     let settings = SqliteSettings {
         path: config.storage.path.clone(),

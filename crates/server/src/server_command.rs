@@ -1,4 +1,4 @@
-//! `status`, `sessions`, `destinations`: a running server, through its admin API.
+//! `status`, `sessions`, `destinations`, `webhooks`: a running server, through its admin API.
 
 use crate::admin_client::{AdminClient, block_on};
 use crate::cli::ServerArgs;
@@ -33,5 +33,19 @@ pub(crate) fn destinations(server: &ServerArgs) -> Result<(), Failure> {
     block_on(async {
         let each = |entry: &Json| print(&one(entry, server.output, table::destination));
         AdminClient::new(server)?.entries(&["destinations"], each).await
+    })
+}
+
+pub(crate) fn webhooks(retry: Option<&str>, server: &ServerArgs) -> Result<(), Failure> {
+    block_on(async {
+        let client = AdminClient::new(server)?;
+        if let Some(name) = retry {
+            let retried = client.post(&["webhooks", name, "retry"], &json!({})).await?;
+            return print(&one(&retried, server.output, |retried, _| {
+                format!("{} calls are due now\n", retried["touched"])
+            }));
+        }
+        let each = |entry: &Json| print(&one(entry, server.output, table::webhook));
+        client.entries(&["webhooks"], each).await
     })
 }

@@ -97,6 +97,38 @@ pub(crate) fn destination(destination: &Json, now: Timestamp) -> String {
     lines
 }
 
+/// `crm  down  bounced, expired  7 calls wait, the oldest for 3m10s  https://crm.example/hook`, and the last error below.
+pub(crate) fn webhook(webhook: &Json, now: Timestamp) -> String {
+    let events: Vec<&str> = webhook["events"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .collect();
+    let oldest = match time(&webhook["oldest"]) {
+        Some(at) => format!(", the oldest for {}", span(at, now)),
+        None => String::new(),
+    };
+    let mut lines = format!(
+        "{}  {}  {}  {} calls wait{oldest}, {} taken  {}\n",
+        text(webhook, "name"),
+        text(webhook, "state"),
+        events.join(", "),
+        webhook["waiting"].as_u64().unwrap_or(0),
+        webhook["taken"].as_u64().unwrap_or(0),
+        text(webhook, "url"),
+    );
+    if let Some(at) = time(&webhook["last_error_at"]) {
+        let _ = writeln!(
+            lines,
+            "    {} ago: {}",
+            span(at, now),
+            text(webhook, "last_error")
+        );
+    }
+    lines
+}
+
 /// `ci  operate  expires in 89d23h  made by admin 1h02m ago`
 pub(crate) fn token(token: &Json, now: Timestamp) -> String {
     let expires = match time(&token["expires"]) {
@@ -139,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn a_webhook_says_what_waits() {
+        let down = json!({
+            "name": "crm", "state": "down", "events": ["bounced", "expired"], "waiting": 7, "oldest": "2025-01-01T00:00:40Z", "taken": 3,
+            "url": "https://crm.test/hook", "last_error": "no answer in time", "last_error_at": "2025-01-01T00:01:00Z",
+        });
+        assert_eq!(
+            webhook(&down, now()),
+            "crm  down  bounced, expired  7 calls wait, the oldest for 1m00s, 3 taken  https://crm.test/hook\n    \
+             40s ago: no answer in time\n"
+        );
+    }
+
+    #[test]
     fn tokens_say_until_when_they_are_good() {
         let of = |expires: Json| json!({"name": "ci", "scope": "read", "expires": expires, "created": "2025-01-01T00:00:40Z", "created_by": "admin"});
         assert_eq!(
@@ -172,6 +217,7 @@ mod tests {
     #[test]
     fn an_answer_of_another_shape_is_no_panic() {
         for answer in [json!(null), json!([]), json!({"listeners": 1}), json!("text")] {
+            assert!(!webhook(&answer, now()).is_empty());
             assert!(!session(&answer, now()).is_empty() && !destination(&answer, now()).is_empty());
             assert!(!status(&answer, &answer).is_empty() && !token(&answer, now()).is_empty());
         }

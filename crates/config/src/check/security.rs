@@ -198,6 +198,14 @@ pub(super) fn files(config: &Config, found: &mut Findings) {
             );
         }
     }
+    for path in config
+        .webhooks
+        .iter()
+        .filter_map(|webhook| webhook.ca_file.as_ref())
+    {
+        let held = holds(path, CERTIFICATE, "certificate");
+        found.extend(held.err().map(|reason| ("webhooks", reason)));
+    }
     for key in &config.dkim_keys {
         found.extend(
             holds(&key.key_file, PRIVATE_KEY, "private key")

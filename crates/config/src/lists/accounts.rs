@@ -210,7 +210,7 @@ fn read_password(fields: &mut Fields<'_>) -> Option<Option<Secret>> {
 }
 
 /// One text or a list of texts, each read by `read`.
-fn each<T>(raw: &Raw, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+pub(super) fn each<T>(raw: &Raw, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     match raw {
         Raw::List(members) => members
             .iter()

@@ -349,3 +349,71 @@ fn tokens_of_the_admin_api_are_read_and_never_shown() {
     let errors = Case::new("[admin]\ntokens = \"x\"\n").errors().join("\n");
     assert!(errors.contains("write [[admin.tokens]]"), "{errors}");
 }
+
+#[test]
+fn webhooks_are_read_and_their_secrets_never_shown() {
+    let secret = "whsec_bmV3IHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
+    let text =
+        |more: &str| format!("[[webhooks]]\nname = \"billing\"\nurl = \"https://x.test/hook\"\n{more}");
+    let case = Case::new(&text(&format!(
+        "secret = \"{secret}\"\nevents = [\"bounced\"]\naccounts = [\"shop\"]\n"
+    )));
+    let loaded = case.load();
+    let webhook = &loaded.config.webhooks[0];
+    assert_eq!(webhook.secrets[0].expose(), b"new secret of thirty-two octets");
+    assert!(webhook.wants(MessageEvent::Bounced, Some("shop")));
+    assert!(
+        !webhook.wants(MessageEvent::Bounced, Some("other")) && !webhook.wants(MessageEvent::Bounced, None)
+    );
+    assert!(!webhook.wants(MessageEvent::Delivered, Some("shop")));
+    let shown = show_json(&loaded) + &format!("{:?}", loaded.config);
+    assert!(
+        shown.contains("https://x.test/hook") && !shown.contains("bmV3"),
+        "{shown}"
+    );
+    assert!(!shown.contains("new secret"), "{shown}");
+    let file = case.folder.path().join("secrets");
+    let with_file = Case::new(&text(&format!("secret_file = {file:?}\n")));
+    std::fs::write(&file, format!("{secret}\n\n{secret}\n")).unwrap();
+    let loaded = with_file.load();
+    let webhook = &loaded.config.webhooks[0];
+    assert_eq!((webhook.secrets.len(), webhook.events.len()), (2, 5));
+    assert!(webhook.wants(MessageEvent::Captured, None), "of everybody's mail");
+    for (content, error) in [
+        ("", "it is empty"),
+        ("whsec_c2hvcnQ=\n", "24 to 64"),
+        (&format!("{secret}\n").repeat(5), "more than 4"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let errors = with_file.errors().join("\n");
+        assert!(errors.contains(error) && errors.contains("secrets: "), "{errors}");
+    }
+    for (more, error) in [
+        (String::new(), "webhooks[0].secret: it has to be set"),
+        ("secret = \"hunter2\"\n".to_owned(), "whsec_"),
+        (
+            format!("secret = \"{secret}\"\nsecret_file = {file:?}\n"),
+            "keep one",
+        ),
+        (
+            format!("secret = \"{secret}\"\nevents = []\n"),
+            "it has to name one",
+        ),
+        (
+            format!("secret = \"{secret}\"\nevents = [\"opened\"]\n"),
+            "none of delivered",
+        ),
+            "/nowhere",
+        ),
+    ] {
+        let errors = Case::new(&text(&more)).errors().join("\n");
+        assert!(
+            errors.contains(error) && !errors.contains("hunter2") && !errors.contains("bmV3"),
+            "{more}: {errors}"
+        );
+    }
+    let errors = Case::new("[[webhooks]]\nname = \"a\"\nurl = \"ftp://x\"\n")
+        .errors()
+        .join("\n");
+    assert!(errors.contains("webhooks[0].url"), "{errors}");
+}

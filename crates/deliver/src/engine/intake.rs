@@ -206,8 +206,9 @@ impl Handoff for Engine {
             Place::Down(reason) => Some(&**reason),
             Place::Room | Place::NoRoom => None,
         });
-        let deferrals = self.deferrals(message.received_at, down);
+        let mut deferrals = self.deferrals(message.received_at, down);
         if deferrals.len() == places.len() {
+            self.tell_webhooks(message, &mut deferrals);
             return Intake::Defer(deferrals);
         }
         let room = places.iter().all(|place| matches!(place, Place::Room));

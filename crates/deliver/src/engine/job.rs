@@ -109,6 +109,7 @@ impl Job {
                 attempt: self.attempt(claimed),
                 outcome: outcome.clone(),
                 text: text.to_owned(),
+                calls: Vec::new(),
             })
             .collect();
         let resolved = Resolved {

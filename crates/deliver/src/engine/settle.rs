@@ -3,17 +3,20 @@
 //! A job is settled once, in one go: its results and the reports about them are written in one change.
 
 use super::Engine;
+use super::calls::{self, About, Happened};
 use super::intake::suspended;
-use super::job::Job;
+use super::job::{Job, Work};
 use super::results::{Input, Resolved};
 use crate::dsn::Action;
 use crate::schedule::{self, Next, dice, later, since};
 use jiff::Timestamp;
 use smtp::client::Phase;
 use smtp::{Address, Enhanced, Notify, Orcpt, Reply};
-use smtp_config::Config;
+use smtp_config::{Config, MessageEvent};
 use smtp_observe::{DeliveryStatus, Event, Phases, Span, SpanKind, TraceContext};
-use smtp_queue::{ClaimedRecipient, Deferral, Deferred, Message, Outcome, QueueId, RecipientResult};
+use smtp_queue::{
+    ClaimedRecipient, Deferral, Deferred, Message, NewMessage, Outcome, QueueId, RecipientResult,
+};
 use std::time::{Duration, Instant};
 
 /// Longest text kept of a reply, in characters.
@@ -111,17 +114,19 @@ impl Engine {
         let id = job.message.id.to_string();
         let mut results = Vec::with_capacity(job.recipients.len());
         let mut mentions = Vec::new();
+        let captured = matches!(job.work, Work::Capture);
         let mut span = self.span(job.message.id, job.message.options.traceparent, &attempted);
         for (place, claimed) in job.recipients.iter().enumerate() {
             let Some(reply) = replies.get(place) else { break };
             let fate = decide(&job.message, claimed, reply, &attempted, now, &config);
             let text = reply_text(reply, attempted.remote.is_some());
             let recipient = &claimed.recipient;
+            let status = status_code(reply, &fate.outcome);
             self.log(
                 (&id, job.message.received_at),
                 (&recipient.address, recipient.orcpt.as_ref()),
                 &attempted,
-                status_code(reply, &fate.outcome),
+                status,
                 (fate.status, &text),
             );
             if span.is_recorded() && (place == 0 || fate.status != DeliveryStatus::Sent) {
@@ -130,6 +135,20 @@ impl Engine {
             if let Some(action) = fate.told {
                 mentions.push(Mention { place, action, reply });
             }
+            let due = match fate.outcome {
+                Outcome::Deferred { due, .. } => Some(due),
+                _ => None,
+            };
+            let happened = Happened {
+                event: calls::event(fate.status, captured),
+                recipient: &recipient.address,
+                orcpt: recipient.orcpt.as_ref(),
+                attempt: recipient.attempts + 1,
+                relay: attempted.relay,
+                status,
+                text: &text,
+                due,
+            };
             results.push(RecipientResult {
                 attempt: job.attempt(claimed),
                 outcome: fate.outcome,
@@ -137,6 +156,7 @@ impl Engine {
                     NOWHERE => text.to_string(),
                     relay => format!("{relay}: {text}"),
                 },
+                calls: calls::calls(&config.webhooks, about(&job.message), happened),
             });
         }
         span.set("smtp.recipients", results.len() as u64);
@@ -217,10 +237,35 @@ impl Engine {
                     due,
                     text: reply_text(&reply, false),
                     status: own_status(&reply),
+                    calls: Vec::new(),
                 })
             }
         };
         reasons.map_while(deferral).collect()
+    }
+
+    /// Has webhooks told of mail that is stored as deferred.
+    pub(super) fn tell_webhooks(&self, message: &NewMessage, deferrals: &mut [Deferral]) {
+        let parts = self.parts.load();
+        let about = About {
+            id: message.id,
+            received_at: message.received_at,
+            sender: message.sender.as_ref(),
+            options: &message.options,
+        };
+        for (recipient, deferral) in message.recipients.iter().zip(deferrals) {
+            let happened = Happened {
+                event: MessageEvent::Deferred,
+                recipient: &recipient.address,
+                orcpt: recipient.orcpt.as_ref(),
+                attempt: 1,
+                relay: NOWHERE,
+                status: deferral.status,
+                text: &deferral.text,
+                due: Some(deferral.due),
+            };
+            deferral.calls = calls::calls(&parts.config.webhooks, about, happened);
+        }
     }
 
     /// Tells the log of mail that was stored as deferred.
@@ -316,6 +361,15 @@ fn decide(
                 told: notice.then_some(Action::Delayed),
             }
         }
+    }
+}
+
+fn about(message: &Message) -> About<'_> {
+    About {
+        id: message.id,
+        received_at: message.received_at,
+        sender: message.sender.as_ref(),
+        options: &message.options,
     }
 }
 

@@ -5,7 +5,7 @@ use super::session::User;
 use super::view::View;
 use super::{Base, Failed, Page, asked, caller, pairs, query, said, shown};
 use crate::api;
-use crate::api::request::JsonBody;
+use crate::api::request::{JsonBody, Nothing};
 use crate::error::ApiError;
 use crate::router::Shared;
 use askama::Template;
@@ -20,9 +20,14 @@ struct Destinations {
     destinations: Value,
     next: Option<String>,
     suspensions: Value,
+    webhooks: Value,
 }
 
 impl Destinations {
+    fn webhooks(&self) -> Vec<View<'_>> {
+        View(&self.webhooks).list("entries")
+    }
+
     fn destinations(&self) -> Vec<View<'_>> {
         View(&self.destinations).list("entries")
     }
@@ -38,10 +43,11 @@ pub(super) async fn page(State(shared): State<Shared>, user: User, request: Requ
     let look = async {
         let destinations = api::destinations::destinations(State(shared.clone()), asked(&after)).await?;
         let suspensions = api::suspensions::list(State(shared.clone())).await?;
-        Ok((said(destinations.0), said(suspensions.0)))
+        let webhooks = api::webhooks::list(State(shared.clone()), asked(&[])).await?;
+        Ok((said(destinations.0), said(suspensions.0), said(webhooks.0)))
     };
-    let (destinations, suspensions) = match look.await {
-        Ok(both) => both,
+    let (destinations, suspensions, webhooks) = match look.await {
+        Ok(all) => all,
         Err(error) => return Err(Failed { base, error }),
     };
     let next = destinations["next"].as_str();
@@ -50,10 +56,11 @@ pub(super) async fn page(State(shared): State<Shared>, user: User, request: Requ
         base,
         destinations,
         suspensions,
+        webhooks,
     }))
 }
 
-/// Suspends or resumes.
+/// Suspends, resumes, or makes a webhook's calls now.
 pub(super) async fn act(State(shared): State<Shared>, user: User, request: Request) -> Page {
     let base = Base::new(&shared, &user, "Destinations");
     match make(&shared, &user, request).await {
@@ -68,6 +75,11 @@ async fn make(shared: &Shared, user: &User, request: Request) -> Result<(), ApiE
     if fields.value("action") == "resume" {
         let whose = (fields.value("kind").to_owned(), fields.value("name").to_owned());
         let _ = api::suspensions::resume(state, caller, Path(whose), asked(&[])).await?;
+        return Ok(());
+    }
+    if fields.value("action") == "retry-webhook" {
+        let name = Path(fields.value("name").to_owned());
+        let _ = api::webhooks::retry(state, caller, name, JsonBody(Nothing {})).await?;
         return Ok(());
     }
     let wanted = fields.json(&["kind", "name", "reason", "expires_in"]);

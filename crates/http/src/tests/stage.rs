@@ -3,7 +3,7 @@
 use super::fake_store::FakeStore;
 use crate::{
     Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, MetricsSettings, Reloaded, Rooms,
-    Session, Setting, Settings, Status, bind,
+    Session, Setting, Settings, Status, Webhook, bind,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -174,6 +174,25 @@ impl Rooms for FakeRooms {
             next_attempt: None,
         };
         vec![one("a.test:25", "up"), one("b.test:25", "down")]
+    }
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        let one = |name: &str, state| Webhook {
+            name: name.into(),
+            state,
+            url: Some("https://hooks.test/mail".into()),
+            events: vec!["bounced"],
+            accounts: Vec::new(),
+            waiting: 7,
+            oldest: Some(Timestamp::UNIX_EPOCH),
+            taken: 3,
+            last_taken_at: None,
+            last_error: Some("the receiver answered 503".into()),
+            last_error_at: Some(Timestamp::UNIX_EPOCH),
+        };
+        Ok(vec![one("billing", "up"), one("crm", "down")])
+    }
+    async fn retry_webhook(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        Ok((name == "crm").then_some(7))
     }
     fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session> {
         let one = |number| Session {

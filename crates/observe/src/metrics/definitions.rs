@@ -40,6 +40,8 @@ const COMMITS: &[f64] = &[
 const ATTEMPTS: &[f64] = &[
     0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
 ];
+/// Upper bounds of a webhook's call, in seconds.
+const CALLS: &[f64] = &[0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 /// Upper bounds of the time in the queue, in seconds: from a burst's to `delivery.expire_after`'s.
 const QUEUED: &[f64] = &[
     0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259_200.0,
@@ -155,6 +157,15 @@ impl Metrics {
                 "smtp_admin_requests_denied_total",
                 "Requests with wrong credentials.",
             ),
+            webhook_calls: t.counter(
+                "smtp_webhook_calls_total",
+                "Calls of webhooks: taken by their receivers, refused and to be tried again, dropped for good.",
+            ),
+            webhook_call: t.histogram(
+                "smtp_webhook_call_seconds",
+                "How long a receiver took for a call that it took.",
+                CALLS,
+            ),
             spans_exported: t.counter("smtp_spans_exported_total", "Spans that the collector took."),
             spans_dropped: t.counter(
                 "smtp_spans_dropped_total",
@@ -250,6 +261,18 @@ fn read_at_scrape(t: &mut Table) {
     t.read(Gauge, "smtp_draining", "1 while the server drains.", |s, _| {
         f64::from(s.gauges.draining)
     });
+    t.read(
+        Gauge,
+        "smtp_webhook_calls_waiting",
+        "Calls of webhooks that wait.",
+        |s, _| s.gauges.webhook_calls as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_webhook_oldest_call_seconds",
+        "Age of the oldest call of a webhook that waits.",
+        |s, _| s.gauges.webhook_oldest_seconds,
+    );
     t.read(
         Gauge,
         "smtp_storage_free_bytes",

@@ -2,7 +2,7 @@
 
 use super::Metrics;
 use crate::event::Event;
-use crate::labels::{AuthResult, DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
+use crate::labels::{AuthResult, CallEnd, DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
 use std::sync::atomic::Ordering;
 
 impl Metrics {
@@ -134,6 +134,12 @@ impl Metrics {
             Event::AuditFailed { .. } => self.error(ErrorClass::Store),
             Event::SpansExported { spans, .. } => self.spans_exported.add((), spans),
             Event::SpansDropped { spans, .. } => self.spans_dropped.add((), spans),
+            Event::WebhookTaken { duration, .. } => {
+                self.webhook_calls.add((CallEnd::Taken,), 1);
+                self.webhook_call.observe(duration.as_secs_f64());
+            }
+            Event::WebhookRefused { .. } => self.webhook_calls.add((CallEnd::Refused,), 1),
+            Event::WebhookDropped { calls, .. } => self.webhook_calls.add((CallEnd::Dropped,), calls),
             Event::AdminDenied { .. } => {
                 self.admin_denied.add((), 1);
                 self.error(ErrorClass::Admin);

@@ -32,6 +32,7 @@ async fn filters_look_at_one_recipient(subject: &dyn Subject) {
                 attempt: attempts(&claim)[0],
                 outcome: deferred(at(500)),
                 text: "mx.x.example: 451 4.7.1 Greylisted".into(),
+                calls: Vec::new(),
             };
             store.finish(vec![result], Vec::new()).await.unwrap();
         }
@@ -135,6 +136,7 @@ async fn selected_mail_is_claimed_before_it_is_due(subject: &dyn Subject) {
             due: at(5000),
             text: "451 away".into(),
             status: smtp::Enhanced(4, 4, 1),
+            calls: Vec::new(),
         };
         let beginning = Beginning::Deferred(vec![deferral; 2]);
         store.insert(new, beginning).await.unwrap();

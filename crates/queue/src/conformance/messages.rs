@@ -28,6 +28,7 @@ async fn what_went_in_comes_out(subject: &dyn Subject) {
         ret: Some(Ret::Headers),
         envid: Some("QQ314159".to_owned()),
         account: Some("shop".to_owned()),
+        message_id: Some("<1@from.example>".to_owned()),
         traceparent: TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         origin: "it's \"quoted\"; DROP TABLE messages; --".to_owned(),
     };
@@ -128,6 +129,7 @@ async fn reports_come_in_the_same_change(subject: &dyn Subject) {
         attempt,
         outcome: Outcome::Bounced,
         text: "550".to_owned(),
+        calls: Vec::new(),
     };
     let attempt = attempts(&claim)[0];
     let report = message(1, &["sender@from.example"]);

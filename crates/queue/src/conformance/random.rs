@@ -78,6 +78,7 @@ impl Model {
             due: at(due),
             text: "451 away".into(),
             status: smtp::Enhanced(4, 4, 1),
+            calls: Vec::new(),
         };
         let (beginning, known) = match random.below(5) {
             0..2 => (Beginning::Due, known(State::Queued, self.now, 0, None)),
@@ -144,6 +145,7 @@ impl Model {
                     attempt,
                     outcome,
                     text: "x".to_owned(),
+                    calls: Vec::new(),
                 });
             }
         }

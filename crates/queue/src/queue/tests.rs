@@ -22,7 +22,12 @@ impl Handoff for Delivery {
         let waits = self.waits_until.lock();
         if let Some(due) = *waits {
             let (text, status) = ("451 away".to_owned(), smtp::Enhanced(4, 4, 1));
-            return Intake::Defer(vec![Deferral { due, text, status }]);
+            return Intake::Defer(vec![Deferral {
+                due,
+                text,
+                status,
+                calls: Vec::new(),
+            }]);
         }
         match self.room.load(Ordering::Relaxed) {
             true => Intake::Room,

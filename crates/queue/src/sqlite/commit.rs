@@ -31,7 +31,9 @@ use super::error::store_error;
 use super::operate::Action;
 use crate::id::QueueId;
 use crate::store::StoreError;
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
+use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
 /// What one operation asks of the transaction that it is in.
@@ -64,6 +66,8 @@ pub(super) trait Operation: Send + 'static {
 pub(super) struct Change<'a> {
     pub(super) db: &'a Connection,
     next_key: &'a mut i64,
+    /// As they were before this transaction.
+    counters: &'a Mutex<Counters>,
     pub(super) effects: Effects,
 }
 
@@ -77,6 +81,9 @@ pub(super) struct Effects {
     pub(super) quarantined: Vec<(String, String)>,
     /// What operators touched, and what they did.
     pub(super) operated: Vec<(QueueId, Action)>,
+    pub(super) calls_stored: bool,
+    /// Calls that had no room, by webhook.
+    pub(super) calls_dropped: BTreeMap<String, u64>,
 }
 
 impl Change<'_> {
@@ -86,6 +93,12 @@ impl Change<'_> {
         let key = *self.next_key;
         *self.next_key += 1;
         key
+    }
+
+    /// Calls that wait for a webhook.
+    pub(super) fn calls_waiting(&self, webhook: &str) -> u64 {
+        let before = self.counters.lock().calls_of(webhook);
+        u64::try_from(before + self.effects.counters.calls_of(webhook)).unwrap_or(0)
     }
 
     /// Runs a statement of fixed text.
@@ -182,12 +195,14 @@ impl Failure {
 pub(super) fn transact(
     db: &Connection,
     next_key: &mut i64,
+    counters: &Mutex<Counters>,
     batch: &mut [Box<dyn Work>],
 ) -> Result<Effects, Failure> {
     begin(db).map_err(|error| Failure::new(&error, Step::Begin))?;
     let mut change = Change {
         db,
         next_key,
+        counters,
         effects: Effects::default(),
     };
     let mut result = Ok(());

@@ -3,13 +3,16 @@
 use crate::message::State;
 use crate::store::Stats;
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 
 /// Figures, or changes of figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
     pub(super) messages: i64,
     pub(super) octets: i64,
     recipients: [i64; State::ALL.len()],
+    /// Calls that wait, by webhook.
+    calls: BTreeMap<String, i64>,
 }
 
 impl Counters {
@@ -33,6 +36,9 @@ impl Counters {
             }
             Ok(())
         })?;
+        let mut statement = db.prepare("SELECT webhook, count(*) FROM webhook_calls GROUP BY webhook")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        counters.calls = rows.collect::<rusqlite::Result<_>>()?;
         Ok(counters)
     }
 
@@ -42,6 +48,11 @@ impl Counters {
         for (mine, theirs) in self.recipients.iter_mut().zip(other.recipients) {
             *mine += theirs;
         }
+        for (webhook, calls) in &other.calls {
+            self.calls(webhook, *calls);
+        }
+        // A webhook without calls may never have any again.
+        self.calls.retain(|_, calls| *calls != 0);
     }
 
     pub(super) fn message(&mut self, count: i64, octets: i64) {
@@ -53,6 +64,26 @@ impl Counters {
         if let Some(counter) = self.recipients.get_mut(state as usize) {
             *counter += count;
         }
+    }
+
+    pub(super) fn calls(&mut self, webhook: &str, count: i64) {
+        match self.calls.get_mut(webhook) {
+            Some(calls) => *calls += count,
+            None => {
+                self.calls.insert(webhook.to_owned(), count);
+            }
+        }
+    }
+
+    /// Calls that wait for a webhook, or the change of it.
+    pub(super) fn calls_of(&self, webhook: &str) -> i64 {
+        self.calls.get(webhook).copied().unwrap_or(0)
+    }
+
+    /// Calls that wait, by webhook.
+    pub(super) fn all_calls(&self) -> Vec<(String, u64)> {
+        let figure = |(webhook, calls): (&String, &i64)| (webhook.clone(), calls.unsigned_abs());
+        self.calls.iter().map(figure).collect()
     }
 
     pub(super) fn moved(&mut self, from: State, to: State) {

@@ -2,6 +2,7 @@
 
 use super::commit::{Change, Load, Operation};
 use super::insert::{abandon, insert, octets_in_row};
+use super::outbox;
 use super::row;
 use crate::id::QueueId;
 use crate::message::{Beginning, NewMessage, Outcome, RecipientResult, State};
@@ -21,10 +22,13 @@ impl Operation for Finish {
     const NAME: &'static str = "finish";
 
     fn load(&self) -> Load {
+        let reports = self.reports.iter().map(octets_in_row);
+        let calls = self.results.iter().flat_map(|result| &result.calls);
+        let calls = calls.map(|call| call.body.len());
         Load {
             messages: self.reports.len(),
             results: self.results.len(),
-            octets: self.reports.iter().map(octets_in_row).sum(),
+            octets: reports.chain(calls).sum(),
             patient: true,
         }
     }
@@ -77,6 +81,9 @@ fn finish_message(
     finished.fenced.extend(fenced.map(|result| result.attempt));
     if standing.valid.is_empty() {
         return Ok(());
+    }
+    for result in &standing.valid {
+        outbox::insert(change, &result.calls)?;
     }
     let all_final = standing
         .valid

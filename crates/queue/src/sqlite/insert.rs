@@ -1,6 +1,7 @@
 //! Storing a message: its row, its content, its recipients.
 
 use super::commit::{Change, Load, Operation};
+use super::outbox;
 use super::row;
 use crate::message::{
     Beginning, Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Recipient, State,
@@ -95,6 +96,11 @@ pub(super) fn insert(
         let standing = Standing::new(beginning, index, message.received_at);
         insert_recipient(change, key, index, recipient, state, &standing)?;
     }
+    if let Beginning::Deferred(deferrals) = beginning {
+        for deferral in deferrals {
+            outbox::insert(change, &deferral.calls)?;
+        }
+    }
     change.effects.counters.message(1, stored_size(message));
     change
         .effects
@@ -111,8 +117,8 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
     let options = &message.options;
     change.execute(
         "INSERT INTO messages (key, id, received_at, sender, size, in_file, body_type, smtputf8, has_8bit,
-                               header_8bit, ret, envid, origin, account, traceparent)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                               header_8bit, ret, envid, origin, account, traceparent, message_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         params![
             key,
             message.id.to_bytes(),
@@ -129,6 +135,7 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
             options.origin,
             options.account,
             options.traceparent.map(|context| context.to_string()),
+            options.message_id,
         ],
     )?;
     Ok(())

@@ -13,6 +13,7 @@
 
 use super::counters::Counters;
 use super::error::{file_error, store_error};
+use super::outbox;
 use crate::id::QueueId;
 use crate::spool::{Folders, sync_folder};
 use crate::store::StoreError;
@@ -43,6 +44,7 @@ pub(super) fn recover(
 ) -> Result<Recovered, StoreError> {
     let start = Instant::now();
     let leases_released = release_leases(db).map_err(|error| store_error(&error))?;
+    outbox::release_claims(db).map_err(|error| store_error(&error))?;
     let unknown = set_aside_unknown_states(db).map_err(|error| store_error(&error))?;
     if unknown > 0 {
         let reason = format!("{unknown} recipients were in no known state");
@@ -87,7 +89,8 @@ fn set_aside_unknown_states(db: &Connection) -> rusqlite::Result<u64> {
 fn next_key(db: &Connection) -> rusqlite::Result<i64> {
     let sql = "SELECT max((SELECT ifnull(max(key), 0) FROM messages),
                           (SELECT ifnull(max(message), 0) FROM bodies),
-                          (SELECT ifnull(max(message), 0) FROM recipients)) + 1";
+                          (SELECT ifnull(max(message), 0) FROM recipients),
+                          (SELECT ifnull(max(key), 0) FROM webhook_calls)) + 1";
     db.query_row(sql, [], |row| row.get(0))
 }
 

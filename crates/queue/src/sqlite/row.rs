@@ -10,7 +10,7 @@ use smtp_observe::TraceContext;
 
 /// The columns of a message, in the order that [`message`] reads them.
 pub(super) const MESSAGE_COLUMNS: &str = "key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account, \
-     traceparent";
+     traceparent, message_id";
 /// The columns of a recipient, in the order that [`recipient`] reads them; its epoch is the tenth.
 pub(super) const RECIPIENT_COLUMNS: &str =
     "idx, address, notify, orcpt, state, attempts, due, delay_notified, last_result, epoch, parked";
@@ -89,6 +89,7 @@ fn read_message(row: &Row<'_>, sender: Option<Address>) -> Readable<Message> {
                 .ok()
                 .flatten()
                 .and_then(|text| TraceContext::parse(&text)),
+            message_id: column(row, 14).ok().flatten(),
         },
     })
 }

@@ -1,8 +1,10 @@
 //! The suite of promises, and what only this store can break: files, locks, schema, log.
 
 use super::*;
+use crate::conformance::outbox::{OutboxSubject, run_outbox};
 use crate::conformance::{Subject, run_all};
 use crate::message::{MailOptions, NewRecipient, Outcome};
+use crate::outbox::Outbox;
 use bytes::Bytes;
 use rusqlite::Connection;
 use smtp_observe::Observer;
@@ -80,6 +82,7 @@ async fn deliver(store: &SqliteStore, claim: &Claim) -> Finished {
         attempt,
         outcome: Outcome::Delivered,
         text: String::new(),
+        calls: Vec::new(),
     };
     store.finish(vec![result], Vec::new()).await.unwrap()
 }
@@ -89,21 +92,29 @@ async fn ids(store: &SqliteStore) -> Vec<QueueId> {
     lines.iter().map(|line| line.message.id).collect()
 }
 
-/// Keeps each store's folder, by the store's address.
+/// Makes stores for a suite, and keeps each one's folder, by the store's address.
 #[derive(Default)]
 struct Sqlite {
     folders: Mutex<HashMap<usize, TempDir>>,
 }
 
-fn place(store: &Arc<dyn Store>) -> usize {
+fn place<T: ?Sized>(store: &Arc<T>) -> usize {
     Arc::as_ptr(store).cast::<()>() as usize
 }
 
 impl Sqlite {
-    fn keep(&self, folder: TempDir) -> Arc<dyn Store> {
-        let store: Arc<dyn Store> = open(folder.path()).0;
+    fn keep(&self, folder: TempDir) -> Arc<SqliteStore> {
+        let store = open(folder.path()).0;
         self.folders.lock().insert(place(&store), folder);
         store
+    }
+    fn new_store(&self) -> Arc<SqliteStore> {
+        self.keep(TempDir::new().unwrap())
+    }
+    fn after_a_crash<T: ?Sized>(&self, store: Arc<T>) -> Arc<SqliteStore> {
+        let folder = self.folders.lock().remove(&place(&store)).unwrap();
+        drop(store);
+        self.keep(folder)
     }
     fn change(&self, store: &Arc<dyn Store>, sql: &str, params: impl rusqlite::Params) {
         let folders = self.folders.lock();
@@ -115,12 +126,10 @@ impl Sqlite {
 #[async_trait]
 impl Subject for Sqlite {
     async fn fresh(&self) -> Arc<dyn Store> {
-        self.keep(TempDir::new().unwrap())
+        self.new_store()
     }
     async fn crash(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        let folder = self.folders.lock().remove(&place(&store)).unwrap();
-        drop(store);
-        self.keep(folder)
+        self.after_a_crash(store)
     }
     async fn spoil_address(&self, store: &Arc<dyn Store>, message: i64, recipient: u32) {
         let sql = "UPDATE recipients SET address = 'no address' WHERE";
@@ -142,6 +151,21 @@ impl Subject for Sqlite {
 #[tokio::test]
 async fn keeps_every_promise() {
     run_all(&Sqlite::default()).await;
+}
+
+#[async_trait]
+impl OutboxSubject for Sqlite {
+    async fn fresh(&self) -> Arc<dyn Outbox> {
+        self.new_store()
+    }
+    async fn crash(&self, store: Arc<dyn Outbox>) -> Arc<dyn Outbox> {
+        self.after_a_crash(store)
+    }
+}
+
+#[tokio::test]
+async fn an_outbox_keeps_every_promise() {
+    run_outbox(&Sqlite::default()).await;
 }
 
 #[tokio::test]

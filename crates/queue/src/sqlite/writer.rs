@@ -3,6 +3,7 @@
 use super::commit::{Effects, Failure, Load, Step, Work, transact};
 use super::counters::Counters;
 use super::operate::Action;
+use super::outbox::Overflow;
 use crate::spool::Spool;
 use crate::store::StoreError;
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Most operations in one transaction.
 const MAX_OPERATIONS: usize = 512;
@@ -52,6 +53,8 @@ pub(super) struct Writer {
     pub(super) logged: usize,
     /// Operations in the last transaction.
     pub(super) last_batch: usize,
+    pub(super) overflow: Overflow,
+    pub(super) calls_stored: watch::Sender<()>,
     /// Held while the thread lives: nobody else writes.
     pub(super) lock: File,
 }
@@ -162,7 +165,7 @@ impl Writer {
         let mut total = Load::default();
         batch.iter().for_each(|work| add(&mut total, work.load()));
         let start = Instant::now();
-        let effects = transact(&self.db, &mut self.next_key, batch)?;
+        let effects = transact(&self.db, &mut self.next_key, &self.counters, batch)?;
         let duration = start.elapsed();
         self.counters.lock().add(&effects.counters);
         self.logged += total.octets + batch.len() * OVERHEAD;
@@ -179,7 +182,12 @@ impl Writer {
         Ok(())
     }
 
-    fn follow_up(&self, effects: Effects) {
+    fn follow_up(&mut self, effects: Effects) {
+        self.overflow.add(effects.calls_dropped);
+        self.overflow.say(&self.observer);
+        if effects.calls_stored {
+            self.calls_stored.send_replace(());
+        }
         for id in effects.unlink {
             // A file that stays is removed at the next start.
             let _ = std::fs::remove_file(self.spool.body_path(id));
@@ -208,6 +216,7 @@ impl Writer {
     /// Copies the log into the database. Not within a commit, so that nobody waits for it alone.
     fn checkpoint(&mut self) {
         self.logged = 0;
+        self.overflow.say(&self.observer);
         if let Err(error) = self
             .db
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))

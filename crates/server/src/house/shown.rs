@@ -3,8 +3,11 @@
 use super::stop::State;
 use jiff::Timestamp;
 use smtp_deliver::{Held, Standing};
-use smtp_http::{Destination, DrainStatus, Holding, Session};
+use smtp_export::WebhookStanding;
+use smtp_http::{Destination, DrainStatus, Holding, Session, Webhook};
+use smtp_queue::CallsWaiting;
 use smtp_receive::SessionInfo;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A next hop as the API shows it.
@@ -25,6 +28,61 @@ pub(super) fn destination(name: String, standing: Standing) -> Destination {
         last_error: standing.last_failure.as_ref().map(|(_, why)| why.to_string()),
         last_error_at: standing.last_failure.as_ref().map(|(at, _)| moment(*at)),
         next_attempt: standing.down_until.map(moment),
+    }
+}
+
+/// The webhooks by name, those that are gone too.
+pub(super) fn webhooks(
+    standings: Vec<(smtp_config::Webhook, WebhookStanding)>,
+    waiting: Vec<CallsWaiting>,
+) -> Vec<Webhook> {
+    let mut waiting: BTreeMap<String, CallsWaiting> = waiting
+        .into_iter()
+        .map(|one| (one.webhook.clone(), one))
+        .collect();
+    let mut all: Vec<Webhook> = Vec::new();
+    for (webhook, standing) in standings {
+        let calls = waiting.remove(&webhook.name);
+        let (last_error_at, last_error) = standing.last_error.unzip();
+        all.push(Webhook {
+            state: match (standing.down, standing.taken) {
+                (true, _) => "down",
+                (false, 0) => "untried",
+                (false, _) => "up",
+            },
+            url: Some(webhook.url.as_str().to_owned()),
+            events: webhook.events.iter().map(|event| event.name()).collect(),
+            accounts: webhook.accounts,
+            taken: standing.taken,
+            last_taken_at: standing.last_taken,
+            last_error,
+            last_error_at,
+            ..with_calls(webhook.name, calls)
+        });
+    }
+    all.extend(
+        waiting
+            .into_iter()
+            .map(|(name, calls)| with_calls(name, Some(calls))),
+    );
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    all
+}
+
+/// A webhook of which only its calls are known.
+fn with_calls(name: String, calls: Option<CallsWaiting>) -> Webhook {
+    Webhook {
+        name,
+        state: "gone",
+        url: None,
+        events: Vec::new(),
+        accounts: Vec::new(),
+        waiting: calls.as_ref().map_or(0, |calls| calls.calls),
+        oldest: calls.map(|calls| calls.oldest),
+        taken: 0,
+        last_taken_at: None,
+        last_error: None,
+        last_error_at: None,
     }
 }
 

@@ -5,33 +5,13 @@ use crate::conformance::directory::{ShelfSubject, run_shelf};
 use smtp_directory::testing::MemoryShelf;
 use smtp_directory::{Change, Declarations, Directory, Edit, Kind, NewLogin, Record, Resolution, Shelf};
 
-/// Keeps each shelf's folder, by the shelf's address.
-#[derive(Default)]
-struct SqliteShelf {
-    folders: Mutex<HashMap<usize, TempDir>>,
-}
-
-fn place(shelf: &Arc<dyn Shelf>) -> usize {
-    Arc::as_ptr(shelf).cast::<()>() as usize
-}
-
-impl SqliteShelf {
-    fn keep(&self, folder: TempDir) -> Arc<dyn Shelf> {
-        let shelf: Arc<dyn Shelf> = open(folder.path()).0;
-        self.folders.lock().insert(place(&shelf), folder);
-        shelf
-    }
-}
-
 #[async_trait]
-impl ShelfSubject for SqliteShelf {
+impl ShelfSubject for Sqlite {
     async fn fresh(&self) -> Arc<dyn Shelf> {
-        self.keep(TempDir::new().unwrap())
+        self.new_store()
     }
     async fn crash(&self, shelf: Arc<dyn Shelf>) -> Arc<dyn Shelf> {
-        let folder = self.folders.lock().remove(&place(&shelf)).unwrap();
-        drop(shelf);
-        self.keep(folder)
+        self.after_a_crash(shelf)
     }
 }
 
@@ -57,7 +37,7 @@ impl ShelfSubject for Memory {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shelf_keeps_every_promise() {
-    run_shelf(&SqliteShelf::default()).await;
+    run_shelf(&Sqlite::default()).await;
     run_shelf(&Memory::default()).await;
 }
 

@@ -1,0 +1,94 @@
+"""A receiver of webhooks: checks each call with the official library, and prints it as a line of JSON.
+
+Arguments: the secret; the port, or 0; how it answers; PEM files of a certificate and its key, for TLS.
+
+How it answers: `ok`; `refuse:N`, the first N calls with 503; `hold`, never; `ask:S`, always 429 with `Retry-After: S`; `move`, with a redirect to
+itself; `garbage`, with what is no HTTP; `endless`, 200 and a body that does not end.
+"""
+import http.server
+import json
+import ssl
+import sys
+import threading
+import time
+
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+secret, port, manner = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+
+
+lock = threading.Lock()
+
+
+def say(value):
+    with lock:
+        print(json.dumps(value), flush=True)
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    refusals = int(manner.partition(":")[2] or 0) if manner.startswith("refuse") else 0
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            event = Webhook(secret).verify(body, dict(self.headers))
+        except WebhookVerificationError as error:
+            say({"wrong": str(error)})
+            return self.answer(401, b"who are you?")
+        say({
+            "call": event,
+            "id": self.headers["webhook-id"],
+            "signatures": len(self.headers["webhook-signature"].split()),
+            "agent": self.headers["User-Agent"],
+            "type": self.headers["Content-Type"],
+            "path": self.path,
+            "peer": self.client_address[1],
+        })
+        if Receiver.refusals > 0:
+            Receiver.refusals -= 1
+            return self.answer(503, b"come\x07 again")
+        if manner == "hold":
+            time.sleep(600)
+        if manner.startswith("ask"):
+            return self.answer(429, b"", ("Retry-After", manner.partition(":")[2]))
+        if manner == "move":
+            return self.answer(307, b"", ("Location", "/elsewhere"))
+        if manner == "garbage":
+            self.wfile.write(b"\x00\xff no HTTP\r\n\r\n")
+            self.close_connection = True
+            return None
+        if manner == "endless":
+            self.send_response(200)
+            self.end_headers()
+            while True:
+                self.wfile.write(b"x" * 65536)
+        return self.answer(204 if manner == "ok" else 200, b"")
+
+    def answer(self, status, text, *fields):
+        self.send_response(status)
+        for name, value in fields:
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def handle_error(self, *_):
+        pass
+
+
+server = Server(("127.0.0.1", port), Receiver)
+if len(sys.argv) > 5:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[4], sys.argv[5])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+say({"port": server.server_port})
+server.serve_forever()
