@@ -142,7 +142,7 @@ fn receivers_are_told_what_becomes_of_mail() {
             "{call}"
         );
         assert_eq!(data["next_attempt_at"].is_string(), kind == "deferred", "{call}");
-        assert!(text("received_at") <= call["call"]["timestamp"].as_str().expect("time").to_owned());
+        assert!(text("received_at").as_str() <= call["call"]["timestamp"].as_str().expect("time"));
         assert_eq!(
             (&call["signatures"], &call["path"], &call["type"]),
             (&json!(2), &json!("/mail?team=a"), &json!("application/json")),
@@ -395,7 +395,7 @@ fn one_that_could_not_be_called_ends_the_start() {
     let setup = Setup::new(webhook("all", "https://127.0.0.1:9", "ca_file = \"/nowhere\""));
     let (code, said) = refusal(&setup);
     assert_eq!(code, 78, "{said}");
-    assert!(said.contains("webhooks: all: ca_file: /nowhere: "), "{said}");
+    assert!(said.contains("webhooks: /nowhere: "), "{said}");
 }
 
 #[test]

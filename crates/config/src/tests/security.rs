@@ -403,8 +403,6 @@ fn webhooks_are_read_and_their_secrets_never_shown() {
             format!("secret = \"{secret}\"\nevents = [\"opened\"]\n"),
             "none of delivered",
         ),
-            "/nowhere",
-        ),
     ] {
         let errors = Case::new(&text(&more)).errors().join("\n");
         assert!(
