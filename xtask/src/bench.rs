@@ -12,6 +12,7 @@ mod memory;
 mod peers;
 mod session;
 mod speed;
+mod telling;
 mod tls;
 
 use crate::run::build_server;
@@ -84,7 +85,13 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         speed::relay(&mut bench)?;
     }
     if wanted("history") {
-        speed::history(&mut bench)?;
+        telling::history(&mut bench)?;
+    }
+    if wanted("traces") {
+        telling::traces(&mut bench)?;
+    }
+    if wanted("webhooks") {
+        telling::webhooks(&mut bench)?;
     }
     if wanted("durable") {
         speed::durable(&mut bench)?;

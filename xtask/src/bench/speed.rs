@@ -89,7 +89,7 @@ pub(crate) fn relay(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-fn until_empty(
+pub(crate) fn until_empty(
     messages: usize,
     to: std::net::SocketAddr,
     mut empty: impl FnMut() -> bool,
@@ -104,41 +104,6 @@ fn until_empty(
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(messages as f64 / start.elapsed().as_secs_f64())
-}
-
-/// What a message's history costs: accepting and relaying with it and without it, in turn.
-pub(crate) fn history(bench: &mut Bench) -> Result<(), String> {
-    let (mut with, mut without, mut cpu_with, mut cpu_without) = (vec![], vec![], vec![], vec![]);
-    for round in 0..bench.rounds {
-        for (enabled, rates, cpu) in [
-            ("true", &mut with, &mut cpu_with),
-            ("false", &mut without, &mut cpu_without),
-        ] {
-            let hop = Sink::start()?;
-            let folder = bench.folder.join(format!("ours-history-{enabled}-{round}"));
-            let history = format!("SMTP_HISTORY__ENABLED={enabled}");
-            let (server, _) = Ours::start(&bench.server, &folder, hop.address, &["/usr/bin/env", &history])?;
-            rates.push(until_empty(30_000, server.smtp, || {
-                server.metric("smtp_queue_depth") == 0.0
-            })?);
-            cpu.push(server.cpu() / 30_000.0 * 1e6);
-            let dropped = server.metric("smtp_history_steps_dropped_total");
-            if dropped > 0.0 {
-                return Err(format!("{dropped} steps of histories were dropped"));
-            }
-        }
-    }
-    let [with, without, cpu_with, cpu_without] = [with, without, cpu_with, cpu_without].map(median);
-    bench.say(format!(
-        "accept and relay: {with:.0}/s with history ({cpu_with:.0} µs of processor time a message), {without:.0}/s without ({cpu_without:.0} µs)"
-    ));
-    bench.judge(
-        "accept and relay with history, beside without",
-        with / without,
-        "x",
-        Bound::AtLeast(0.85),
-    );
-    Ok(())
 }
 
 /// Shows that messages are synced to disk, and that many share a sync.
