@@ -223,3 +223,43 @@ fn without_a_console_there_is_none() {
     }
     assert_eq!(server.get("/health/live").0, 200);
 }
+
+#[test]
+fn an_account_is_made_used_and_disabled() {
+    let sink = Sink::start();
+    let server = Server::with(&sink.relay_config());
+    let browser = Browser::start(false);
+    log_in(&browser, &server);
+    browser.click("nav a[href='/ui/directory']");
+    browser.click("main details:nth-of-type(2) summary");
+    browser.type_into("#account-name", "billing&co");
+    browser.type_into("#account-senders", "*@x.test\n*@z.test");
+    browser.click("main details:nth-of-type(2) button");
+    browser.wait_text("It is shown this once:");
+    let secret = browser.run("return document.querySelector('#secret').innerText");
+    let secret = secret.as_str().expect("a secret").to_owned();
+    let submit = || {
+        let mut swaks = program("/usr/bin/swaks");
+        swaks.args([
+            "--server",
+            &server.submission().to_string(),
+            "--tls",
+            "--auth",
+            "PLAIN",
+        ]);
+        swaks.args(["--auth-user", "billing&co", "--auth-password", &secret]);
+        swaks.args(["--from", "app@x.test", "--to", "b@y.test"]);
+        swaks.output().expect("swaks").status.success()
+    };
+    assert!(submit());
+    sink.wait(1);
+    browser.click("main a");
+    browser.wait_text("*@x.test, *@z.test");
+    picture(&browser, "directory");
+    browser.click("tbody a");
+    browser.wait_text("It may log in.");
+    browser.click("input[name=enabled] + button");
+    browser.wait_text("It may not log in.");
+    assert!(!submit());
+    no_complaints(&browser);
+}

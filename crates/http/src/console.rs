@@ -1,7 +1,7 @@
 //! The console: pages for people, made on the server. They show what the API says and do what it does, through the same functions.
 //!
 //! * [`session`] is who is logged in, [`fields`] what forms send, [`view`] how the API's JSON looks in a page.
-//! * One file for each subject: [`overview`], [`queue`], [`history`], [`destinations`], [`captured`], [`lists`].
+//! * One file for each subject: [`overview`], [`queue`], [`history`], [`destinations`], [`directory`], [`captured`], [`lists`].
 //!
 //! Promises: a page needs no script, and none is in it: one file of ours only brings news; nothing is fetched from elsewhere; what
 //! strangers wrote is escaped, and their HTML is shown in a frame that can do nothing; a change needs the session's own token and comes from our own pages.
@@ -9,6 +9,7 @@
 mod captured;
 mod chart;
 mod destinations;
+mod directory;
 mod fields;
 mod history;
 mod lists;
@@ -56,7 +57,8 @@ pub(crate) fn router(shared: &Shared) -> Router<Shared> {
         .route("/ui/captured/{name}/html", get(captured::html))
         .route("/ui/captured/{name}/source", get(captured::source))
         .route("/ui/captured/{name}/part/{number}", get(captured::part))
-        .route("/ui/directory", get(lists::directory))
+        .route("/ui/directory", get(directory::page).post(directory::act))
+        .route("/ui/directory/entry", get(directory::entry))
         .route("/ui/sessions", get(lists::sessions))
         .route("/ui/config", get(lists::config))
         .route("/ui/audit", get(lists::audit))

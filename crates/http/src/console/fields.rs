@@ -46,6 +46,12 @@ impl Fields {
         values.map(|(_, value)| value.clone()).collect()
     }
 
+    /// The lines of a value, empty ones left out.
+    pub(super) fn lines(&self, name: &str) -> Vec<String> {
+        let lines = self.value(name).lines().map(str::trim);
+        lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Those of these names that were filled in, as the API wants them: numbers where they are meant.
     pub(super) fn json(&self, names: &[&str]) -> Map<String, Value> {
         let given = names.iter().map(|name| (*name, self.value(name)));

@@ -1,10 +1,9 @@
-//! Pages that only show: who is who, sessions, settings, the trail, tokens.
+//! Pages that only show: sessions, settings, the trail, tokens.
 
 use super::session::User;
 use super::view::View;
 use super::{Base, Failed, Page, asked, pairs, query, said, shown};
 use crate::api;
-use crate::api::directory::{accounts, aliases, dkim, domains};
 use crate::error::ApiError;
 use crate::router::Shared;
 use askama::Template;
@@ -59,66 +58,6 @@ fn page(base: Base, words: &'static str, found: Result<Vec<Table>, ApiError>, ne
 fn next_of(listing: &Value, name: &str) -> Option<String> {
     let next = View(listing).text("next");
     (!next.is_empty()).then(|| query(&[(name.to_owned(), next)]))
-}
-
-pub(super) async fn directory(State(shared): State<Shared>, user: User) -> Page {
-    let base = Base::new(&shared, &user, "Directory");
-    let state = || State(shared.clone());
-    let most = [("limit".to_owned(), "1000".to_owned())];
-    let look = async {
-        let domains = said(domains::list(state(), asked(&most)).await?.0);
-        let accounts = said(accounts::list(state(), asked(&most)).await?.0);
-        let aliases = said(aliases::list(state(), asked(&most)).await?.0);
-        let keys = said(dkim::list(state(), asked(&most)).await?.0);
-        let table = |caption, columns, listing: Value| Table {
-            caption,
-            columns,
-            rows: listing["entries"].clone(),
-        };
-        Ok(vec![
-            table(
-                "Domains",
-                &[
-                    ("Domain", "name"),
-                    ("Delivered to", "deliver"),
-                    ("Recipients", "recipients"),
-                    ("Declared", "declared"),
-                ],
-                domains,
-            ),
-            table(
-                "Accounts",
-                &[
-                    ("Account", "name"),
-                    ("Enabled", "enabled"),
-                    ("Password", "password"),
-                    ("Sends as", "senders"),
-                    ("Quota", "quota"),
-                    ("Declared", "declared"),
-                ],
-                accounts,
-            ),
-            table(
-                "Aliases",
-                &[("Alias", "name"), ("Goes to", "to"), ("Declared", "declared")],
-                aliases,
-            ),
-            table(
-                "DKIM keys",
-                &[
-                    ("Domain", "domain"),
-                    ("Selector", "selector"),
-                    ("Algorithm", "algorithm"),
-                    ("State", "state"),
-                    ("Declared", "declared"),
-                ],
-                keys,
-            ),
-        ])
-    };
-    let words =
-        "The first 1,000 of each. Changed by the commands account, domain, alias and dkim, and by the API.";
-    page(base, words, look.await, None)
 }
 
 pub(super) async fn sessions(State(shared): State<Shared>, user: User, request: Request) -> Page {
