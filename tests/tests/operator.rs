@@ -286,3 +286,43 @@ fn every_change_leaves_a_trail() {
     server.queue(&["list"]);
     assert_eq!(server.json(&["audit", "--limit", "1"]).len(), 1);
 }
+
+#[test]
+fn a_next_hop_can_be_suspended() {
+    let (one, other) = (Sink::start(), Sink::start());
+    let config = format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[[routes]]\nmatch = \"one.test\"\nto = \"{}\"\n[[routes]]\nmatch = \"*\"\nto = \"{}\"\n",
+        one.url(),
+        other.url()
+    );
+    let mut server = Server::with(&config);
+    let name = one.address.to_string();
+    let suspended = said(
+        &server,
+        &["suspend", "--destination", &name, "--reason", "overloaded"],
+    );
+    assert_eq!(
+        (&suspended["kind"], &suspended["name"]),
+        (&json!("destination"), &json!(name))
+    );
+    // One message for both, one for the suspended one only.
+    let both =
+        queue_id(&Wire::hello(server.smtp).mail("a@x.test", &["b@one.test", "b@two.test"], "text\r\n"));
+    let alone = queue_id(&Wire::hello(server.smtp).mail("a@x.test", &["c@One.test"], "text\r\n"));
+    other.wait(1);
+    wait_for("the other to be delivered", || {
+        states(&server, &both) == ["queued", "delivered"]
+    });
+    assert_eq!(states(&server, &alone), ["queued"]);
+    assert!(server.stop().success());
+    let server = server.restart();
+    wait_for("the server to know", || server.queue(&["suspensions"]).len() == 1);
+    for id in [&both, &alone] {
+        assert_eq!(said(&server, &["show", id])["recipients"][0]["suspended"], true);
+    }
+    assert_eq!(one.count(), 0);
+    let resumed = said(&server, &["resume", "--destination", &name]);
+    assert_eq!(resumed["touched"], 2);
+    one.wait(2);
+    server.wait_empty();
+}

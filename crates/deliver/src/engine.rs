@@ -36,7 +36,7 @@ mod window;
 use crate::Figures;
 use crate::destination::{Destination, Standing};
 use crate::resolve::{Own, Resolver};
-use crate::route::{Hop, Router};
+use crate::route::{Hop, Router, Target};
 use crate::tls::Tls;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use committer::Committer;
@@ -49,6 +49,7 @@ use parking_lot::Mutex;
 use places::{LaneGuard, Places};
 use probe::Probes;
 use results::Input;
+use smtp::Reply;
 use smtp_config::Config;
 use smtp_directory::Directory;
 use smtp_observe::Observer;
@@ -111,6 +112,26 @@ enum Key {
     Known,
     /// A next hop.
     Hop(Arc<Hop>),
+}
+
+impl Key {
+    /// Where mail of that route goes.
+    fn of(route: &Result<Target, Reply>) -> Key {
+        match route {
+            Ok(Target::Hop(hop)) => Key::Hop(hop.clone()),
+            Ok(Target::Maildir(_) | Target::Capture) => Key::Local,
+            Err(_) => Key::Known,
+        }
+    }
+
+    /// What people call it.
+    fn name(&self) -> String {
+        match self {
+            Key::Local => "local".to_owned(),
+            Key::Known => "none".to_owned(),
+            Key::Hop(hop) => hop.to_string(),
+        }
+    }
 }
 
 /// A destination and its name in the log.
@@ -321,17 +342,16 @@ impl Engine {
         if let Some(entry) = destinations.get(key) {
             return entry.clone();
         }
-        let (name, state) = match key {
-            Key::Local => ("local".to_owned(), Destination::without_slow_start(LOCAL_LANES)),
-            Key::Known => ("none".to_owned(), Destination::without_slow_start(KNOWN_LANES)),
-            Key::Hop(hop) => {
-                let cap = self.parts.load().config.delivery.max_connections_per_destination;
-                (hop.to_string(), Destination::new(cap))
+        let state = match key {
+            Key::Local => Destination::without_slow_start(LOCAL_LANES),
+            Key::Known => Destination::without_slow_start(KNOWN_LANES),
+            Key::Hop(_) => {
+                Destination::new(self.parts.load().config.delivery.max_connections_per_destination)
             }
         };
         let entry = Arc::new(Entry {
             key: key.clone(),
-            name,
+            name: key.name(),
             state: Mutex::new(state),
         });
         destinations.insert(key.clone(), entry.clone());

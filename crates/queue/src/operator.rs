@@ -14,14 +14,17 @@ pub enum SuspensionKind {
     Sender,
     /// Mail that an account sent.
     Account,
+    /// Recipients whose mail goes to a next hop, by the name that it has in the list of destinations.
+    Destination,
 }
 
 impl SuspensionKind {
     /// Every kind.
-    pub const ALL: [SuspensionKind; 3] = [
+    pub const ALL: [SuspensionKind; 4] = [
         SuspensionKind::Domain,
         SuspensionKind::Sender,
         SuspensionKind::Account,
+        SuspensionKind::Destination,
     ];
 
     /// Its name in the API and in the database.
@@ -30,6 +33,7 @@ impl SuspensionKind {
             SuspensionKind::Domain => "domain",
             SuspensionKind::Sender => "sender",
             SuspensionKind::Account => "account",
+            SuspensionKind::Destination => "destination",
         }
     }
 
@@ -57,9 +61,11 @@ pub struct Suspension {
 }
 
 impl Suspension {
-    /// Whether it is about mail for a recipient of this domain (lower case).
+    /// Whether it is about mail for a recipient of this domain (lower case). One of a destination never is: where mail goes is not the queue's to
+    /// know.
     pub fn covers(&self, sender: Option<&Address>, options: &MailOptions, domain: &str) -> bool {
         match self.kind {
+            SuspensionKind::Destination => false,
             SuspensionKind::Domain => self.name == domain,
             SuspensionKind::Account => options.account.as_deref() == Some(&self.name),
             SuspensionKind::Sender => sender.is_some_and(|sender| self.is_of(sender)),

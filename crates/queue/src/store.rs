@@ -197,7 +197,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError>;
 
-    /// Recipients that a suspension of that kind and name keeps waiting, or would if it were not the only one.
+    /// Recipients that a suspension of that kind and name keeps waiting, or would if it were not the only one. Of a destination: all that wait
+    /// and that no other suspension covers, since the store does not know where mail goes. Those that wait for another destination are
+    /// parked again when they come by.
     async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError>;
 
     /// Every suspension, ended ones included that nobody resumed.

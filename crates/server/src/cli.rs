@@ -440,6 +440,9 @@ pub(crate) struct Whose {
     /// This account
     #[arg(long, value_name = "NAME")]
     pub(crate) account: Option<String>,
+    /// This next hop, by its name in `destinations`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
 }
 
 /// A length of time as operators write it.

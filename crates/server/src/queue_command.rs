@@ -346,6 +346,7 @@ impl Whose {
             ("domain", &self.domain),
             ("sender", &self.sender),
             ("account", &self.account),
+            ("destination", &self.destination),
         ];
         let given = all
             .into_iter()

@@ -47,11 +47,12 @@ impl Engine {
         let body = claim.body.take().and_then(|body| self.window.hold(body));
         let message = claim.message.clone();
         for (route, recipients) in self.routed(claim) {
-            let (key, work) = match route {
-                Ok(Target::Maildir(template)) => (Key::Local, Work::Maildir(template)),
-                Ok(Target::Capture) => (Key::Local, Work::Capture),
-                Ok(Target::Hop(hop)) => (Key::Hop(hop), Work::Relay),
-                Err(reply) => (Key::Known, Work::Known(Arc::new(reply))),
+            let key = Key::of(&route);
+            let work = match route {
+                Ok(Target::Maildir(template)) => Work::Maildir(template),
+                Ok(Target::Capture) => Work::Capture,
+                Ok(Target::Hop(_)) => Work::Relay,
+                Err(reply) => Work::Known(Arc::new(reply)),
             };
             let mut job = Job {
                 message: message.clone(),
@@ -66,11 +67,11 @@ impl Engine {
             if self.is_stopping() {
                 continue;
             }
-            self.park(&mut job);
+            let entry = self.entry(&key);
+            self.park(&mut job, &entry.name);
             if job.recipients.is_empty() {
                 continue;
             }
-            let entry = self.entry(&key);
             let fill = match source {
                 Source::Store => self.fill(&entry),
                 Source::Reception => Fill::Room,
@@ -172,11 +173,7 @@ impl Engine {
         let now = Instant::now();
         let mut asked: Vec<(Key, Place)> = Vec::new();
         let place = |recipient: &NewRecipient| {
-            let key = match parts.router.target(&recipient.address) {
-                Ok(Target::Hop(hop)) => Key::Hop(hop),
-                Ok(Target::Maildir(_) | Target::Capture) => Key::Local,
-                Err(_) => Key::Known,
-            };
+            let key = Key::of(&parts.router.target(&recipient.address));
             if let Some((_, place)) = asked.iter().find(|(known, _)| *known == key) {
                 return place.clone();
             }

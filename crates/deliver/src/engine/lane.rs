@@ -124,7 +124,7 @@ impl Lane {
     async fn deliver(&mut self, mut job: Job) {
         let started = Instant::now();
         job.drop_lost();
-        self.engine.park(&mut job);
+        self.engine.park(&mut job, &self.guard.entry.name);
         if job.recipients.is_empty() {
             return;
         }

@@ -32,7 +32,7 @@ impl Engine {
                 .await;
         }
         job.drop_lost();
-        self.park(&mut job);
+        self.park(&mut job, &entry.name);
         if job.recipients.is_empty() {
             return;
         }

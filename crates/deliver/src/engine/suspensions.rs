@@ -4,12 +4,12 @@
 //! [`LOOK`] where another server made it; what is on its way may arrive; no attempt is counted.
 
 use super::job::Job;
-use super::{Engine, Stop};
+use super::{Engine, Key, Stop};
 use crate::schedule::later;
 use jiff::Timestamp;
 use smtp::Address;
 use smtp_observe::Event;
-use smtp_queue::{MailOptions, NewMessage, Outcome, StoreError, Suspension};
+use smtp_queue::{MailOptions, NewMessage, Outcome, StoreError, Suspension, SuspensionKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -26,23 +26,45 @@ impl Engine {
         sender: Option<&Address>,
         options: &MailOptions,
         recipient: &Address,
+        destination: &str,
         now: Timestamp,
     ) -> Option<Timestamp> {
         let known = self.suspensions.load();
         let known = known.as_ref().filter(|known| !known.is_empty())?;
         let domain = recipient.domain().to_lowercase();
+        let covers = |one: &&Suspension| match one.kind {
+            SuspensionKind::Destination => one.name == destination,
+            _ => one.covers(sender, options, &domain),
+        };
         known
             .iter()
             .filter(|one| one.until.is_none_or(|until| until > now))
-            .filter(|one| one.covers(sender, options, &domain))
+            .filter(covers)
             .map(|one| one.until.unwrap_or_else(|| later(now, OPEN_END)))
             .max()
     }
 
     /// Until when all of a new message waits, if all of it is suspended.
     pub(super) fn all_suspended(&self, message: &NewMessage) -> Option<Timestamp> {
-        let now = Timestamp::now();
-        let of = |address| self.suspended(message.sender.as_ref(), &message.options, address, now);
+        if self
+            .suspensions
+            .load()
+            .as_ref()
+            .is_none_or(|known| known.is_empty())
+        {
+            return None;
+        }
+        let (now, parts) = (Timestamp::now(), self.parts.load());
+        let of = |address: &Address| {
+            let destination = Key::of(&parts.router.target(address)).name();
+            self.suspended(
+                message.sender.as_ref(),
+                &message.options,
+                address,
+                &destination,
+                now,
+            )
+        };
         let ends = message.recipients.iter().map(|recipient| of(&recipient.address));
         ends.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
@@ -52,8 +74,8 @@ impl Engine {
         self.suspensions.load().is_some()
     }
 
-    /// Parks those recipients of a job that are suspended.
-    pub(super) fn park(&self, job: &mut Job) {
+    /// Parks those recipients of a job for a destination that are suspended.
+    pub(super) fn park(&self, job: &mut Job, destination: &str) {
         if self
             .suspensions
             .load()
@@ -66,7 +88,14 @@ impl Engine {
         let mut at = 0;
         while let Some(claimed) = job.recipients.get(at) {
             let address = &claimed.recipient.address;
-            let Some(until) = self.suspended(message.sender.as_ref(), &message.options, address, now) else {
+            let until = self.suspended(
+                message.sender.as_ref(),
+                &message.options,
+                address,
+                destination,
+                now,
+            );
+            let Some(until) = until else {
                 at += 1;
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Mail that is kept waiting: by recipients' domain, by sender, by account.
+//! Mail that is kept waiting: by recipients' domain, by sender, by account, by next hop.
 
 use super::paging::{Asked, query};
 use super::request::JsonBody;
@@ -65,7 +65,7 @@ pub(crate) struct Entries {
 pub(crate) struct Suspend {
     #[schema(inline)]
     kind: KindName,
-    /// Of recipients the domain, of senders an address or `@domain`, of accounts the name.
+    /// Of recipients the domain, of senders an address or `@domain`, of accounts the name, of next hops the name that they have among destinations.
     #[schema(min_length = 1, max_length = 500)]
     name: String,
     /// For people.
@@ -85,7 +85,7 @@ pub(crate) struct Suspend {
 pub(crate) struct Suspended {
     #[serde(flatten)]
     suspension: Entry,
-    /// Messages in the queue that it keeps waiting.
+    /// Messages in the queue that it keeps waiting; of a next hop the recipients that wait for it in memory.
     touched: u64,
 }
 
@@ -133,7 +133,13 @@ pub(crate) async fn suspend(
     let store = store(&shared)?;
     let (kind, name) = (suspension.kind, suspension.name.clone());
     let waiting = vec![RecipientState::Queued, RecipientState::Deferred];
-    let touched = store.count(meant(kind, &name), waiting).await?;
+    let touched = match meant(kind, &name) {
+        Some(filter) => store.count(filter, waiting).await?,
+        None => {
+            let all = shared.rooms.destinations().into_iter();
+            all.filter(|one| one.name == name).map(|one| one.waiting).sum()
+        }
+    };
     if dry_run {
         let suspension = suspension.into();
         return Ok(Json(Suspended { suspension, touched }));
@@ -174,7 +180,8 @@ pub(crate) async fn resume(
     asked: Asked<ResumeQuery>,
 ) -> Result<Json<Resumed>, ApiError> {
     let ResumeQuery { dry_run } = query(asked)?;
-    let unknown = || ApiError::not_found("what is suspended is a domain, a sender or an account");
+    let unknown =
+        || ApiError::not_found("what is suspended is a domain, a sender, an account or a destination");
     let kind = SuspensionKind::parse(&kind).ok_or_else(unknown)?;
     let (store, name) = (store(&shared)?, normalised(kind, &name));
     let same = |one: &Suspension| (one.kind, &one.name) == (kind, &name);
@@ -222,21 +229,22 @@ impl Suspend {
     }
 }
 
-/// The messages that a suspension is about.
-fn meant(kind: SuspensionKind, name: &str) -> Filter {
+/// The messages that a suspension is about; `None` when the queue cannot tell.
+fn meant(kind: SuspensionKind, name: &str) -> Option<Filter> {
     let (name, mut filter) = (Some(name.to_owned()), Filter::default());
     match kind {
         SuspensionKind::Domain => filter.domain = name,
         SuspensionKind::Sender => filter.sender = name,
         SuspensionKind::Account => filter.account = name,
+        SuspensionKind::Destination => return None,
     }
-    filter
+    Some(filter)
 }
 
 /// As the queue compares it.
 fn normalised(kind: SuspensionKind, name: &str) -> String {
     match kind {
         SuspensionKind::Account => name.to_owned(),
-        SuspensionKind::Domain | SuspensionKind::Sender => name.to_lowercase(),
+        _ => name.to_lowercase(),
     }
 }

@@ -9,6 +9,7 @@ pub(super) async fn run(subject: &dyn Subject) {
     held_mail_waits_until_it_is_released(subject).await;
     selected_mail_is_claimed_before_it_is_due(subject).await;
     suspended_mail_is_parked_and_resumed(subject).await;
+    a_destination_lets_go_of_what_nothing_else_keeps(subject).await;
     suspensions_are_bounded_and_kept(subject).await;
     the_trail_is_read_from_its_end(subject).await;
 }
@@ -256,6 +257,33 @@ async fn suspended_mail_is_parked_and_resumed(subject: &dyn Subject) {
     assert!(!claim_all(&store, at(89_999)).await.iter().any(is_other));
     assert!(claim_all(&store, at(90_000)).await.iter().any(is_other));
     assert_counted(&store).await;
+}
+
+async fn a_destination_lets_go_of_what_nothing_else_keeps(subject: &dyn Subject) {
+    let store = subject.fresh().await;
+    let hop = suspension(SuspensionKind::Destination, "mx.example:25");
+    assert!(store.suspend(hop.clone()).await.unwrap());
+    assert!(
+        store
+            .suspend(suspension(SuspensionKind::Domain, "x.example"))
+            .await
+            .unwrap()
+    );
+    for to in ["a@x.example", "a@y.example", "a@z.example"] {
+        store
+            .insert(message(0, &[to]), Beginning::Parked(at(90_000)))
+            .await
+            .unwrap();
+    }
+    let (kind, name) = (hop.kind, hop.name);
+    assert_eq!(store.parked(kind, name.clone()).await.unwrap(), 2);
+    assert_eq!(store.resume(kind, name.clone(), at(10)).await.unwrap(), Some(2));
+    assert_eq!(
+        claim_all(&store, at(10)).await.len(),
+        2,
+        "the suspended domain waits"
+    );
+    assert_eq!(store.resume(kind, name, at(10)).await.unwrap(), None);
 }
 
 async fn suspensions_are_bounded_and_kept(subject: &dyn Subject) {

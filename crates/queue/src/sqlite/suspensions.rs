@@ -118,7 +118,7 @@ impl SqliteStore {
         name: String,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let ended = suspension(kind, name.clone(), now);
+        let ended = self.ending(kind, name.clone()).await?;
         if !self.commit(End(kind, name)).await? {
             return Ok(None);
         }
@@ -135,7 +135,7 @@ impl SqliteStore {
 
     /// How many recipients a suspension keeps waiting; see `Store::parked`.
     pub(super) async fn count_parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
-        let asked = suspension(kind, name, Timestamp::UNIX_EPOCH);
+        let asked = self.ending(kind, name).await?;
         let (mut count, mut after) = (0, Some(FIRST));
         while let Some(at) = after {
             let (rows, next) = self.parked_by(&asked, at).await?;
@@ -145,20 +145,35 @@ impl SqliteStore {
         Ok(count)
     }
 
-    /// Of the next parked recipients those that a suspension is about, and behind which to go on.
-    async fn parked_by(
-        &self,
-        suspension: &Suspension,
-        after: Place,
-    ) -> Result<(Vec<Place>, Option<Place>), StoreError> {
+    /// Of the next parked recipients those that a suspension keeps waiting, and behind which to go on.
+    async fn parked_by(&self, end: &Ending, after: Place) -> Result<(Vec<Place>, Option<Place>), StoreError> {
         let page = self.readers.ask(move |db| parked(db, after)).await?;
         let next = page.last().map(|last| (last.message, last.index));
-        let rows = page
-            .iter()
-            .filter(|one| suspension.covers(one.sender.as_ref(), &one.options, &one.domain))
-            .map(|one| (one.message, one.index))
-            .collect();
-        Ok((rows, next))
+        let rows = page.iter().filter(|one| end.concerns(one));
+        Ok((rows.map(|one| (one.message, one.index)).collect(), next))
+    }
+
+    async fn ending(&self, kind: SuspensionKind, name: String) -> Result<Ending, StoreError> {
+        let mut others = self.readers.ask(|db| all(db)).await?;
+        others.retain(|one| (one.kind, &one.name) != (kind, &name));
+        let one = suspension(kind, name, Timestamp::UNIX_EPOCH);
+        Ok(Ending { one, others })
+    }
+}
+
+/// A suspension that ends, or might, beside all others.
+struct Ending {
+    one: Suspension,
+    others: Vec<Suspension>,
+}
+
+impl Ending {
+    fn concerns(&self, parked: &Parked) -> bool {
+        let covers = |one: &Suspension| one.covers(parked.sender.as_ref(), &parked.options, &parked.domain);
+        match self.one.kind {
+            SuspensionKind::Destination => !self.others.iter().any(covers),
+            _ => covers(&self.one),
+        }
     }
 }
 

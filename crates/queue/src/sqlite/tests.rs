@@ -390,3 +390,28 @@ async fn an_unknown_state_is_set_aside_at_open() {
     assert_eq!(recipient.state, crate::State::Quarantined);
     assert_eq!(store.stats().await.unwrap().recipients[7], 1);
 }
+
+#[tokio::test]
+async fn suspensions_survive_an_upgrade() {
+    let folder = TempDir::new().unwrap();
+    let db = Connection::open(folder.path().join("smtp.db")).unwrap();
+    for sql in &open::MIGRATIONS[..5] {
+        db.execute_batch(sql).unwrap();
+    }
+    db.execute(
+        "INSERT INTO spool (id) VALUES (?1)",
+        [QueueId::generate().to_bytes()],
+    )
+    .unwrap();
+    db.execute_batch(
+        "PRAGMA user_version = 5; INSERT INTO suspensions VALUES ('domain', 'x.example', 'moved', 'admin', 5000, NULL)",
+    )
+    .unwrap();
+    drop(db);
+    let (store, _) = open(folder.path());
+    let suspensions = store.suspensions().await.unwrap();
+    assert_eq!(
+        (suspensions.len(), &*suspensions[0].name, &*suspensions[0].reason),
+        (1, "x.example", "moved")
+    );
+}
