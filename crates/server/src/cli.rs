@@ -1,13 +1,21 @@
 //! The command line.
 
 mod directory;
+mod history;
+mod queue;
 mod sendmail;
+mod token;
 
 pub(crate) use directory::{AccountCommand, AliasCommand, AppCommand, DkimCommand, DomainCommand, KeyKind};
+pub(crate) use history::{HistoryArgs, HistoryCommand};
+#[cfg(test)]
+pub(crate) use queue::StateName;
+pub(crate) use queue::{FilterArgs, QueueCommand, Selection, Whose};
 pub(crate) use sendmail::{FolderArgs, MailqArgs, SendmailArgs, TargetArgs};
+pub(crate) use token::TokenCommand;
 
 use crate::output::Output;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -199,252 +207,6 @@ pub(crate) enum ConfigCommand {
     Reference,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum QueueCommand {
-    /// List messages
-    List {
-        #[command(flatten)]
-        filter: FilterArgs,
-        /// At most this many messages
-        #[arg(long, default_value_t = 1000)]
-        limit: usize,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Show a message: envelope, recipients with their last results, header
-    Show {
-        /// Queue id
-        id: String,
-        /// Its content too, as it is stored
-        #[arg(long)]
-        content: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Print figures of the queue, and how many recipients wait by domain and age
-    Stats {
-        /// By the senders' domains
-        #[arg(long)]
-        senders: bool,
-        /// At most this many domains, those with most recipients first
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
-        #[command(flatten)]
-        filter: FilterArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Try messages again now
-    Retry {
-        #[command(flatten)]
-        selection: Selection,
-        /// Only count them
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Keep messages: they are not tried until they are released
-    Hold {
-        #[command(flatten)]
-        selection: Selection,
-        /// Only count them
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Give messages up: they bounce now, and their senders are told
-    Bounce {
-        #[command(flatten)]
-        selection: Selection,
-        /// What senders are told
-        #[arg(long)]
-        text: Option<String>,
-        /// Only count them
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Keep mail waiting from now on, without counting attempts: for a domain, from a sender or from an account
-    Suspend {
-        #[command(flatten)]
-        whose: Whose,
-        /// Why, for people
-        #[arg(long, default_value = "")]
-        reason: String,
-        /// It ends by itself after so long: 90s, 30m, 2h, 7d
-        #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
-        expires_in: Option<u64>,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// End a suspension: what waited is tried now
-    Resume {
-        #[command(flatten)]
-        whose: Whose,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// List what is suspended
-    Suspensions {
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Make held messages due; read quarantined messages again, and queue what can be read
-    Release {
-        #[command(flatten)]
-        selection: Selection,
-        /// Only count those that are held or in quarantine
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Delete messages; no notification is sent
-    Delete {
-        #[command(flatten)]
-        selection: Selection,
-        /// Only count them
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-}
-
-/// Which messages, by what they have. What is given must all apply.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct FilterArgs {
-    /// With a recipient of this domain
-    #[arg(long)]
-    pub(crate) domain: Option<String>,
-    /// From this sender; "<>" is the null sender
-    #[arg(long)]
-    pub(crate) sender: Option<String>,
-    /// With a recipient in this state
-    #[arg(long, value_enum)]
-    pub(crate) state: Option<StateName>,
-    /// With this recipient
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) recipient: Option<String>,
-    /// Sent by this account
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-    /// With a recipient whose last result has this text in it
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Received so long ago or longer: 90s, 30m, 2h, 7d
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) older_than: Option<u64>,
-    /// Received since then
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) newer_than: Option<u64>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum HistoryCommand {
-    /// List messages, newest first
-    List {
-        #[command(flatten)]
-        wanted: HistoryArgs,
-        /// At most this many messages
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Show every step of a message
-    Show {
-        /// Queue id
-        id: String,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-}
-
-/// Which messages. What is given must all apply.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct HistoryArgs {
-    /// With this Message-ID
-    #[arg(long, value_name = "ID")]
-    pub(crate) message_id: Option<String>,
-    /// From this sender; "<>" is the null sender
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) sender: Option<String>,
-    /// To this recipient, as it was sent or as an alias made it
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) recipient: Option<String>,
-    /// Sent by this account
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-    /// Received so long ago or longer: 90s, 30m, 2h, 7d
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) older_than: Option<u64>,
-    /// Received since then
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) newer_than: Option<u64>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Make a token and print it, this once
-    Add {
-        /// Who the log and the audit trail will say it was
-        name: String,
-        /// What it may do
-        #[arg(long, value_enum)]
-        scope: ScopeName,
-        /// It is good for so long: 12h, 90d; without this until it is revoked
-        #[arg(long, value_name = "TIME", value_parser = seconds)]
-        expires_in: Option<u64>,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// List tokens
-    List {
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Make a token good for nothing
-    Revoke {
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-}
-
-/// What a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ScopeName {
-    /// Look at everything but contents of messages
-    Read,
-    /// And work on the queue, suspend, reload, drain, read contents
-    Operate,
-    /// And change who may send, what is local, keys and tokens
-    Admin,
-}
-
-/// Whose mail a suspension is about.
-#[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
-pub(crate) struct Whose {
-    /// Recipients of this domain
-    #[arg(long)]
-    pub(crate) domain: Option<String>,
-    /// This sender, or with @example.com all of a domain
-    #[arg(long)]
-    pub(crate) sender: Option<String>,
-    /// This account
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-    /// This next hop, by its name in `destinations`
-    #[arg(long, value_name = "NAME")]
-    pub(crate) destination: Option<String>,
-}
-
 /// A length of time as operators write it.
 fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || "expected a number and s, m, h or d: 90s, 30m, 2h, 7d".to_owned();
@@ -458,34 +220,6 @@ fn seconds(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(factor).ok_or_else(wrong)
-}
-
-/// Which messages to change: ids, a filter, both, or all; never all by omission.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Selection {
-    /// Queue ids
-    #[arg(value_name = "ID")]
-    pub(crate) ids: Vec<String>,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    /// Every message
-    #[arg(long, conflicts_with_all = [
-        "ids", "domain", "sender", "state", "recipient", "account", "reason", "older_than", "newer_than",
-    ])]
-    pub(crate) all: bool,
-}
-
-/// States of recipients that a message in the queue can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StateName {
-    Queued,
-    Leased,
-    Deferred,
-    Held,
-    Delivered,
-    Bounced,
-    Expired,
-    Quarantined,
 }
 
 /// The running server.

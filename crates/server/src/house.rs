@@ -1,5 +1,6 @@
 //! The rooms of the running server, and what HTTP may know of them.
 
+mod rooms;
 mod shown;
 mod stop;
 
@@ -7,25 +8,18 @@ pub(crate) use stop::{Phase, Stop};
 
 use crate::people::People;
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use jiff::Timestamp;
 use rand::Rng;
-use smtp_config::{AdminToken, Config, Loaded, LogFormat, LogLevel, Shown, Sources, Watched};
+use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources, Watched};
 use smtp_deliver::Delivery;
-use smtp_directory::Directory;
 use smtp_export::{Traces, Webhooks};
 use smtp_history::History;
-use smtp_http::{
-    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
-    Status, Webhook,
-};
-use smtp_observe::{Event, Gauges, Level, Listener, LogSettings, Observer, Tap};
-use smtp_queue::{Filter, Queue, State, Store, StoreError};
+use smtp_http::Check;
+use smtp_observe::{Event, Level, Listener, LogSettings, Observer, Tap};
+use smtp_queue::{Queue, Store, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -320,209 +314,4 @@ fn new_password() -> Arc<str> {
         .sample_iter(rand::distr::Alphanumeric)
         .take(PASSWORD_LENGTH);
     letters.map(char::from).collect::<String>().into()
-}
-
-#[async_trait]
-impl Rooms for House {
-    fn alive(&self) -> Result<(), String> {
-        self.reception().map_or(Ok(()), |reception| reception.alive())?;
-        self.delivery().map_or(Ok(()), |delivery| delivery.alive())
-    }
-
-    async fn ready(&self) -> Vec<Check> {
-        vec![
-            self.check_listeners(),
-            self.check_storage().await,
-            self.check_draining(),
-        ]
-    }
-
-    async fn gauges(&self) -> Gauges {
-        let age = |since: Timestamp| Timestamp::now().duration_since(since).as_secs_f64().max(0.0);
-        let mut gauges = Gauges {
-            config_generation: self.generation.load(Ordering::Relaxed),
-            config_last_reload_success: self.last_reload_succeeded.load(Ordering::Relaxed),
-            draining: self.stop.is_near(),
-            ..Gauges::default()
-        };
-        if let Some(delivery) = self.delivery() {
-            let figures = delivery.figures();
-            gauges.delivery_connections = figures.connections;
-            gauges.delivery_in_progress = figures.in_progress;
-            gauges.destinations_down = figures.destinations_down;
-        }
-        if let Some(reception) = self.reception() {
-            let certificates = reception.certificates();
-            gauges.certificate_expiry = certificates.iter().map(|one| one.expires.as_second()).collect();
-        }
-        if let Some(webhooks) = self.webhooks()
-            && let Ok(Ok(waiting)) = tokio::time::timeout(STORE_PATIENCE, webhooks.waiting()).await
-        {
-            gauges.webhook_calls = waiting.iter().map(|one| one.calls).sum();
-            let oldest = waiting.iter().map(|one| one.oldest).min();
-            gauges.webhook_oldest_seconds = oldest.map_or(0.0, age);
-        }
-        if let Some(queue) = self.queue.get() {
-            gauges.storage_free_bytes = queue.spool().free_bytes();
-            if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
-                gauges.queue_depth = stats.messages;
-                gauges.recipients = State::ALL
-                    .map(State::name)
-                    .into_iter()
-                    .zip(stats.recipients)
-                    .collect();
-                gauges.oldest_due_seconds = stats.oldest_due.map_or(0.0, age);
-            }
-        }
-        gauges
-    }
-
-    fn store(&self) -> Option<Arc<dyn Store>> {
-        self.queue.get().map(|queue| queue.store().clone())
-    }
-
-    fn captured(&self) -> PathBuf {
-        smtp_deliver::capture_folder(&self.config.load())
-    }
-
-    fn history(&self) -> Option<Arc<History>> {
-        self.history.get().cloned()
-    }
-
-    fn directory(&self) -> Option<Arc<Directory>> {
-        self.people().map(|people| people.directory.clone())
-    }
-
-    async fn txt_records(&self, name: &str) -> Result<Vec<String>, String> {
-        let servers = self.config.load().dns.servers.clone();
-        smtp_deliver::txt_records(&servers, name).await
-    }
-
-    fn retry_now(&self) {
-        if let Some(queue) = self.queue.get() {
-            queue.retry_now();
-        }
-    }
-
-    async fn bounce(&self, filter: &Filter, text: Option<&str>) -> Result<(u64, bool), StoreError> {
-        let starting = || StoreError::Unavailable("delivery has not started yet".into());
-        self.delivery().ok_or_else(starting)?.bounce(filter, text).await
-    }
-
-    async fn suspensions_changed(&self) -> Result<(), StoreError> {
-        match self.delivery() {
-            // It reads them when it starts.
-            None => Ok(()),
-            Some(delivery) => delivery.suspensions_changed().await,
-        }
-    }
-
-    fn admin_password(&self) -> Option<Arc<str>> {
-        Some(self.password.clone())
-    }
-
-    async fn reload(&self) -> Result<Reloaded, String> {
-        let house = self.me.upgrade().ok_or("the server is gone")?;
-        house.reload_configuration().await
-    }
-
-    fn drain(&self, who: &str, now: bool) {
-        self.stop.ask(&format!("asked by {who}"), now);
-    }
-
-    fn drain_status(&self) -> DrainStatus {
-        let sessions = self
-            .reception()
-            .map(|reception| reception.sessions(None, MAX_HOLDING));
-        let deliveries = self.delivery().map(|delivery| delivery.held());
-        let mut holding: Vec<Holding> = sessions
-            .into_iter()
-            .flatten()
-            .map(shown::session_holding)
-            .chain(deliveries.into_iter().flatten().map(shown::delivery_holding))
-            .collect();
-        holding.sort_by_key(|one| one.since);
-        let beyond = self.reception().map_or(0, |reception| reception.connections());
-        let count = holding.len().max(beyond) as u64;
-        holding.truncate(MAX_HOLDING);
-        shown::drain(self.stop.state(), holding, count)
-    }
-
-    fn destinations(&self) -> Vec<Destination> {
-        let standings = self.delivery().map(|delivery| delivery.standings());
-        standings
-            .into_iter()
-            .flatten()
-            .map(|(name, standing)| shown::destination(name, standing))
-            .collect()
-    }
-
-    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
-        match self.webhooks.get() {
-            Some(webhooks) => Ok(shown::webhooks(webhooks.standings(), webhooks.waiting().await?)),
-            None => Err(still_opened()),
-        }
-    }
-
-    async fn retry_webhook(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        match self.webhooks.get() {
-            Some(webhooks) => webhooks.retry(name).await,
-            None => Err(still_opened()),
-        }
-    }
-
-    fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session> {
-        let sessions = self.reception().map(|reception| reception.sessions(after, limit));
-        sessions.into_iter().flatten().map(shown::session).collect()
-    }
-
-    fn declared_tokens(&self) -> Vec<DeclaredToken> {
-        let declared = &self.config.load().admin_tokens;
-        let token = |one: &AdminToken| DeclaredToken::new(&one.name, one.scope, one.token.expose());
-        declared.iter().map(token).collect()
-    }
-
-    fn config(&self) -> Vec<Setting> {
-        let setting = |shown: Shown| Setting {
-            key: shown.key.to_owned(),
-            value: shown.value,
-            origin: shown.origin,
-            reload: shown.reload.name().to_owned(),
-        };
-        let shown = smtp_config::show_values(&self.loaded.load());
-        shown.into_iter().map(setting).collect()
-    }
-
-    fn status(&self) -> Status {
-        let config = self.config.load();
-        let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
-        let smtp = |listener: Listener| (listener.name(), text(&self.smtp_addresses(listener)));
-        let metrics = self.metrics_addresses.get().map_or(&[][..], Vec::as_slice);
-        Status {
-            version: VERSION.to_owned(),
-            profile: config.profile.name().to_owned(),
-            hostname: config.server.hostname.clone(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            draining: self.stop.is_near(),
-            connections: self
-                .reception()
-                .map_or(0, |reception| reception.connections() as u64),
-            listeners: Listener::ALL
-                .iter()
-                .copied()
-                .map(smtp)
-                .chain([("http", text(self.http_addresses())), ("metrics", text(metrics))])
-                .collect(),
-            config: ConfigStatus {
-                generation: self.generation.load(Ordering::Relaxed),
-                last_reload_succeeded: self.last_reload_succeeded.load(Ordering::Relaxed),
-                file: self
-                    .loaded
-                    .load()
-                    .file
-                    .as_ref()
-                    .map(|file| file.display().to_string()),
-            },
-        }
-    }
 }
