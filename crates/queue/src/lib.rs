@@ -20,6 +20,7 @@ mod queue;
 mod spool;
 pub mod sqlite;
 mod store;
+mod stored;
 
 #[cfg(test)]
 pub mod conformance;

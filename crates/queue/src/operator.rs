@@ -72,6 +72,29 @@ impl Suspension {
         }
     }
 
+    /// Whether mail that is parked waits for the suspension of this kind and name, beside `others`. The store does not know where mail goes: for one
+    /// of a destination waits what no other covers.
+    pub(crate) fn keeps(
+        (kind, name): (SuspensionKind, &str),
+        others: &[Suspension],
+        sender: Option<&Address>,
+        options: &MailOptions,
+        domain: &str,
+    ) -> bool {
+        if kind == SuspensionKind::Destination {
+            return !others.iter().any(|one| one.covers(sender, options, domain));
+        }
+        let one = Suspension {
+            kind,
+            name: name.to_owned(),
+            reason: String::new(),
+            who: String::new(),
+            since: Timestamp::UNIX_EPOCH,
+            until: None,
+        };
+        one.covers(sender, options, domain)
+    }
+
     fn is_of(&self, sender: &Address) -> bool {
         match self.name.strip_prefix('@') {
             Some(domain) => sender.domain().eq_ignore_ascii_case(domain),

@@ -254,6 +254,16 @@ pub struct Released {
     pub unreadable: Vec<Unreadable>,
 }
 
+impl Released {
+    /// Adds what was done to other messages.
+    pub(crate) fn add(&mut self, more: Released) {
+        self.messages += more.messages;
+        self.still += more.still;
+        self.unreadable.extend(more.unreadable);
+        self.unreadable.truncate(100);
+    }
+}
+
 /// A message that stays in quarantine, whole or in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {

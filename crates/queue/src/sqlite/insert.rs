@@ -2,12 +2,12 @@
 
 use super::commit::{Change, Load, Operation};
 use super::outbox;
-use super::row;
 use crate::message::{
     Beginning, Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Recipient, State,
 };
 use crate::spool::Spool;
 use crate::store::StoreError;
+use crate::stored;
 use jiff::Timestamp;
 use rusqlite::params;
 use std::sync::Arc;
@@ -126,11 +126,11 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
             message.sender.as_ref().map_or("", |sender| sender.as_str()),
             stored_size(message),
             matches!(message.body, Body::File { .. }),
-            row::body_type_number(options.body_type),
+            stored::body_type_number(options.body_type),
             options.smtputf8,
             options.has_8bit,
             options.header_8bit,
-            options.ret.map(row::ret_number),
+            options.ret.map(stored::ret_number),
             options.envid,
             options.origin,
             options.account,

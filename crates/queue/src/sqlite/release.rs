@@ -13,9 +13,6 @@ use crate::store::{Released, StoreError, Unreadable};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Messages that [`Released::unreadable`] names.
-const NAMED: usize = 100;
-
 impl SqliteStore {
     /// Works through the messages of a condition, some at a time.
     pub(super) async fn release_readable(
@@ -122,16 +119,6 @@ impl Operation for Release {
             });
         }
         Ok(released)
-    }
-}
-
-impl Released {
-    /// Adds what was done to other messages.
-    fn add(&mut self, more: Released) {
-        self.messages += more.messages;
-        self.still += more.still;
-        self.unreadable.extend(more.unreadable);
-        self.unreadable.truncate(NAMED);
     }
 }
 

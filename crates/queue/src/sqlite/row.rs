@@ -2,10 +2,11 @@
 
 use crate::id::QueueId;
 use crate::message::{MailOptions, Message, Recipient, State};
+use crate::stored;
 use jiff::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::FromSql;
-use smtp::{Address, BodyType, Notify, Orcpt, Ret};
+use smtp::{Address, Notify, Orcpt};
 use smtp_observe::TraceContext;
 
 /// The columns of a message, in the order that [`message`] reads them.
@@ -76,11 +77,11 @@ fn read_message(row: &Row<'_>, sender: Option<Address>) -> Readable<Message> {
         sender,
         size: column::<i64>(row, 4)?.unsigned_abs(),
         options: MailOptions {
-            body_type: body_type(column(row, 5)?)?,
+            body_type: stored::body_type(column(row, 5)?)?,
             smtputf8: column(row, 6)?,
             has_8bit: column(row, 7)?,
             header_8bit: column(row, 8)?,
-            ret: column::<Option<i64>>(row, 9)?.map(ret).transpose()?,
+            ret: column::<Option<i64>>(row, 9)?.map(stored::ret).transpose()?,
             envid: column(row, 10)?,
             origin: column(row, 11)?,
             account: column(row, 12)?,
@@ -134,36 +135,4 @@ pub(super) fn recipient_lenient(row: &Row<'_>) -> Readable<Recipient> {
 
 pub(super) fn epoch(row: &Row<'_>) -> Readable<i64> {
     column(row, 9)
-}
-
-pub(super) fn body_type_number(body_type: BodyType) -> i64 {
-    match body_type {
-        BodyType::SevenBit => 0,
-        BodyType::EightBitMime => 1,
-        BodyType::BinaryMime => 2,
-    }
-}
-
-fn body_type(number: i64) -> Readable<BodyType> {
-    match number {
-        0 => Ok(BodyType::SevenBit),
-        1 => Ok(BodyType::EightBitMime),
-        2 => Ok(BodyType::BinaryMime),
-        _ => Err(format!("body type {number}")),
-    }
-}
-
-pub(super) fn ret_number(ret: Ret) -> i64 {
-    match ret {
-        Ret::Full => 0,
-        Ret::Headers => 1,
-    }
-}
-
-fn ret(number: i64) -> Readable<Ret> {
-    match number {
-        0 => Ok(Ret::Full),
-        1 => Ok(Ret::Headers),
-        _ => Err(format!("RET {number}")),
-    }
 }

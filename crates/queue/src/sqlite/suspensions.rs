@@ -118,13 +118,13 @@ impl SqliteStore {
         name: String,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let ended = self.ending(kind, name.clone()).await?;
-        if !self.commit(End(kind, name)).await? {
+        let others = self.others((kind, &name)).await?;
+        if !self.commit(End(kind, name.clone())).await? {
             return Ok(None);
         }
         let (mut touched, mut after) = (0, Some(FIRST));
         while let Some(at) = after {
-            let (rows, next) = self.parked_by(&ended, at).await?;
+            let (rows, next) = self.parked_by((kind, &name), &others, at).await?;
             after = next;
             if !rows.is_empty() {
                 touched += self.commit(Unpark { rows, now }).await?;
@@ -135,10 +135,10 @@ impl SqliteStore {
 
     /// How many recipients a suspension keeps waiting; see `Store::parked`.
     pub(super) async fn count_parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
-        let asked = self.ending(kind, name).await?;
+        let others = self.others((kind, &name)).await?;
         let (mut count, mut after) = (0, Some(FIRST));
         while let Some(at) = after {
-            let (rows, next) = self.parked_by(&asked, at).await?;
+            let (rows, next) = self.parked_by((kind, &name), &others, at).await?;
             count += rows.len() as u64;
             after = next;
         }
@@ -146,45 +146,25 @@ impl SqliteStore {
     }
 
     /// Of the next parked recipients those that a suspension keeps waiting, and behind which to go on.
-    async fn parked_by(&self, end: &Ending, after: Place) -> Result<(Vec<Place>, Option<Place>), StoreError> {
+    async fn parked_by(
+        &self,
+        whose: (SuspensionKind, &str),
+        others: &[Suspension],
+        after: Place,
+    ) -> Result<(Vec<Place>, Option<Place>), StoreError> {
         let page = self.readers.ask(move |db| parked(db, after)).await?;
         let next = page.last().map(|last| (last.message, last.index));
-        let rows = page.iter().filter(|one| end.concerns(one));
-        Ok((rows.map(|one| (one.message, one.index)).collect(), next))
+        let kept =
+            |one: &&Parked| Suspension::keeps(whose, others, one.sender.as_ref(), &one.options, &one.domain);
+        let rows = page.iter().filter(kept).map(|one| (one.message, one.index));
+        Ok((rows.collect(), next))
     }
 
-    async fn ending(&self, kind: SuspensionKind, name: String) -> Result<Ending, StoreError> {
+    /// All suspensions but this one.
+    async fn others(&self, (kind, name): (SuspensionKind, &str)) -> Result<Vec<Suspension>, StoreError> {
         let mut others = self.readers.ask(|db| all(db)).await?;
-        others.retain(|one| (one.kind, &one.name) != (kind, &name));
-        let one = suspension(kind, name, Timestamp::UNIX_EPOCH);
-        Ok(Ending { one, others })
-    }
-}
-
-/// A suspension that ends, or might, beside all others.
-struct Ending {
-    one: Suspension,
-    others: Vec<Suspension>,
-}
-
-impl Ending {
-    fn concerns(&self, parked: &Parked) -> bool {
-        let covers = |one: &Suspension| one.covers(parked.sender.as_ref(), &parked.options, &parked.domain);
-        match self.one.kind {
-            SuspensionKind::Destination => !self.others.iter().any(covers),
-            _ => covers(&self.one),
-        }
-    }
-}
-
-fn suspension(kind: SuspensionKind, name: String, now: Timestamp) -> Suspension {
-    Suspension {
-        kind,
-        name,
-        reason: String::new(),
-        who: String::new(),
-        since: now,
-        until: None,
+        others.retain(|one| (one.kind, &*one.name) != (kind, name));
+        Ok(others)
     }
 }
 
