@@ -5,10 +5,11 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 20] = [
+const PEERS: [(&str, &str); 21] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
+    ("postgresql", "/usr/lib/postgresql"),
     ("swaks", "/usr/bin/swaks"),
     ("curl", "/usr/bin/curl"),
     ("msmtp", "/usr/bin/msmtp"),

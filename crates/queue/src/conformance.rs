@@ -14,6 +14,7 @@ mod messages;
 mod operator;
 pub mod outbox;
 mod random;
+pub mod shared;
 
 use crate::id::QueueId;
 use crate::message::{

@@ -3,7 +3,7 @@
 //! * `message` is the model: a message is one body and one row per recipient.
 //! * `store` is the contract that every store fulfils, with its promises: [`Store`].
 //! * `outbox` is what webhooks are to be told, kept beside it: [`Outbox`].
-//! * [`sqlite`] is the store inside the process.
+//! * [`sqlite`] is the store inside the process, [`postgres`] the one that many servers share.
 //! * `spool` holds a body while it is received, in memory or in a file: [`Spool`].
 //! * `queue` is the counter where reception hands messages in and delivery takes
 //!   them out; the two rooms meet only here: [`Queue`], [`Handoff`].
@@ -16,6 +16,7 @@ mod id;
 mod message;
 mod operator;
 mod outbox;
+pub mod postgres;
 mod queue;
 mod spool;
 pub mod sqlite;

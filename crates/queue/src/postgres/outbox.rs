@@ -1,0 +1,178 @@
+//! What webhooks are to be told; see [`Outbox`].
+
+use super::error::Error;
+use super::filter::plain;
+use super::{PostgresStore, Transaction, query, run};
+use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
+use crate::store::StoreError;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Stores calls about something that is written in the same change. What has no room is left out.
+pub(super) async fn insert(t: &Transaction<'_>, calls: &[&NewCall]) -> Result<(), Error> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let webhooks: Vec<String> = calls.iter().map(|call| plain(&call.webhook)).collect();
+    let events: Vec<Vec<u8>> = calls.iter().map(|call| call.event.to_bytes().to_vec()).collect();
+    let bodies: Vec<String> = calls.iter().map(|call| plain(&call.body)).collect();
+    run(
+        t,
+        "INSERT INTO webhook_calls (webhook, event, created, due, tries, body)
+         SELECT given.webhook, event, $4, $4, 0, body
+         FROM (SELECT *, row_number() OVER (PARTITION BY webhook ORDER BY place) AS number
+               FROM unnest($1::text[], $2::bytea[], $3::text[]) WITH ORDINALITY AS given (webhook, event, body, place)) AS given
+         JOIN (SELECT webhook, (SELECT count(*) FROM webhook_calls AS c WHERE c.webhook = w.webhook) AS waiting
+               FROM (SELECT DISTINCT unnest($1::text[]) AS webhook) AS w) AS counted USING (webhook)
+         WHERE waiting + number <= $5 ORDER BY place",
+        &[
+            &webhooks,
+            &events,
+            &bodies,
+            &Timestamp::now().as_millisecond(),
+            &i64::try_from(MOST_CALLS).unwrap_or(i64::MAX),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+fn time(stored: i64) -> Timestamp {
+    Timestamp::from_millisecond(stored).unwrap_or_default()
+}
+
+#[async_trait]
+impl Outbox for PostgresStore {
+    async fn claim_calls(
+        &self,
+        webhook: String,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Call>, StoreError> {
+        let mut client = self.client().await?;
+        let t = client.transaction().await?;
+        let until = now.saturating_add(lease).unwrap_or(now);
+        let rows = query(
+            &t,
+            "WITH due AS (
+                 SELECT key, due AS since FROM webhook_calls WHERE webhook = $1 AND due <= $2 ORDER BY due, key LIMIT $3
+                 FOR UPDATE SKIP LOCKED)
+             UPDATE webhook_calls AS c SET due = $4, tries = tries + 1, owner = $5 FROM due WHERE c.key = due.key
+             RETURNING c.key, c.event, c.created, c.tries, c.body, due.since",
+            &[
+                &plain(&webhook),
+                &now.as_millisecond(),
+                &(limit as i64),
+                &until.as_millisecond(),
+                &self.id,
+            ],
+        )
+        .await?;
+        t.commit().await?;
+        let mut rows: Vec<_> = rows.iter().collect();
+        rows.sort_by_key(|row| (row.get::<_, i64>(5), row.get::<_, i64>(0)));
+        let call = |row: &&tokio_postgres::Row| {
+            Some(Call {
+                key: row.get(0),
+                event: super::row::id(row, 1).ok()?,
+                created: time(row.get(2)),
+                tries: row.get::<_, i32>(3).unsigned_abs(),
+                body: row.get(4),
+            })
+        };
+        Ok(rows.iter().filter_map(call).collect())
+    }
+
+    async fn finish_calls(&self, results: Vec<CallResult>) -> Result<(), StoreError> {
+        let mut client = self.client().await?;
+        let t = client.transaction().await?;
+        let of = |wanted: fn(&CallOutcome) -> bool| -> (Vec<i64>, Vec<i32>) {
+            let meant = results.iter().filter(|one| wanted(&one.outcome));
+            let tries = |one: &CallResult| i32::try_from(one.tries).unwrap_or(i32::MAX);
+            meant.map(|one| (one.key, tries(one))).unzip()
+        };
+        let (keys, tries) = of(|outcome| *outcome == CallOutcome::Done);
+        run(
+            &t,
+            "DELETE FROM webhook_calls AS c USING unnest($1::bigint[], $2::integer[]) AS given (key, tries)
+             WHERE c.key = given.key AND c.tries = given.tries",
+            &[&keys, &tries],
+        )
+        .await?;
+        let (keys, tries) = of(|outcome| *outcome != CallOutcome::Done);
+        let again = results.iter().filter_map(|one| match one.outcome {
+            CallOutcome::Done => None,
+            CallOutcome::Again(due) => Some((due.as_millisecond(), 0)),
+            CallOutcome::Released(due) => Some((due.as_millisecond(), 1)),
+        });
+        let (due, spent): (Vec<i64>, Vec<i32>) = again.unzip();
+        run(
+            &t,
+            "UPDATE webhook_calls AS c SET due = given.due, tries = c.tries - given.spent, owner = NULL
+             FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::integer[]) AS given (key, tries, due, spent)
+             WHERE c.key = given.key AND c.tries = given.tries",
+            &[&keys, &tries, &due, &spent],
+        )
+        .await?;
+        t.commit().await?;
+        Ok(())
+    }
+
+    async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let touched = run(
+            &client,
+            "UPDATE webhook_calls SET due = $2 WHERE webhook = $1 AND due > $2 AND owner IS NULL",
+            &[&plain(&webhook), &now.as_millisecond()],
+        )
+        .await?;
+        self.calls_stored.send_replace(());
+        Ok(touched)
+    }
+
+    async fn next_call(&self, webhook: String) -> Result<Option<Timestamp>, StoreError> {
+        let client = self.client().await?;
+        let rows = query(
+            &client,
+            "SELECT min(due) FROM webhook_calls WHERE webhook = $1",
+            &[&plain(&webhook)],
+        )
+        .await?;
+        Ok(rows
+            .first()
+            .and_then(|row| row.get::<_, Option<i64>>(0))
+            .map(time))
+    }
+
+    async fn expire_calls(&self, before: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
+        let client = self.client().await?;
+        let sql = "WITH gone AS (DELETE FROM webhook_calls WHERE created < $1 RETURNING webhook)
+                   SELECT webhook, count(*) FROM gone GROUP BY webhook";
+        let rows = query(&client, sql, &[&before.as_millisecond()]).await?;
+        let gone: BTreeMap<String, u64> = rows
+            .iter()
+            .map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs()))
+            .collect();
+        Ok(gone.into_iter().collect())
+    }
+
+    fn calls_stored(&self) -> watch::Receiver<()> {
+        self.calls_stored.subscribe()
+    }
+
+    async fn calls_waiting(&self) -> Result<Vec<CallsWaiting>, StoreError> {
+        let client = self.client().await?;
+        let sql = "SELECT webhook, count(*), min(created) FROM webhook_calls GROUP BY webhook ORDER BY webhook COLLATE \"C\"";
+        let rows = query(&client, sql, &[]).await?;
+        let waiting = |row: &tokio_postgres::Row| CallsWaiting {
+            webhook: row.get(0),
+            calls: row.get::<_, i64>(1).unsigned_abs(),
+            oldest: time(row.get(2)),
+        };
+        Ok(rows.iter().map(waiting).collect())
+    }
+}

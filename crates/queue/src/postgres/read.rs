@@ -1,0 +1,169 @@
+//! Questions about the queue.
+
+use super::error::Error;
+use super::filter::Condition;
+use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
+use super::{Client, query};
+use crate::id::QueueId;
+use crate::message::{Message, Recipient, State};
+use crate::operator::{AGES, Ages, Shape, ShapeBy};
+use crate::store::{MessageDetail, MessageSummary, Stats};
+use jiff::Timestamp;
+use std::collections::HashMap;
+
+/// Recipients in one line of a listing.
+const LISTED_RECIPIENTS: i64 = 100;
+/// Most lines in one page of a listing.
+const MAX_PAGE: usize = 1000;
+/// Domains told apart in a shape; the others are in the total only.
+const MOST: usize = 10_000;
+
+/// Keys of messages that a condition holds for, ascending, after a key.
+pub(super) async fn keys(
+    db: &Client,
+    condition: &Condition,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<i64>, Error> {
+    let sql = format!(
+        "SELECT m.key FROM messages AS m WHERE m.key > $1 AND {} ORDER BY m.key LIMIT $2",
+        condition.sql(3)
+    );
+    let rows = query(db, &sql, &condition.values(&[&after, &(limit as i64)])).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// How many messages a condition holds for.
+pub(super) async fn count(db: &Client, condition: &Condition) -> Result<u64, Error> {
+    let sql = format!("SELECT count(*) FROM messages AS m WHERE {}", condition.sql(1));
+    let rows = query(db, &sql, &condition.values(&[])).await?;
+    Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
+}
+
+/// One page of a listing.
+pub(super) async fn list(
+    db: &Client,
+    condition: &Condition,
+    after: Option<QueueId>,
+    limit: usize,
+) -> Result<Vec<MessageSummary>, Error> {
+    let sql = format!(
+        "SELECT {MESSAGE_COLUMNS} FROM messages AS m WHERE m.id > $1 AND {} ORDER BY m.id LIMIT $2",
+        condition.sql(3)
+    );
+    let after = after.map_or_else(Vec::new, |id| id.to_bytes().to_vec());
+    let limit = limit.min(MAX_PAGE) as i64;
+    let rows = query(db, &sql, &condition.values(&[&after, &limit])).await?;
+    // Without a readable id a message can be neither named nor shown.
+    let messages: Vec<Message> = rows
+        .iter()
+        .filter_map(|row| row::message_lenient(row).ok())
+        .collect();
+    let keys: Vec<i64> = messages.iter().map(|message| message.key).collect();
+    let mut recipients = recipients(db, &keys, "r.state NOT IN (4, 5, 6)", LISTED_RECIPIENTS).await?;
+    let summary = |message: Message| MessageSummary {
+        recipients: recipients.remove(&message.key).unwrap_or_default(),
+        message,
+    };
+    Ok(messages.into_iter().map(summary).collect())
+}
+
+/// One message with all its recipients.
+pub(super) async fn show(db: &Client, id: QueueId) -> Result<Option<MessageDetail>, Error> {
+    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM messages AS m WHERE m.id = $1");
+    let rows = query(db, &sql, &[&id.to_bytes().as_slice()]).await?;
+    let Some(Ok(message)) = rows.first().map(row::message_lenient) else {
+        return Ok(None);
+    };
+    let mut recipients = recipients(db, &[message.key], "true", i64::MAX).await?;
+    let recipients = recipients.remove(&message.key).unwrap_or_default();
+    Ok(Some(MessageDetail { message, recipients }))
+}
+
+/// At most so many recipients of each of these messages.
+async fn recipients(
+    db: &Client,
+    keys: &[i64],
+    condition: &'static str,
+    limit: i64,
+) -> Result<HashMap<i64, Vec<Recipient>>, Error> {
+    let sql = format!(
+        "SELECT r.* FROM unnest($1::bigint[]) AS given (key) CROSS JOIN LATERAL (
+             SELECT {RECIPIENT_COLUMNS} FROM recipients AS r WHERE r.message = given.key AND {condition} ORDER BY r.idx LIMIT $2) AS r"
+    );
+    let mut by_message: HashMap<i64, Vec<Recipient>> = HashMap::new();
+    for row in &query(db, &sql, &[&keys, &limit]).await? {
+        if let Ok(recipient) = row::recipient_lenient(row) {
+            by_message.entry(row.get(11)).or_default().push(recipient);
+        }
+    }
+    Ok(by_message)
+}
+
+/// When the next recipient is due or the next lease ends; only unclaimed ones with `unclaimed`.
+pub(super) async fn next_due(db: &Client, unclaimed: bool) -> Result<Option<Timestamp>, Error> {
+    let sql = "SELECT due FROM recipients WHERE state <= 2 AND (NOT $1 OR state <> 1) ORDER BY due LIMIT 1";
+    let rows = query(db, sql, &[&unclaimed]).await?;
+    let due: Option<i64> = rows.first().map(|row| row.get(0));
+    // A time that cannot be read is due: the claim will find it and set it aside.
+    Ok(due.map(|due| Timestamp::from_millisecond(due).unwrap_or(Timestamp::UNIX_EPOCH)))
+}
+
+/// Figures of the queue.
+pub(super) async fn stats(db: &Client) -> Result<Stats, Error> {
+    let mut stats = Stats::default();
+    let sql = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM messages";
+    if let Some(row) = query(db, sql, &[]).await?.first() {
+        stats.messages = row.get::<_, i64>(0).unsigned_abs();
+        stats.bytes = row.get::<_, i64>(1).unsigned_abs();
+    }
+    for row in &query(db, "SELECT state, count(*) FROM recipients GROUP BY state", &[]).await? {
+        let state = State::from_number(row.get::<_, i16>(0).into());
+        if let Some(place) = state.and_then(|state| stats.recipients.get_mut(state as usize)) {
+            *place = row.get::<_, i64>(1).unsigned_abs();
+        }
+    }
+    stats.oldest_due = next_due(db, true).await?.filter(|due| *due <= Timestamp::now());
+    Ok(stats)
+}
+
+/// Counts the recipients that are not final and that a condition holds for, by domain and age.
+pub(super) async fn shape(
+    db: &Client,
+    condition: &Condition,
+    by: ShapeBy,
+    now: Timestamp,
+) -> Result<Shape, Error> {
+    let name = match by {
+        ShapeBy::Recipient => "r.domain",
+        ShapeBy::Sender => "regexp_replace(lower(m.sender), '^.*@', '')",
+    };
+    let sql = format!(
+        "SELECT {name}, width_bucket(($1 - m.received_at) / 60000, $2::bigint[]), count(*)
+         FROM messages AS m JOIN recipients AS r ON r.message = m.key
+         WHERE r.state NOT IN (4, 5, 6) AND {} GROUP BY 1, 2",
+        condition.joined_sql(3)
+    );
+    let bounds: Vec<i64> = AGES.iter().map(|bound| i64::from(*bound)).collect();
+    let now = now.as_millisecond();
+    let mut total = Ages::default();
+    let mut domains: HashMap<String, Ages> = HashMap::new();
+    for row in &query(db, &sql, &condition.values(&[&now, &bounds])).await? {
+        let place = usize::try_from(row.get::<_, i32>(1)).unwrap_or(0);
+        let count = row.get::<_, i64>(2).unsigned_abs();
+        add(&mut total, place, count);
+        let domain: String = row.get(0);
+        if domains.len() < MOST || domains.contains_key(&domain) {
+            add(domains.entry(domain).or_default(), place, count);
+        }
+    }
+    let mut domains: Vec<_> = domains.into_iter().collect();
+    domains.sort_by_cached_key(|(name, ages)| (std::cmp::Reverse(ages.iter().sum::<u64>()), name.clone()));
+    Ok(Shape { total, domains })
+}
+
+fn add(ages: &mut Ages, place: usize, count: u64) {
+    if let Some(ages) = ages.get_mut(place) {
+        *ages += count;
+    }
+}

@@ -1,0 +1,217 @@
+//! What operators did and by what they are known: the audit trail, tokens, suspensions.
+
+use super::error::Error;
+use super::filter::plain;
+use super::{Client, Transaction, query, query_one, run};
+use crate::message::MailOptions;
+use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind, TokenAdded};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+/// Records of the trail that are kept; older ones go.
+const KEPT: i64 = 100_000;
+/// Most records on a page.
+const PAGE: usize = 1000;
+/// Most tokens, and most suspensions, at once.
+const MOST: i64 = 1000;
+/// Recipients made due at once.
+const PORTION: i64 = 500;
+
+fn time(stored: i64) -> Timestamp {
+    Timestamp::from_millisecond(stored).unwrap_or_default()
+}
+
+pub(super) async fn audit(t: &Transaction<'_>, one: &AuditRecord) -> Result<(), Error> {
+    let row = query_one(
+        t,
+        "INSERT INTO audit (at, who, peer, action, target, touched, before, after)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING number",
+        &[
+            &one.at.as_millisecond(),
+            &plain(&one.who),
+            &plain(&one.peer),
+            &plain(&one.action),
+            &plain(&one.target),
+            &i64::try_from(one.touched).unwrap_or(i64::MAX),
+            &one.before.as_deref().map(plain),
+            &one.after.as_deref().map(plain),
+        ],
+    )
+    .await?;
+    let oldest = row.get::<_, i64>(0) - KEPT;
+    run(t, "DELETE FROM audit WHERE number <= $1", &[&oldest]).await?;
+    Ok(())
+}
+
+pub(super) async fn audited(
+    db: &Client,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Vec<AuditRecord>, Error> {
+    let rows = query(
+        db,
+        "SELECT number, at, who, peer, action, target, touched, before, after FROM audit
+         WHERE number < $1 ORDER BY number DESC LIMIT $2",
+        &[&before.unwrap_or(i64::MAX), &(limit.min(PAGE) as i64)],
+    )
+    .await?;
+    let record = |row: &Row| AuditRecord {
+        number: row.get(0),
+        at: time(row.get(1)),
+        who: row.get(2),
+        peer: row.get(3),
+        action: row.get(4),
+        target: row.get(5),
+        touched: row.get::<_, i64>(6).unsigned_abs(),
+        before: row.get(7),
+        after: row.get(8),
+    };
+    Ok(rows.iter().map(record).collect())
+}
+
+pub(super) async fn add_token(t: &Transaction<'_>, one: &ApiToken) -> Result<TokenAdded, Error> {
+    // One at a time, so that they are counted right.
+    run(t, "LOCK TABLE api_tokens IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
+    let added = run(
+        t,
+        "INSERT INTO api_tokens (name, hash, scope, created, created_by, expires)
+         SELECT $1::text, $2::bytea, $3::text, $4::bigint, $5::text, $6::bigint WHERE (SELECT count(*) FROM api_tokens) < $7
+         ON CONFLICT (name) DO NOTHING",
+        &[
+            &plain(&one.name),
+            &one.hash.as_slice(),
+            &one.scope,
+            &one.created.as_millisecond(),
+            &plain(&one.created_by),
+            &one.expires.map(Timestamp::as_millisecond),
+            &MOST,
+        ],
+    )
+    .await?;
+    if added > 0 {
+        return Ok(TokenAdded::Added);
+    }
+    let same = query(
+        t,
+        "SELECT 1 FROM api_tokens WHERE name = $1",
+        &[&plain(&one.name)],
+    )
+    .await?;
+    Ok(match same.is_empty() {
+        false => TokenAdded::Exists,
+        true => TokenAdded::TooMany,
+    })
+}
+
+pub(super) async fn remove_token(t: &Transaction<'_>, name: &str) -> Result<bool, Error> {
+    Ok(run(t, "DELETE FROM api_tokens WHERE name = $1", &[&plain(name)]).await? > 0)
+}
+
+pub(super) async fn tokens(db: &Client) -> Result<Vec<ApiToken>, Error> {
+    let sql =
+        "SELECT name, hash, scope, created, created_by, expires FROM api_tokens ORDER BY name COLLATE \"C\"";
+    let rows = query(db, sql, &[]).await?;
+    // One whose hash makes no sense opens nothing.
+    let token = |row: &Row| {
+        Some(ApiToken {
+            name: row.get(0),
+            hash: row.get::<_, &[u8]>(1).try_into().ok()?,
+            scope: row.get(2),
+            created: time(row.get(3)),
+            created_by: row.get(4),
+            expires: row.get::<_, Option<i64>>(5).map(time),
+        })
+    };
+    Ok(rows.iter().filter_map(token).collect())
+}
+
+pub(super) async fn suspend(t: &Transaction<'_>, one: &Suspension) -> Result<bool, Error> {
+    run(t, "LOCK TABLE suspensions IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
+    let inserted = run(
+        t,
+        "INSERT INTO suspensions (kind, name, reason, who, since, until)
+         SELECT $1::text, $2::text, $3::text, $4::text, $5::bigint, $6::bigint WHERE (SELECT count(*) FROM suspensions) < $7
+            OR EXISTS (SELECT 1 FROM suspensions WHERE kind = $1 AND name = $2)
+         ON CONFLICT (kind, name) DO UPDATE SET reason = $3, who = $4, since = $5, until = $6",
+        &[
+            &one.kind.name(),
+            &plain(&one.name),
+            &plain(&one.reason),
+            &plain(&one.who),
+            &one.since.as_millisecond(),
+            &one.until.map(Timestamp::as_millisecond),
+            &MOST,
+        ],
+    )
+    .await?;
+    Ok(inserted > 0)
+}
+
+pub(super) async fn suspensions(db: &Client) -> Result<Vec<Suspension>, Error> {
+    let sql = "SELECT kind, name, reason, who, since, until FROM suspensions ORDER BY kind COLLATE \"C\", name COLLATE \"C\"";
+    let rows = query(db, sql, &[]).await?;
+    let suspension = |row: &Row| {
+        Some(Suspension {
+            kind: SuspensionKind::parse(row.get(0))?,
+            name: row.get(1),
+            reason: row.get(2),
+            who: row.get(3),
+            since: time(row.get(4)),
+            until: row.get::<_, Option<i64>>(5).map(time),
+        })
+    };
+    Ok(rows.iter().filter_map(suspension).collect())
+}
+
+pub(super) async fn end_suspension(
+    t: &Transaction<'_>,
+    kind: SuspensionKind,
+    name: &str,
+) -> Result<bool, Error> {
+    let sql = "DELETE FROM suspensions WHERE kind = $1 AND name = $2";
+    Ok(run(t, sql, &[&kind.name(), &plain(name)]).await? > 0)
+}
+
+/// A recipient: its message's key and its place in it.
+pub(super) type Place = (i64, i32);
+
+/// Of the next parked recipients those that a suspension keeps waiting, and behind which to go on.
+pub(super) async fn parked(
+    db: &Client,
+    whose: (SuspensionKind, &str),
+    others: &[Suspension],
+    after: Place,
+) -> Result<(Vec<Place>, Option<Place>), Error> {
+    let rows = query(
+        db,
+        "SELECT r.message, r.idx, r.domain, m.sender, m.account FROM recipients AS r JOIN messages AS m ON m.key = r.message
+         WHERE r.parked AND (r.message, r.idx) > ($1, $2) ORDER BY r.message, r.idx LIMIT $3",
+        &[&after.0, &after.1, &PORTION],
+    )
+    .await?;
+    let place = |row: &Row| (row.get(0), row.get(1));
+    let meant = |row: &&Row| {
+        let options = MailOptions {
+            account: row.get(4),
+            ..MailOptions::default()
+        };
+        let sender = super::row::address(row.get(3)).ok();
+        Suspension::keeps(whose, others, sender.as_ref(), &options, row.get(2))
+    };
+    Ok((
+        rows.iter().filter(meant).map(place).collect(),
+        rows.last().map(place),
+    ))
+}
+
+/// Makes parked recipients due.
+pub(super) async fn unpark(t: &Transaction<'_>, places: &[Place], now: Timestamp) -> Result<u64, Error> {
+    let (messages, indices): (Vec<i64>, Vec<i32>) = places.iter().copied().unzip();
+    run(
+        t,
+        "UPDATE recipients AS r SET parked = false, due = $3 FROM unnest($1::bigint[], $2::integer[]) AS given (message, idx)
+         WHERE r.message = given.message AND r.idx = given.idx AND r.parked",
+        &[&messages, &indices, &now.as_millisecond()],
+    )
+    .await
+}

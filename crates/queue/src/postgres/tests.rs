@@ -1,0 +1,321 @@
+//! The suite of promises, against a real PostgreSQL.
+
+use super::*;
+use crate::conformance::directory::{ShelfSubject, run_shelf};
+use crate::conformance::outbox::{OutboxSubject, run_outbox};
+use crate::conformance::shared::{SharedSubject, run_shared};
+use crate::conformance::{Subject, run_all};
+use crate::outbox::Outbox;
+use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
+use parking_lot::Mutex;
+use smtp_directory::Shelf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tempfile::TempDir;
+use tokio_postgres::{Config, NoTls};
+
+/// A PostgreSQL of the test's own, on a socket in a folder of its own. Dropped, it is ended.
+struct Cluster {
+    folder: TempDir,
+    child: Child,
+    made: AtomicUsize,
+    /// The database of each store, by the store's address.
+    of: Mutex<HashMap<usize, String>>,
+}
+
+/// Debian's newest.
+fn program(name: &str) -> PathBuf {
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: `cargo xtask peers` installs it");
+    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders.last().expect("a version").join("bin").join(name)
+}
+
+/// PostgreSQL does not run as root: then as its own user.
+fn unprivileged(program: &Path) -> Command {
+    if nix::unistd::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+            .arg(program);
+        return command;
+    }
+    Command::new(program)
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().join("data");
+        if nix::unistd::geteuid().is_root() {
+            let owner = Command::new("chown")
+                .arg("postgres")
+                .arg(folder.path())
+                .status()
+                .unwrap();
+            assert!(owner.success());
+        }
+        let mut initdb = unprivileged(&program("initdb"));
+        initdb
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--no-sync",
+                "--pgdata",
+            ])
+            .arg(&data);
+        assert!(initdb.stdout(Stdio::null()).status().unwrap().success());
+        let mut server = unprivileged(&program("postgres"));
+        server.arg("-D").arg(&data).arg("-k").arg(folder.path());
+        server.args([
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+            "-c",
+            "log_min_messages=fatal",
+        ]);
+        let child = server.stdout(Stdio::null()).spawn().unwrap();
+        let cluster = Cluster {
+            folder,
+            child,
+            made: AtomicUsize::new(0),
+            of: Mutex::default(),
+        };
+        for _ in 0..300 {
+            if cluster.config("postgres").connect(NoTls).await.is_ok() {
+                return cluster;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("PostgreSQL does not start");
+    }
+
+    fn config(&self, database: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host_path(self.folder.path())
+            .user("postgres")
+            .dbname(database);
+        config
+    }
+
+    fn pool(&self, database: &str) -> Pool {
+        let recycling_method = RecyclingMethod::Fast;
+        let manager = Manager::from_config(self.config(database), NoTls, ManagerConfig { recycling_method });
+        Pool::builder(manager).max_size(4).build().unwrap()
+    }
+
+    async fn sql(&self, database: &str, sql: &str) {
+        self.pool(database)
+            .get()
+            .await
+            .unwrap()
+            .batch_execute(sql)
+            .await
+            .unwrap();
+    }
+
+    async fn open(&self, database: String) -> Arc<PostgresStore> {
+        let store = PostgresStore::open(self.pool(&database), "test", Observer::silent()).await;
+        let store = Arc::new(store.unwrap());
+        self.of.lock().insert(place(&store), database);
+        store
+    }
+
+    async fn new_store(&self) -> Arc<PostgresStore> {
+        let name = format!("queue{}", self.made.fetch_add(1, Ordering::SeqCst));
+        self.sql("postgres", &format!("CREATE DATABASE {name}")).await;
+        self.open(name).await
+    }
+
+    /// Its process died, and so long ago that the others know.
+    async fn after_a_crash<T: ?Sized>(&self, store: Arc<T>) -> Arc<PostgresStore> {
+        let database = self.of.lock().remove(&place(&store)).unwrap();
+        drop(store);
+        self.sql(&database, "UPDATE servers SET seen = 0").await;
+        self.open(database).await
+    }
+
+    async fn change(&self, store: &Arc<dyn Store>, sql: &str) {
+        let database = self.of.lock()[&place(store)].clone();
+        self.sql(&database, sql).await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGQUIT);
+        let _ = self.child.wait();
+    }
+}
+
+fn place<T: ?Sized>(store: &Arc<T>) -> usize {
+    Arc::as_ptr(store).cast::<()>() as usize
+}
+
+#[async_trait]
+impl Subject for Cluster {
+    async fn fresh(&self) -> Arc<dyn Store> {
+        self.new_store().await
+    }
+    async fn crash(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        self.after_a_crash(store).await
+    }
+    async fn spoil_address(&self, store: &Arc<dyn Store>, message: i64, recipient: u32) {
+        let sql = "UPDATE recipients SET address = 'no address' WHERE";
+        self.change(store, &format!("{sql} message = {message} AND idx = {recipient}"))
+            .await;
+    }
+    async fn spoil_content(&self, store: &Arc<dyn Store>, message: i64) {
+        self.change(store, &format!("DELETE FROM bodies WHERE message = {message}"))
+            .await;
+    }
+    async fn mend_content(&self, store: &Arc<dyn Store>, message: i64, content: &[u8]) {
+        let hex: String = content.iter().map(|octet| format!("{octet:02x}")).collect();
+        self.change(
+            store,
+            &format!("INSERT INTO bodies VALUES ({message}, 0, '\\x{hex}')"),
+        )
+        .await;
+    }
+}
+
+#[async_trait]
+impl OutboxSubject for Cluster {
+    async fn fresh(&self) -> Arc<dyn Outbox> {
+        self.new_store().await
+    }
+    async fn crash(&self, store: Arc<dyn Outbox>) -> Arc<dyn Outbox> {
+        self.after_a_crash(store).await
+    }
+}
+
+#[async_trait]
+impl ShelfSubject for Cluster {
+    async fn fresh(&self) -> Arc<dyn Shelf> {
+        self.new_store().await
+    }
+    async fn crash(&self, shelf: Arc<dyn Shelf>) -> Arc<dyn Shelf> {
+        self.after_a_crash(shelf).await
+    }
+}
+
+#[async_trait]
+impl SharedSubject for Cluster {
+    async fn pair(&self) -> [Arc<dyn Store>; 2] {
+        let one = self.new_store().await;
+        let database = self.of.lock()[&place(&one)].clone();
+        [one, self.open(database).await]
+    }
+    async fn bury(&self, dead: Arc<dyn Store>, other: &Arc<dyn Store>) {
+        let database = self.of.lock()[&place(&dead)].clone();
+        drop(dead);
+        let sql = "UPDATE servers SET seen = 0 WHERE id = (SELECT owner FROM recipients WHERE state = 1 ORDER BY message LIMIT 1)";
+        self.sql(&database, sql).await;
+        let client = self.pool(&database).get().await.unwrap();
+        schema::take_over(&client).await.unwrap();
+        other.writable().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_servers_keep_every_promise() {
+    run_shared(&Cluster::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_start_together_migrate_once() {
+    let cluster = Cluster::start().await;
+    cluster.sql("postgres", "CREATE DATABASE together").await;
+    let opened = tokio::join!(
+        cluster.open("together".into()),
+        cluster.open("together".into()),
+        cluster.open("together".into())
+    );
+    assert!(opened.0.stats().await.is_ok() && opened.2.stats().await.is_ok());
+    // One that leaves in good order leaves nothing behind.
+    let client = cluster.pool("together").get().await.unwrap();
+    let servers = async || query(&client, "SELECT id FROM servers", &[]).await.unwrap().len();
+    assert_eq!(servers().await, 3);
+    opened.1.close().await.unwrap();
+    assert_eq!(servers().await, 2);
+    assert!(matches!(opened.1.stats().await, Err(StoreError::Closed)));
+    cluster
+        .sql("together", "UPDATE schema_version SET version = 99")
+        .await;
+    let newer = PostgresStore::open(cluster.pool("together"), "test", Observer::silent()).await;
+    let error = newer.unwrap_err().to_string();
+    assert!(error.contains("newer version"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_that_mean_something_to_sql_mean_nothing() {
+    let cluster = Cluster::start().await;
+    let store = cluster.new_store().await;
+    for text in [
+        "'; DROP TABLE messages; --",
+        "%' OR '1'='1",
+        "$1",
+        "\\",
+        "\0",
+        "\u{0}x",
+        "$$;DELETE FROM recipients;$$",
+    ] {
+        let filters = [
+            Filter {
+                domain: Some(text.into()),
+                ..Filter::default()
+            },
+            Filter {
+                sender: Some(text.into()),
+                ..Filter::default()
+            },
+            Filter {
+                sender: Some(format!("@{text}")),
+                ..Filter::default()
+            },
+            Filter {
+                recipient: Some(text.into()),
+                ..Filter::default()
+            },
+            Filter {
+                reason: Some(text.into()),
+                ..Filter::default()
+            },
+            Filter {
+                account: Some(text.into()),
+                ..Filter::default()
+            },
+        ];
+        for filter in filters {
+            assert!(store.list(filter.clone(), None, 10).await.unwrap().is_empty());
+            assert_eq!(store.delete(filter.clone()).await.unwrap(), 0);
+            assert_eq!(store.hold(filter).await.unwrap(), 0);
+        }
+        assert!(!store.remove_token(text.into()).await.unwrap());
+        assert!(store.next_call(text.into()).await.unwrap().is_none());
+    }
+    assert_eq!(store.stats().await.unwrap().messages, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_every_promise() {
+    run_all(&Cluster::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outbox_keeps_every_promise() {
+    run_outbox(&Cluster::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shelf_keeps_every_promise() {
+    run_shelf(&Cluster::start().await).await;
+}
