@@ -294,6 +294,15 @@ fn a_receiver_that_hangs_does_not_hold_up_mail() {
     assert!(hung.with("call").len() <= 16, "so many at a time");
     assert_eq!(server.metric("smtp_webhook_calls_waiting"), 300.0);
     assert!(server.metric("smtp_webhook_oldest_call_seconds") > 0.0);
+    wait_for("all that go at a time to be under way", || {
+        hung.with("call").len() == 16
+    });
+    let status = server.json(&["drain", "--status"]).remove(0);
+    let holding = status["holding"].as_array().expect("holding");
+    let calls = holding.iter().find(|one| one["room"] == "webhooks");
+    let calls = calls.unwrap_or_else(|| panic!("{status}"));
+    assert_eq!(calls["what"], "16 calls of slow");
+    assert!(calls["since"].is_string(), "{calls}");
     let mended = in_place_of(hung, "ok");
     wait_for("all to be told", || ids(&mended).len() == 300);
     server.wait_event("webhook_up", |_| true);

@@ -39,6 +39,8 @@ pub struct WebhookStanding {
     pub last_taken: Option<Timestamp>,
     /// When it did not take one, and why.
     pub last_error: Option<(Timestamp, String)>,
+    /// Calls under way, by the outbox's keys: since when.
+    pub under_way: BTreeMap<i64, std::time::Instant>,
 }
 
 /// The webhooks of a configuration, ready to be called.
@@ -72,9 +74,11 @@ pub struct Webhooks {
 
 #[derive(Debug)]
 struct Running {
+    webhook: Webhook,
     target: watch::Sender<Option<Arc<Target>>>,
     standing: Arc<Mutex<WebhookStanding>>,
-    task: JoinHandle<()>,
+    /// Until it is waited for.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Webhooks {
@@ -107,8 +111,9 @@ impl Webhooks {
             stays
         });
         for target in targets {
-            match running.get(&target.webhook.name) {
+            match running.get_mut(&target.webhook.name) {
                 Some(one) => {
+                    one.webhook = target.webhook.clone();
                     one.target.send_replace(Some(target));
                 }
                 None => {
@@ -121,6 +126,7 @@ impl Webhooks {
     fn run(&self, target: Arc<Target>) -> Running {
         let standing = Arc::<Mutex<WebhookStanding>>::default();
         let sender = watch::Sender::new(Some(target.clone()));
+        let webhook = target.webhook.clone();
         let caller = Caller::new(
             target,
             sender.subscribe(),
@@ -130,20 +136,18 @@ impl Webhooks {
             self.version,
         );
         Running {
+            webhook,
             target: sender,
             standing,
-            task: tokio::spawn(caller.run()),
+            task: Some(tokio::spawn(caller.run())),
         }
     }
 
     /// Each webhook, and how its receiver stands.
     pub fn standings(&self) -> Vec<(Webhook, WebhookStanding)> {
         let running = self.running.lock();
-        let standings = running.values().filter_map(|one| {
-            let target = one.target.borrow().clone()?;
-            Some((target.webhook.clone(), one.standing.lock().clone()))
-        });
-        standings.collect()
+        let standing = |one: &Running| (one.webhook.clone(), one.standing.lock().clone());
+        running.values().map(standing).collect()
     }
 
     /// What waits, by webhook.
@@ -173,14 +177,15 @@ impl Webhooks {
     pub async fn stop(&self, limit: Duration) {
         self.sweeper.abort();
         let end = Instant::now() + limit;
-        let running = std::mem::take(&mut *self.running.lock());
-        for one in running.values() {
+        let mut tasks = Vec::new();
+        for one in self.running.lock().values_mut() {
             one.target.send_replace(None);
+            tasks.extend(one.task.take());
         }
-        for (_, mut one) in running {
-            if timeout_at(end, &mut one.task).await.is_err() {
+        for mut task in tasks {
+            if timeout_at(end, &mut task).await.is_err() {
                 // What it had claimed is due again at the next start.
-                one.task.abort();
+                task.abort();
             }
         }
     }

@@ -201,7 +201,7 @@ pub struct DrainStatus {
 /// Something that has to end before the server can.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Holding {
-    /// Whose it is: `receive` or `deliver`.
+    /// Whose it is: `receive`, `deliver` or `webhooks`.
     pub room: &'static str,
     /// What it is, for people.
     pub what: String,

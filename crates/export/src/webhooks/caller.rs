@@ -177,6 +177,8 @@ impl Caller {
             && let Some(call) = self.waiting.pop_front()
         {
             let (target, version) = (self.target.clone(), self.version);
+            let now = std::time::Instant::now();
+            self.standing.lock().under_way.insert(call.key, now);
             self.under_way.spawn(async move {
                 let started = Instant::now();
                 let result = target
@@ -189,6 +191,7 @@ impl Caller {
 
     /// What became of a call.
     fn note(&mut self, call: &Call, duration: Duration, result: Result<(), Refused>) {
+        self.standing.lock().under_way.remove(&call.key);
         let outcome = match result {
             Ok(()) => self.taken(call, duration),
             Err(refused) => self.refused(call, &refused),

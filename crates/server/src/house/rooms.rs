@@ -130,11 +130,13 @@ impl Rooms for House {
             .reception()
             .map(|reception| reception.sessions(None, MAX_HOLDING));
         let deliveries = self.delivery().map(|delivery| delivery.held());
+        let webhooks = self.webhooks.get().map(|webhooks| webhooks.standings());
         let mut holding: Vec<Holding> = sessions
             .into_iter()
             .flatten()
             .map(shown::session_holding)
             .chain(deliveries.into_iter().flatten().map(shown::delivery_holding))
+            .chain(webhooks.into_iter().flatten().filter_map(shown::webhook_holding))
             .collect();
         holding.sort_by_key(|one| one.since);
         let beyond = self.reception().map_or(0, |reception| reception.connections());

@@ -120,6 +120,18 @@ pub(super) fn delivery_holding(held: Held) -> Holding {
     }
 }
 
+/// Calls of a webhook that hold the end up, if there are any.
+pub(super) fn webhook_holding(
+    (webhook, standing): (smtp_config::Webhook, WebhookStanding),
+) -> Option<Holding> {
+    let oldest = standing.under_way.values().min()?;
+    Some(Holding {
+        room: "webhooks",
+        what: format!("{} calls of {}", standing.under_way.len(), webhook.name),
+        since: Some(moment(*oldest)),
+    })
+}
+
 /// How far the end is.
 pub(super) fn drain(state: State, holding: Vec<Holding>, count: u64) -> DrainStatus {
     let (reason, since) = state.because.unzip();
