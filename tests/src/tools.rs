@@ -1,5 +1,6 @@
 //! Real clients, run as programs.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -44,6 +45,14 @@ pub fn run(command: &mut Command) -> Output {
         String::from_utf8_lossy(&output.stderr)
     );
     output
+}
+
+/// swaks that logs in by PLAIN under TLS, at a submission listener.
+pub fn swaks(submission: SocketAddr, user: &str, password: &str) -> Command {
+    let mut swaks = program("/usr/bin/swaks");
+    swaks.args(["--server", &submission.to_string(), "--tls", "--auth", "PLAIN"]);
+    swaks.args(["--auth-user", user, "--auth-password", password]);
+    swaks
 }
 
 /// A self-signed certificate for `names` and its key, made by openssl as `cert.pem` and `key.pem` in `folder`.

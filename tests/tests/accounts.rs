@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use blackbox::server::{Server, Setup, refusal};
-use blackbox::tools::{maildir, program, run};
+use blackbox::tools::{self, maildir, program, run};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use std::process::Command;
@@ -20,17 +20,8 @@ fn account(name: &str, more: &str) -> String {
 }
 
 fn swaks(server: &Server, user: &str, args: &[&str]) -> Command {
-    let mut swaks = program("/usr/bin/swaks");
-    swaks.args([
-        "--server",
-        &server.submission().to_string(),
-        "--tls",
-        "--auth",
-        "PLAIN",
-    ]);
-    swaks
-        .args(["--auth-user", user, "--auth-password", PASSWORD])
-        .args(args);
+    let mut swaks = tools::swaks(server.submission(), user, PASSWORD);
+    swaks.args(args);
     swaks
 }
 
@@ -182,36 +173,14 @@ fn a_reload_takes_accounts_whole_or_not_at_all() {
 fn a_developer_can_try_auth_at_once() {
     let server = Setup::new("").env("SMTP_PROFILE", "development").start();
     let password = blackbox::server::PASSWORD;
-    let mut swaks = program("/usr/bin/swaks");
-    swaks.args([
-        "--server",
-        &server.submission().to_string(),
-        "--tls",
-        "--auth",
-        "PLAIN",
-    ]);
-    swaks.args(["--auth-user", "dev", "--auth-password", password]);
+    let mut swaks = tools::swaks(server.submission(), "dev", password);
     run(swaks.args(["--from", "me@anywhere.test", "--to", "you@anywhere.test"]));
     assert_eq!(server.wait_event("received", |_| true)["account"], "dev");
     // In another profile there is none.
     let server = Server::with("");
     let plain = BASE64.encode(format!("\0dev\0{password}"));
-    let mut swaks = program("/usr/bin/swaks");
-    swaks.args([
-        "--server",
-        &server.submission().to_string(),
-        "--tls",
-        "--quit-after",
-        "AUTH",
-    ]);
-    let said = refused(swaks.args([
-        "--auth",
-        "PLAIN",
-        "--auth-user",
-        "dev",
-        "--auth-password",
-        password,
-    ]));
+    let mut swaks = tools::swaks(server.submission(), "dev", password);
+    let said = refused(swaks.args(["--quit-after", "AUTH"]));
     assert!(said.contains("535 5.7.8") && said.contains(&plain), "{said}");
 }
 

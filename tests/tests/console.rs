@@ -4,7 +4,7 @@ use blackbox::browser::Browser;
 use blackbox::postfix::free_port;
 use blackbox::server::{PASSWORD, Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tools::{program, run};
+use blackbox::tools::{self, program, run};
 use blackbox::wait_for;
 use blackbox::wire::{Wire, queue_id};
 use std::path::PathBuf;
@@ -239,15 +239,7 @@ fn an_account_is_made_used_and_disabled() {
     let secret = browser.run("return document.querySelector('#secret').innerText");
     let secret = secret.as_str().expect("a secret").to_owned();
     let submit = || {
-        let mut swaks = program("/usr/bin/swaks");
-        swaks.args([
-            "--server",
-            &server.submission().to_string(),
-            "--tls",
-            "--auth",
-            "PLAIN",
-        ]);
-        swaks.args(["--auth-user", "billing&co", "--auth-password", &secret]);
+        let mut swaks = tools::swaks(server.submission(), "billing&co", &secret);
         swaks.args(["--from", "app@x.test", "--to", "b@y.test"]);
         swaks.output().expect("swaks").status.success()
     };

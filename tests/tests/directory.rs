@@ -3,7 +3,7 @@
 use blackbox::dns::{Dns, Lie};
 use blackbox::server::{PASSWORD, Server, binary};
 use blackbox::sink::Sink;
-use blackbox::tools::program;
+use blackbox::tools;
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -32,15 +32,7 @@ fn texts(output: &Output) -> (String, String) {
 
 /// Whether swaks can log in and send.
 fn logs_in(server: &Server, user: &str, password: &str, from: &str) -> bool {
-    let mut swaks = program("/usr/bin/swaks");
-    swaks.args([
-        "--server",
-        &server.submission().to_string(),
-        "--tls",
-        "--auth",
-        "PLAIN",
-    ]);
-    swaks.args(["--auth-user", user, "--auth-password", password]);
+    let mut swaks = tools::swaks(server.submission(), user, password);
     swaks.args(["--from", from, "--to", "b@y.test"]);
     swaks.output().expect("swaks").status.success()
 }

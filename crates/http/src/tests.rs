@@ -1,6 +1,7 @@
 //! The room as its clients see it: raw HTTP over loopback.
 
 mod console;
+mod console_forms;
 mod directory;
 mod fake_store;
 mod guard;

@@ -95,6 +95,41 @@ pub struct NewMessage {
     pub body: Body,
 }
 
+impl NewMessage {
+    /// The claim on it, once it was stored under `key` as [`Beginning::Leased`]: as it would be read back, without body.
+    pub(crate) fn claimed(&self, key: i64, until: Timestamp) -> Claim {
+        let message = Message {
+            key,
+            id: self.id,
+            received_at: self.received_at,
+            sender: self.sender.clone(),
+            options: self.options.clone(),
+            size: self.body.size(),
+        };
+        let claimed = |(recipient, index): (&NewRecipient, u32)| ClaimedRecipient {
+            recipient: Recipient {
+                index,
+                address: recipient.address.clone(),
+                notify: recipient.notify,
+                orcpt: recipient.orcpt.clone(),
+                state: State::Leased,
+                attempts: 0,
+                due: until,
+                delay_notified: false,
+                last_result: None,
+                parked: false,
+            },
+            epoch: 1,
+        };
+        Claim {
+            message: Arc::new(message),
+            recipients: self.recipients.iter().zip(0..).map(claimed).collect(),
+            body: None,
+            until,
+        }
+    }
+}
+
 /// How the recipients of a new message begin.
 #[derive(Clone, Debug)]
 pub enum Beginning {

@@ -4,6 +4,7 @@
 use crate::message::MailOptions;
 use jiff::Timestamp;
 use smtp::Address;
+use smtp_observe::Event;
 
 /// What a suspension is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +101,32 @@ impl Suspension {
             Some(domain) => sender.domain().eq_ignore_ascii_case(domain),
             None => sender.as_str().eq_ignore_ascii_case(&self.name),
         }
+    }
+}
+
+/// What operators do to messages that they choose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// Queued and deferred recipients become due.
+    Retry { now: Timestamp },
+    /// Queued and deferred recipients that are meant are not tried any more.
+    Hold,
+    /// Held recipients that are meant become due.
+    Unhold { now: Timestamp },
+    /// The message goes, whoever holds it.
+    Delete,
+}
+
+impl Action {
+    /// What the log says of a message that it touched.
+    pub(crate) fn event(self, id: &str) -> Event<'_> {
+        let action = match self {
+            Action::Delete => return Event::Deleted { id },
+            Action::Retry { .. } => "retry",
+            Action::Hold => "hold",
+            Action::Unhold { .. } => "release",
+        };
+        Event::Operated { id, action }
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `schema` | the schema and its migrations |
+//! | `servers` | the servers that share the queue, and what the dead among them had claimed |
 //! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
 //! | `records` | the audit trail, tokens, suspensions |
 //! | `outbox`, `directory` | what webhooks are to be told; domains, accounts, aliases and keys |
@@ -23,10 +24,13 @@ mod read;
 mod records;
 mod row;
 mod schema;
+mod servers;
 
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
-use crate::operator::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
+use crate::operator::{
+    Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
+};
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
 };
@@ -36,9 +40,7 @@ use deadpool_postgres::{GenericClient, Pool};
 use error::Error;
 use filter::Condition;
 use jiff::Timestamp;
-use operate::Action;
 use smtp_observe::{Event, Observer};
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::Row;
@@ -81,28 +83,6 @@ pub struct PostgresStore {
     heart: JoinHandle<()>,
 }
 
-/// How often.
-const BEAT: Duration = Duration::from_secs(10);
-
-/// Ends with the store: it is aborted.
-async fn beat(pool: Pool, id: Uuid, observer: Observer) {
-    loop {
-        tokio::time::sleep(BEAT).await;
-        let beaten = async {
-            let client = pool.get().await?;
-            schema::beat(&client, id).await?;
-            schema::take_over(&client).await?;
-            Ok::<_, StoreError>(())
-        };
-        if let Err(error) = beaten.await {
-            observer.emit(Event::StoreFailed {
-                operation: "heartbeat",
-                error: &error.to_string(),
-            });
-        }
-    }
-}
-
 impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.heart.abort();
@@ -117,10 +97,10 @@ impl PostgresStore {
     pub async fn open(pool: Pool, name: &str, observer: Observer) -> Result<PostgresStore, StoreError> {
         let (id, mut client) = (Uuid::new_v4(), pool.get().await?);
         schema::migrate(&mut client).await?;
-        schema::announce(&client, id, name).await?;
-        schema::take_over(&client).await?;
+        servers::announce(&client, id, name).await?;
+        servers::take_over(&client).await?;
         Ok(PostgresStore {
-            heart: tokio::spawn(beat(pool.clone(), id, observer.clone())),
+            heart: tokio::spawn(servers::beat_on(pool.clone(), id, observer.clone())),
             pool,
             id,
             observer,
@@ -190,7 +170,7 @@ impl Store for PostgresStore {
             self.calls_stored.send_replace(());
         }
         Ok(match beginning {
-            Beginning::Leased(until) => Some(insert::claim(key, &message, until)),
+            Beginning::Leased(until) => Some(message.claimed(key, until)),
             Beginning::Due | Beginning::Deferred(_) | Beginning::Parked(_) => None,
         })
     }
@@ -444,16 +424,16 @@ impl Store for PostgresStore {
     }
 
     async fn writable(&self) -> Result<(), StoreError> {
-        schema::beat(&self.client().await?, self.id).await?;
+        servers::beat(&self.client().await?, self.id).await?;
         Ok(())
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         let client = self.client().await?;
         self.heart.abort();
-        schema::leave(&client, self.id).await?;
+        servers::leave(&client, self.id).await?;
         // What it still had claimed is due for the others at once.
-        schema::take_over(&client).await?;
+        servers::take_over(&client).await?;
         drop(client);
         self.pool.close();
         Ok(())

@@ -40,7 +40,9 @@ mod writer;
 
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
-use crate::operator::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
+use crate::operator::{
+    Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
+};
 use crate::spool::{Folders, Spool};
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
@@ -50,7 +52,7 @@ use commit::{Operation, waiting};
 use counters::Counters;
 use filter::Condition;
 use jiff::Timestamp;
-use operate::{Action, Operate};
+use operate::Operate;
 use parking_lot::Mutex;
 use read::{Content, Readers};
 use std::path::PathBuf;

@@ -8,9 +8,7 @@ mod token;
 
 pub(crate) use directory::{AccountCommand, AliasCommand, AppCommand, DkimCommand, DomainCommand, KeyKind};
 pub(crate) use history::{HistoryArgs, HistoryCommand};
-#[cfg(test)]
-pub(crate) use queue::StateName;
-pub(crate) use queue::{FilterArgs, QueueCommand, Selection, Whose};
+pub(crate) use queue::{FilterArgs, PAGE, QueueCommand, Selection, Whose};
 pub(crate) use sendmail::{FolderArgs, MailqArgs, SendmailArgs, TargetArgs};
 pub(crate) use token::TokenCommand;
 

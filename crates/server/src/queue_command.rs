@@ -1,17 +1,13 @@
 //! `queue …`: the operator's work on the queue of a running server, through its admin API.
 
 use crate::admin_client::{AdminClient, block_on};
-use crate::cli::{FilterArgs, QueueCommand, Selection, ServerArgs, Whose};
+use crate::cli::{FilterArgs, PAGE, QueueCommand, Selection, ServerArgs, Whose};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, one, print, remark};
 use crate::progress::Progress;
 use crate::queue_table as table;
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
-
-/// Most messages on a page, and ids in a request; the API's limit.
-const PAGE: usize = 1000;
 
 pub(crate) fn queue(command: &QueueCommand) -> Result<(), Failure> {
     let action = |name, selection, dry_run, text| Action {
@@ -314,115 +310,5 @@ impl Changed {
             remark("the others are not in the queue any more, do not match, or are just being delivered");
         }
         Ok(())
-    }
-}
-
-impl FilterArgs {
-    /// What is given, by the names of the API.
-    fn pairs(&self) -> Vec<(&'static str, String)> {
-        let state = self.state.and_then(|state| state.to_possible_value());
-        let state = state.map(|value| value.get_name().to_owned());
-        let number = |number: Option<u64>| number.map(|number| number.to_string());
-        let all = [
-            ("domain", self.domain.clone()),
-            ("sender", self.sender.clone()),
-            ("state", state),
-            ("recipient", self.recipient.clone()),
-            ("account", self.account.clone()),
-            ("reason", self.reason.clone()),
-            ("older_than", number(self.older_than)),
-            ("newer_than", number(self.newer_than)),
-        ];
-        all.into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect()
-    }
-}
-
-impl Whose {
-    /// Its kind, by the name of the API, and the name.
-    fn parts(&self) -> (&'static str, &str) {
-        let all = [
-            ("domain", &self.domain),
-            ("sender", &self.sender),
-            ("account", &self.account),
-            ("destination", &self.destination),
-        ];
-        let given = all
-            .into_iter()
-            .find_map(|(kind, name)| Some((kind, name.as_deref()?)));
-        // One of them is required.
-        given.unwrap_or(("domain", ""))
-    }
-}
-
-impl Selection {
-    /// The bodies of the requests. Nothing given means a mistake, not everything.
-    fn requests(&self, dry_run: bool) -> Result<Vec<Json>, &'static str> {
-        let mut common: serde_json::Map<String, Json> = self
-            .filter
-            .pairs()
-            .into_iter()
-            .map(|(name, value)| match value.parse::<u64>() {
-                Ok(number) if name.ends_with("_than") => (name.to_owned(), number.into()),
-                _ => (name.to_owned(), value.into()),
-            })
-            .collect();
-        if common.is_empty() && self.ids.is_empty() && !self.all {
-            return Err(
-                "which messages? Name ids, --domain, --sender, --recipient, --account, --state, --reason or an age, or say --all",
-            );
-        }
-        common.insert("all".into(), self.all.into());
-        common.insert("dry_run".into(), dry_run.into());
-        if self.ids.is_empty() {
-            return Ok(vec![common.into()]);
-        }
-        let with_ids = |ids: &[String]| {
-            let mut body = common.clone();
-            body.insert("ids".into(), ids.into());
-            body.into()
-        };
-        Ok(self.ids.chunks(PAGE).map(with_ids).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::StateName;
-
-    #[test]
-    fn everything_has_to_be_meant() {
-        assert!(Selection::default().requests(false).is_err());
-        let all = Selection {
-            all: true,
-            ..Selection::default()
-        };
-        assert_eq!(
-            all.requests(true).unwrap(),
-            [json!({"all": true, "dry_run": true})]
-        );
-    }
-
-    #[test]
-    fn filters_and_ids_travel_together() {
-        let filter = FilterArgs {
-            domain: Some("x.example".into()),
-            state: Some(StateName::Deferred),
-            older_than: Some(60),
-            ..FilterArgs::default()
-        };
-        let selection = Selection {
-            ids: vec!["A".into(); PAGE + 1],
-            filter,
-            all: false,
-        };
-        let requests = selection.requests(false).unwrap();
-        assert_eq!(requests.len(), 2);
-        assert_eq!(
-            requests[1],
-            json!({"all": false, "dry_run": false, "domain": "x.example", "state": "deferred", "older_than": 60, "ids": ["A"]})
-        );
     }
 }

@@ -57,9 +57,16 @@ pub struct AdminToken {
 /// # Errors
 /// What is wrong with it.
 pub fn check_token_name(name: &str) -> Result<(), &'static str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match name {
         "admin" => Err("admin is who logs in with the admin password"),
+        name => check_plain_name(name),
+    }
+}
+
+/// Whether something that is said in logs and paths may have that name.
+pub(super) fn check_plain_name(name: &str) -> Result<(), &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match name {
         name if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(plain) => {
             Err("it must be 1 to 64 letters, digits and ._-")
         }

@@ -1,7 +1,7 @@
 //! `[[webhooks]]`: programs that are told by HTTP what becomes of mail.
 
 use super::accounts::each;
-use super::tokens::check_token_name;
+use super::tokens::check_plain_name;
 use super::{Fields, ListKey, Listed, path};
 use crate::kinds::{HttpUrl, Secret};
 use crate::tree::Config;
@@ -175,7 +175,7 @@ impl Listed for Webhook {
     fn read(fields: &mut Fields<'_>, _config: &Config) -> Option<Self> {
         let name = fields.read("name", |raw| {
             let name = String::read(raw)?;
-            check_token_name(&name).map(|()| name).map_err(str::to_owned)
+            check_plain_name(&name).map(|()| name).map_err(str::to_owned)
         });
         let url = fields.read("url", HttpUrl::read);
         let secrets = read_secrets(fields);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use smtp::{Address, Enhanced, Orcpt};
 use smtp_config::{MessageEvent, Webhook};
 use smtp_observe::DeliveryStatus;
-use smtp_queue::{MailOptions, NewCall, QueueId};
+use smtp_queue::{MailOptions, Message, NewCall, NewMessage, QueueId};
 
 /// The message that something happened to.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,28 @@ pub(super) struct About<'a> {
     pub(super) received_at: Timestamp,
     pub(super) sender: Option<&'a Address>,
     pub(super) options: &'a MailOptions,
+}
+
+impl<'a> From<&'a Message> for About<'a> {
+    fn from(message: &'a Message) -> Self {
+        About {
+            id: message.id,
+            received_at: message.received_at,
+            sender: message.sender.as_ref(),
+            options: &message.options,
+        }
+    }
+}
+
+impl<'a> From<&'a NewMessage> for About<'a> {
+    fn from(message: &'a NewMessage) -> Self {
+        About {
+            id: message.id,
+            received_at: message.received_at,
+            sender: message.sender.as_ref(),
+            options: &message.options,
+        }
+    }
 }
 
 /// What happened, to one recipient.

@@ -156,7 +156,7 @@ impl Engine {
                     NOWHERE => text.to_string(),
                     relay => format!("{relay}: {text}"),
                 },
-                calls: calls::calls(&config.webhooks, about(&job.message), happened),
+                calls: calls::calls(&config.webhooks, About::from(&*job.message), happened),
             });
         }
         span.set("smtp.recipients", results.len() as u64);
@@ -247,12 +247,6 @@ impl Engine {
     /// Has webhooks told of mail that is stored as deferred.
     pub(super) fn tell_webhooks(&self, message: &NewMessage, deferrals: &mut [Deferral]) {
         let parts = self.parts.load();
-        let about = About {
-            id: message.id,
-            received_at: message.received_at,
-            sender: message.sender.as_ref(),
-            options: &message.options,
-        };
         for (recipient, deferral) in message.recipients.iter().zip(deferrals) {
             let happened = Happened {
                 event: MessageEvent::Deferred,
@@ -264,7 +258,7 @@ impl Engine {
                 text: &deferral.text,
                 due: Some(deferral.due),
             };
-            deferral.calls = calls::calls(&parts.config.webhooks, about, happened);
+            deferral.calls = calls::calls(&parts.config.webhooks, About::from(message), happened);
         }
     }
 
@@ -361,15 +355,6 @@ fn decide(
                 told: notice.then_some(Action::Delayed),
             }
         }
-    }
-}
-
-fn about(message: &Message) -> About<'_> {
-    About {
-        id: message.id,
-        received_at: message.received_at,
-        sender: message.sender.as_ref(),
-        options: &message.options,
     }
 }
 

@@ -4,10 +4,9 @@ use super::error::Error;
 use super::filter::plain;
 use super::outbox;
 use super::{Transaction, query_one, run};
-use crate::message::{Beginning, Body, Claim, ClaimedRecipient, Message, NewMessage, Recipient, State};
+use crate::message::{Beginning, Body, NewMessage, State};
 use crate::store::StoreError;
 use crate::stored;
-use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
@@ -138,41 +137,4 @@ async fn insert_recipients(
     )
     .await?;
     Ok(())
-}
-
-/// The claim on a message that was stored as leased, as it would be read back.
-pub(super) fn claim(key: i64, message: &NewMessage, until: jiff::Timestamp) -> Claim {
-    let stored = Message {
-        key,
-        id: message.id,
-        received_at: message.received_at,
-        sender: message.sender.clone(),
-        options: message.options.clone(),
-        size: message.body.size(),
-    };
-    let recipients = message
-        .recipients
-        .iter()
-        .zip(0..)
-        .map(|(recipient, index)| ClaimedRecipient {
-            recipient: Recipient {
-                index,
-                address: recipient.address.clone(),
-                notify: recipient.notify,
-                orcpt: recipient.orcpt.clone(),
-                state: State::Leased,
-                attempts: 0,
-                due: until,
-                delay_notified: false,
-                last_result: None,
-                parked: false,
-            },
-            epoch: 1,
-        });
-    Claim {
-        message: Arc::new(stored),
-        recipients: recipients.collect(),
-        body: None,
-        until,
-    }
 }

@@ -6,35 +6,13 @@ use super::finish::remove_rest;
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use super::{Transaction, query, run};
 use crate::id::QueueId;
+use crate::operator::Action;
 use crate::store::Unreadable;
 use jiff::Timestamp;
-use smtp_observe::Event;
 use tokio_postgres::Row;
 
 /// Messages in one transaction.
 pub(super) const BATCH: usize = 500;
-
-/// What is done to each message.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Action {
-    Retry { now: Timestamp },
-    Hold,
-    Unhold { now: Timestamp },
-    Delete,
-}
-
-impl Action {
-    /// What the log says of a message that it touched.
-    pub(super) fn event(self, id: &str) -> Event<'_> {
-        let action = match self {
-            Action::Delete => return Event::Deleted { id },
-            Action::Retry { .. } => "retry",
-            Action::Hold => "hold",
-            Action::Unhold { .. } => "release",
-        };
-        Event::Operated { id, action }
-    }
-}
 
 /// Does something to those of these messages that are still meant. Gives whom it touched.
 pub(super) async fn operate(

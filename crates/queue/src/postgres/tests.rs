@@ -220,7 +220,7 @@ impl SharedSubject for Cluster {
         let sql = "UPDATE servers SET seen = 0 WHERE id = (SELECT owner FROM recipients WHERE state = 1 ORDER BY message LIMIT 1)";
         self.sql(&database, sql).await;
         let client = self.pool(&database).get().await.unwrap();
-        schema::take_over(&client).await.unwrap();
+        servers::take_over(&client).await.unwrap();
         other.writable().await.unwrap();
     }
 }

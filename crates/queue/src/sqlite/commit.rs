@@ -28,8 +28,8 @@
 
 use super::counters::Counters;
 use super::error::store_error;
-use super::operate::Action;
 use crate::id::QueueId;
+use crate::operator::Action;
 use crate::store::StoreError;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};

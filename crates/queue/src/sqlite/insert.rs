@@ -2,15 +2,12 @@
 
 use super::commit::{Change, Load, Operation};
 use super::outbox;
-use crate::message::{
-    Beginning, Body, Claim, ClaimedRecipient, Message, NewMessage, NewRecipient, Recipient, State,
-};
+use crate::message::{Beginning, Body, Claim, NewMessage, NewRecipient, State};
 use crate::spool::Spool;
 use crate::store::StoreError;
 use crate::stored;
 use jiff::Timestamp;
 use rusqlite::params;
-use std::sync::Arc;
 
 /// Stores one message; see `Store::insert`.
 pub(super) struct Insert {
@@ -33,7 +30,7 @@ impl Operation for Insert {
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
         let key = insert(change, &self.message, &self.beginning)?;
         Ok(match self.beginning {
-            Beginning::Leased(until) => Some(claim(key, &self.message, until)),
+            Beginning::Leased(until) => Some(self.message.claimed(key, until)),
             Beginning::Due | Beginning::Deferred(_) | Beginning::Parked(_) => None,
         })
     }
@@ -208,40 +205,4 @@ fn insert_recipient(
         ],
     )?;
     Ok(())
-}
-
-/// The claim that the stored rows amount to.
-fn claim(key: i64, message: &NewMessage, until: Timestamp) -> Claim {
-    let recipients = message
-        .recipients
-        .iter()
-        .zip(0..)
-        .map(|(recipient, index)| ClaimedRecipient {
-            recipient: Recipient {
-                index,
-                address: recipient.address.clone(),
-                notify: recipient.notify,
-                orcpt: recipient.orcpt.clone(),
-                state: State::Leased,
-                attempts: 0,
-                due: until,
-                delay_notified: false,
-                last_result: None,
-                parked: false,
-            },
-            epoch: 1,
-        });
-    Claim {
-        message: Arc::new(Message {
-            key,
-            id: message.id,
-            received_at: message.received_at,
-            sender: message.sender.clone(),
-            options: message.options.clone(),
-            size: message.body.size(),
-        }),
-        recipients: recipients.collect(),
-        body: None,
-        until,
-    }
 }

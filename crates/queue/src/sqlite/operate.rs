@@ -7,42 +7,18 @@ use super::finish::remove_message;
 use super::row;
 use crate::id::QueueId;
 use crate::message::State;
+use crate::operator::Action;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 
 /// Messages in one transaction: others wait no longer than these take.
 pub(super) const BATCH: usize = 500;
 
-/// What is done to each message.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Action {
-    /// Queued and deferred recipients become due.
-    Retry { now: Timestamp },
-    /// Queued and deferred recipients that are meant are not tried any more.
-    Hold,
-    /// Held recipients that are meant become due.
-    Unhold { now: Timestamp },
-    /// The message goes, whoever holds it.
-    Delete,
-}
-
 /// Does something to some messages; gives how many were touched.
 pub(super) struct Operate {
     pub(super) action: Action,
     pub(super) condition: Condition,
     pub(super) keys: Vec<i64>,
-}
-
-impl Action {
-    /// For the log.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Action::Retry { .. } => "retry",
-            Action::Hold => "hold",
-            Action::Unhold { .. } => "release",
-            Action::Delete => "delete",
-        }
-    }
 }
 
 impl Operation for Operate {

@@ -231,9 +231,10 @@ pub(super) fn release_claims(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Keys grow with time. The plus leaves the index alone, from which all calls of the webhook would have to be sorted: at each scrape.
 fn oldest(db: &Connection, webhook: &str) -> rusqlite::Result<Option<Timestamp>> {
     let found = db
-        .prepare_cached("SELECT created FROM webhook_calls WHERE webhook = ?1 ORDER BY key LIMIT 1")?
+        .prepare_cached("SELECT created FROM webhook_calls WHERE +webhook = ?1 ORDER BY key LIMIT 1")?
         .query_row([webhook], |row| row.get(0))
         .optional()?;
     Ok(found.and_then(|created| Timestamp::from_millisecond(created).ok()))

@@ -2,7 +2,6 @@
 
 use super::commit::{Effects, Failure, Load, Step, Work, transact};
 use super::counters::Counters;
-use super::operate::Action;
 use super::outbox::Overflow;
 use crate::spool::Spool;
 use crate::store::StoreError;
@@ -193,14 +192,7 @@ impl Writer {
             let _ = std::fs::remove_file(self.spool.body_path(id));
         }
         for (id, action) in effects.operated {
-            let id = &id.to_string();
-            self.observer.emit(match action {
-                Action::Delete => Event::Deleted { id },
-                other => Event::Operated {
-                    id,
-                    action: other.name(),
-                },
-            });
+            self.observer.emit(action.event(&id.to_string()));
         }
         for (id, reason) in &effects.quarantined {
             self.observer.emit(Event::Quarantined { id, reason });

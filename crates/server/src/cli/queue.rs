@@ -2,6 +2,10 @@
 
 use super::{ServerArgs, seconds};
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value as Json;
+
+/// Most messages on a page, and ids in a request; the API's limit.
+pub(crate) const PAGE: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
@@ -191,4 +195,114 @@ pub(crate) struct Whose {
     /// This next hop, by its name in `destinations`
     #[arg(long, value_name = "NAME")]
     pub(crate) destination: Option<String>,
+}
+
+impl FilterArgs {
+    /// What is given, by the names of the API.
+    pub(crate) fn pairs(&self) -> Vec<(&'static str, String)> {
+        let state = self.state.and_then(|state| state.to_possible_value());
+        let state = state.map(|value| value.get_name().to_owned());
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        let all = [
+            ("domain", self.domain.clone()),
+            ("sender", self.sender.clone()),
+            ("state", state),
+            ("recipient", self.recipient.clone()),
+            ("account", self.account.clone()),
+            ("reason", self.reason.clone()),
+            ("older_than", number(self.older_than)),
+            ("newer_than", number(self.newer_than)),
+        ];
+        all.into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+}
+
+impl Whose {
+    /// Its kind, by the name of the API, and the name.
+    pub(crate) fn parts(&self) -> (&'static str, &str) {
+        let all = [
+            ("domain", &self.domain),
+            ("sender", &self.sender),
+            ("account", &self.account),
+            ("destination", &self.destination),
+        ];
+        let given = all
+            .into_iter()
+            .find_map(|(kind, name)| Some((kind, name.as_deref()?)));
+        // One of them is required.
+        given.unwrap_or(("domain", ""))
+    }
+}
+
+impl Selection {
+    /// The bodies of the requests. Nothing given means a mistake, not everything.
+    pub(crate) fn requests(&self, dry_run: bool) -> Result<Vec<Json>, &'static str> {
+        let mut common: serde_json::Map<String, Json> = self
+            .filter
+            .pairs()
+            .into_iter()
+            .map(|(name, value)| match value.parse::<u64>() {
+                Ok(number) if name.ends_with("_than") => (name.to_owned(), number.into()),
+                _ => (name.to_owned(), value.into()),
+            })
+            .collect();
+        if common.is_empty() && self.ids.is_empty() && !self.all {
+            return Err(
+                "which messages? Name ids, --domain, --sender, --recipient, --account, --state, --reason or an age, or say --all",
+            );
+        }
+        common.insert("all".into(), self.all.into());
+        common.insert("dry_run".into(), dry_run.into());
+        if self.ids.is_empty() {
+            return Ok(vec![common.into()]);
+        }
+        let with_ids = |ids: &[String]| {
+            let mut body = common.clone();
+            body.insert("ids".into(), ids.into());
+            body.into()
+        };
+        Ok(self.ids.chunks(PAGE).map(with_ids).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everything_has_to_be_meant() {
+        assert!(Selection::default().requests(false).is_err());
+        let all = Selection {
+            all: true,
+            ..Selection::default()
+        };
+        assert_eq!(
+            all.requests(true).unwrap(),
+            [json!({"all": true, "dry_run": true})]
+        );
+    }
+
+    #[test]
+    fn filters_and_ids_travel_together() {
+        let filter = FilterArgs {
+            domain: Some("x.example".into()),
+            state: Some(StateName::Deferred),
+            older_than: Some(60),
+            ..FilterArgs::default()
+        };
+        let selection = Selection {
+            ids: vec!["A".into(); PAGE + 1],
+            filter,
+            all: false,
+        };
+        let requests = selection.requests(false).unwrap();
+        assert_eq!(requests.len(), 2);
+        assert_eq!(
+            requests[1],
+            json!({"all": false, "dry_run": false, "domain": "x.example", "state": "deferred", "older_than": 60, "ids": ["A"]})
+        );
+    }
 }
