@@ -47,6 +47,14 @@ pub fn run(command: &mut Command) -> Output {
     output
 }
 
+/// Changes an SQLite database that nobody has open.
+pub fn sql(database: &Path, statement: &str) {
+    let script =
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute(sys.argv[2]); db.commit()";
+    let mut python = program("/usr/bin/python3");
+    run(python.args(["-c", script]).arg(database).arg(statement));
+}
+
 /// swaks that logs in by PLAIN under TLS, at a submission listener.
 pub fn swaks(submission: SocketAddr, user: &str, password: &str) -> Command {
     let mut swaks = program("/usr/bin/swaks");

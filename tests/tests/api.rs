@@ -4,7 +4,7 @@
 use blackbox::postfix::free_port;
 use blackbox::server::{PASSWORD, Server, http};
 use blackbox::sink::Sink;
-use blackbox::tools::{python_package, run};
+use blackbox::tools::{python_package, run, sql};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
@@ -361,6 +361,25 @@ fn a_next_hop_that_is_down_is_shown_with_its_error() {
     );
     let gone = server.command(&["queue", "show", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--content"]);
     assert!(!gone.status.success() && gone.stdout.is_empty());
+    // Two hours later it stands in the column of those that are younger than 160 minutes.
+    let mut server = server;
+    assert!(server.stop().success());
+    let older = "UPDATE messages SET received_at = received_at - 7200000";
+    sql(&server.data().join("smtp.db"), older);
+    let server = server.restart();
+    let stats = said(&server, &["queue", "stats"]);
+    let columns = |name: &str| -> Vec<&str> {
+        let line = stats.lines().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("{stats}"))
+            .split_whitespace()
+            .collect()
+    };
+    assert_eq!(
+        columns("TOTAL"),
+        ["TOTAL", "3", "0", "0", "0", "0", "0", "3", "0", "0", "0", "0"],
+        "{stats}"
+    );
+    assert_eq!(columns("two.test")[7], "1", "{stats}");
 }
 
 #[test]

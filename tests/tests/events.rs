@@ -5,7 +5,7 @@ use blackbox::postfix::free_port;
 use blackbox::server::{PASSWORD, Server, Setup, http};
 use blackbox::sink::Sink;
 use blackbox::tls::Tls;
-use blackbox::tools::{program, run};
+use blackbox::tools::sql;
 use blackbox::wait_for;
 use blackbox::wire::{Wire, queue_id};
 use serde_json::json;
@@ -159,11 +159,9 @@ fn a_result_that_the_store_never_takes_is_set_aside() {
     });
     assert!(server.stop().success());
     // The database does not let go of one recipient, whatever happens to it.
-    let spoil = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute(\"\"\"CREATE TRIGGER spoilt BEFORE DELETE ON recipients \
-                 WHEN OLD.address = 'spoilt@y.test' BEGIN SELECT RAISE(ABORT, 'spoilt'); END\"\"\"); db.commit()";
-    run(program("/usr/bin/python3")
-        .args(["-c", spoil])
-        .arg(server.data().join("smtp.db")));
+    let spoil = "CREATE TRIGGER spoilt BEFORE DELETE ON recipients \
+                 WHEN OLD.address = 'spoilt@y.test' BEGIN SELECT RAISE(ABORT, 'spoilt'); END";
+    sql(&server.data().join("smtp.db"), spoil);
     server.write_config(&sink.relay_config());
     let server = server.restart();
     assert!(server.command(&["queue", "retry", "--all"]).status.success());

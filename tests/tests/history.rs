@@ -247,6 +247,28 @@ fn without_history_there_is_none_and_a_reload_changes_its_limits() {
 }
 
 #[test]
+fn what_is_kept_is_bounded_and_the_newest_stays() {
+    let sink = Sink::start();
+    let mut server = Server::with(&sink.relay_config());
+    let to: Vec<String> = (0..100)
+        .map(|number| format!("recipient-{number}@y.test"))
+        .collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let mut last = String::new();
+    for _ in 0..60 {
+        let reply = Wire::hello(server.smtp).mail("a@x.test", &to, "From: a@x.test\r\n\r\ntext\r\n");
+        last = queue_id(&reply);
+    }
+    sink.wait(60);
+    server.wait_empty();
+    assert_eq!(lines(&server, &["list"]).len(), 60);
+    server.write_config(&(sink.relay_config() + "[history]\nmax_size = 1048576\n"));
+    wait_for("the oldest to go", || lines(&server, &["list"]).len() < 40);
+    let left = lines(&server, &["list"]);
+    assert_eq!(left[0]["id"], last.as_str(), "{} are left", left.len());
+}
+
+#[test]
 fn postfix_as_the_next_hop_is_named_with_its_own_words() {
     let postfix = Postfix::start("default_transport = discard\nrelay_transport = discard\n");
     let server = Server::with(&format!(

@@ -105,6 +105,27 @@ fn the_admin_api_wants_credentials() {
     // The password is nowhere.
     let (_, config) = api("GET", "/api/v1/config", &bearer, "");
     assert!(!config.contains(PASSWORD), "{config}");
+    // Every setting says where it is from, and when a change of it takes effect.
+    let settings: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    let setting = |key: &str| {
+        let settings = settings.as_array().expect("settings");
+        let found = settings.iter().find(|one| one["key"] == key);
+        found.unwrap_or_else(|| panic!("{key}: {config}")).clone()
+    };
+    let hostname = setting("server.hostname");
+    assert_eq!(
+        (&hostname["value"], &hostname["reload"]),
+        (&"mx.test".into(), &"live".into()),
+        "{hostname}"
+    );
+    assert!(
+        hostname["origin"]
+            .as_str()
+            .is_some_and(|origin| origin.contains("SMTP_HOSTNAME")),
+        "{hostname}"
+    );
+    assert_eq!(setting("delivery.retry_max")["origin"], "default");
+    assert_eq!(setting("storage.path")["reload"], "restart");
     assert!(
         !server
             .log()

@@ -141,30 +141,31 @@ impl Database {
             "SELECT key FROM messages WHERE id < ?1 AND (ended < ?2 OR (ended IS NULL AND id < ?3)) LIMIT ?4";
         let (came, lost) = (first_id(cutoff), first_id(cutoff.saturating_sub(NEVER_ENDED)));
         while remove(db, old, params![came, cutoff, lost, FORGET])? > 0 {}
-        while used(db)? > limits.max_size {
-            let ended = "SELECT key FROM messages WHERE ended IS NOT NULL ORDER BY id LIMIT ?1";
-            let any = "SELECT key FROM messages ORDER BY id LIMIT ?1";
-            if remove(db, ended, params![FORGET])? + remove_none(db, any)? == 0 {
-                break;
+        loop {
+            let excess = used(db)?.saturating_sub(limits.max_size);
+            if excess == 0 || remove_oldest(db, excess)? == 0 {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 
-/// Nothing that has ended is left: the oldest of the others go.
-fn remove_none(db: &mut Connection, any: &str) -> Result<usize, Trouble> {
-    let some: Option<i64> = db
-        .query_row(
-            "SELECT 1 FROM messages WHERE ended IS NOT NULL LIMIT 1",
-            [],
-            |row| row.get(0),
-        )
-        .optional()?;
-    match some {
-        Some(_) => Ok(0),
-        None => remove(db, any, params![FORGET]),
+/// Removes the oldest messages that have ended, or the oldest of all when none has: as many as make up for so many octets, so that a few
+/// large ones do not take everything with them. Gives how many.
+fn remove_oldest(db: &mut Connection, excess: u64) -> Result<usize, Trouble> {
+    let excess = i64::try_from(excess).unwrap_or(i64::MAX);
+    for which in ["WHERE ended IS NOT NULL", ""] {
+        let select = format!(
+            "SELECT key FROM (SELECT key, sum(size) OVER (ORDER BY id) - size AS older FROM (
+                 SELECT key, id, octet_length(steps) AS size FROM messages {which} ORDER BY id LIMIT ?1))
+             WHERE older < ?2"
+        );
+        let removed = remove(db, &select, params![FORGET, excess])?;
+        if removed > 0 {
+            return Ok(removed);
+        }
     }
+    Ok(0)
 }
 
 /// Removes the messages that are selected, with their terms. Gives how many.
