@@ -234,10 +234,7 @@ async fn a_message_is_streamed_whole_or_not_at_all() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let content = "0123456789abcde\n".repeat(20_000);
     file.write_all(content.as_bytes()).unwrap();
-    set(Body::File {
-        path: file.path().to_owned(),
-        size: content.len() as u64,
-    });
+    set(Body::file(file.path().to_owned(), content.len() as u64));
     let answer = stage.admin_get(&path).await;
     assert!(
         answer
@@ -247,10 +244,7 @@ async fn a_message_is_streamed_whole_or_not_at_all() {
         answer.head
     );
     assert!(answer.body == content);
-    set(Body::File {
-        path: file.path().to_owned(),
-        size: content.len() as u64 + 1,
-    });
+    set(Body::file(file.path().to_owned(), content.len() as u64 + 1));
     let answer = stage.admin_get(&path).await;
     assert!(
         answer

@@ -36,8 +36,8 @@ pub use operator::{
 };
 pub use outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 pub use queue::{Deferred, Handoff, Intake, Queue};
-pub use spool::{BodyWriter, Spool};
+pub use spool::{BodyWriter, Passing, Spool};
 pub use store::{
-    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
-    Unreadable,
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Shared, Stats, Store,
+    StoreError, Unreadable,
 };

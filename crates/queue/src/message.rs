@@ -11,6 +11,7 @@
 
 use crate::id::QueueId;
 use crate::outbox::NewCall;
+use crate::spool::Passing;
 use bytes::Bytes;
 use jiff::Timestamp;
 use smtp::{Address, BodyType, Enhanced, Notify, Orcpt, Ret};
@@ -197,16 +198,24 @@ pub struct NewRecipient {
 pub enum Body {
     /// Small: held in memory and stored in the database.
     Memory(Bytes),
-    /// Large: a file of the spool, complete and synced.
+    /// Large: a file of the spool, complete; synced, unless it is only passing.
     File {
         /// Where it is.
         path: PathBuf,
         /// Its octets.
         size: u64,
+        /// Of a file that is only passing: it goes with the last of these.
+        held: Option<Arc<Passing>>,
     },
 }
 
 impl Body {
+    /// A file that stays.
+    pub fn file(path: PathBuf, size: u64) -> Body {
+        let held = None;
+        Body::File { path, size, held }
+    }
+
     /// Its octets.
     pub fn size(&self) -> u64 {
         match self {

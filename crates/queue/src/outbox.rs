@@ -10,11 +10,44 @@ use crate::id::QueueId;
 use crate::store::{Store, StoreError};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use std::time::Duration;
+use smtp_observe::{Event, Observer};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Most calls that wait for one webhook; further ones are dropped and counted.
 pub const MOST_CALLS: u64 = 100_000;
+
+/// How often drops are said.
+const SAY: Duration = Duration::from_secs(10);
+/// Calls that had no room: said every 10 seconds at most.
+#[derive(Debug, Default)]
+pub(crate) struct Overflow {
+    unsaid: BTreeMap<String, u64>,
+    said: Option<Instant>,
+}
+
+impl Overflow {
+    pub(crate) fn add(&mut self, dropped: BTreeMap<String, u64>) {
+        for (webhook, calls) in dropped {
+            *self.unsaid.entry(webhook).or_default() += calls;
+        }
+    }
+
+    pub(crate) fn say(&mut self, observer: &Observer) {
+        if self.unsaid.is_empty() || self.said.is_some_and(|said| said.elapsed() < SAY) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        for (webhook, calls) in std::mem::take(&mut self.unsaid) {
+            observer.emit(Event::WebhookDropped {
+                webhook: &webhook,
+                calls,
+                reason: "too many calls wait already",
+            });
+        }
+    }
+}
 
 /// A call that is to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

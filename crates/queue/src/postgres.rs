@@ -2,9 +2,15 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
+//! | `connect`, `tls` | how the database is reached |
+//! | `link` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
-//! | `servers` | the servers that share the queue, and what the dead among them had claimed |
+//! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
+//! | `lane` | certainty about each change, and why nothing can be lost |
+//! | `writer` | many messages in one statement |
 //! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
+//! | `bodies` | large contents, in pieces |
+//! | `clock` | the clock of the database |
 //! | `records` | the audit trail, tokens, suspensions |
 //! | `outbox`, `directory` | what webhooks are to be told; domains, accounts, aliases and keys |
 //! | `read` | questions |
@@ -12,80 +18,99 @@
 //!
 //! Every change is one transaction with `synchronous_commit = on`, and is answered after its COMMIT.
 
+mod bodies;
 mod claim;
+mod clock;
+mod connect;
 mod directory;
 mod error;
 mod filter;
 mod finish;
 mod insert;
+mod lane;
+mod link;
 mod operate;
 mod outbox;
+mod pulse;
 mod read;
 mod records;
+mod results;
 mod row;
 mod schema;
 mod servers;
+mod tls;
+mod writer;
+
+pub use connect::Database;
 
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
+use crate::outbox::Overflow;
+use crate::spool::{Folders, Spool};
 use crate::store::{
-    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Shared, Stats, Store, StoreError,
 };
 use async_trait::async_trait;
+use bodies::Content;
 use claim::Unreadable;
-use deadpool_postgres::{GenericClient, Pool};
-use error::Error;
+use clock::{Clock, Measured};
 use filter::Condition;
+use insert::Insert;
 use jiff::Timestamp;
+use lane::Lane;
+use link::{Client, Link};
+use parking_lot::Mutex;
+use pulse::Pulse;
+use results::Results;
 use smtp_observe::{Event, Observer};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
+use writer::{LANES, Shop, Writer};
 
-type Client = deadpool_postgres::Object;
-type Transaction<'a> = deadpool_postgres::Transaction<'a>;
-
-/// Runs a statement of fixed text, prepared once a connection.
-async fn query(
-    db: &impl GenericClient,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, Error> {
-    let statement = db.prepare_cached(sql).await?;
-    db.query(&statement, params).await
-}
-
-async fn query_one(db: &impl GenericClient, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-    let statement = db.prepare_cached(sql).await?;
-    db.query_one(&statement, params).await
-}
-
-/// The same for one that gives no rows; gives how many it touched.
-async fn run(db: &impl GenericClient, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-    let statement = db.prepare_cached(sql).await?;
-    db.execute(&statement, params).await
+/// Where and how to open the store.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    /// The database.
+    pub database: Database,
+    /// This server's name, for people.
+    pub name: String,
+    /// A folder of this machine for large bodies while they are received or sent; nothing in it is needed after a restart.
+    pub folder: PathBuf,
+    /// Octets that must stay free on its disk.
+    pub min_free: u64,
+    /// Octets of received bodies held in memory at once.
+    pub memory_budget: usize,
 }
 
 /// The PostgreSQL store.
 #[derive(Debug)]
 pub struct PostgresStore {
-    pool: Pool,
+    link: Arc<Link>,
     /// This process among those that share the queue.
     id: Uuid,
-    observer: Observer,
-    calls_stored: watch::Sender<()>,
+    shop: Shop,
+    writer: Writer,
+    /// The lane of results.
+    results: tokio::sync::Mutex<Results>,
+    spool: Spool,
+    shared: watch::Sender<Shared>,
     /// Says that this server is there, and looks after those that are not.
-    heart: JoinHandle<()>,
+    pulse: JoinHandle<()>,
+    /// Of the folder: no other server uses it.
+    _lock: File,
 }
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
-        self.heart.abort();
+        self.pulse.abort();
     }
 }
 
@@ -93,31 +118,72 @@ impl PostgresStore {
     /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed.
     ///
     /// # Errors
-    /// The database's; [`StoreError::Damaged`] when its schema is newer than this program.
-    pub async fn open(pool: Pool, name: &str, observer: Observer) -> Result<PostgresStore, StoreError> {
-        let (id, mut client) = (Uuid::new_v4(), pool.get().await?);
-        schema::migrate(&mut client).await?;
-        servers::announce(&client, id, name).await?;
+    /// [`StoreError::Unsuitable`] when the settings make no sense; the database's; [`StoreError::Damaged`] when its schema is newer
+    /// than this program.
+    pub async fn open(
+        settings: PostgresSettings,
+        observer: Observer,
+    ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
+        let link = settings.database.link().map_err(StoreError::Unsuitable)?;
+        let (spool, lock) = scratch(&settings)?;
+        let (id, name): (_, Arc<str>) = (Uuid::new_v4(), settings.name.into());
+        let client = link.client().await?;
+        schema::migrate(&client).await?;
+        servers::beat(&client, id, &name).await?;
         servers::take_over(&client).await?;
-        Ok(PostgresStore {
-            heart: tokio::spawn(servers::beat_on(pool.clone(), id, observer.clone())),
-            pool,
-            id,
-            observer,
+        let clock = Measured::default();
+        let shared = watch::Sender::new(pulse::look(&client, &clock).await?);
+        drop(client);
+        let shop = Shop {
+            link: link.clone(),
+            clock: clock.clone(),
+            observer: observer.clone(),
             calls_stored: watch::Sender::new(()),
-        })
+            overflow: Arc::new(Mutex::new(Overflow::default())),
+        };
+        let lane = |number| Lane::new(link.clone(), id, name.clone(), number);
+        let pulse = Pulse {
+            link: link.clone(),
+            id,
+            name: name.clone(),
+            clock,
+            observer,
+            overflow: shop.overflow.clone(),
+            shared: shared.clone(),
+        };
+        let store = PostgresStore {
+            writer: Writer::start(shop.clone(), (0..LANES).map(lane).collect()),
+            results: tokio::sync::Mutex::new(Results::new(lane(LANES))),
+            pulse: tokio::spawn(pulse.run()),
+            link: link.clone(),
+            id,
+            shop,
+            spool: spool.clone(),
+            shared,
+            _lock: lock,
+        };
+        Ok((Arc::new(store), spool))
+    }
+
+    fn is_open(&self) -> Result<(), StoreError> {
+        match self.link.pool.is_closed() {
+            true => Err(StoreError::Closed),
+            false => Ok(()),
+        }
     }
 
     async fn client(&self) -> Result<Client, StoreError> {
-        if self.pool.is_closed() {
-            return Err(StoreError::Closed);
-        }
-        Ok(self.pool.get().await?)
+        self.is_open()?;
+        Ok(self.link.client().await?)
+    }
+
+    fn clock(&self) -> Clock {
+        self.shop.clock.clock()
     }
 
     fn report(&self, unreadable: Unreadable) {
         for (id, reason) in unreadable {
-            self.observer.emit(Event::Quarantined {
+            self.shop.observer.emit(Event::Quarantined {
                 id: &id,
                 reason: &reason,
             });
@@ -128,7 +194,7 @@ impl PostgresStore {
     async fn operate(&self, filter: &Filter, action: Action) -> Result<u64, StoreError> {
         let condition = Condition::new(filter);
         let (mut touched, mut after) = (0, i64::MIN);
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         loop {
             let keys = read::keys(&client, &condition, after, operate::BATCH).await?;
             let Some(&last) = keys.last() else {
@@ -136,11 +202,11 @@ impl PostgresStore {
             };
             after = last;
             let t = client.transaction().await?;
-            let ids = operate::operate(&t, action, &condition, &keys).await?;
+            let ids = operate::operate(&t, action, &condition, &keys, self.clock()).await?;
             t.commit().await?;
             touched += ids.len() as u64;
             for id in ids {
-                self.observer.emit(action.event(&id.to_string()));
+                self.shop.observer.emit(action.event(&id.to_string()));
             }
         }
     }
@@ -162,34 +228,25 @@ const FIRST: records::Place = (i64::MIN, 0);
 #[async_trait]
 impl Store for PostgresStore {
     async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
-        let mut client = self.client().await?;
-        let t = client.transaction().await?;
-        let key = insert::insert(&t, self.id, &message, &beginning).await?;
-        t.commit().await?;
-        if let Beginning::Deferred(_) = beginning {
-            self.calls_stored.send_replace(());
-        }
-        Ok(match beginning {
-            Beginning::Leased(until) => Some(message.claimed(key, until)),
-            Beginning::Due | Beginning::Deferred(_) | Beginning::Parked(_) => None,
-        })
+        self.is_open()?;
+        let insert = Insert {
+            message,
+            beginning,
+            uploaded: None,
+        };
+        self.writer.store(insert).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
-        let mut client = self.client().await?;
-        let t = client.transaction().await?;
-        let (claims, unreadable) = claim::due(&t, self.id, &request).await?;
-        t.commit().await?;
+        let client = self.client().await?;
+        let (claims, unreadable) = claim::due(&client, self.id, &request, self.clock()).await?;
         self.report(unreadable);
         Ok(claims)
     }
 
     async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
-        let mut client = self.client().await?;
-        let t = client.transaction().await?;
-        let lost = claim::renew(&t, &attempts, until).await?;
-        t.commit().await?;
-        Ok(lost)
+        let client = self.client().await?;
+        Ok(claim::renew(&client, &attempts, self.clock().stored(until)).await?)
     }
 
     async fn finish(
@@ -197,46 +254,60 @@ impl Store for PostgresStore {
         results: Vec<RecipientResult>,
         reports: Vec<NewMessage>,
     ) -> Result<Finished, StoreError> {
-        let mut client = self.client().await?;
-        let t = client.transaction().await?;
-        let (finished, set_aside) = finish::finish(&t, &results).await?;
-        for report in &reports {
-            insert::insert(&t, self.id, report, &Beginning::Due).await?;
+        self.is_open()?;
+        if results.is_empty() && reports.is_empty() {
+            return Ok(Finished::default());
         }
-        t.commit().await?;
-        let named = set_aside
-            .into_iter()
-            .map(|(key, reason)| (format!("key {key}"), reason));
-        self.report(named.collect());
-        if results.iter().any(|result| !result.calls.is_empty()) {
-            self.calls_stored.send_replace(());
+        let mut inserts = Vec::with_capacity(reports.len());
+        for message in reports {
+            insert::check(&message)?;
+            let uploaded = match &message.body {
+                Body::Memory(_) => None,
+                Body::File { path, .. } => Some(bodies::upload(&self.client().await?, path).await?),
+            };
+            inserts.push(Insert {
+                message,
+                beginning: Beginning::Due,
+                uploaded,
+            });
         }
-        Ok(finished)
+        let (start, count) = (Instant::now(), results.len());
+        let told = results.iter().any(|result| !result.calls.is_empty());
+        let mut lane = self.results.lock().await;
+        let written = lane.write(results, inserts, self.clock()).await?;
+        drop(lane);
+        self.shop.observer.emit(Event::Committed {
+            messages: 0,
+            results: count,
+            duration: start.elapsed(),
+        });
+        if told {
+            self.shop.calls_stored.send_replace(());
+        }
+        let named = written.set_aside.into_iter();
+        self.report(
+            named
+                .map(|(key, reason)| (format!("key {key}"), reason))
+                .collect(),
+        );
+        self.shop.say_dropped(&written.dropped);
+        Ok(written.finished)
     }
 
     async fn body(&self, message: &Message) -> Result<Body, StoreError> {
-        let mut client = self.client().await?;
-        let sql = "SELECT b.content FROM messages AS m LEFT JOIN bodies AS b ON b.message = m.key
-                   WHERE m.key = $1 AND m.id = $2 ORDER BY b.number";
-        let rows = query(&client, sql, &[&message.key, &message.id.to_bytes().as_slice()]).await?;
-        if rows.is_empty() {
-            return Err(StoreError::Unavailable(format!(
-                "message {} is not in the queue any more",
-                message.id
-            )));
-        }
-        let pieces: Vec<&[u8]> = rows
-            .iter()
-            .filter_map(|row| row.get::<_, Option<&[u8]>>(0))
-            .collect();
-        let found = match pieces.is_empty() {
-            true => -1,
-            false => pieces.iter().map(|piece| piece.len() as i64).sum(),
+        let client = self.client().await?;
+        let (found, small) = match bodies::find(&client, message.key, message.id).await? {
+            Content::Gone => {
+                return Err(StoreError::Unavailable(format!(
+                    "message {} is not in the queue any more",
+                    message.id
+                )));
+            }
+            Content::Small(content) => (content.len() as i64, Some(content)),
+            Content::Large(found) => (found, None),
         };
         if let Err(reason) = operate::check_size(message.size, found) {
-            let t = client.transaction().await?;
-            let touched = claim::quarantine_all(&t, message.key, &reason).await?;
-            t.commit().await?;
+            let touched = claim::quarantine_all(&client, message.key, &reason).await?;
             let id = message.id.to_string();
             if touched > 0 {
                 self.report(vec![(id.clone(), reason.clone())]);
@@ -245,11 +316,14 @@ impl Store for PostgresStore {
                 "message {id} was quarantined: {reason}"
             )));
         }
-        Ok(Body::Memory(pieces.concat().into()))
+        match small {
+            Some(content) => Ok(Body::Memory(self.spool.read_back(content))),
+            None => bodies::download(&client, &self.spool, message.key, message.id).await,
+        }
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(read::next_due(&self.client().await?, false).await?)
+        Ok(read::next_due(&self.client().await?, false, self.clock()).await?)
     }
 
     async fn list(
@@ -289,15 +363,14 @@ impl Store for PostgresStore {
         request: ClaimRequest,
     ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
         let condition = Condition::new(&filter);
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let limit = request.limit.min(operate::BATCH);
         let keys = read::keys(&client, &condition, after.unwrap_or(i64::MIN), limit).await?;
         let Some(&last) = keys.last() else {
             return Ok((Vec::new(), None));
         };
-        let t = client.transaction().await?;
-        let (claims, unreadable) = claim::selected(&t, self.id, &condition, &keys, &request).await?;
-        t.commit().await?;
+        let (claims, unreadable) =
+            claim::selected(&client, self.id, &condition, &keys, &request, self.clock()).await?;
         self.report(unreadable);
         Ok((claims, Some(last)))
     }
@@ -316,7 +389,7 @@ impl Store for PostgresStore {
     async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError> {
         let condition = Condition::new(&filter).in_states(&[State::Quarantined]);
         let (mut released, mut after) = (Released::default(), i64::MIN);
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         loop {
             let keys = read::keys(&client, &condition, after, operate::BATCH).await?;
             let Some(&last) = keys.last() else {
@@ -324,7 +397,8 @@ impl Store for PostgresStore {
             };
             after = last;
             let t = client.transaction().await?;
-            let (queued, unreadable) = operate::release(&t, &condition, &keys, now).await?;
+            let (queued, unreadable) =
+                operate::release(&t, &condition, &keys, self.clock().stored(now)).await?;
             t.commit().await?;
             released.add(Released {
                 messages: queued,
@@ -335,7 +409,7 @@ impl Store for PostgresStore {
     }
 
     async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError> {
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let t = client.transaction().await?;
         let taken = records::suspend(&t, &suspension).await?;
         t.commit().await?;
@@ -348,7 +422,7 @@ impl Store for PostgresStore {
         name: String,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let others = Self::others(&client, (kind, &name)).await?;
         let t = client.transaction().await?;
         let ended = records::end_suspension(&t, kind, &name).await?;
@@ -361,7 +435,7 @@ impl Store for PostgresStore {
             let (places, next) = records::parked(&client, (kind, &name), &others, at).await?;
             after = next;
             let t = client.transaction().await?;
-            touched += records::unpark(&t, &places, now).await?;
+            touched += records::unpark(&t, &places, self.clock().stored(now)).await?;
             t.commit().await?;
         }
         Ok(Some(touched))
@@ -384,7 +458,7 @@ impl Store for PostgresStore {
     }
 
     async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let t = client.transaction().await?;
         records::audit(&t, &record).await?;
         Ok(t.commit().await?)
@@ -395,7 +469,7 @@ impl Store for PostgresStore {
     }
 
     async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError> {
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let t = client.transaction().await?;
         let added = records::add_token(&t, &token).await?;
         t.commit().await?;
@@ -403,7 +477,7 @@ impl Store for PostgresStore {
     }
 
     async fn remove_token(&self, name: String) -> Result<bool, StoreError> {
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let t = client.transaction().await?;
         let removed = records::remove_token(&t, &name).await?;
         t.commit().await?;
@@ -420,24 +494,57 @@ impl Store for PostgresStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        Ok(read::stats(&self.client().await?).await?)
+        Ok(read::stats(&self.client().await?, self.clock()).await?)
     }
 
     async fn writable(&self) -> Result<(), StoreError> {
-        servers::beat(&self.client().await?, self.id).await?;
-        Ok(())
+        let client = self.client().await?;
+        Ok(servers::beat(&client, self.id, "").await?)
+    }
+
+    fn away(&self) -> Option<Duration> {
+        self.link.away()
+    }
+
+    fn shared(&self) -> Option<watch::Receiver<Shared>> {
+        Some(self.shared.subscribe())
+    }
+
+    async fn ask_all_to_reload(&self) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let sql = "UPDATE signals SET number = number + 1 WHERE name = 'reload'";
+        Ok(link::run(&client, sql, &[]).await.map(drop)?)
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         let client = self.client().await?;
-        self.heart.abort();
+        self.pulse.abort();
         servers::leave(&client, self.id).await?;
         // What it still had claimed is due for the others at once.
         servers::take_over(&client).await?;
         drop(client);
-        self.pool.close();
+        self.link.pool.close();
         Ok(())
     }
+}
+
+/// Opens the folder for large bodies.
+fn scratch(settings: &PostgresSettings) -> Result<(Spool, File), StoreError> {
+    let folder = &settings.folder;
+    let failed = |error: std::io::Error| {
+        StoreError::Unsuitable(format!(
+            "cannot use {} for large messages (the folder of storage.path): {error}",
+            folder.display()
+        ))
+    };
+    crate::spool::make_folder(folder).map_err(failed)?;
+    let lock = crate::spool::lock(folder)?;
+    let folders = Folders::create(folder).map_err(failed)?;
+    folders.clear_temporary().map_err(failed)?;
+    Ok((
+        Spool::passing(folders, settings.min_free, settings.memory_budget),
+        lock,
+    ))
 }
 
 #[cfg(test)]

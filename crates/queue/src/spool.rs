@@ -6,17 +6,25 @@
 //! A large body is a file `bodies/xx/ID`. It is written as `bodies/tmp/ID`, synced, renamed and its folder
 //! synced before the row that names it is committed; it is removed after the commit that deletes that row. So a row never
 //! lacks its file, and a file without a row belongs to a message that nobody was promised.
+//!
+//! Beside a store that keeps large bodies itself such a file is only passing: it stays `bodies/tmp/ID-n`, unsynced, and goes with
+//! the last that holds it.
 
 mod budget;
 mod files;
+mod folder;
+mod passing;
 mod writer;
 
+pub use passing::Passing;
 pub use writer::BodyWriter;
 
 pub(crate) use files::{Folders, sync_folder};
+pub(crate) use folder::{folder_of, lock, make_folder};
 
 use crate::id::QueueId;
 use crate::message::Body;
+use crate::store::StoreError;
 use budget::Budget;
 use bytes::Bytes;
 use std::io;
@@ -39,6 +47,8 @@ struct Inner {
     folders: Folders,
     budget: Budget,
     min_free: u64,
+    /// Large bodies are kept elsewhere: files go when nobody holds them.
+    passing: bool,
     opened: Instant,
     /// Free octets on the disk, as last seen.
     free: AtomicU64,
@@ -50,11 +60,21 @@ struct Inner {
 
 impl Spool {
     pub(crate) fn new(folders: Folders, min_free: u64, memory_budget: usize) -> Self {
+        Self::of(folders, min_free, memory_budget, false)
+    }
+
+    /// One whose files are of no use after a restart.
+    pub(crate) fn passing(folders: Folders, min_free: u64, memory_budget: usize) -> Self {
+        Self::of(folders, min_free, memory_budget, true)
+    }
+
+    fn of(folders: Folders, min_free: u64, memory_budget: usize, passing: bool) -> Self {
         let spool = Spool {
             inner: Arc::new(Inner {
                 folders,
                 budget: Budget::new(memory_budget),
                 min_free,
+                passing,
                 opened: Instant::now(),
                 free: AtomicU64::new(0),
                 ask_at: AtomicU64::new(0),
@@ -143,6 +163,15 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// What an operator or a client is told about an error of the file system.
+pub(crate) fn file_error(doing: &str, error: &io::Error) -> StoreError {
+    if is_full(error) {
+        StoreError::Full(format!("{doing}: {error}"))
+    } else {
+        StoreError::Unavailable(format!("{doing}: {error}"))
+    }
 }
 
 /// Opens a folder or file to sync it.

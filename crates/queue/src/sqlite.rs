@@ -43,7 +43,7 @@ use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, Recip
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
-use crate::spool::{Folders, Spool};
+use crate::spool::{Folders, Spool, file_error, folder_of, lock};
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
 };
@@ -94,11 +94,11 @@ impl SqliteStore {
         settings: SqliteSettings,
         observer: smtp_observe::Observer,
     ) -> Result<(Arc<Self>, Spool), StoreError> {
-        let folder = open::folder_of(&settings.path);
+        let folder = folder_of(&settings.path);
         open::prepare_folder(&folder)?;
-        let lock = open::lock(&folder)?;
+        let lock = lock(&folder)?;
         let folders = Folders::create(&folder)
-            .map_err(|error| error::file_error(&format!("cannot prepare {}", folder.display()), &error))?;
+            .map_err(|error| file_error(&format!("cannot prepare {}", folder.display()), &error))?;
         let db = open::database(&settings, &folder)?;
         let recovered = recover::recover(&db, &settings.path, &folders, &observer)?;
         let spool = Spool::new(folders, settings.min_free, settings.memory_budget);
@@ -114,7 +114,7 @@ impl SqliteStore {
             next_key: recovered.next_key,
             logged: 1,
             last_batch: 0,
-            overflow: outbox::Overflow::default(),
+            overflow: crate::outbox::Overflow::default(),
             calls_stored: calls_stored.clone(),
             lock,
         };

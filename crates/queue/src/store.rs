@@ -18,6 +18,7 @@ use crate::operator::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, Suspens
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Why a store could not do something.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -109,6 +110,19 @@ pub struct Stats {
     pub recipients: [u64; 8],
     /// When the oldest unclaimed recipient became due, if one is.
     pub oldest_due: Option<Timestamp>,
+}
+
+/// What the servers that share a store tell each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// How many there are.
+    pub servers: usize,
+    /// The directory's revision.
+    pub directory: u64,
+    /// How often all were told to read their configurations again.
+    pub reloads: u64,
+    /// Something is due that nobody has claimed.
+    pub due: bool,
 }
 
 /// Durable storage of the queue.
@@ -226,6 +240,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
     async fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// Since when nothing answers, of a store that is somewhere else.
+    fn away(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What the servers that share it tell each other; `None` for a store that has one server. It is looked at every second.
+    fn shared(&self) -> Option<watch::Receiver<Shared>> {
+        None
+    }
+
+    /// Tells all servers that share it to read their configurations again.
+    async fn ask_all_to_reload(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Writes durably without changing anything, to know whether changes can be kept now.
     async fn writable(&self) -> Result<(), StoreError>;

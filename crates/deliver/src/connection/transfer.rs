@@ -43,7 +43,7 @@ impl Connection {
                 }
                 encode(&mut encoder, rest, &mut block);
             }
-            Body::File { path, size } => {
+            Body::File { path, size, .. } => {
                 let mut file = tokio::fs::File::open(path).await.map_err(Failure::Content)?;
                 let mut chunk = vec![0; BLOCK];
                 let mut left = *size;

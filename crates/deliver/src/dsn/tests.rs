@@ -324,10 +324,7 @@ async fn headers_end_where_they_end() {
         (&long, 64 * 1024 / 6 * 6),
     ] {
         std::fs::write(&path, content).unwrap();
-        let body = Body::File {
-            path: path.clone(),
-            size: content.len() as u64,
-        };
+        let body = Body::file(path.clone(), content.len() as u64);
         let returned = returned_content(&message(Some("a@b.test")), DsnKind::Delay, &body)
             .await
             .unwrap();

@@ -78,10 +78,7 @@ async fn a_large_body_is_copied_over_block_borders() {
     let content = [&lines[..], b"a\rb\r\r\nend\r"].concat();
     let spooled = root.path().join("spooled");
     fs::write(&spooled, &content).unwrap();
-    let body = Body::File {
-        path: spooled,
-        size: content.len() as u64,
-    };
+    let body = Body::file(spooled, content.len() as u64);
     into_maildir(root.path(), &message(None), "a@b.test", body)
         .await
         .unwrap();
@@ -116,10 +113,7 @@ async fn failures_are_transient_name_the_folder_and_leave_nothing() {
     assert!(reply.is_transient());
     assert!(reply.text.contains("b.test"), "{}", reply.text);
 
-    let lost = Body::File {
-        path: root.path().join("lost"),
-        size: 9,
-    };
+    let lost = Body::file(root.path().join("lost"), 9);
     let reply = into_maildir(root.path(), &message(None), "a@c.test", lost)
         .await
         .unwrap_err();

@@ -17,7 +17,7 @@ const CHUNK: usize = 64 << 10;
 pub(super) async fn stream(content: smtp_queue::Body) -> io::Result<Body> {
     match content {
         smtp_queue::Body::Memory(bytes) => Ok(Body::from(bytes)),
-        smtp_queue::Body::File { path, size } => Ok(Body::new(FileBody::open(path, size).await?)),
+        smtp_queue::Body::File { path, size, .. } => Ok(Body::new(FileBody::open(path, size).await?)),
     }
 }
 

@@ -78,15 +78,12 @@ mod tests {
         let memory = Body::Memory(vec![b'x'; 2 * LONGEST].into());
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), vec![b'x'; 2 * LONGEST]).unwrap();
-        let on_disk = Body::File {
-            path: file.path().to_owned(),
-            size: 2 * LONGEST as u64,
-        };
+        let on_disk = Body::file(file.path().to_owned(), 2 * LONGEST as u64);
         for body in [memory, on_disk] {
             let header = of(body).await.unwrap();
             assert!(header.cut && header.text.len() == LONGEST);
         }
         let path = file.path().with_extension("gone");
-        assert_eq!(of(Body::File { path, size: 1 }).await, None);
+        assert_eq!(of(Body::file(path, 1)).await, None);
     }
 }

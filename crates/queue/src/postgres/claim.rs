@@ -1,9 +1,10 @@
 //! Leasing recipients that are due, and setting aside what cannot be read.
 
+use super::clock::Clock;
 use super::error::Error;
 use super::filter::Condition;
+use super::link::{Client, query, run};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
-use super::{Transaction, query, run};
 use crate::message::{Attempt, Claim, ClaimedRecipient, Message};
 use crate::store::ClaimRequest;
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +19,11 @@ const MAX_CLAIM: usize = 10_000;
 /// What could not be read: the id or key, and why.
 pub(super) type Unreadable = Vec<(String, String)>;
 
+/// Recipients that are looked at for one that is claimed, when many are: so there is a choice of domains.
+const CHOICE: usize = 4;
+/// Claims from that size on are by domain.
+const MANY: usize = 64;
+
 /// When a lease that is asked for ends.
 fn lease_end(request: &ClaimRequest) -> Timestamp {
     let lease = SignedDuration::try_from(request.lease).unwrap_or(SignedDuration::from_hours(1));
@@ -25,41 +31,54 @@ fn lease_end(request: &ClaimRequest) -> Timestamp {
 }
 
 /// Claims what is due; see `Store::claim`.
+///
+/// Large claims take domain after domain, the one with the longest due recipient first: so each server gets much for few next hops, and
+/// nothing waits because others are preferred for ever. What another server is just claiming is passed over.
 pub(super) async fn due(
-    t: &Transaction<'_>,
+    db: &Client,
     server: Uuid,
     request: &ClaimRequest,
+    clock: Clock,
 ) -> Result<(Vec<Claim>, Unreadable), Error> {
-    let until = lease_end(request);
+    let (until, limit) = (lease_end(request), request.limit.min(MAX_CLAIM));
+    let looked_at = if limit < MANY { limit } else { limit * CHOICE };
     let rows = query(
-        t,
+        db,
         &format!(
-            "WITH due AS (
-                 SELECT message, idx, due AS since FROM recipients
-                 WHERE state <= 2 AND due <= $1 AND domain <> ALL($2) ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED)
+            "WITH next AS MATERIALIZED (
+                 SELECT message, idx, domain, due FROM recipients
+                 WHERE state <= 2 AND due <= $1 AND domain <> ALL($2) ORDER BY due LIMIT $6),
+             sorted AS MATERIALIZED (
+                 SELECT message, idx, row_number() OVER (ORDER BY first, domain, due, message, idx) AS place
+                 FROM (SELECT *, min(due) OVER (PARTITION BY domain) AS first FROM next) AS next),
+             due AS (
+                 SELECT r.message, r.idx, r.due AS since FROM sorted JOIN recipients AS r USING (message, idx)
+                 WHERE r.state <= 2 AND r.due <= $1 ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
              UPDATE recipients AS r SET state = 1, due = $4, epoch = r.epoch + 1, owner = $5, parked = false
-             FROM due WHERE r.message = due.message AND r.idx = due.idx
-             RETURNING {RECIPIENT_COLUMNS}, due.since"
+             FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
+             RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}"
         ),
         &[
-            &request.now.as_millisecond(),
+            &clock.stored(request.now),
             &request.exclude_domains,
-            &(request.limit.min(MAX_CLAIM) as i64),
-            &until.as_millisecond(),
+            &(limit as i64),
+            &clock.stored(until),
             &server,
+            &(looked_at as i64),
         ],
     )
     .await?;
-    claims(t, rows, until).await
+    claims(db, rows, until).await
 }
 
 /// Claims recipients of these messages that an operator means, due or not; see `Store::claim_selected`.
 pub(super) async fn selected(
-    t: &Transaction<'_>,
+    db: &Client,
     server: Uuid,
     condition: &Condition,
     keys: &[i64],
     request: &ClaimRequest,
+    clock: Clock,
 ) -> Result<(Vec<Claim>, Unreadable), Error> {
     let until = lease_end(request);
     let sql = format!(
@@ -67,18 +86,18 @@ pub(super) async fn selected(
              SELECT r.message, r.idx FROM messages AS m JOIN recipients AS r ON r.message = m.key
              WHERE m.key = ANY($1) AND r.state IN (0, 2, 3) AND {} FOR UPDATE OF r SKIP LOCKED)
          UPDATE recipients AS r SET state = 1, due = $2, epoch = r.epoch + 1, owner = $3, parked = false
-         FROM meant WHERE r.message = meant.message AND r.idx = meant.idx
-         RETURNING {RECIPIENT_COLUMNS}, r.message",
+         FROM meant LEFT JOIN messages AS m ON m.key = meant.message WHERE r.message = meant.message AND r.idx = meant.idx
+         RETURNING {RECIPIENT_COLUMNS}, r.message, {MESSAGE_COLUMNS}",
         condition.joined_sql(4)
     );
-    let until_stored = until.as_millisecond();
-    let rows = query(t, &sql, &condition.values(&[&keys, &until_stored, &server])).await?;
-    claims(t, rows, until).await
+    let until_stored = clock.stored(until);
+    let rows = query(db, &sql, &condition.values(&[&keys, &until_stored, &server])).await?;
+    claims(db, rows, until).await
 }
 
-/// Claims of leased rows, in the order of their thirteenth column.
+/// Claims of leased rows, in the order of their thirteenth column; behind it stands the message.
 async fn claims(
-    t: &Transaction<'_>,
+    db: &Client,
     mut rows: Vec<Row>,
     until: Timestamp,
 ) -> Result<(Vec<Claim>, Unreadable), Error> {
@@ -92,16 +111,18 @@ async fn claims(
         }
         group.push(row);
     }
-    let messages = messages(t, &order).await?;
     let (mut claims, mut unreadable) = (Vec::with_capacity(order.len()), Unreadable::new());
     for key in order {
         let group = by_message.remove(&key).unwrap_or_default();
-        let missing = || Err("its message is missing".to_owned());
-        match messages.get(&key).cloned().unwrap_or_else(missing) {
-            Ok(message) => claims.extend(claim(t, message, group, until, &mut unreadable).await?),
+        let message = match group.first() {
+            Some(row) if row.get::<_, Option<i64>>(13).is_some() => row::message(row, 13),
+            _ => Err("its message is missing".to_owned()),
+        };
+        match message {
+            Ok(message) => claims.extend(claim(db, message, group, until, &mut unreadable).await?),
             Err(reason) => {
                 for row in group {
-                    quarantine(t, key, row.get(0), &reason).await?;
+                    quarantine(db, key, row.get(0), &reason).await?;
                 }
                 unreadable.push((format!("key {key}"), reason));
             }
@@ -110,14 +131,8 @@ async fn claims(
     Ok((claims, unreadable))
 }
 
-async fn messages(t: &Transaction<'_>, keys: &[i64]) -> Result<HashMap<i64, Result<Message, String>>, Error> {
-    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM messages AS m WHERE m.key = ANY($1)");
-    let rows = query(t, &sql, &[&keys]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row::message(row))).collect())
-}
-
 async fn claim(
-    t: &Transaction<'_>,
+    db: &Client,
     message: Message,
     mut rows: Vec<&Row>,
     until: Timestamp,
@@ -133,7 +148,7 @@ async fn claim(
             }),
             Err(reason) => {
                 let index: i32 = row.get(0);
-                quarantine(t, message.key, index, &reason).await?;
+                quarantine(db, message.key, index, &reason).await?;
                 unreadable.push((message.id.to_string(), format!("recipient {index}: {reason}")));
             }
         }
@@ -146,9 +161,9 @@ async fn claim(
     }))
 }
 
-async fn quarantine(t: &Transaction<'_>, message: i64, index: i32, reason: &str) -> Result<(), Error> {
+async fn quarantine(db: &Client, message: i64, index: i32, reason: &str) -> Result<(), Error> {
     run(
-        t,
+        db,
         "UPDATE recipients SET state = 7, epoch = epoch + 1, last_result = $3 WHERE message = $1 AND idx = $2",
         &[&message, &index, &super::filter::plain(reason)],
     )
@@ -157,25 +172,21 @@ async fn quarantine(t: &Transaction<'_>, message: i64, index: i32, reason: &str)
 }
 
 /// Sets aside the recipients of a message whose content cannot be read; their leases are lost. Gives how many.
-pub(super) async fn quarantine_all(t: &Transaction<'_>, key: i64, reason: &str) -> Result<u64, Error> {
+pub(super) async fn quarantine_all(db: &Client, key: i64, reason: &str) -> Result<u64, Error> {
     let sql = "UPDATE recipients SET state = 7, epoch = epoch + 1, last_result = $2 WHERE message = $1 AND state <= 2";
-    run(t, sql, &[&key, &super::filter::plain(reason)]).await
+    run(db, sql, &[&key, &super::filter::plain(reason)]).await
 }
 
 /// Extends leases; see `Store::renew`. Gives those that were lost.
-pub(super) async fn renew(
-    t: &Transaction<'_>,
-    attempts: &[Attempt],
-    until: Timestamp,
-) -> Result<Vec<Attempt>, Error> {
+pub(super) async fn renew(db: &Client, attempts: &[Attempt], until: i64) -> Result<Vec<Attempt>, Error> {
     let (messages, indices, epochs) = columns(attempts);
     let rows = query(
-        t,
+        db,
         "UPDATE recipients AS r SET due = $1
          FROM unnest($2::bigint[], $3::integer[], $4::bigint[]) AS given (message, idx, epoch)
          WHERE r.message = given.message AND r.idx = given.idx AND r.epoch = given.epoch AND r.state = 1
          RETURNING r.message, r.idx, r.epoch",
-        &[&until.as_millisecond(), &messages, &indices, &epochs],
+        &[&until, &messages, &indices, &epochs],
     )
     .await?;
     let kept: HashSet<Attempt> = rows.iter().map(attempt).collect();

@@ -1,7 +1,8 @@
 //! The directory's records.
 
+use super::PostgresStore;
 use super::filter::plain;
-use super::{Client, PostgresStore, query, run};
+use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
 use async_trait::async_trait;
 use smtp_directory::{Contents, Edit, Kind, Record, Shelf, ShelfError};
@@ -29,15 +30,12 @@ impl From<Unavailable> for ShelfError {
 
 impl PostgresStore {
     async fn contents(&self) -> Result<Contents, Unavailable> {
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         // Both as they were at one moment.
-        let t = client
-            .build_transaction()
-            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
+        let t = client.transaction().await?;
+        t.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await?;
-        let directory = super::query_one(&t, "SELECT revision, secret FROM directory", &[]).await?;
+        let directory = query_one(&t, "SELECT revision, secret FROM directory", &[]).await?;
         let secret: &[u8] = directory.get(1);
         let mut records = Vec::new();
         for row in &query(&t, "SELECT kind, name, value FROM directory_records", &[]).await? {
@@ -63,7 +61,7 @@ impl PostgresStore {
     }
 
     async fn edit(&self, revision: u64, edits: &[Edit]) -> Result<Option<u64>, Unavailable> {
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let t = client.transaction().await?;
         let moved = run(
             &t,
@@ -98,7 +96,7 @@ impl PostgresStore {
 }
 
 async fn revision(client: &Client) -> Result<u64, Unavailable> {
-    let row = super::query_one(client, "SELECT revision FROM directory", &[]).await?;
+    let row = query_one(client, "SELECT revision FROM directory", &[]).await?;
     Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 

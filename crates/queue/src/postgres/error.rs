@@ -4,23 +4,117 @@ use crate::store::StoreError;
 use tokio_postgres::error::SqlState;
 
 /// What went wrong within an operation.
-pub(super) type Error = tokio_postgres::Error;
+#[derive(Debug)]
+pub(super) enum Error {
+    /// The database said no, or the connection to it broke.
+    Database(tokio_postgres::Error),
+    /// There is no connection to be had, or the answer did not come in time.
+    Away(String),
+}
+
+impl Error {
+    /// Whether it is unknown what became of a change: the connection broke, or no answer came.
+    pub(super) fn leaves_doubt(&self) -> bool {
+        match self {
+            // What the database says of a change is certain, but for what it says when it breaks off.
+            Error::Database(error) => error.code().is_none_or(ends_connections),
+            Error::Away(_) => true,
+        }
+    }
+
+    /// Whether the connection is of no use any more, also when it still stands: its server only reads, as one does that was a primary.
+    pub(super) fn spoils_connection(&self) -> bool {
+        match self {
+            Error::Database(error) => {
+                error.is_closed()
+                    || error.code().is_none_or(ends_connections)
+                    || error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+            }
+            Error::Away(_) => true,
+        }
+    }
+
+    /// Whether the database is away rather than unable to do just this.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Error::Database(error) => {
+                error.code().is_none_or(ends_connections)
+                    || matches!(
+                        error.code(),
+                        Some(&SqlState::READ_ONLY_SQL_TRANSACTION | &SqlState::TOO_MANY_CONNECTIONS)
+                    )
+            }
+            Error::Away(_) => true,
+        }
+    }
+
+    /// Whether it is something about what was to be stored, or its size: another change may be made.
+    pub(super) fn is_of_the_change(&self) -> bool {
+        let classes = ["22", "23", "54", "53100"];
+        self.code()
+            .is_some_and(|code| classes.iter().any(|class| code.code().starts_with(class)))
+    }
+
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Error::Database(error) => error.code(),
+            Error::Away(_) => None,
+        }
+    }
+}
+
+/// Classes 08 (connection), 57P (the server is shut down or was just started) and 58 (its system failed).
+fn ends_connections(code: &SqlState) -> bool {
+    ["08", "57P", "58"]
+        .iter()
+        .any(|class| code.code().starts_with(class))
+        && *code != SqlState::DISK_FULL
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Error {
+        Error::Database(error)
+    }
+}
+
+impl From<deadpool_postgres::PoolError> for Error {
+    fn from(error: deadpool_postgres::PoolError) -> Error {
+        use deadpool_postgres::{PoolError, TimeoutType};
+        match error {
+            PoolError::Backend(error) => Error::Database(error),
+            PoolError::Timeout(TimeoutType::Wait) => Error::Away(
+                "all connections to the database are busy: raise storage.pool_size, or find out what is slow"
+                    .into(),
+            ),
+            PoolError::Timeout(_) => {
+                Error::Away("the database cannot be reached: no answer to a connection".into())
+            }
+            other => Error::Away(format!("no connection to the database: {other}")),
+        }
+    }
+}
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> StoreError {
+        let error = match error {
+            Error::Away(text) => return StoreError::Unavailable(text),
+            Error::Database(error) => error,
+        };
         let text = in_words(&error);
         match error.code() {
-            Some(code) if *code == SqlState::DISK_FULL => StoreError::Full(text),
-            Some(code) if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {
-                StoreError::Damaged(text)
-            }
+            Some(&(SqlState::DISK_FULL | SqlState::CONFIGURATION_LIMIT_EXCEEDED)) => StoreError::Full(text),
+            Some(&(SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED)) => StoreError::Damaged(text),
+            Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => StoreError::Unavailable(format!(
+                "the database only reads, as a standby does: {text}; name all its servers in storage.url, with \
+                 target_session_attrs=read-write"
+            )),
             _ => StoreError::Unavailable(text),
         }
     }
 }
 
 /// "db error" alone helps nobody.
-fn in_words(error: &Error) -> String {
+pub(super) fn in_words(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -28,13 +122,4 @@ fn in_words(error: &Error) -> String {
         cause = error.source();
     }
     text
-}
-
-impl From<deadpool_postgres::PoolError> for StoreError {
-    fn from(error: deadpool_postgres::PoolError) -> StoreError {
-        match error {
-            deadpool_postgres::PoolError::Backend(error) => error.into(),
-            other => StoreError::Unavailable(format!("no connection to the database: {other}")),
-        }
-    }
 }

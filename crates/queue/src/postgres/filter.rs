@@ -1,11 +1,11 @@
 //! A [`Filter`] as SQL. The text is put together of fixed pieces; what the operator gave is only ever bound.
 
+use super::link::Param;
 use crate::message::State;
 use crate::store::Filter;
-use tokio_postgres::types::ToSql;
 
 /// Something that is bound.
-pub(super) type Value = Box<dyn ToSql + Sync + Send>;
+pub(super) type Value = Box<dyn Param + Send>;
 
 /// A condition on a row of `messages AS m`, and on rows of `recipients AS r`: together they mean a message with such a recipient.
 #[derive(Debug)]
@@ -91,9 +91,9 @@ impl Condition {
     }
 
     /// The parameters of both, in order, behind these.
-    pub(super) fn values<'v>(&'v self, before: &[&'v (dyn ToSql + Sync)]) -> Vec<&'v (dyn ToSql + Sync)> {
+    pub(super) fn values<'v>(&'v self, before: &[&'v (dyn Param + 'v)]) -> Vec<&'v (dyn Param + 'v)> {
         let own = self.of_messages.iter().chain(&self.of_recipients);
-        let own = own.map(|(_, value)| &**value as &(dyn ToSql + Sync));
+        let own = own.map(|(_, value)| &**value as &(dyn Param + 'v));
         before.iter().copied().chain(own).collect()
     }
 }

@@ -1,140 +1,286 @@
-//! Storing a message: its row, its content, its recipients, in one transaction.
+//! Storing messages: many in one statement, which is one transaction and one round trip.
 
+use super::clock::Clock;
 use super::error::Error;
 use super::filter::plain;
-use super::outbox;
-use super::{Transaction, query_one, run};
-use crate::message::{Beginning, Body, NewMessage, State};
+use super::lane::{Change, GUARD, IN_A_LANE, LANE, Ticket, unless_late};
+use super::link::{Client, Param, query};
+use super::outbox::{self, Calls};
+use super::row;
+use crate::id::QueueId;
+use crate::message::{Beginning, Body, NewMessage, NewRecipient, State};
 use crate::store::StoreError;
 use crate::stored;
-use tokio::io::AsyncReadExt;
-use uuid::Uuid;
+use async_trait::async_trait;
+use std::collections::HashMap;
+use tokio_postgres::Row;
 
-/// Octets of a piece of a content.
-const PIECE: usize = 256 << 10;
+/// A message on its way into the database.
+#[derive(Debug)]
+pub(super) struct Insert {
+    pub(super) message: NewMessage,
+    pub(super) beginning: Beginning,
+    /// The key under which its large content is there already.
+    pub(super) uploaded: Option<i64>,
+}
 
-/// Writes all rows of a message; gives its key.
-pub(super) async fn insert(
-    t: &Transaction<'_>,
-    server: Uuid,
-    message: &NewMessage,
-    beginning: &Beginning,
-) -> Result<i64, StoreError> {
+/// What cannot be stored at all.
+pub(super) fn check(message: &NewMessage) -> Result<(), StoreError> {
     if message.recipients.is_empty() {
         let text = format!("message {} has no recipients", message.id);
         return Err(StoreError::Unavailable(text));
     }
-    let key = insert_message(t, message).await?;
-    insert_body(t, key, &message.body).await?;
-    insert_recipients(t, server, key, message, beginning).await?;
-    if let Beginning::Deferred(deferrals) = beginning {
-        let calls: Vec<_> = deferrals.iter().flat_map(|deferral| &deferral.calls).collect();
-        outbox::insert(t, &calls).await?;
+    Ok(())
+}
+
+/// What follows `lane`: messages and their recipients.
+const INSERT: &str = ",
+     given AS MATERIALIZED (
+         SELECT coalesce(given.uploaded, nextval('message_keys')) AS key, given.*
+         FROM lane CROSS JOIN unnest($5::bytea[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::smallint[], $11::boolean[],
+                  $12::boolean[], $13::boolean[], $14::smallint[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
+              WITH ORDINALITY AS given (id, uploaded, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid,
+                  origin, account, traceparent, message_id, content, place)),
+     stored AS (
+         INSERT INTO messages (key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account,
+                               traceparent, message_id, content)
+         SELECT key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account, traceparent,
+                message_id, content
+         FROM given ORDER BY place RETURNING key),
+     taken AS (DELETE FROM uploads AS u USING stored WHERE u.message = stored.key),
+     addressed AS (
+         INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch, owner, delay_notified,
+                                 last_result, parked)
+         SELECT given.key, r.idx, r.address, r.domain, r.notify, r.orcpt, r.state, CASE r.state WHEN 2 THEN 1 ELSE 0 END, r.due,
+                CASE r.state WHEN 1 THEN 1 ELSE 0 END, CASE r.state WHEN 1 THEN $1 END, false, r.result, r.parked
+         FROM unnest($21::bigint[], $22::integer[], $23::text[], $24::text[], $25::smallint[], $26::text[], $27::smallint[], $28::bigint[],
+                  $29::text[], $30::boolean[])
+              AS r (place, idx, address, domain, notify, orcpt, state, due, result, parked)
+         JOIN given USING (place))";
+const KEYS: &str = " SELECT id, key FROM given";
+
+/// Messages as columns.
+#[derive(Default)]
+struct Messages<'m> {
+    ids: Vec<Vec<u8>>,
+    uploaded: Vec<Option<i64>>,
+    received_at: Vec<i64>,
+    senders: Vec<String>,
+    sizes: Vec<i64>,
+    body_types: Vec<i16>,
+    smtputf8: Vec<bool>,
+    has_8bit: Vec<bool>,
+    header_8bit: Vec<bool>,
+    rets: Vec<Option<i16>>,
+    envids: Vec<Option<String>>,
+    origins: Vec<String>,
+    accounts: Vec<Option<String>>,
+    traceparents: Vec<Option<String>>,
+    message_ids: Vec<Option<String>>,
+    contents: Vec<Option<&'m [u8]>>,
+}
+
+impl<'m> Messages<'m> {
+    fn push(&mut self, insert: &'m Insert) {
+        let (message, options) = (&insert.message, &insert.message.options);
+        let text = |text: &Option<String>| text.as_deref().map(plain);
+        self.ids.push(message.id.to_bytes().to_vec());
+        self.uploaded.push(insert.uploaded);
+        self.received_at.push(message.received_at.as_millisecond());
+        self.senders.push(
+            message
+                .sender
+                .as_ref()
+                .map_or_else(String::new, |sender| plain(sender.as_str())),
+        );
+        self.sizes
+            .push(i64::try_from(message.body.size()).unwrap_or(i64::MAX));
+        self.body_types
+            .push(stored::body_type_number(options.body_type).into());
+        self.smtputf8.push(options.smtputf8);
+        self.has_8bit.push(options.has_8bit);
+        self.header_8bit.push(options.header_8bit);
+        self.rets
+            .push(options.ret.map(|ret| stored::ret_number(ret).into()));
+        self.envids.push(text(&options.envid));
+        self.origins.push(plain(&options.origin));
+        self.accounts.push(text(&options.account));
+        self.traceparents
+            .push(options.traceparent.map(|context| context.to_string()));
+        self.message_ids.push(text(&options.message_id));
+        self.contents.push(match &message.body {
+            Body::Memory(octets) => Some(octets),
+            Body::File { .. } => None,
+        });
     }
-    Ok(key)
 }
 
-async fn insert_message(t: &Transaction<'_>, message: &NewMessage) -> Result<i64, Error> {
-    let options = &message.options;
-    let sender = message.sender.as_ref().map_or("", |sender| sender.as_str());
-    let row = query_one(
-        t,
-        "INSERT INTO messages (id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin,
-                               account, traceparent, message_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING key",
-        &[
-            &message.id.to_bytes().as_slice(),
-            &message.received_at.as_millisecond(),
-            &plain(sender),
-            &i64::try_from(message.body.size()).unwrap_or(i64::MAX),
-            &i16::from(stored::body_type_number(options.body_type)),
-            &options.smtputf8,
-            &options.has_8bit,
-            &options.header_8bit,
-            &options.ret.map(|ret| i16::from(stored::ret_number(ret))),
-            &options.envid.as_deref().map(plain),
-            &plain(&options.origin),
-            &options.account.as_deref().map(plain),
-            &options.traceparent.map(|context| context.to_string()),
-            &options.message_id.as_deref().map(plain),
-        ],
-    )
-    .await?;
-    row.try_get(0)
+/// Recipients as columns.
+#[derive(Default)]
+struct Recipients {
+    places: Vec<i64>,
+    indices: Vec<i32>,
+    addresses: Vec<String>,
+    domains: Vec<String>,
+    notifies: Vec<Option<i16>>,
+    orcpts: Vec<Option<String>>,
+    states: Vec<i16>,
+    due: Vec<i64>,
+    results: Vec<Option<String>>,
+    parked: Vec<bool>,
 }
 
-/// In pieces, so that a large one is never held whole.
-async fn insert_body(t: &Transaction<'_>, key: i64, body: &Body) -> Result<(), StoreError> {
-    let sql = "INSERT INTO bodies (message, number, content) VALUES ($1, $2, $3)";
-    match body {
-        Body::Memory(octets) => {
-            run(t, sql, &[&key, &0_i32, &&octets[..]]).await?;
-        }
-        Body::File { path, .. } => {
-            let unreadable =
-                |error: std::io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
-            let mut file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-            let (mut piece, mut number) = (Vec::with_capacity(PIECE), 0_i32);
-            loop {
-                piece.clear();
-                let mut next = (&mut file).take(PIECE as u64);
-                if next.read_to_end(&mut piece).await.map_err(unreadable)? == 0 {
-                    break;
-                }
-                run(t, sql, &[&key, &number, &piece.as_slice()]).await?;
-                number += 1;
+impl Recipients {
+    fn push(&mut self, place: i64, index: usize, recipient: &NewRecipient, insert: &Insert, clock: Clock) {
+        let (state, due, result) = match &insert.beginning {
+            Beginning::Due => (State::Queued, insert.message.received_at, None),
+            Beginning::Leased(until) => (State::Leased, *until, None),
+            Beginning::Parked(until) => (State::Queued, *until, None),
+            Beginning::Deferred(deferrals) => match deferrals.get(index) {
+                Some(one) => (State::Deferred, one.due, Some(plain(&one.text))),
+                None => (State::Queued, insert.message.received_at, None),
+            },
+        };
+        self.places.push(place);
+        self.indices.push(i32::try_from(index).unwrap_or(i32::MAX));
+        self.addresses.push(plain(recipient.address.as_str()));
+        self.domains
+            .push(plain(&recipient.address.domain().to_lowercase()));
+        self.notifies
+            .push(recipient.notify.map(|notify| notify.bits().into()));
+        self.orcpts
+            .push(recipient.orcpt.as_ref().map(|orcpt| plain(orcpt.as_str())));
+        self.states.push(state as i16);
+        self.due.push(clock.stored(due));
+        self.results.push(result);
+        self.parked.push(matches!(insert.beginning, Beginning::Parked(_)));
+    }
+}
+
+/// What is bound to the statement that stores messages.
+pub(super) struct Columns<'m> {
+    messages: Messages<'m>,
+    recipients: Recipients,
+}
+
+impl<'m> Columns<'m> {
+    pub(super) fn of(inserts: &'m [Insert], clock: Clock) -> Self {
+        let (mut messages, mut recipients) = (Messages::default(), Recipients::default());
+        for (insert, place) in inserts.iter().zip(1..) {
+            messages.push(insert);
+            for (index, recipient) in insert.message.recipients.iter().enumerate() {
+                recipients.push(place, index, recipient, insert, clock);
             }
         }
+        Columns { messages, recipients }
     }
-    Ok(())
+
+    pub(super) fn values<'p>(&'p self, ticket: &'p Ticket) -> Vec<&'p (dyn Param + 'p)> {
+        let (m, r) = (&self.messages, &self.recipients);
+        vec![
+            &ticket.server,
+            &ticket.number,
+            &ticket.before,
+            &ticket.after,
+            &m.ids,
+            &m.uploaded,
+            &m.received_at,
+            &m.senders,
+            &m.sizes,
+            &m.body_types,
+            &m.smtputf8,
+            &m.has_8bit,
+            &m.header_8bit,
+            &m.rets,
+            &m.envids,
+            &m.origins,
+            &m.accounts,
+            &m.traceparents,
+            &m.message_ids,
+            &m.contents,
+            &r.places,
+            &r.indices,
+            &r.addresses,
+            &r.domains,
+            &r.notifies,
+            &r.orcpts,
+            &r.states,
+            &r.due,
+            &r.results,
+            &r.parked,
+        ]
+    }
 }
 
-async fn insert_recipients(
-    t: &Transaction<'_>,
-    server: Uuid,
-    key: i64,
-    message: &NewMessage,
-    beginning: &Beginning,
-) -> Result<(), Error> {
-    let count = message.recipients.len();
-    let received = message.received_at.as_millisecond();
-    let (state, epoch, attempts, parked, owner) = match beginning {
-        Beginning::Due => (State::Queued, 0_i64, 0_i32, false, None),
-        Beginning::Leased(_) => (State::Leased, 1, 0, false, Some(server)),
-        Beginning::Deferred(_) => (State::Deferred, 0, 1, false, None),
-        Beginning::Parked(_) => (State::Queued, 0, 0, true, None),
+/// The statement, as part of a transaction that began with [`GUARD`].
+pub(super) fn guarded() -> String {
+    format!("{IN_A_LANE}{INSERT}{KEYS}")
+}
+
+/// The key of each message that was stored.
+pub(super) type Keys = HashMap<QueueId, i64>;
+
+/// What became of an attempt to store messages.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    pub(super) keys: Keys,
+    pub(super) dropped: outbox::Dropped,
+}
+
+/// Stores messages, all or none.
+pub(super) struct InsertAll<'i> {
+    pub(super) inserts: &'i [Insert],
+    pub(super) clock: Clock,
+}
+
+#[async_trait]
+impl Change for InsertAll<'_> {
+    type Output = Stored;
+    async fn make(&self, db: &Client, ticket: Ticket) -> Result<Option<Stored>, Error> {
+        insert(db, ticket, self.inserts, self.clock).await
+    }
+}
+
+async fn insert(
+    db: &Client,
+    ticket: Ticket,
+    inserts: &[Insert],
+    clock: Clock,
+) -> Result<Option<Stored>, Error> {
+    let columns = Columns::of(inserts, clock);
+    let calls = Calls::of(
+        inserts.iter().flat_map(|insert| {
+            match &insert.beginning {
+                Beginning::Deferred(deferrals) => deferrals.as_slice(),
+                _ => &[],
+            }
+            .iter()
+            .flat_map(|deferral| &deferral.calls)
+        }),
+        clock,
+    );
+    if calls.is_empty() {
+        let rows = query(db, &format!("{LANE}{INSERT}{KEYS}"), &columns.values(&ticket)).await?;
+        return Ok((!rows.is_empty()).then(|| Stored {
+            keys: keys(&rows),
+            ..Stored::default()
+        }));
+    }
+    let (sql, ticket_values) = (guarded(), ticket.values());
+    let statements = [
+        (GUARD, ticket_values.as_slice()),
+        (&*sql, &columns.values(&ticket)),
+        (outbox::INSERT, &calls.values()),
+    ];
+    let done = unless_late(db.all_in_one(&statements).await)?;
+    let stored = |rows: Vec<Vec<Row>>| Stored {
+        keys: rows.get(1).map(|rows| keys(rows)).unwrap_or_default(),
+        dropped: calls.dropped(rows.get(2).map_or(&[], Vec::as_slice)),
     };
-    let due: Vec<i64> = match beginning {
-        Beginning::Due => vec![received; count],
-        Beginning::Leased(until) | Beginning::Parked(until) => vec![until.as_millisecond(); count],
-        Beginning::Deferred(deferrals) => deferrals.iter().map(|one| one.due.as_millisecond()).collect(),
-    };
-    let results: Vec<Option<String>> = match beginning {
-        Beginning::Deferred(deferrals) => deferrals.iter().map(|one| Some(plain(&one.text))).collect(),
-        _ => vec![None; count],
-    };
-    let of = |each: fn(&crate::message::NewRecipient) -> Option<String>| -> Vec<Option<String>> {
-        message.recipients.iter().map(each).collect()
-    };
-    let addresses = of(|one| Some(one.address.as_str().to_owned()));
-    let domains = of(|one| Some(one.address.domain().to_lowercase()));
-    let orcpts = of(|one| one.orcpt.as_ref().map(|orcpt| plain(orcpt.as_str())));
-    let notifies: Vec<Option<i16>> = message
-        .recipients
-        .iter()
-        .map(|one| one.notify.map(|notify| notify.bits().into()))
-        .collect();
-    run(
-        t,
-        "INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch, owner, delay_notified,
-                                 last_result, parked)
-         SELECT $1, (place - 1)::integer, address, domain, notify, orcpt, $2, $3, due, $4, $5, false, result, $6
-         FROM unnest($7::text[], $8::text[], $9::smallint[], $10::text[], $11::bigint[], $12::text[]) WITH ORDINALITY
-              AS given (address, domain, notify, orcpt, due, result, place)",
-        &[
-            &key, &(state as i16), &attempts, &epoch, &owner, &parked, &addresses, &domains, &notifies, &orcpts, &due, &results,
-        ],
-    )
-    .await?;
-    Ok(())
+    Ok(done.map(stored))
+}
+
+fn keys(rows: &[Row]) -> Keys {
+    let key = |row: &Row| Some((row::id(row, 0).ok()?, row.get(1)));
+    rows.iter().filter_map(key).collect()
 }

@@ -1,14 +1,14 @@
 //! An operator's changes: retry, hold, unhold, delete, release. Found some hundreds at a time; looked at again before anything is changed.
 
+use super::clock::Clock;
 use super::error::Error;
 use super::filter::{Condition, plain};
 use super::finish::remove_rest;
+use super::link::{Client, query, run};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
-use super::{Transaction, query, run};
 use crate::id::QueueId;
 use crate::operator::Action;
 use crate::store::Unreadable;
-use jiff::Timestamp;
 use tokio_postgres::Row;
 
 /// Messages in one transaction.
@@ -16,10 +16,11 @@ pub(super) const BATCH: usize = 500;
 
 /// Does something to those of these messages that are still meant. Gives whom it touched.
 pub(super) async fn operate(
-    t: &Transaction<'_>,
+    t: &Client,
     action: Action,
     condition: &Condition,
     keys: &[i64],
+    clock: Clock,
 ) -> Result<Vec<QueueId>, Error> {
     let meant = format!(
         "WITH meant AS MATERIALIZED (SELECT m.key FROM messages AS m WHERE m.key = ANY($1) AND {} ORDER BY m.key FOR UPDATE OF m)",
@@ -30,7 +31,7 @@ pub(super) async fn operate(
             "UPDATE recipients AS r SET state = 0, due = $2, parked = false FROM meant
              WHERE r.message = meant.key AND r.state IN (0, 2) RETURNING r.message"
                 .to_owned(),
-            now.as_millisecond(),
+            clock.stored(now),
         ),
         Action::Hold => (
             format!(
@@ -46,7 +47,7 @@ pub(super) async fn operate(
                  WHERE m.key = meant.key AND r.message = meant.key AND r.state = 3 AND {} RETURNING r.message",
                 condition.joined_sql(3)
             ),
-            now.as_millisecond(),
+            clock.stored(now),
         ),
         Action::Delete => (
             "DELETE FROM messages AS m USING meant WHERE m.key = meant.key AND $2::bigint = 0 RETURNING m.key, m.id".to_owned(),
@@ -75,13 +76,14 @@ pub(super) async fn operate(
 
 /// Reads quarantined messages again, and queues what can be read; see `Store::release`. Gives how many are queued, and what is not.
 pub(super) async fn release(
-    t: &Transaction<'_>,
+    t: &Client,
     condition: &Condition,
     keys: &[i64],
-    now: Timestamp,
+    now: i64,
 ) -> Result<(u64, Vec<Unreadable>), Error> {
     let sql = format!(
-        "SELECT {MESSAGE_COLUMNS}, (SELECT coalesce(sum(length(b.content)), -1)::bigint FROM bodies AS b WHERE b.message = m.key)
+        "SELECT {MESSAGE_COLUMNS},
+             coalesce(octet_length(m.content), (SELECT coalesce(sum(octet_length(b.content)), -1)::bigint FROM bodies AS b WHERE b.message = m.key))
          FROM messages AS m WHERE m.key = ANY($1) AND {} ORDER BY m.key FOR UPDATE OF m",
         condition.sql(2)
     );
@@ -106,7 +108,7 @@ pub(super) async fn release(
 }
 
 fn readable(row: &Row) -> Result<(), String> {
-    let message = row::message(row)?;
+    let message = row::message(row, 0)?;
     check_size(message.size, row.get::<_, i64>(15))
 }
 
@@ -121,11 +123,7 @@ pub(super) fn check_size(expected: u64, found: i64) -> Result<(), String> {
     }
 }
 
-async fn queue_recipients(
-    t: &Transaction<'_>,
-    key: i64,
-    now: Timestamp,
-) -> Result<(bool, Option<String>), Error> {
+async fn queue_recipients(t: &Client, key: i64, now: i64) -> Result<(bool, Option<String>), Error> {
     let sql = format!(
         "SELECT {RECIPIENT_COLUMNS} FROM recipients AS r WHERE r.message = $1 AND r.state = 7 ORDER BY r.idx"
     );
@@ -135,7 +133,7 @@ async fn queue_recipients(
         match row::recipient(row) {
             Ok(_) => {
                 let sql = "UPDATE recipients SET state = 0, due = $3, last_result = NULL WHERE message = $1 AND idx = $2";
-                run(t, sql, &[&key, &index, &now.as_millisecond()]).await?;
+                run(t, sql, &[&key, &index, &now]).await?;
                 queued = true;
             }
             Err(reason) => {
@@ -148,7 +146,7 @@ async fn queue_recipients(
 }
 
 /// Writes down why a recipient, or every one that is in quarantine, stays there.
-async fn keep(t: &Transaction<'_>, key: i64, index: Option<i32>, reason: &str) -> Result<(), Error> {
+async fn keep(t: &Client, key: i64, index: Option<i32>, reason: &str) -> Result<(), Error> {
     let sql =
         "UPDATE recipients SET last_result = $3 WHERE message = $1 AND idx = coalesce($2, idx) AND state = 7";
     run(t, sql, &[&key, &index, &plain(reason)]).await?;

@@ -1,8 +1,9 @@
 //! What webhooks are to be told; see [`Outbox`].
 
-use super::error::Error;
+use super::PostgresStore;
+use super::clock::Clock;
 use super::filter::plain;
-use super::{PostgresStore, Transaction, query, run};
+use super::link::{Param, query, run};
 use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 use crate::store::StoreError;
 use async_trait::async_trait;
@@ -10,34 +11,71 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_postgres::Row;
 
-/// Stores calls about something that is written in the same change. What has no room is left out.
-pub(super) async fn insert(t: &Transaction<'_>, calls: &[&NewCall]) -> Result<(), Error> {
-    if calls.is_empty() {
-        return Ok(());
+/// Stores calls about something that is written in the same change. What has no room is left out. Gives whose calls were stored.
+pub(super) const INSERT: &str = "INSERT INTO webhook_calls (webhook, event, created, due, tries, body)
+    SELECT given.webhook, event, $4, $5, 0, body
+    FROM (SELECT *, row_number() OVER (PARTITION BY webhook ORDER BY place) AS number
+          FROM unnest($1::text[], $2::bytea[], $3::text[]) WITH ORDINALITY AS given (webhook, event, body, place)) AS given
+    JOIN (SELECT webhook, (SELECT count(*) FROM (SELECT 1 FROM webhook_calls AS c WHERE c.webhook = w.webhook LIMIT $6) AS c) AS waiting
+          FROM (SELECT DISTINCT unnest($1::text[]) AS webhook) AS w) AS counted USING (webhook)
+    WHERE waiting + number <= $6 ORDER BY place RETURNING webhook";
+
+/// Calls that had no room, by webhook.
+pub(super) type Dropped = BTreeMap<String, u64>;
+
+/// Calls as columns: what is bound to [`INSERT`].
+pub(super) struct Calls {
+    webhooks: Vec<String>,
+    events: Vec<Vec<u8>>,
+    bodies: Vec<String>,
+    created: i64,
+    due: i64,
+    most: i64,
+}
+
+impl Calls {
+    pub(super) fn of<'c>(calls: impl Iterator<Item = &'c NewCall> + Clone, clock: Clock) -> Calls {
+        let now = Timestamp::now();
+        Calls {
+            webhooks: calls.clone().map(|call| plain(&call.webhook)).collect(),
+            events: calls.clone().map(|call| call.event.to_bytes().to_vec()).collect(),
+            bodies: calls.map(|call| plain(&call.body)).collect(),
+            created: now.as_millisecond(),
+            due: clock.stored(now),
+            most: i64::try_from(MOST_CALLS).unwrap_or(i64::MAX),
+        }
     }
-    let webhooks: Vec<String> = calls.iter().map(|call| plain(&call.webhook)).collect();
-    let events: Vec<Vec<u8>> = calls.iter().map(|call| call.event.to_bytes().to_vec()).collect();
-    let bodies: Vec<String> = calls.iter().map(|call| plain(&call.body)).collect();
-    run(
-        t,
-        "INSERT INTO webhook_calls (webhook, event, created, due, tries, body)
-         SELECT given.webhook, event, $4, $4, 0, body
-         FROM (SELECT *, row_number() OVER (PARTITION BY webhook ORDER BY place) AS number
-               FROM unnest($1::text[], $2::bytea[], $3::text[]) WITH ORDINALITY AS given (webhook, event, body, place)) AS given
-         JOIN (SELECT webhook, (SELECT count(*) FROM webhook_calls AS c WHERE c.webhook = w.webhook) AS waiting
-               FROM (SELECT DISTINCT unnest($1::text[]) AS webhook) AS w) AS counted USING (webhook)
-         WHERE waiting + number <= $5 ORDER BY place",
-        &[
-            &webhooks,
-            &events,
-            &bodies,
-            &Timestamp::now().as_millisecond(),
-            &i64::try_from(MOST_CALLS).unwrap_or(i64::MAX),
-        ],
-    )
-    .await?;
-    Ok(())
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.webhooks.is_empty()
+    }
+
+    pub(super) fn values(&self) -> [&(dyn Param + '_); 6] {
+        [
+            &self.webhooks,
+            &self.events,
+            &self.bodies,
+            &self.created,
+            &self.due,
+            &self.most,
+        ]
+    }
+
+    /// Those that are not among the stored ones.
+    pub(super) fn dropped(&self, stored: &[Row]) -> Dropped {
+        let mut dropped = Dropped::new();
+        for webhook in &self.webhooks {
+            *dropped.entry(webhook.clone()).or_default() += 1;
+        }
+        for row in stored {
+            let left = dropped.entry(row.get(0)).or_default();
+            *left = left.saturating_sub(1);
+        }
+        dropped.retain(|_, calls| *calls > 0);
+        dropped
+    }
 }
 
 fn time(stored: i64) -> Timestamp {
@@ -53,11 +91,10 @@ impl Outbox for PostgresStore {
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Call>, StoreError> {
-        let mut client = self.client().await?;
-        let t = client.transaction().await?;
+        let (client, clock) = (self.client().await?, self.clock());
         let until = now.saturating_add(lease).unwrap_or(now);
         let rows = query(
-            &t,
+            &client,
             "WITH due AS (
                  SELECT key, due AS since FROM webhook_calls WHERE webhook = $1 AND due <= $2 ORDER BY due, key LIMIT $3
                  FOR UPDATE SKIP LOCKED)
@@ -65,14 +102,13 @@ impl Outbox for PostgresStore {
              RETURNING c.key, c.event, c.created, c.tries, c.body, due.since",
             &[
                 &plain(&webhook),
-                &now.as_millisecond(),
+                &clock.stored(now),
                 &(limit as i64),
-                &until.as_millisecond(),
+                &clock.stored(until),
                 &self.id,
             ],
         )
         .await?;
-        t.commit().await?;
         let mut rows: Vec<_> = rows.iter().collect();
         rows.sort_by_key(|row| (row.get::<_, i64>(5), row.get::<_, i64>(0)));
         let call = |row: &&tokio_postgres::Row| {
@@ -88,7 +124,7 @@ impl Outbox for PostgresStore {
     }
 
     async fn finish_calls(&self, results: Vec<CallResult>) -> Result<(), StoreError> {
-        let mut client = self.client().await?;
+        let (client, clock) = (self.client().await?, self.clock());
         let t = client.transaction().await?;
         let of = |wanted: fn(&CallOutcome) -> bool| -> (Vec<i64>, Vec<i32>) {
             let meant = results.iter().filter(|one| wanted(&one.outcome));
@@ -106,8 +142,8 @@ impl Outbox for PostgresStore {
         let (keys, tries) = of(|outcome| *outcome != CallOutcome::Done);
         let again = results.iter().filter_map(|one| match one.outcome {
             CallOutcome::Done => None,
-            CallOutcome::Again(due) => Some((due.as_millisecond(), 0)),
-            CallOutcome::Released(due) => Some((due.as_millisecond(), 1)),
+            CallOutcome::Again(due) => Some((clock.stored(due), 0)),
+            CallOutcome::Released(due) => Some((clock.stored(due), 1)),
         });
         let (due, spent): (Vec<i64>, Vec<i32>) = again.unzip();
         run(
@@ -127,10 +163,10 @@ impl Outbox for PostgresStore {
         let touched = run(
             &client,
             "UPDATE webhook_calls SET due = $2 WHERE webhook = $1 AND due > $2 AND owner IS NULL",
-            &[&plain(&webhook), &now.as_millisecond()],
+            &[&plain(&webhook), &self.clock().stored(now)],
         )
         .await?;
-        self.calls_stored.send_replace(());
+        self.shop.calls_stored.send_replace(());
         Ok(touched)
     }
 
@@ -145,7 +181,7 @@ impl Outbox for PostgresStore {
         Ok(rows
             .first()
             .and_then(|row| row.get::<_, Option<i64>>(0))
-            .map(time))
+            .map(|due| self.clock().ours(due)))
     }
 
     async fn expire_calls(&self, before: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
@@ -161,7 +197,7 @@ impl Outbox for PostgresStore {
     }
 
     fn calls_stored(&self) -> watch::Receiver<()> {
-        self.calls_stored.subscribe()
+        self.shop.calls_stored.subscribe()
     }
 
     async fn calls_waiting(&self) -> Result<Vec<CallsWaiting>, StoreError> {

@@ -1,11 +1,12 @@
 //! Questions about the queue.
 
+use super::clock::Clock;
 use super::error::Error;
 use super::filter::Condition;
+use super::link::{Client, query, query_one};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
-use super::{Client, query};
 use crate::id::QueueId;
-use crate::message::{Message, Recipient, State};
+use crate::message::{Message, Recipient};
 use crate::operator::{AGES, Ages, Shape, ShapeBy};
 use crate::store::{MessageDetail, MessageSummary, Stats};
 use jiff::Timestamp;
@@ -101,30 +102,31 @@ async fn recipients(
 }
 
 /// When the next recipient is due or the next lease ends; only unclaimed ones with `unclaimed`.
-pub(super) async fn next_due(db: &Client, unclaimed: bool) -> Result<Option<Timestamp>, Error> {
-    let sql = "SELECT due FROM recipients WHERE state <= 2 AND (NOT $1 OR state <> 1) ORDER BY due LIMIT 1";
-    let rows = query(db, sql, &[&unclaimed]).await?;
-    let due: Option<i64> = rows.first().map(|row| row.get(0));
+pub(super) async fn next_due(db: &Client, unclaimed: bool, clock: Clock) -> Result<Option<Timestamp>, Error> {
+    let sql = match unclaimed {
+        true => "SELECT due FROM recipients WHERE state IN (0, 2) ORDER BY due LIMIT 1",
+        false => "SELECT due FROM recipients WHERE state <= 2 ORDER BY due LIMIT 1",
+    };
+    let rows = query(db, sql, &[]).await?;
     // A time that cannot be read is due: the claim will find it and set it aside.
-    Ok(due.map(|due| Timestamp::from_millisecond(due).unwrap_or(Timestamp::UNIX_EPOCH)))
+    Ok(rows.first().map(|row| clock.ours(row.get(0))))
 }
 
 /// Figures of the queue.
-pub(super) async fn stats(db: &Client) -> Result<Stats, Error> {
-    let mut stats = Stats::default();
-    let sql = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM messages";
-    if let Some(row) = query(db, sql, &[]).await?.first() {
-        stats.messages = row.get::<_, i64>(0).unsigned_abs();
-        stats.bytes = row.get::<_, i64>(1).unsigned_abs();
-    }
-    for row in &query(db, "SELECT state, count(*) FROM recipients GROUP BY state", &[]).await? {
-        let state = State::from_number(row.get::<_, i16>(0).into());
-        if let Some(place) = state.and_then(|state| stats.recipients.get_mut(state as usize)) {
-            *place = row.get::<_, i64>(1).unsigned_abs();
-        }
-    }
-    stats.oldest_due = next_due(db, true).await?.filter(|due| *due <= Timestamp::now());
-    Ok(stats)
+pub(super) async fn stats(db: &Client, clock: Clock) -> Result<Stats, Error> {
+    let sql = "SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(octets), 0)::bigint, coalesce(sum(queued), 0)::bigint,
+                      coalesce(sum(leased), 0)::bigint, coalesce(sum(deferred), 0)::bigint, coalesce(sum(held), 0)::bigint,
+                      coalesce(sum(delivered), 0)::bigint, coalesce(sum(bounced), 0)::bigint, coalesce(sum(expired), 0)::bigint,
+                      coalesce(sum(quarantined), 0)::bigint FROM figures";
+    let row = query_one(db, sql, &[]).await?;
+    let figure = |place: usize| u64::try_from(row.get::<_, i64>(place)).unwrap_or(0);
+    let oldest_due = next_due(db, true, clock).await?;
+    Ok(Stats {
+        messages: figure(0),
+        bytes: figure(1),
+        recipients: std::array::from_fn(|state| figure(state + 2)),
+        oldest_due: oldest_due.filter(|due| *due <= Timestamp::now()),
+    })
 }
 
 /// Counts the recipients that are not final and that a condition holds for, by domain and age.

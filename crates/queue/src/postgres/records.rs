@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::filter::plain;
-use super::{Client, Transaction, query, query_one, run};
+use super::link::{Client, query, query_one, run};
 use crate::message::MailOptions;
 use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind, TokenAdded};
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ fn time(stored: i64) -> Timestamp {
     Timestamp::from_millisecond(stored).unwrap_or_default()
 }
 
-pub(super) async fn audit(t: &Transaction<'_>, one: &AuditRecord) -> Result<(), Error> {
+pub(super) async fn audit(t: &Client, one: &AuditRecord) -> Result<(), Error> {
     let row = query_one(
         t,
         "INSERT INTO audit (at, who, peer, action, target, touched, before, after)
@@ -69,7 +69,7 @@ pub(super) async fn audited(
     Ok(rows.iter().map(record).collect())
 }
 
-pub(super) async fn add_token(t: &Transaction<'_>, one: &ApiToken) -> Result<TokenAdded, Error> {
+pub(super) async fn add_token(t: &Client, one: &ApiToken) -> Result<TokenAdded, Error> {
     // One at a time, so that they are counted right.
     run(t, "LOCK TABLE api_tokens IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
     let added = run(
@@ -103,7 +103,7 @@ pub(super) async fn add_token(t: &Transaction<'_>, one: &ApiToken) -> Result<Tok
     })
 }
 
-pub(super) async fn remove_token(t: &Transaction<'_>, name: &str) -> Result<bool, Error> {
+pub(super) async fn remove_token(t: &Client, name: &str) -> Result<bool, Error> {
     Ok(run(t, "DELETE FROM api_tokens WHERE name = $1", &[&plain(name)]).await? > 0)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn tokens(db: &Client) -> Result<Vec<ApiToken>, Error> {
     Ok(rows.iter().filter_map(token).collect())
 }
 
-pub(super) async fn suspend(t: &Transaction<'_>, one: &Suspension) -> Result<bool, Error> {
+pub(super) async fn suspend(t: &Client, one: &Suspension) -> Result<bool, Error> {
     run(t, "LOCK TABLE suspensions IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
     let inserted = run(
         t,
@@ -163,11 +163,7 @@ pub(super) async fn suspensions(db: &Client) -> Result<Vec<Suspension>, Error> {
     Ok(rows.iter().filter_map(suspension).collect())
 }
 
-pub(super) async fn end_suspension(
-    t: &Transaction<'_>,
-    kind: SuspensionKind,
-    name: &str,
-) -> Result<bool, Error> {
+pub(super) async fn end_suspension(t: &Client, kind: SuspensionKind, name: &str) -> Result<bool, Error> {
     let sql = "DELETE FROM suspensions WHERE kind = $1 AND name = $2";
     Ok(run(t, sql, &[&kind.name(), &plain(name)]).await? > 0)
 }
@@ -205,13 +201,13 @@ pub(super) async fn parked(
 }
 
 /// Makes parked recipients due.
-pub(super) async fn unpark(t: &Transaction<'_>, places: &[Place], now: Timestamp) -> Result<u64, Error> {
+pub(super) async fn unpark(t: &Client, places: &[Place], now: i64) -> Result<u64, Error> {
     let (messages, indices): (Vec<i64>, Vec<i32>) = places.iter().copied().unzip();
     run(
         t,
         "UPDATE recipients AS r SET parked = false, due = $3 FROM unnest($1::bigint[], $2::integer[]) AS given (message, idx)
          WHERE r.message = given.message AND r.idx = given.idx AND r.parked",
-        &[&messages, &indices, &now.as_millisecond()],
+        &[&messages, &indices, &now],
     )
     .await
 }

@@ -38,46 +38,46 @@ pub(super) fn id(row: &Row, index: usize) -> Readable<QueueId> {
     Ok(QueueId::from_bytes(octets))
 }
 
-/// A message, for delivery: right or not at all.
-pub(super) fn message(row: &Row) -> Readable<Message> {
-    let sender: &str = column(row, 3)?;
+/// A message, for delivery: right or not at all. Its columns are those from `first` on.
+pub(super) fn message(row: &Row, first: usize) -> Readable<Message> {
+    let sender: &str = column(row, first + 3)?;
     let sender = match sender {
         "" => None,
         text => Some(address(text)?),
     };
-    read_message(row, sender)
+    read_message(row, first, sender)
 }
 
 /// A message, for people: an unreadable sender is shown in its origin.
 pub(super) fn message_lenient(row: &Row) -> Readable<Message> {
-    message(row).or_else(|reason| {
-        let mut message = read_message(row, None)?;
+    message(row, 0).or_else(|reason| {
+        let mut message = read_message(row, 0, None)?;
         message.options.origin = format!("unreadable ({reason}); {}", message.options.origin);
         Ok(message)
     })
 }
 
-fn read_message(row: &Row, sender: Option<Address>) -> Readable<Message> {
-    let traceparent: Option<&str> = column(row, 13)?;
+fn read_message(row: &Row, first: usize, sender: Option<Address>) -> Readable<Message> {
+    let traceparent: Option<&str> = column(row, first + 13)?;
     Ok(Message {
-        key: column(row, 0)?,
-        id: id(row, 1)?,
-        received_at: timestamp(column(row, 2)?)?,
+        key: column(row, first)?,
+        id: id(row, first + 1)?,
+        received_at: timestamp(column(row, first + 2)?)?,
         sender,
-        size: column::<i64>(row, 4)?.unsigned_abs(),
+        size: column::<i64>(row, first + 4)?.unsigned_abs(),
         options: MailOptions {
-            body_type: stored::body_type(column::<i16>(row, 5)?.into())?,
-            smtputf8: column(row, 6)?,
-            has_8bit: column(row, 7)?,
-            header_8bit: column(row, 8)?,
-            ret: column::<Option<i16>>(row, 9)?
+            body_type: stored::body_type(column::<i16>(row, first + 5)?.into())?,
+            smtputf8: column(row, first + 6)?,
+            has_8bit: column(row, first + 7)?,
+            header_8bit: column(row, first + 8)?,
+            ret: column::<Option<i16>>(row, first + 9)?
                 .map(|number| stored::ret(number.into()))
                 .transpose()?,
-            envid: column(row, 10)?,
-            origin: column(row, 11)?,
-            account: column(row, 12)?,
+            envid: column(row, first + 10)?,
+            origin: column(row, first + 11)?,
+            account: column(row, first + 12)?,
             traceparent: traceparent.and_then(TraceContext::parse),
-            message_id: column(row, 14)?,
+            message_id: column(row, first + 14)?,
         },
     })
 }

@@ -1,6 +1,6 @@
 //! The schema and its migrations.
 
-use super::{Client, query, run};
+use super::link::{Client, query, run};
 use crate::store::StoreError;
 
 /// Each brings the schema from the version that is its index to the next.
@@ -9,7 +9,7 @@ const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
 const LOCK: i64 = 0x736d_7470_5f73_7276;
 
 /// Brings the schema up to date.
-pub(super) async fn migrate(client: &mut Client) -> Result<(), StoreError> {
+pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
     let t = client.transaction().await?;
     run(&t, "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     t.batch_execute("CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL)")

@@ -6,7 +6,6 @@ use crate::conformance::outbox::{OutboxSubject, run_outbox};
 use crate::conformance::shared::{SharedSubject, run_shared};
 use crate::conformance::{Subject, run_all};
 use crate::outbox::Outbox;
-use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
 use parking_lot::Mutex;
 use smtp_directory::Shelf;
 use std::collections::HashMap;
@@ -15,11 +14,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::NoTls;
 
 /// A PostgreSQL of the test's own, on a socket in a folder of its own. Dropped, it is ended.
 struct Cluster {
     folder: TempDir,
+    /// Folders of servers.
+    folders: TempDir,
+    /// Servers reach it as if a pooler were before it.
+    pooler: bool,
     child: Child,
     made: AtomicUsize,
     /// The database of each store, by the store's address.
@@ -83,12 +86,17 @@ impl Cluster {
         let child = server.stdout(Stdio::null()).spawn().unwrap();
         let cluster = Cluster {
             folder,
+            folders: TempDir::new().unwrap(),
+            pooler: false,
             child,
             made: AtomicUsize::new(0),
             of: Mutex::default(),
         };
         for _ in 0..300 {
-            if cluster.config("postgres").connect(NoTls).await.is_ok() {
+            if tokio_postgres::connect(&cluster.url("postgres"), NoTls)
+                .await
+                .is_ok()
+            {
                 return cluster;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -96,34 +104,41 @@ impl Cluster {
         panic!("PostgreSQL does not start");
     }
 
-    fn config(&self, database: &str) -> Config {
-        let mut config = Config::new();
-        config
-            .host_path(self.folder.path())
-            .user("postgres")
-            .dbname(database);
-        config
+    fn settings(&self, database: &str) -> PostgresSettings {
+        let folder = self.folders.path().join(Uuid::new_v4().to_string());
+        PostgresSettings {
+            database: Database {
+                url: self.url(database),
+                password_file: None,
+                pool_size: 6,
+                pooler: self.pooler,
+            },
+            name: "test".into(),
+            folder,
+            min_free: 0,
+            memory_budget: 1 << 20,
+        }
     }
 
-    fn pool(&self, database: &str) -> Pool {
-        let recycling_method = RecyclingMethod::Fast;
-        let manager = Manager::from_config(self.config(database), NoTls, ManagerConfig { recycling_method });
-        Pool::builder(manager).max_size(4).build().unwrap()
+    fn url(&self, database: &str) -> String {
+        let folder = self.folder.path().to_str().unwrap().replace('/', "%2F");
+        format!("postgresql://postgres@{folder}/{database}")
+    }
+
+    async fn client(&self, database: &str) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls).await.unwrap();
+        tokio::spawn(async { connection.await.unwrap_or_default() });
+        client
     }
 
     async fn sql(&self, database: &str, sql: &str) {
-        self.pool(database)
-            .get()
-            .await
-            .unwrap()
-            .batch_execute(sql)
-            .await
-            .unwrap();
+        self.client(database).await.batch_execute(sql).await.unwrap();
     }
 
     async fn open(&self, database: String) -> Arc<PostgresStore> {
-        let store = PostgresStore::open(self.pool(&database), "test", Observer::silent()).await;
-        let store = Arc::new(store.unwrap());
+        let (store, _) = PostgresStore::open(self.settings(&database), Observer::silent())
+            .await
+            .unwrap();
         self.of.lock().insert(place(&store), database);
         store
     }
@@ -174,14 +189,17 @@ impl Subject for Cluster {
             .await;
     }
     async fn spoil_content(&self, store: &Arc<dyn Store>, message: i64) {
-        self.change(store, &format!("DELETE FROM bodies WHERE message = {message}"))
-            .await;
+        self.change(
+            store,
+            &format!("UPDATE messages SET content = NULL WHERE key = {message}"),
+        )
+        .await;
     }
     async fn mend_content(&self, store: &Arc<dyn Store>, message: i64, content: &[u8]) {
         let hex: String = content.iter().map(|octet| format!("{octet:02x}")).collect();
         self.change(
             store,
-            &format!("INSERT INTO bodies VALUES ({message}, 0, '\\x{hex}')"),
+            &format!("UPDATE messages SET content = '\\x{hex}' WHERE key = {message}"),
         )
         .await;
     }
@@ -219,8 +237,9 @@ impl SharedSubject for Cluster {
         drop(dead);
         let sql = "UPDATE servers SET seen = 0 WHERE id = (SELECT owner FROM recipients WHERE state = 1 ORDER BY message LIMIT 1)";
         self.sql(&database, sql).await;
-        let client = self.pool(&database).get().await.unwrap();
-        servers::take_over(&client).await.unwrap();
+        let living = self.open(database).await;
+        servers::take_over(&living.client().await.unwrap()).await.unwrap();
+        living.close().await.unwrap();
         other.writable().await.unwrap();
     }
 }
@@ -241,8 +260,8 @@ async fn servers_that_start_together_migrate_once() {
     );
     assert!(opened.0.stats().await.is_ok() && opened.2.stats().await.is_ok());
     // One that leaves in good order leaves nothing behind.
-    let client = cluster.pool("together").get().await.unwrap();
-    let servers = async || query(&client, "SELECT id FROM servers", &[]).await.unwrap().len();
+    let client = cluster.client("together").await;
+    let servers = async || client.query("SELECT id FROM servers", &[]).await.unwrap().len();
     assert_eq!(servers().await, 3);
     opened.1.close().await.unwrap();
     assert_eq!(servers().await, 2);
@@ -250,7 +269,7 @@ async fn servers_that_start_together_migrate_once() {
     cluster
         .sql("together", "UPDATE schema_version SET version = 99")
         .await;
-    let newer = PostgresStore::open(cluster.pool("together"), "test", Observer::silent()).await;
+    let newer = PostgresStore::open(cluster.settings("together"), Observer::silent()).await;
     let error = newer.unwrap_err().to_string();
     assert!(error.contains("newer version"), "{error}");
 }
@@ -308,6 +327,13 @@ async fn texts_that_mean_something_to_sql_mean_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_every_promise() {
     run_all(&Cluster::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_every_promise_without_prepared_statements() {
+    let mut cluster = Cluster::start().await;
+    cluster.pooler = true;
+    run_all(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where bodies live. Made at open; cheap enough to clone.
 #[derive(Clone, Debug)]
@@ -58,8 +59,19 @@ impl Folders {
         self.bodies.join(shard).join(&name)
     }
 
+    /// A name of its own each time: a message that is read back twice has two files.
     pub(super) fn temporary_body(&self, id: QueueId) -> PathBuf {
-        self.temporary.join(id.to_string())
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.temporary.join(format!("{id}-{number}"))
+    }
+
+    /// Removes what an earlier process left unfinished.
+    pub(crate) fn clear_temporary(&self) -> io::Result<()> {
+        for file in fs::read_dir(&self.temporary)? {
+            fs::remove_file(file?.path())?;
+        }
+        Ok(())
     }
 
     /// Gives a complete file its lasting name. On return it survives a power cut.

@@ -1,7 +1,7 @@
 //! Takes one body as it comes.
 
 use super::budget::Share;
-use super::{INLINE_BODY, Spool};
+use super::{INLINE_BODY, Passing, Spool};
 use crate::id::QueueId;
 use crate::message::Body;
 use std::fs::{File, OpenOptions};
@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Octets gathered before a file is written to: each write costs a trip to another thread.
 const FILE_BUFFER: usize = 128 * 1024;
@@ -116,8 +117,13 @@ impl BodyWriter {
         let Some(file) = self.file.take() else {
             return Err(broken());
         };
+        if self.spool.inner.passing {
+            let path = file.keep();
+            let held = Some(Arc::new(Passing(path.clone())));
+            return Ok(Body::File { path, size, held });
+        }
         let path = blocking(move || file.publish()).await?;
-        Ok(Body::File { path, size })
+        Ok(Body::file(path, size))
     }
 
     /// Makes room in memory for `more` octets, if neither limit forbids it.
@@ -229,6 +235,12 @@ impl TemporaryFile {
             file,
             published: false,
         })
+    }
+
+    /// Leaves the file to whoever has its path.
+    fn keep(mut self) -> PathBuf {
+        self.published = true;
+        self.path.clone()
     }
 
     fn publish(mut self) -> io::Result<PathBuf> {

@@ -1,10 +1,8 @@
 //! From SQLite's errors to the store's.
 
-use crate::spool::is_full;
 use crate::store::StoreError;
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
-use std::io;
 
 /// What an operator or a client is told about an error of SQLite.
 pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
@@ -20,14 +18,5 @@ pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
              a backup or save what can be read as docs/operations.md says"
         )),
         _ => StoreError::Unavailable(error.to_string()),
-    }
-}
-
-/// The same for an error of the file system.
-pub(super) fn file_error(doing: &str, error: &io::Error) -> StoreError {
-    if is_full(error) {
-        StoreError::Full(format!("{doing}: {error}"))
-    } else {
-        StoreError::Unavailable(format!("{doing}: {error}"))
     }
 }

@@ -1,16 +1,15 @@
 //! Opening the store: the file system, the lock, the database and its schema.
 
-use super::error::{file_error, store_error};
+use super::error::store_error;
 use super::{BUSY_TIMEOUT, SqliteSettings};
 use crate::id::QueueId;
-use crate::spool::sync_folder;
+use crate::spool::{file_error, make_folder, sync_folder};
 use crate::store::StoreError;
 use nix::sys::statfs::statfs;
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Each brings the schema from the version that is its index to the next.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -22,8 +21,6 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
 ];
-/// The lock's file, one for the folder: the bodies beside the database are shared by name.
-const LOCK: &str = "spool.lock";
 /// Statements kept prepared; all that the writer has.
 const STATEMENTS: usize = 64;
 /// Octets of a database page. With bodies of 5 KiB, 4096, 8192 and 16384 were equally fast in
@@ -54,14 +51,6 @@ const REFUSED: &[(u32, &str)] = &[
     (0x786f_4256, "VirtualBox shared folder"),
     (0xbacb_acbc, "VMware shared folder"),
 ];
-
-/// The folder that a database's spool is.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
 
 /// Makes the spool's folder, readable by its owner only, and refuses one that is not on a local disk.
 pub(super) fn prepare_folder(folder: &Path) -> Result<(), StoreError> {
@@ -94,47 +83,11 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Makes a folder and those above it; each new name is durable.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let above = match folder.parent() {
-        Some(above) if !above.as_os_str().is_empty() => above,
-        _ => Path::new("."),
-    };
-    make_folder(above)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    sync_folder(above)
-}
-
 pub(super) fn refused(file_system: u32) -> Option<&'static str> {
     REFUSED
         .iter()
         .find(|(number, _)| *number == file_system)
         .map(|(_, name)| *name)
-}
-
-/// Takes the spool for this process. The system gives the lock back when the process ends, however it ends.
-pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
-    let path = folder.join(LOCK);
-    let failed = |error: &io::Error| file_error(&format!("cannot lock {}", path.display()), error);
-    let open = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path);
-    let file = open.map_err(|error| failed(&error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
-            "another process has the spool {} (it holds {}): stop it first, or set storage.path to another folder",
-            folder.display(),
-            path.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(failed(&error)),
-    }
 }
 
 /// Opens the database for writing and brings its schema up to date.

@@ -8,15 +8,12 @@ use crate::store::StoreError;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use smtp_observe::{Event, Observer};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Calls forgotten, or made due, in one transaction.
 const PORTION: usize = 500;
-/// How often drops are said.
-const SAY: Duration = Duration::from_secs(10);
 /// What a call takes, by estimate, in octets.
 const CALL: usize = 1024;
 
@@ -38,35 +35,6 @@ pub(super) fn insert(change: &mut Change<'_>, calls: &[NewCall]) -> rusqlite::Re
         change.effects.calls_stored = true;
     }
     Ok(())
-}
-
-/// Calls that had no room: said every 10 seconds at most.
-#[derive(Default)]
-pub(super) struct Overflow {
-    unsaid: BTreeMap<String, u64>,
-    said: Option<Instant>,
-}
-
-impl Overflow {
-    pub(super) fn add(&mut self, dropped: BTreeMap<String, u64>) {
-        for (webhook, calls) in dropped {
-            *self.unsaid.entry(webhook).or_default() += calls;
-        }
-    }
-
-    pub(super) fn say(&mut self, observer: &Observer) {
-        if self.unsaid.is_empty() || self.said.is_some_and(|said| said.elapsed() < SAY) {
-            return;
-        }
-        self.said = Some(Instant::now());
-        for (webhook, calls) in std::mem::take(&mut self.unsaid) {
-            observer.emit(Event::WebhookDropped {
-                webhook: &webhook,
-                calls,
-                reason: "too many calls wait already",
-            });
-        }
-    }
 }
 
 /// Claims what is due; see `Outbox::claim_calls`.

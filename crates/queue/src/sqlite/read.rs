@@ -1,11 +1,11 @@
 //! Reading beside the writer: a few connections, each question a short transaction, on blocking threads.
 
-use super::error::{file_error, store_error};
+use super::error::store_error;
 use super::filter::Condition;
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::id::QueueId;
 use crate::message::{Body, Message, Recipient};
-use crate::spool::Spool;
+use crate::spool::{Spool, file_error};
 use crate::store::{MessageDetail, MessageSummary, StoreError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -216,10 +216,10 @@ pub(super) fn content(db: &Connection, spool: &Spool, message: &Message) -> rusq
         return Ok(Content::Gone);
     };
     if in_file {
-        return Ok(Content::Found(Body::File {
-            path: spool.body_path(message.id),
-            size: message.size,
-        }));
+        return Ok(Content::Found(Body::file(
+            spool.body_path(message.id),
+            message.size,
+        )));
     }
     let found: Option<Vec<u8>> = db
         .prepare_cached("SELECT content FROM bodies WHERE message = ?1")?
@@ -236,7 +236,7 @@ pub(super) fn content(db: &Connection, spool: &Spool, message: &Message) -> rusq
 
 /// Looks whether a body's file is there, whole.
 pub(super) async fn check_file(content: Content) -> Result<Content, StoreError> {
-    let Content::Found(Body::File { path, size }) = &content else {
+    let Content::Found(Body::File { path, size, .. }) = &content else {
         return Ok(content);
     };
     match tokio::fs::metadata(path).await {

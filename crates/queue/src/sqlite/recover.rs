@@ -12,10 +12,10 @@
 //! the same folder before the next start removes `bodies/owner` first (docs/queue-and-delivery.md).
 
 use super::counters::Counters;
-use super::error::{file_error, store_error};
+use super::error::store_error;
 use super::outbox;
 use crate::id::QueueId;
-use crate::spool::{Folders, sync_folder};
+use crate::spool::{Folders, file_error, sync_folder};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
@@ -106,9 +106,7 @@ struct Bodies {
 
 fn recover_bodies(db: &Connection, folders: &Folders, observer: &Observer) -> Result<Bodies, StoreError> {
     let failed = |error: io::Error| file_error("cannot clear the folder of bodies", &error);
-    for file in fs::read_dir(folders.temporary()).map_err(failed)? {
-        fs::remove_file(file.map_err(failed)?.path()).map_err(failed)?;
-    }
+    folders.clear_temporary().map_err(failed)?;
     let mark: [u8; 16] = db
         .query_row("SELECT id FROM spool", [], |row| row.get(0))
         .map_err(|error| store_error(&error))?;

@@ -242,7 +242,10 @@ async fn a_large_body_is_a_file_for_as_long_as_its_message() {
         .await
         .unwrap()
         .unwrap();
-    let Body::File { path: found, size } = store.body(&claim.message).await.unwrap() else {
+    let Body::File {
+        path: found, size, ..
+    } = store.body(&claim.message).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(
@@ -363,13 +366,7 @@ async fn a_body_of_elsewhere_is_refused() {
     let (store, _) = open(folder.path());
     let path = folder.path().join("elsewhere");
     fs::write(&path, "x").unwrap();
-    let new = message(
-        Body::File {
-            path: path.clone(),
-            size: 1,
-        },
-        QueueId::generate(),
-    );
+    let new = message(Body::file(path.clone(), 1), QueueId::generate());
     assert!(store.insert(new, Beginning::Due).await.is_err());
     assert!(path.exists());
 }

@@ -2,7 +2,7 @@
 
 use super::commit::{Effects, Failure, Load, Step, Work, transact};
 use super::counters::Counters;
-use super::outbox::Overflow;
+use crate::outbox::Overflow;
 use crate::spool::Spool;
 use crate::store::StoreError;
 use parking_lot::Mutex;

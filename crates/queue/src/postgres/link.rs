@@ -1,0 +1,285 @@
+//! Connections to the database: lent from the pool, with statements that are prepared or not, and an end to waiting.
+
+use super::error::Error;
+use deadpool_postgres::{Object, Pool};
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+/// How long a statement may take. A client at the end of its message waits for two of these at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A value that is bound, with the type it has in statements that are not prepared.
+pub(super) trait Param: ToSql + Sync {
+    fn sql_type(&self) -> Type;
+    fn as_sql(&self) -> &(dyn ToSql + Sync);
+}
+
+macro_rules! params {
+    ($($rust:ty => $sql:ident),* $(,)?) => {$(
+        impl Param for $rust {
+            fn sql_type(&self) -> Type {
+                Type::$sql
+            }
+            fn as_sql(&self) -> &(dyn ToSql + Sync) {
+                self
+            }
+        }
+    )*};
+}
+
+params! {
+    i16 => INT2, i32 => INT4, i64 => INT8, bool => BOOL, String => TEXT, &str => TEXT, &[u8] => BYTEA, Vec<u8> => BYTEA, Uuid => UUID,
+    Option<i16> => INT2, Option<i64> => INT8, Option<i32> => INT4, Option<String> => TEXT, Option<&str> => TEXT, Option<Uuid> => UUID,
+    Vec<i16> => INT2_ARRAY, Vec<i32> => INT4_ARRAY, Vec<i64> => INT8_ARRAY, Vec<bool> => BOOL_ARRAY, Vec<String> => TEXT_ARRAY,
+    &[i64] => INT8_ARRAY, Vec<Vec<u8>> => BYTEA_ARRAY, Vec<&[u8]> => BYTEA_ARRAY, Vec<Option<&[u8]>> => BYTEA_ARRAY,
+    Vec<Option<i16>> => INT2_ARRAY, Vec<Option<i64>> => INT8_ARRAY, Vec<Option<String>> => TEXT_ARRAY, Vec<Option<Uuid>> => UUID_ARRAY,
+}
+
+/// What is bound to a statement.
+pub(super) type Params<'p> = &'p [&'p (dyn Param + 'p)];
+
+/// Where connections come from.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) pool: Pool,
+    /// Statements are prepared once a connection; not behind a pooler, where one connection is not one session.
+    prepares: bool,
+    /// Since when nothing answers.
+    away: Mutex<Option<Instant>>,
+}
+
+impl Link {
+    pub(super) fn new(pool: Pool, prepares: bool) -> Arc<Link> {
+        Arc::new(Link {
+            pool,
+            prepares,
+            away: Mutex::default(),
+        })
+    }
+
+    pub(super) async fn client(self: &Arc<Self>) -> Result<Client, Error> {
+        let object = match self.pool.get().await {
+            Ok(object) => object,
+            Err(error) => {
+                let error = Error::from(error);
+                self.failed(&error);
+                return Err(error);
+            }
+        };
+        Ok(Client {
+            object: Some(object),
+            link: self.clone(),
+            spoilt: AtomicBool::new(false),
+        })
+    }
+
+    /// Since when the database is away.
+    pub(super) fn away(&self) -> Option<Duration> {
+        self.away.lock().map(|since| since.elapsed())
+    }
+
+    fn answered(&self) {
+        let mut away = self.away.lock();
+        if away.is_some() {
+            *away = None;
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        if error.is_away() {
+            self.away.lock().get_or_insert_with(Instant::now);
+        }
+    }
+}
+
+/// A connection, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// `None` only while it is dropped.
+    object: Option<Object>,
+    link: Arc<Link>,
+    spoilt: AtomicBool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.spoilt.load(Ordering::Relaxed)
+            && let Some(object) = self.object.take()
+        {
+            // Out of the pool, and closed: nobody else is to wait on it.
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Client {
+    fn object(&self) -> Result<&Object, Error> {
+        let gone = || Error::Away("the connection was given back".to_owned());
+        self.object.as_ref().ok_or_else(gone)
+    }
+
+    /// Waits for an answer, but not for ever; afterwards it is known whether the connection is good for more.
+    async fn answer<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+            let seconds = PATIENCE.as_secs();
+            Err(Error::Away(format!(
+                "the database does not answer within {seconds} s"
+            )))
+        });
+        match &answer {
+            Ok(_) => self.link.answered(),
+            Err(error) => {
+                self.link.failed(error);
+                if error.spoils_connection() {
+                    self.spoilt.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        answer
+    }
+
+    async fn rows(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        let object = self.object()?;
+        if self.link.prepares {
+            let statement = object.prepare_cached(sql).await?;
+            return Ok(object.query(&statement, &untyped(params)).await?);
+        }
+        Ok(object.query_typed(sql, &typed(params)).await?)
+    }
+
+    /// Runs statements of fixed text without parameters.
+    pub(super) async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        self.answer(async { Ok(self.object()?.batch_execute(sql).await?) })
+            .await
+    }
+
+    /// Begins a transaction; dropped before it is committed, it is rolled back.
+    pub(super) async fn transaction(&self) -> Result<Transaction<'_>, Error> {
+        // Open from here on: whoever stops waiting leaves nothing behind either.
+        let transaction = Transaction {
+            client: self,
+            open: true,
+        };
+        self.batch_execute("BEGIN").await?;
+        Ok(transaction)
+    }
+
+    /// Runs statements in one transaction, all sent at once: a single round trip. Gives the rows of each.
+    pub(super) async fn all_in_one(&self, statements: &[(&str, Params<'_>)]) -> Result<Vec<Vec<Row>>, Error> {
+        self.answer(self.pipeline(statements)).await
+    }
+
+    async fn pipeline(&self, statements: &[(&str, Params<'_>)]) -> Result<Vec<Vec<Row>>, Error> {
+        let object = self.object()?;
+        let mut prepared = Vec::with_capacity(statements.len());
+        if self.link.prepares {
+            for (sql, _) in statements {
+                prepared.push(object.prepare_cached(sql).await?);
+            }
+        }
+        // Each is sent when it is first looked at, and they are looked at in their order.
+        let rows = async {
+            match self.link.prepares {
+                true => {
+                    let sent = statements
+                        .iter()
+                        .zip(&prepared)
+                        .map(|((_, params), statement)| async move {
+                            object.query(statement, &untyped(params)).await
+                        });
+                    join_all(sent).await
+                }
+                false => {
+                    let sent = statements
+                        .iter()
+                        .map(|(sql, params)| async move { object.query_typed(sql, &typed(params)).await });
+                    join_all(sent).await
+                }
+            }
+        };
+        let (begun, rows, committed) = tokio::join!(
+            biased;
+            object.batch_execute("BEGIN"), rows, object.batch_execute("COMMIT")
+        );
+        begun?;
+        // The first that fails is the one to blame; a COMMIT after it rolled back.
+        let rows = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
+        committed?;
+        Ok(rows)
+    }
+}
+
+/// A transaction in progress.
+#[derive(Debug)]
+pub(super) struct Transaction<'c> {
+    client: &'c Client,
+    open: bool,
+}
+
+impl Transaction<'_> {
+    pub(super) async fn commit(mut self) -> Result<(), Error> {
+        self.open = false;
+        self.client.batch_execute("COMMIT").await
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        self.client
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if self.open
+            && let Some(object) = &self.client.object
+        {
+            object.__private_api_rollback(None);
+        }
+    }
+}
+
+fn untyped<'p>(params: Params<'p>) -> Vec<&'p (dyn ToSql + Sync)> {
+    params.iter().map(|param| param.as_sql()).collect()
+}
+
+fn typed<'p>(params: Params<'p>) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
+    params
+        .iter()
+        .map(|param| (param.as_sql(), param.sql_type()))
+        .collect()
+}
+
+/// Runs a statement of fixed text.
+pub(super) async fn query(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+    db.answer(db.rows(sql, params)).await
+}
+
+/// The same for one that always gives a row.
+pub(super) async fn query_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Row, Error> {
+    let rows = query(db, sql, params).await?;
+    let missing = || Error::Away("the database gave no row where there always is one".to_owned());
+    rows.into_iter().next().ok_or_else(missing)
+}
+
+/// The same for one that gives no rows; gives how many it touched.
+pub(super) async fn run(db: &Client, sql: &str, params: Params<'_>) -> Result<u64, Error> {
+    let done = async {
+        let object = db.object()?;
+        if db.link.prepares {
+            let statement = object.prepare_cached(sql).await?;
+            return Ok(object.execute(&statement, &untyped(params)).await?);
+        }
+        Ok(object.execute_typed(sql, &typed(params)).await?)
+    };
+    db.answer(done).await
+}

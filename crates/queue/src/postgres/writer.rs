@@ -1,0 +1,180 @@
+//! Gathers messages that are to be stored, and stores what has gathered in one statement: while one COMMIT waits for the disk, the next
+//! batch grows. Nobody is answered before the COMMIT that their message is in.
+
+use super::bodies;
+use super::clock::Measured;
+use super::error::Error;
+use super::insert::{self, Insert, InsertAll, Stored};
+use super::lane::{Fate, Lane};
+use super::link::Link;
+use crate::message::{Beginning, Body, Claim};
+use crate::outbox::Overflow;
+use crate::store::StoreError;
+use parking_lot::Mutex;
+use smtp_observe::{Event, Observer};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Lanes that messages are stored by: one waits for the disk while the other gathers and sends.
+pub(super) const LANES: i16 = 2;
+/// Most messages in one statement.
+const MAX_MESSAGES: usize = 256;
+/// Octets after which a statement takes no more messages.
+const MAX_OCTETS: u64 = 4 << 20;
+
+/// A message, and who waits for it.
+struct Pending {
+    insert: Insert,
+    reply: oneshot::Sender<Result<Option<Claim>, StoreError>>,
+}
+
+/// What all who store have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Shop {
+    pub(super) link: Arc<Link>,
+    pub(super) clock: Measured,
+    pub(super) observer: Observer,
+    pub(super) calls_stored: watch::Sender<()>,
+    pub(super) overflow: Arc<Mutex<Overflow>>,
+}
+
+/// Takes messages that are to be stored. When it is dropped, what it has is stored, and its task ends.
+#[derive(Debug)]
+pub(super) struct Writer {
+    shop: Shop,
+    pending: mpsc::UnboundedSender<Pending>,
+}
+
+impl Writer {
+    pub(super) fn start(shop: Shop, lanes: Vec<Lane>) -> Writer {
+        let (pending, received) = mpsc::unbounded_channel();
+        tokio::spawn(gather(shop.clone(), lanes, received));
+        Writer { shop, pending }
+    }
+
+    /// Stores a message; on return it is committed.
+    pub(super) async fn store(&self, mut insert: Insert) -> Result<Option<Claim>, StoreError> {
+        insert::check(&insert.message)?;
+        if let Body::File { path, .. } = &insert.message.body {
+            let client = self.shop.link.client().await?;
+            insert.uploaded = Some(bodies::upload(&client, path).await?);
+        }
+        let uploaded = insert.uploaded;
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { insert, reply };
+        self.pending.send(pending).map_err(|_| StoreError::Closed)?;
+        let answer = answer.await.unwrap_or(Err(StoreError::Closed));
+        if let (Err(_), Some(key)) = (&answer, uploaded)
+            && let Ok(client) = self.shop.link.client().await
+        {
+            // If the message is there after all, so is its content: it is an upload no more.
+            let _ = bodies::discard(&client, key).await;
+        }
+        answer
+    }
+}
+
+/// Gives each lane that is free what has gathered.
+async fn gather(shop: Shop, lanes: Vec<Lane>, mut received: mpsc::UnboundedReceiver<Pending>) {
+    let (free, mut lanes_free) = mpsc::unbounded_channel();
+    for lane in lanes {
+        // Its other end is here.
+        let _ = free.send(lane);
+    }
+    while let Some(first) = received.recv().await {
+        let Some(lane) = lanes_free.recv().await else {
+            return;
+        };
+        let mut octets = first.insert.message.body.size();
+        let mut batch = vec![first];
+        while batch.len() < MAX_MESSAGES && octets < MAX_OCTETS {
+            let Ok(next) = received.try_recv() else { break };
+            if let Body::Memory(content) = &next.insert.message.body {
+                octets += content.len() as u64;
+            }
+            batch.push(next);
+        }
+        tokio::spawn(commit(shop.clone(), lane, batch, free.clone()));
+    }
+}
+
+/// Stores a batch together, or failing that each message by itself, and answers.
+async fn commit(shop: Shop, mut lane: Lane, batch: Vec<Pending>, free: mpsc::UnboundedSender<Lane>) {
+    let (inserts, replies): (Vec<Insert>, Vec<_>) =
+        batch.into_iter().map(|one| (one.insert, one.reply)).unzip();
+    let mut answers = Vec::with_capacity(inserts.len());
+    match shop.store(&mut lane, &inserts).await {
+        Ok(stored) => answers.extend(inserts.iter().map(|insert| Ok(claim(insert, &stored)))),
+        // One that cannot be stored is not to hurt its neighbours.
+        Err(error) if inserts.len() > 1 && error.is_of_the_change() => {
+            for alone in inserts.chunks(1) {
+                let stored = shop.store(&mut lane, alone).await.map_err(StoreError::from);
+                let answer = |insert| {
+                    stored
+                        .as_ref()
+                        .map(|stored| claim(insert, stored))
+                        .map_err(Clone::clone)
+                };
+                answers.extend(alone.iter().map(answer));
+            }
+        }
+        Err(error) => {
+            let error = StoreError::from(error);
+            answers.resize_with(inserts.len(), || Err(error.clone()));
+        }
+    }
+    // Whoever is answered may ask for the next at once.
+    let _ = free.send(lane);
+    if let Some(Err(error)) = answers.iter().find(|answer| answer.is_err()) {
+        // One line for a batch.
+        shop.observer.emit(Event::StoreFailed {
+            operation: "insert",
+            error: &error.to_string(),
+        });
+    }
+    for (answer, reply) in answers.into_iter().zip(replies) {
+        // A session that went away: its message is found when its lease ends.
+        let _ = reply.send(answer);
+    }
+}
+
+impl Shop {
+    async fn store(&self, lane: &mut Lane, inserts: &[Insert]) -> Result<Stored, Error> {
+        let (start, clock) = (Instant::now(), self.clock.clock());
+        let stored = match lane.change(&InsertAll { inserts, clock }).await? {
+            Fate::Done(stored) => stored,
+            // Nobody knows their keys: they are claimed when their first lease ends.
+            Fate::Committed => Stored::default(),
+            Fate::InDoubt(_, error) => return Err(error),
+        };
+        self.observer.emit(Event::Committed {
+            messages: inserts.len(),
+            results: 0,
+            duration: start.elapsed(),
+        });
+        if inserts
+            .iter()
+            .any(|insert| matches!(insert.beginning, Beginning::Deferred(_)))
+        {
+            self.calls_stored.send_replace(());
+        }
+        self.say_dropped(&stored.dropped);
+        Ok(stored)
+    }
+
+    pub(super) fn say_dropped(&self, dropped: &super::outbox::Dropped) {
+        let mut overflow = self.overflow.lock();
+        overflow.add(dropped.clone());
+        overflow.say(&self.observer);
+    }
+}
+
+/// The claim on a message that was stored as leased.
+fn claim(insert: &Insert, stored: &Stored) -> Option<Claim> {
+    let Beginning::Leased(until) = insert.beginning else {
+        return None;
+    };
+    let key = stored.keys.get(&insert.message.id)?;
+    Some(insert.message.claimed(*key, until))
+}
