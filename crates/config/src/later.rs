@@ -7,12 +7,11 @@ pub(crate) const KEYS: &[&str] = &[
     "filters",
     "redis",
     "listeners",
-    "storage.url",
     "server.proxy_protocol",
 ];
 
 /// Variables.
-pub(crate) const VARIABLES: &[&str] = &["SMTP_DATABASE_URL", "SMTP_REDIS_URL"];
+pub(crate) const VARIABLES: &[&str] = &["SMTP_REDIS_URL"];
 
 /// The reason given for all of them.
 pub(crate) const REASON: &str = "this version does not support it yet";

@@ -194,11 +194,21 @@ admin: Admin {
     password: Option<Secret> = None, Restart, env: "SMTP_ADMIN_PASSWORD", secret: true;
 }
 
-/// Where the queue is kept.
+/// Where the queue is kept: in a file here, or in PostgreSQL, which any number of servers share.
 storage: Storage {
-    /// The database; large bodies, the quarantine and the lock live beside it. Needs a local file system.
+    /// `postgresql://user@host:5432/name?sslmode=verify-full`, as for libpq: PostgreSQL 14 or newer keeps queue, directory, suspensions,
+    /// history and audit trail. What it does not say is taken from `PGHOST` and its like.
+    url: Option<Secret> = None, Restart, env: "SMTP_DATABASE_URL", secret: true, default_words: "none: SQLite at `storage.path`";
+    /// File with the password for `storage.url`; read for each connection, so that it can be replaced.
+    password_file: Option<PathBuf> = None, Restart;
+    /// Connections to PostgreSQL at once.
+    pool_size: usize = 10, Restart, range: (4, 1000);
+    /// Whether `storage.url` leads to a pooler in transaction mode, as PgBouncer is: then statements are not prepared.
+    pooler: bool = false, Restart;
+    /// The database file; large bodies, the quarantine and the lock live beside it. Needs a local file system. With `storage.url` only its
+    /// folder is used, for large bodies on their way, and nothing in it is needed after a restart.
     path: PathBuf = "./data/smtp.db".into(), Restart, env: "SMTP_DB_PATH";
-    /// Space that stays free on the disk; with less, MAIL gets `452 4.3.1`.
+    /// Space that stays free on the disk of `storage.path`; with less, MAIL gets `452 4.3.1`.
     min_free: u64 = 64 * MIB, Restart, unit: "octets", range: (0, 1 << 50);
     /// Message bodies held in memory at once while they are received; beyond it they go to files.
     memory_budget: usize = 32 * MIB as usize, Restart, unit: "octets", range: (0, 1 << 40);

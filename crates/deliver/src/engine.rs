@@ -268,8 +268,18 @@ impl Engine {
     }
 
     pub(crate) fn take(&self, parts: Parts) {
-        let cap = parts.config.delivery.max_connections_per_destination;
         self.parts.store(Arc::new(parts));
+        self.set_caps();
+    }
+
+    /// How many connections this server may have to one destination.
+    fn cap(&self) -> usize {
+        let of_all = self.parts.load().config.delivery.max_connections_per_destination;
+        usize::try_from(self.queue.share(of_all as u64)).unwrap_or(of_all)
+    }
+
+    pub(crate) fn set_caps(&self) {
+        let cap = self.cap();
         for entry in self.entries() {
             if let Key::Hop(_) = entry.key {
                 entry.state.lock().set_cap(cap);
@@ -345,9 +355,7 @@ impl Engine {
         let state = match key {
             Key::Local => Destination::without_slow_start(LOCAL_LANES),
             Key::Known => Destination::without_slow_start(KNOWN_LANES),
-            Key::Hop(_) => {
-                Destination::new(self.parts.load().config.delivery.max_connections_per_destination)
-            }
+            Key::Hop(_) => Destination::new(self.cap()),
         };
         let entry = Arc::new(Entry {
             key: key.clone(),

@@ -132,6 +132,11 @@ impl Delivery {
         self.engine.drain(limit).await;
     }
 
+    /// There are more or fewer servers now: connections to a destination are shared out anew.
+    pub fn servers_changed(&self) {
+        self.engine.set_caps();
+    }
+
     /// Makes everything that a changed configuration needs: routes, DNS, TLS, limits. Reads files: blocking.
     ///
     /// # Errors

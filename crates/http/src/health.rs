@@ -39,9 +39,9 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 fn answer(checks: Vec<Check>) -> Response {
-    let ok = checks.iter().all(|check| check.ok);
-    let (status, word) = match ok {
-        true => (StatusCode::OK, "ok"),
+    let (status, word) = match checks.iter().all(|check| check.ok) {
+        true if checks.iter().all(|check| check.detail.is_empty()) => (StatusCode::OK, "ok"),
+        true => (StatusCode::OK, "degraded"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     let checks: Map<String, Value> = checks.into_iter().map(entry).collect();

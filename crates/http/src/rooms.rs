@@ -22,7 +22,7 @@ pub struct Check {
     pub name: &'static str,
     /// Whether it is as it should be.
     pub ok: bool,
-    /// What was found, for people; empty for nothing to tell.
+    /// What was found, for people; empty for nothing to tell. Of a check that is as it should be: what is less than well.
     pub detail: String,
 }
 

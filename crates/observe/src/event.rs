@@ -71,6 +71,10 @@ events! {
     /// The process has read its configuration and starts.
     Info "starting" Starting { version: &'a str, profile: &'a str, storage: &'a str }
 
+    /// So many servers share the queue now, this one included: one started, stopped, or was not heard of for a minute. What they may do
+    /// together is shared out anew.
+    Info "servers_changed" ServersChanged { servers: usize }
+
     /// A listener accepts connections.
     Info "listening" Listening { listener: &'a str, address: SocketAddr }
 

@@ -52,6 +52,10 @@ pub struct Gauges {
     pub webhook_oldest_seconds: f64,
     /// Free octets on the spool's disk: `smtp_storage_free_bytes`.
     pub storage_free_bytes: u64,
+    /// For how many seconds the queue's database has been away; 0 while it is there: `smtp_storage_away_seconds`.
+    pub storage_away_seconds: f64,
+    /// Servers that share the queue, this one included: `smtp_servers`.
+    pub servers: u64,
 }
 
 /// What a scrape shows beside what events counted.

@@ -510,10 +510,11 @@ impl Store for PostgresStore {
         Some(self.shared.subscribe())
     }
 
-    async fn ask_all_to_reload(&self) -> Result<(), StoreError> {
+    async fn ask_all_to_reload(&self) -> Result<u64, StoreError> {
         let client = self.client().await?;
-        let sql = "UPDATE signals SET number = number + 1 WHERE name = 'reload'";
-        Ok(link::run(&client, sql, &[]).await.map(drop)?)
+        let sql = "UPDATE signals SET number = number + 1 WHERE name = 'reload' RETURNING number";
+        let row = link::query_one(&client, sql, &[]).await?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -9,11 +9,12 @@ use crate::message::{
     Attempt, Beginning, Claim, Deferral, NewMessage, NewRecipient, Outcome, RecipientResult,
 };
 use crate::spool::Spool;
-use crate::store::{Store, StoreError};
+use crate::store::{Shared, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 use smtp_observe::TraceContext;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// How long new mail is leased to delivery. Delivery renews what it still works on.
 const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -71,12 +72,15 @@ pub struct Queue {
     store: Arc<dyn Store>,
     spool: Spool,
     handoff: Connected,
+    /// What the servers that share the store tell each other.
+    shared: Option<watch::Receiver<Shared>>,
 }
 
 impl Queue {
     /// A queue over a store.
     pub fn new(store: Arc<dyn Store>, spool: Spool) -> Self {
         Queue {
+            shared: store.shared(),
             store,
             spool,
             handoff: Arc::default(),
@@ -100,6 +104,19 @@ impl Queue {
         if let Some(handoff) = self.handoff.read().as_ref() {
             handoff.retry_now();
         }
+    }
+
+    /// Tells delivery that there is work in the store.
+    pub fn wake(&self) {
+        if let Some(handoff) = self.handoff.read().as_ref() {
+            handoff.wake();
+        }
+    }
+
+    /// This server's share of something that all servers of the store have together: at least 1, unless there is none of it.
+    pub fn share(&self, of_all: u64) -> u64 {
+        let servers = self.shared.as_ref().map_or(1, |shared| shared.borrow().servers);
+        of_all.div_ceil(servers.max(1) as u64)
     }
 
     /// The store.

@@ -251,9 +251,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         None
     }
 
-    /// Tells all servers that share it to read their configurations again.
-    async fn ask_all_to_reload(&self) -> Result<(), StoreError> {
-        Ok(())
+    /// Tells all servers that share it to read their configurations again. Gives how often that was said.
+    async fn ask_all_to_reload(&self) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     /// Writes durably without changing anything, to know whether changes can be kept now.

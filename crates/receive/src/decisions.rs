@@ -91,6 +91,13 @@ impl Visit {
                 .may_write_from(slice::from_ref(sender))
                 .map_err(|reply| (Reply { code: 553, ..reply }, RejectReason::SenderDenied))?;
         }
+        if self.shared.queue.store().away().is_some() {
+            let text = "The queue's database is away, try again later";
+            return Err((
+                Reply::new(451, Enhanced(4, 3, 0), text),
+                RejectReason::StorageError,
+            ));
+        }
         if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) {
             let text = "Insufficient system storage, try again later";
             return Err((
@@ -110,7 +117,11 @@ impl Visit {
         let Some(Author { account, .. }) = author else {
             return Ok(None);
         };
-        let taken = self.shared.quotas.take(&account.name, &account.quotas, kind);
+        let share = |amount| self.shared.share(amount);
+        let taken = self
+            .shared
+            .quotas
+            .take(&account.name, &account.quotas, kind, share);
         taken.map_err(|used_up| (over_quota(account, &used_up), RejectReason::Quota))
     }
 

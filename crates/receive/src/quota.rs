@@ -66,7 +66,7 @@ impl Quotas {
         })
     }
 
-    /// Takes one of `kind` for an account. `None` when no quota counts it.
+    /// Takes one of `kind` for an account, whose quotas are those of all servers together. `None` when no quota counts it.
     ///
     /// # Errors
     /// The quota that is used up, of several the one that takes longest.
@@ -75,8 +75,9 @@ impl Quotas {
         account: &str,
         quotas: &[Quota],
         kind: QuotaKind,
+        share: impl Fn(u32) -> u32,
     ) -> Result<Option<Taken>, UsedUp> {
-        self.take_at(account, quotas, kind, self.started.elapsed())
+        self.take_at(account, quotas, kind, share, self.started.elapsed())
     }
 
     fn take_at(
@@ -84,6 +85,7 @@ impl Quotas {
         account: &str,
         quotas: &[Quota],
         kind: QuotaKind,
+        share: impl Fn(u32) -> u32,
         now: Duration,
     ) -> Result<Option<Taken>, UsedUp> {
         let quotas = || quotas.iter().filter(|quota| quota.kind == kind);
@@ -96,7 +98,8 @@ impl Quotas {
         let used_up = quotas().filter_map(|quota| {
             let window = windows.entry((kind, quota.period)).or_default();
             window.forget(quota.period, now);
-            let wait = window.wait(*quota, now)?;
+            let amount = share(quota.amount);
+            let wait = window.wait(Quota { amount, ..*quota }, now)?;
             Some(UsedUp { quota: *quota, wait })
         });
         if let Some(used_up) = used_up.max_by_key(|used_up| used_up.wait) {

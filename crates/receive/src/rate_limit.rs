@@ -42,18 +42,21 @@ impl RateLimiter {
     }
 
     /// Takes a token of `account`, or else of `client`. `now` is measured from any fixed moment. `Err` is how long to wait for a token.
+    /// `share` is what this server has of what an account has with all servers together.
     pub(crate) fn take(
         &self,
         settings: &RateLimiting,
         client: IpAddr,
         account: Option<&str>,
+        share: impl Fn(u32) -> u32,
         now: Duration,
     ) -> Result<(), Duration> {
         if !settings.enabled || is_within(&settings.exempt, client) {
             return Ok(());
         }
-        let refill = Duration::from_secs(60) / settings.requests_per_minute.max(1);
-        let burst = refill * settings.burst_size.max(1);
+        let part = |of_all: u32| account.map_or(of_all, |_| share(of_all)).max(1);
+        let refill = Duration::from_secs(60) / part(settings.requests_per_minute);
+        let burst = refill * part(settings.burst_size);
         let key = account.map_or_else(|| key(client), |name| self.key_of_account(name));
         let mut shard = self.shard(key).lock();
         let full_at = shard.get(&key).copied().unwrap_or(now).max(now) + refill;
@@ -108,6 +111,11 @@ pub(crate) fn key(client: IpAddr) -> u128 {
 mod tests {
     use super::*;
 
+    /// One server has all of it.
+    fn all(amount: u32) -> u32 {
+        amount
+    }
+
     fn settings(per_minute: u32, burst: u32) -> RateLimiting {
         RateLimiting {
             enabled: true,
@@ -128,25 +136,25 @@ mod tests {
         let limiter = RateLimiter::new();
         let settings = settings(60, 3);
         for _ in 0..3 {
-            assert_eq!(limiter.take(&settings, ip("192.0.2.1"), None, START), Ok(()));
+            assert_eq!(limiter.take(&settings, ip("192.0.2.1"), None, all, START), Ok(()));
         }
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.1"), None, START),
+            limiter.take(&settings, ip("192.0.2.1"), None, all, START),
             Err(Duration::from_secs(1))
         );
         let half = START + Duration::from_millis(500);
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.1"), None, half),
+            limiter.take(&settings, ip("192.0.2.1"), None, all, half),
             Err(Duration::from_millis(500))
         );
         let next = START + Duration::from_secs(1);
-        assert_eq!(limiter.take(&settings, ip("192.0.2.1"), None, next), Ok(()));
+        assert_eq!(limiter.take(&settings, ip("192.0.2.1"), None, all, next), Ok(()));
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.1"), None, next),
+            limiter.take(&settings, ip("192.0.2.1"), None, all, next),
             Err(Duration::from_secs(1))
         );
         assert_eq!(
-            limiter.take(&settings, ip("192.0.2.2"), None, next),
+            limiter.take(&settings, ip("192.0.2.2"), None, all, next),
             Ok(()),
             "another client"
         );
@@ -156,13 +164,23 @@ mod tests {
     fn a_refusal_takes_no_token() {
         let limiter = RateLimiter::new();
         let settings = settings(60, 1);
-        assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, all, START).is_ok());
         for _ in 0..100 {
-            assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_err());
+            assert!(
+                limiter
+                    .take(&settings, ip("192.0.2.1"), None, all, START)
+                    .is_err()
+            );
         }
         assert!(
             limiter
-                .take(&settings, ip("192.0.2.1"), None, START + Duration::from_secs(1))
+                .take(
+                    &settings,
+                    ip("192.0.2.1"),
+                    None,
+                    all,
+                    START + Duration::from_secs(1)
+                )
                 .is_ok()
         );
     }
@@ -171,32 +189,42 @@ mod tests {
     fn a_bucket_never_holds_more_than_the_burst() {
         let limiter = RateLimiter::new();
         let settings = settings(60, 2);
-        assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, all, START).is_ok());
         let later = START + Duration::from_secs(3600);
-        assert!(limiter.take(&settings, ip("192.0.2.1"), None, later).is_ok());
-        assert!(limiter.take(&settings, ip("192.0.2.1"), None, later).is_ok());
-        assert!(limiter.take(&settings, ip("192.0.2.1"), None, later).is_err());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, all, later).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, all, later).is_ok());
+        assert!(
+            limiter
+                .take(&settings, ip("192.0.2.1"), None, all, later)
+                .is_err()
+        );
     }
 
     #[test]
     fn clients_are_addresses_of_ipv4_and_networks_of_ipv6() {
         let limiter = RateLimiter::new();
         let settings = settings(60, 1);
-        assert!(limiter.take(&settings, ip("2001:db8::1"), None, START).is_ok());
         assert!(
-            limiter.take(&settings, ip("2001:db8::2"), None, START).is_err(),
+            limiter
+                .take(&settings, ip("2001:db8::1"), None, all, START)
+                .is_ok()
+        );
+        assert!(
+            limiter
+                .take(&settings, ip("2001:db8::2"), None, all, START)
+                .is_err(),
             "same /64"
         );
         assert!(
             limiter
-                .take(&settings, ip("2001:db8:0:1::1"), None, START)
+                .take(&settings, ip("2001:db8:0:1::1"), None, all, START)
                 .is_ok(),
             "another /64"
         );
-        assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
+        assert!(limiter.take(&settings, ip("192.0.2.1"), None, all, START).is_ok());
         assert!(
             limiter
-                .take(&settings, ip("::ffff:192.0.2.1"), None, START)
+                .take(&settings, ip("::ffff:192.0.2.1"), None, all, START)
                 .is_err(),
             "mapped is the same client"
         );
@@ -207,7 +235,7 @@ mod tests {
     fn an_account_has_one_bucket_wherever_it_comes_from() {
         let limiter = RateLimiter::new();
         let settings = settings(60, 1);
-        let take = |client, account| limiter.take(&settings, ip(client), account, START);
+        let take = |client, account| limiter.take(&settings, ip(client), account, all, START);
         assert!(take("192.0.2.1", Some("ann")).is_ok());
         assert!(take("192.0.2.2", Some("ann")).is_err());
         assert!(take("192.0.2.2", Some("bob")).is_ok());
@@ -220,12 +248,12 @@ mod tests {
         let limiter = RateLimiter::new();
         let mut settings = settings(1, 1);
         for _ in 0..100 {
-            assert!(limiter.take(&settings, ip("127.0.0.1"), None, START).is_ok());
-            assert!(limiter.take(&settings, ip("::1"), None, START).is_ok());
+            assert!(limiter.take(&settings, ip("127.0.0.1"), None, all, START).is_ok());
+            assert!(limiter.take(&settings, ip("::1"), None, all, START).is_ok());
         }
         settings.enabled = false;
         for _ in 0..100 {
-            assert!(limiter.take(&settings, ip("192.0.2.1"), None, START).is_ok());
+            assert!(limiter.take(&settings, ip("192.0.2.1"), None, all, START).is_ok());
         }
         assert!(limiter.shards.iter().all(|shard| shard.lock().is_empty()));
     }
@@ -235,7 +263,11 @@ mod tests {
         let limiter = RateLimiter::with_capacity(SHARDS * 4);
         let settings = settings(60, 5);
         for n in 0..10_000u32 {
-            assert!(limiter.take(&settings, IpAddr::V4(n.into()), None, START).is_ok());
+            assert!(
+                limiter
+                    .take(&settings, IpAddr::V4(n.into()), None, all, START)
+                    .is_ok()
+            );
         }
         let entries: usize = limiter.shards.iter().map(|shard| shard.lock().len()).sum();
         assert_eq!(entries, SHARDS * 4);
@@ -243,7 +275,7 @@ mod tests {
         for n in 0..10_000u32 {
             assert!(
                 limiter
-                    .take(&settings, IpAddr::V4((n + 20_000).into()), None, later)
+                    .take(&settings, IpAddr::V4((n + 20_000).into()), None, all, later)
                     .is_ok()
             );
         }

@@ -141,8 +141,14 @@ impl Shared {
             &policy.config.rate_limiting,
             client,
             account,
+            |of_all| self.share(of_all),
             self.started.elapsed(),
         )
+    }
+
+    /// This server's share of what an account has with all servers together.
+    pub(crate) fn share(&self, of_all: u32) -> u32 {
+        u32::try_from(self.queue.share(of_all.into())).unwrap_or(of_all)
     }
 
     /// A slot for a connection of `client`, unless all are taken, or it has its share of them: one that is not

@@ -4,6 +4,7 @@ use crate::cli::CheckArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, print, warn};
 use crate::people::Plan;
+use crate::storage;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use smtp_config::{Config, ConfigErrors, Loaded};
@@ -61,6 +62,7 @@ impl Found {
                 Err(people) => faults.push(people),
             }
             faults.extend(Target::new(&loaded.config).err());
+            faults.extend(storage::database(&loaded.config).err());
             found.rooms = Some(faults.join("\n")).filter(|faults| !faults.is_empty());
         }
         found

@@ -7,6 +7,7 @@ mod stop;
 pub(crate) use stop::{Phase, Stop};
 
 use crate::people::People;
+use crate::storage;
 use arc_swap::ArcSwap;
 use rand::Rng;
 use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources, Watched};
@@ -19,7 +20,7 @@ use smtp_queue::{Queue, Store, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ const WRITTEN_ANEW: Duration = Duration::from_secs(2);
 const MAX_HOLDING: usize = 1000;
 /// How long the store may take to answer before the server calls itself not ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the database may be away before the server calls itself not ready.
+const AWAY: Duration = Duration::from_secs(60);
 
 fn still_opened() -> StoreError {
     StoreError::Unavailable("the store is still being opened".into())
@@ -49,6 +53,8 @@ pub(crate) struct House {
     /// From 1, one more with each reload.
     pub(crate) generation: AtomicU64,
     pub(crate) last_reload_succeeded: AtomicBool,
+    /// How often all servers of a shared store had been told to reload when this one did last.
+    pub(crate) reloads_seen: AtomicU64,
     /// The files of the configuration; held while it is reloaded.
     pub(crate) reloading: tokio::sync::Mutex<Watched>,
     pub(crate) password: Arc<str>,
@@ -81,6 +87,7 @@ impl House {
             sources,
             generation: AtomicU64::new(1),
             last_reload_succeeded: AtomicBool::new(true),
+            reloads_seen: AtomicU64::new(0),
             reloading: tokio::sync::Mutex::new(watched),
             password,
             started: Instant::now(),
@@ -101,7 +108,7 @@ impl House {
     /// The first lines of the log.
     pub(crate) fn announce(&self) {
         let config = self.config.load();
-        let storage = config.storage.path.display().to_string();
+        let storage = storage::shown(&config);
         let profile = config.profile.name();
         self.observer.emit(Event::Starting {
             version: VERSION,
@@ -120,6 +127,10 @@ impl House {
     }
 
     pub(crate) fn queue_opened(&self, queue: Queue) {
+        if let Some(shared) = queue.store().shared() {
+            self.reloads_seen
+                .store(shared.borrow().reloads, Ordering::Release);
+        }
         let _ = self.queue.set(queue);
     }
 
@@ -233,11 +244,12 @@ impl House {
 
     /// Whether the store answers, and has room for a message.
     async fn check_storage(&self) -> Check {
-        let failed = |detail: String| Check {
+        let check = |ok, detail| Check {
             name: "storage",
-            ok: false,
+            ok,
             detail,
         };
+        let failed = |detail: String| check(false, detail);
         let Some(queue) = self.queue.get() else {
             return failed(format!(
                 "the store is being opened and recovered, for {} s now; a long queue takes a while",
@@ -247,17 +259,25 @@ impl House {
         if !queue.spool().has_room(0) {
             return failed(self.nearly_full(queue.spool().free_bytes()));
         }
-        match tokio::time::timeout(STORE_PATIENCE, self.write(&**queue.store())).await {
+        let written = tokio::time::timeout(STORE_PATIENCE, self.write(&**queue.store())).await;
+        if let Some(away) = queue.store().away() {
+            // All servers lose the same database at once: were none ready, nobody would even tell clients to come again.
+            return check(
+                away < AWAY,
+                format!(
+                    "the database is away for {} s: MAIL gets 451; not ready from {} s on",
+                    away.as_secs(),
+                    AWAY.as_secs()
+                ),
+            );
+        }
+        match written {
             Err(_) => failed(format!(
                 "the store does not answer within {} s: is its disk slow or stuck?",
                 STORE_PATIENCE.as_secs()
             )),
             Ok(Err(error)) => failed(error.to_string()),
-            Ok(Ok(())) => Check {
-                name: "storage",
-                ok: true,
-                detail: String::new(),
-            },
+            Ok(Ok(())) => check(true, String::new()),
         }
     }
 

@@ -35,6 +35,7 @@ mod sendmail;
 mod server_command;
 mod server_table;
 mod sources;
+mod storage;
 mod token_command;
 mod welcome;
 

@@ -17,6 +17,7 @@ use crate::next_hops::NextHops;
 use crate::people::{People, Plan};
 use crate::sendmail;
 use crate::sources;
+use crate::storage::{self, Opened};
 use crate::welcome;
 use smtp_config::{Config, Watched};
 use smtp_deliver::Delivery;
@@ -24,8 +25,7 @@ use smtp_directory::Shelf;
 use smtp_export::{Receivers, Target, Traces, Webhooks};
 use smtp_http::{MetricsSettings, Settings};
 use smtp_observe::Event;
-use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
-use smtp_queue::{Queue, StoreError};
+use smtp_queue::Queue;
 use smtp_receive::{Neighbours, Reception};
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -194,16 +194,16 @@ async fn keep_mail(
     receivers: Receivers,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let (queue, store) = tokio::select! {
-        opened = open_store(house) => opened?,
+    let Opened { queue, outbox, shelf } = tokio::select! {
+        opened = storage::open(house) => opened?,
         // Nothing was accepted yet, and a recovery that is broken off starts anew.
         _ = lifecycle::stop_asked(house, signals) => return Ok(()),
     };
     house.queue_opened(queue.clone());
     let observer = house.observer.clone();
-    house.webhooks_started(Webhooks::start(receivers, store.clone(), observer, VERSION));
+    house.webhooks_started(Webhooks::start(receivers, outbox, observer, VERSION));
     history::open(house, queue.spool().clone()).await;
-    let result = match meet_people(house, plan, store).await {
+    let result = match meet_people(house, plan, shelf).await {
         Ok(()) => move_mail(house, &queue, signals).await,
         Err(failure) => Err(failure),
     };
@@ -216,25 +216,7 @@ async fn keep_mail(
         house.stopped(queued);
     }
     result?;
-    closed.map_err(|e| store_failure(&house.config.load(), &e))
-}
-
-async fn open_store(house: &Arc<House>) -> Result<(Queue, Arc<SqliteStore>), Failure> {
-    let config = house.config.load_full();
-    let settings = SqliteSettings {
-        path: config.storage.path.clone(),
-        min_free: config.storage.min_free,
-        memory_budget: config.storage.memory_budget,
-    };
-    let observer = house.observer.clone();
-    match tokio::task::spawn_blocking(move || SqliteStore::open(settings, observer)).await {
-        Ok(Ok((store, spool))) => Ok((Queue::new(store.clone(), spool), store)),
-        Ok(Err(error)) => Err(store_failure(&config, &error)),
-        Err(error) => Err(Failure::new(
-            Exit::Io,
-            format_args!("opening the store broke off: {error}"),
-        )),
-    }
+    closed.map_err(|e| storage::failure(&house.config.load(), &e))
 }
 
 /// Opens the directory, with what is declared and what the store keeps.
@@ -245,19 +227,6 @@ async fn meet_people(house: &Arc<House>, plan: Plan, shelf: Arc<dyn Shelf>) -> R
     }
     house.people_known(people);
     Ok(())
-}
-
-/// What cannot be opened now may be free later (75); what is damaged will not mend by itself (74).
-fn store_failure(config: &Config, error: &StoreError) -> Failure {
-    let exit = match error {
-        StoreError::Full(_) | StoreError::Unavailable(_) => Exit::Temporary,
-        StoreError::Unsuitable(_) => Exit::Config,
-        StoreError::Damaged(_) | StoreError::Closed => Exit::Io,
-    };
-    Failure::new(
-        exit,
-        format_args!("storage.path {}: {error}", config.storage.path.display()),
-    )
 }
 
 /// Delivery, then reception; reloads until a signal to stop; the drain.
@@ -278,9 +247,11 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
     started?;
     let looking = tokio::spawn(sendmail::look(house.clone()));
     let following = tokio::spawn(house.clone().follow_files());
+    let sharing = tokio::spawn(storage::follow(house.clone(), queue.clone()));
     let reason = lifecycle::serve_until_asked(house, signals).await;
     looking.abort();
     following.abort();
+    sharing.abort();
     lifecycle::drain(house, queue, signals, &reason).await;
     Ok(())
 }

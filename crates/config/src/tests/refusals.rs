@@ -39,7 +39,7 @@ fn unknown_names_are_refused_with_a_hint() {
 
 #[test]
 fn what_comes_later_is_refused_now() {
-    for file in ["[storage]\nurl = \"postgresql://x\"\n", "[cluster]\n"] {
+    for file in ["[redis]\n", "[cluster]\n"] {
         assert!(
             Case::new(file)
                 .error()
@@ -47,7 +47,7 @@ fn what_comes_later_is_refused_now() {
             "{file}"
         );
     }
-    for name in ["SMTP_DATABASE_URL", "SMTP_REDIS_URL_FILE"] {
+    for name in ["SMTP_REDIS_URL", "SMTP_REDIS_URL_FILE"] {
         assert!(
             Case::new("")
                 .env(name, "x")

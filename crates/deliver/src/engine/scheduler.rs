@@ -37,8 +37,8 @@ const EXCLUDED: usize = 64;
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// How often leases are looked at.
 const LEASE_TICK: Duration = Duration::from_secs(5);
-/// Leases renewed in one call.
-const RENEWALS: usize = 1000;
+/// Leases renewed in one call: all that are in hand, unless somebody raised `delivery.max_in_hand`.
+const RENEWALS: usize = 10_000;
 /// No sign of life for so long: the scheduler hangs.
 const DEAD: Duration = Duration::from_secs(30);
 /// A destination's failures are forgotten when nobody sent there for so long.

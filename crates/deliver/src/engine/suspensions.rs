@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// How often the store is asked.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 /// When mail is looked at again whose suspension has no end.
 const OPEN_END: Duration = Duration::from_secs(365 * 86_400);
 

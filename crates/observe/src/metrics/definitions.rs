@@ -281,6 +281,18 @@ fn read_at_scrape(t: &mut Table) {
     );
     t.read(
         Gauge,
+        "smtp_storage_away_seconds",
+        "For how long the queue's database has been away; 0 while it answers.",
+        |s, _| s.gauges.storage_away_seconds,
+    );
+    t.read(
+        Gauge,
+        "smtp_servers",
+        "Servers that share the queue, this one included.",
+        |s, _| s.gauges.servers as f64,
+    );
+    t.read(
+        Gauge,
         "smtp_uptime_seconds",
         "Since the process started.",
         |s, _| s.uptime.as_secs_f64(),

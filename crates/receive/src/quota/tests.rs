@@ -5,13 +5,18 @@ fn quotas(texts: &[&str]) -> Vec<Quota> {
     texts.iter().map(|text| Quota::parse(text).unwrap()).collect()
 }
 
+/// One server has all of it.
+fn all(amount: u32) -> u32 {
+    amount
+}
+
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// Takes and keeps; gives the seconds to wait.
 fn take(book: &Arc<Quotas>, quotas: &[Quota], seconds: u64) -> Option<u64> {
-    match book.take_at("ann", quotas, Messages, at(seconds)) {
+    match book.take_at("ann", quotas, Messages, all, at(seconds)) {
         Ok(taken) => {
             taken.unwrap().keep();
             None
@@ -42,7 +47,7 @@ fn in_no_period_more_than_the_amount() {
     let mut taken = Vec::new();
     for tenth in 0..6000u64 {
         let now = Duration::from_millis(tenth * 100);
-        if let Ok(some) = book.take_at("ann", &minutely, Messages, now) {
+        if let Ok(some) = book.take_at("ann", &minutely, Messages, all, now) {
             some.unwrap().keep();
             taken.push(now);
         }
@@ -63,7 +68,7 @@ fn every_quota_counts_and_the_longest_wait_is_told() {
 #[test]
 fn what_is_dropped_is_given_back() {
     let (book, hourly) = (Quotas::new(), quotas(&["1/hour"]));
-    let taken = book.take_at("ann", &hourly, Messages, at(5)).unwrap();
+    let taken = book.take_at("ann", &hourly, Messages, all, at(5)).unwrap();
     assert!(take(&book, &hourly, 6).is_some());
     drop(taken);
     assert_eq!(take(&book, &hourly, 7), None);
@@ -75,29 +80,33 @@ fn kinds_and_accounts_are_counted_apart() {
     let (book, both) = (Quotas::new(), quotas(&["1/hour", "recipients:2/hour"]));
     assert_eq!(take(&book, &both, 0), None);
     for _ in 0..2 {
-        book.take_at("ann", &both, Recipients, at(0))
+        book.take_at("ann", &both, Recipients, all, at(0))
             .unwrap()
             .unwrap()
             .keep();
     }
-    let used_up = book.take_at("ann", &both, Recipients, at(0)).unwrap_err();
+    let used_up = book.take_at("ann", &both, Recipients, all, at(0)).unwrap_err();
     assert_eq!(used_up.quota, both[1]);
-    assert!(book.take_at("bob", &both, Messages, at(0)).unwrap().is_some());
-    assert!(book.take_at("bob", &[], Messages, at(0)).unwrap().is_none());
+    assert!(
+        book.take_at("bob", &both, Messages, all, at(0))
+            .unwrap()
+            .is_some()
+    );
+    assert!(book.take_at("bob", &[], Messages, all, at(0)).unwrap().is_none());
 }
 
 #[test]
 fn memory_is_that_of_a_days_accounts() {
     let (book, daily) = (Quotas::new(), quotas(&["1000/day"]));
     for n in 0..5000 {
-        let taken = book.take_at(&format!("account{n}"), &daily, Messages, at(0));
+        let taken = book.take_at(&format!("account{n}"), &daily, Messages, all, at(0));
         taken.unwrap().unwrap().keep();
     }
     for minute in 0..3000u64 {
         let _ = take(&book, &daily, 200_000 + minute * 60);
     }
     for n in 0..5000 {
-        drop(book.take_at(&format!("later{n}"), &daily, Messages, at(400_000)));
+        drop(book.take_at(&format!("later{n}"), &daily, Messages, all, at(400_000)));
     }
     let usage = book.usage.lock();
     assert!(usage.accounts.len() <= 8192, "{}", usage.accounts.len());

@@ -10,7 +10,7 @@ use smtp_http::{
     Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
     Status, Webhook,
 };
-use smtp_observe::{Gauges, Listener};
+use smtp_observe::{Event, Gauges, Listener};
 use smtp_queue::{Filter, State, Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +59,11 @@ impl Rooms for House {
         }
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
+            gauges.storage_away_seconds = queue.store().away().map_or(0.0, |away| away.as_secs_f64());
+            gauges.servers = queue
+                .store()
+                .shared()
+                .map_or(1, |shared| shared.borrow().servers as u64);
             if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
                 gauges.queue_depth = stats.messages;
                 gauges.recipients = State::ALL
@@ -118,7 +123,17 @@ impl Rooms for House {
 
     async fn reload(&self) -> Result<Reloaded, String> {
         let house = self.me.upgrade().ok_or("the server is gone")?;
-        house.reload_configuration().await
+        let reloaded = house.reload_configuration().await;
+        if let Some(queue) = self.queue.get() {
+            match queue.store().ask_all_to_reload().await {
+                Ok(asked) => drop(self.reloads_seen.fetch_max(asked, Ordering::AcqRel)),
+                Err(error) => self.observer.emit(Event::StoreFailed {
+                    operation: "reload",
+                    error: &error.to_string(),
+                }),
+            }
+        }
+        reloaded
     }
 
     fn drain(&self, who: &str, now: bool) {

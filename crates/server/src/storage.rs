@@ -1,0 +1,161 @@
+//! Where the queue is kept: SQLite here, or PostgreSQL with others; and what follows from what the others do.
+
+use crate::exit::{Exit, Failure};
+use crate::house::House;
+use smtp_config::Config;
+use smtp_directory::Shelf;
+use smtp_observe::Event;
+use smtp_queue::postgres::{Database, PostgresSettings, PostgresStore};
+use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
+use smtp_queue::{Outbox, Queue, StoreError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An open store, as the rooms see it.
+pub(crate) struct Opened {
+    pub(crate) queue: Queue,
+    pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) shelf: Arc<dyn Shelf>,
+}
+
+/// The database of `storage.url`; `None` for SQLite.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub(crate) fn database(config: &Config) -> Result<Option<Database>, String> {
+    let Some(url) = &config.storage.url else {
+        return Ok(None);
+    };
+    let database = Database {
+        url: url.expose().to_owned(),
+        password_file: config.storage.password_file.clone(),
+        pool_size: config.storage.pool_size,
+        pooler: config.storage.pooler,
+    };
+    database
+        .check()
+        .map_err(|reason| format!("storage.url: {reason}"))?;
+    Ok(Some(database))
+}
+
+/// What the log calls it.
+pub(crate) fn shown(config: &Config) -> String {
+    match database(config) {
+        Ok(None) => config.storage.path.display().to_string(),
+        Ok(Some(database)) => format!("PostgreSQL, {}", database.shown()),
+        Err(_) => "storage.url".into(),
+    }
+}
+
+/// Opens the store that the configuration names.
+pub(crate) async fn open(house: &House) -> Result<Opened, Failure> {
+    let config = house.config.load_full();
+    let database = database(&config).map_err(|reason| Failure::new(Exit::Config, reason))?;
+    let opened = match database {
+        Some(database) => in_postgres(house, &config, database).await,
+        None => in_sqlite(house, &config).await?,
+    };
+    opened.map_err(|error| failure(&config, &error))
+}
+
+async fn in_postgres(house: &House, config: &Config, database: Database) -> Result<Opened, StoreError> {
+    let settings = PostgresSettings {
+        database,
+        name: server_name(),
+        folder: folder(&config.storage.path),
+        min_free: config.storage.min_free,
+        memory_budget: config.storage.memory_budget,
+    };
+    let (store, spool) = PostgresStore::open(settings, house.observer.clone()).await?;
+    Ok(Opened {
+        queue: Queue::new(store.clone(), spool),
+        outbox: store.clone(),
+        shelf: store,
+    })
+}
+
+async fn in_sqlite(house: &House, config: &Config) -> Result<Result<Opened, StoreError>, Failure> {
+    let settings = SqliteSettings {
+        path: config.storage.path.clone(),
+        min_free: config.storage.min_free,
+        memory_budget: config.storage.memory_budget,
+    };
+    let observer = house.observer.clone();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(settings, observer)).await;
+    let broken = |error| Failure::new(Exit::Io, format_args!("opening the store broke off: {error}"));
+    Ok(opened.map_err(broken)?.map(|(store, spool)| Opened {
+        queue: Queue::new(store.clone(), spool),
+        outbox: store.clone(),
+        shelf: store,
+    }))
+}
+
+/// What other servers and operators see: the machine, which is the pod, and the process.
+fn server_name() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    format!("{} ({})", host.to_string_lossy(), std::process::id())
+}
+
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// What cannot be opened now may be free later (75); what is damaged will not mend by itself (74).
+pub(crate) fn failure(config: &Config, error: &StoreError) -> Failure {
+    let exit = match error {
+        StoreError::Full(_) | StoreError::Unavailable(_) => Exit::Temporary,
+        StoreError::Unsuitable(_) => Exit::Config,
+        StoreError::Damaged(_) | StoreError::Closed => Exit::Io,
+    };
+    let setting = match config.storage.url {
+        Some(_) => "storage.url",
+        None => "storage.path",
+    };
+    Failure::new(exit, format_args!("{setting} {}: {error}", shown(config)))
+}
+
+/// Follows what other servers do with a store that is shared. Ends at once for one that is not.
+pub(crate) async fn follow(house: Arc<House>, queue: Queue) {
+    let Some(mut shared) = queue.store().shared() else {
+        return;
+    };
+    let mut known = *shared.borrow_and_update();
+    while shared.changed().await.is_ok() {
+        let now = *shared.borrow_and_update();
+        if now.due && !known.due {
+            queue.wake();
+        }
+        if now.servers != known.servers {
+            house
+                .observer
+                .emit(Event::ServersChanged { servers: now.servers });
+            if let Some(delivery) = house.delivery() {
+                delivery.servers_changed();
+            }
+        }
+        if now.directory != known.directory
+            && let Some(people) = house.people()
+        {
+            match people.directory.refresh().await {
+                Ok(warnings) => {
+                    for warning in warnings.iter().flatten() {
+                        house.observer.emit(Event::ConfigWarning { warning });
+                    }
+                }
+                Err(error) => house.observer.emit(Event::StoreFailed {
+                    operation: "directory",
+                    error: &error.to_string(),
+                }),
+            }
+        }
+        if now.reloads > house.reloads_seen.fetch_max(now.reloads, Ordering::AcqRel) {
+            // The outcome is in the log.
+            let _ = house.reload_configuration().await;
+        }
+        known = now;
+    }
+}
