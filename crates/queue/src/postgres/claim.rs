@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::error::Error;
 use super::filter::Condition;
-use super::link::{Client, query, run};
+use super::link::{Client, Params, query, run};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::message::{Attempt, Claim, ClaimedRecipient, Message};
 use crate::store::ClaimRequest;
@@ -24,6 +24,12 @@ const CHOICE: usize = 4;
 /// Claims from that size on are by domain.
 const MANY: usize = 64;
 
+/// A statement that finds its rows by their keys.
+async fn one_in_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+    let rows = db.all_in_one(&[(sql, params)]).await?;
+    Ok(rows.into_iter().next().unwrap_or_default())
+}
+
 /// When a lease that is asked for ends.
 fn lease_end(request: &ClaimRequest) -> Timestamp {
     let lease = SignedDuration::try_from(request.lease).unwrap_or(SignedDuration::from_hours(1));
@@ -42,7 +48,7 @@ pub(super) async fn due(
 ) -> Result<(Vec<Claim>, Unreadable), Error> {
     let (until, limit) = (lease_end(request), request.limit.min(MAX_CLAIM));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
-    let rows = query(
+    let rows = one_in_one(
         db,
         &format!(
             "WITH next AS MATERIALIZED (
@@ -180,11 +186,11 @@ pub(super) async fn quarantine_all(db: &Client, key: i64, reason: &str) -> Resul
 /// Extends leases; see `Store::renew`. Gives those that were lost.
 pub(super) async fn renew(db: &Client, attempts: &[Attempt], until: i64) -> Result<Vec<Attempt>, Error> {
     let (messages, indices, epochs) = columns(attempts);
-    let rows = query(
+    let rows = one_in_one(
         db,
         "UPDATE recipients AS r SET due = $1
          FROM unnest($2::bigint[], $3::integer[], $4::bigint[]) AS given (message, idx, epoch)
-         WHERE r.message = given.message AND r.idx = given.idx AND r.epoch = given.epoch AND r.state = 1
+         WHERE r.message = given.message AND r.idx = given.idx AND r.epoch = given.epoch AND r.state + 0 = 1
          RETURNING r.message, r.idx, r.epoch",
         &[&until, &messages, &indices, &epochs],
     )
