@@ -33,6 +33,8 @@ mod reports;
 mod resolving;
 mod rolling;
 mod sendmail;
+mod shared_queue;
+mod shared_queue_faults;
 mod signing;
 mod slow_hops;
 mod start;

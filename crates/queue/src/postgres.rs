@@ -48,7 +48,6 @@ use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, Recip
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
-use crate::outbox::Overflow;
 use crate::spool::{Folders, Spool};
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Shared, Stats, Store, StoreError,
@@ -62,12 +61,11 @@ use insert::Insert;
 use jiff::Timestamp;
 use lane::Lane;
 use link::{Client, Link};
-use parking_lot::Mutex;
 use pulse::Pulse;
 use results::Results;
 use smtp_observe::{Event, Observer};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -126,9 +124,13 @@ impl PostgresStore {
     ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
         let link = settings.database.link().map_err(StoreError::Unsuitable)?;
         let (spool, lock) = scratch(&settings)?;
-        let (id, name): (_, Arc<str>) = (Uuid::new_v4(), settings.name.into());
+        let (id, name): (_, Arc<str>) = (Uuid::new_v4(), settings.name.as_str().into());
         let client = link.client().await?;
         schema::migrate(&client).await?;
+        if let Some(before) = predecessor(&settings.folder, id)? {
+            // It had this folder, so it is dead: what it had claimed need not wait for that to be noticed.
+            servers::leave(&client, before).await?;
+        }
         servers::beat(&client, id, &name).await?;
         servers::take_over(&client).await?;
         let clock = Measured::default();
@@ -136,19 +138,17 @@ impl PostgresStore {
         drop(client);
         let shop = Shop {
             link: link.clone(),
-            clock: clock.clone(),
-            observer: observer.clone(),
+            server: id,
+            clock,
+            observer,
             calls_stored: watch::Sender::new(()),
-            overflow: Arc::new(Mutex::new(Overflow::default())),
+            overflow: Arc::default(),
+            unneeded: Arc::default(),
         };
         let lane = |number| Lane::new(link.clone(), id, name.clone(), number);
         let pulse = Pulse {
-            link: link.clone(),
-            id,
+            shop: shop.clone(),
             name: name.clone(),
-            clock,
-            observer,
-            overflow: shop.overflow.clone(),
             shared: shared.clone(),
         };
         let store = PostgresStore {
@@ -263,7 +263,9 @@ impl Store for PostgresStore {
             insert::check(&message)?;
             let uploaded = match &message.body {
                 Body::Memory(_) => None,
-                Body::File { path, .. } => Some(bodies::upload(&self.client().await?, path).await?),
+                Body::File { path, .. } => {
+                    Some(bodies::upload(&self.client().await?, &self.shop, path).await?)
+                }
             };
             inserts.push(Insert {
                 message,
@@ -527,6 +529,15 @@ impl Store for PostgresStore {
         self.link.pool.close();
         Ok(())
     }
+}
+
+/// The server that had the folder before, and now this one.
+fn predecessor(folder: &Path, id: Uuid) -> Result<Option<Uuid>, StoreError> {
+    let path = folder.join("server");
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    std::fs::write(&path, id.to_string())
+        .map_err(|error| crate::spool::file_error(&format!("cannot write {}", path.display()), &error))?;
+    Ok(Uuid::parse_str(before.trim()).ok())
 }
 
 /// Opens the folder for large bodies.

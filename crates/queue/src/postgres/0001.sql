@@ -32,6 +32,7 @@ ALTER TABLE bodies ALTER COLUMN content SET STORAGE EXTERNAL;
 -- Contents whose message is not there yet.
 CREATE TABLE uploads (
     message bigint PRIMARY KEY,
+    server  uuid   NOT NULL,                -- whose
     begun   bigint NOT NULL                 -- by the clock of the database
 );
 CREATE TABLE recipients (

@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::link::{Client, query, query_one, run};
 use super::servers::NOW;
+use super::writer::Shop;
 use crate::id::QueueId;
 use crate::message::Body;
 use crate::spool::{Spool, file_error};
@@ -13,17 +14,17 @@ use tokio::io::AsyncReadExt;
 
 /// Octets of a piece of a content.
 const PIECE: usize = 256 << 10;
-/// A content whose message did not come within that time, in milliseconds, belongs to a server that is gone.
+/// A content whose message did not come within that time, in milliseconds, was forgotten.
 const FORGOTTEN: i64 = 6 * 3_600_000;
 
 /// Stores the content of a file. Gives the key for its message.
 ///
 /// COMMIT does not wait for the disk here: the message is committed later, and with it everything before it in the log.
-pub(super) async fn upload(db: &Client, path: &Path) -> Result<i64, StoreError> {
+pub(super) async fn upload(db: &Client, shop: &Shop, path: &Path) -> Result<i64, StoreError> {
     let sql = format!(
-        "INSERT INTO uploads (message, begun) SELECT nextval('message_keys'), {NOW} RETURNING message"
+        "INSERT INTO uploads (message, server, begun) SELECT nextval('message_keys'), $1, {NOW} RETURNING message"
     );
-    let key: i64 = query_one(db, &sql, &[]).await?.get(0);
+    let key: i64 = query_one(db, &sql, &[&shop.server]).await?.get(0);
     let sql = "WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true))
                INSERT INTO bodies (message, number, content) SELECT $1, $2, $3 FROM relaxed";
     let unreadable = |error: &io::Error| file_error(&format!("cannot read {}", path.display()), error);
@@ -49,24 +50,24 @@ pub(super) async fn upload(db: &Client, path: &Path) -> Result<i64, StoreError> 
     };
     let sent: Result<i64, StoreError> = sent.await;
     if sent.is_err() {
-        // If this fails too, it is swept later.
-        let _ = discard(db, key).await;
+        shop.unneeded.lock().push(key);
     }
     sent
 }
 
-/// Removes a content whose message is not stored after all.
-pub(super) async fn discard(db: &Client, key: i64) -> Result<(), Error> {
-    let sql = "WITH gone AS (DELETE FROM uploads WHERE message = $1 RETURNING message)
+/// Removes contents whose messages are not stored after all.
+pub(super) async fn discard(db: &Client, keys: &[i64]) -> Result<(), Error> {
+    let sql = "WITH gone AS (DELETE FROM uploads WHERE message = ANY($1) RETURNING message)
                DELETE FROM bodies AS b USING gone WHERE b.message = gone.message";
-    run(db, sql, &[&key]).await?;
+    run(db, sql, &[&keys]).await?;
     Ok(())
 }
 
-/// Removes contents whose message never came.
+/// Removes contents whose message never came: of servers that are gone at once.
 pub(super) async fn sweep(db: &Client) -> Result<(), Error> {
     let sql = format!(
-        "WITH gone AS (DELETE FROM uploads WHERE begun < {NOW} - $1 RETURNING message)
+        "WITH gone AS (DELETE FROM uploads AS u WHERE begun < {NOW} - $1 OR NOT EXISTS (SELECT 1 FROM servers AS s WHERE s.id = u.server)
+                   RETURNING message)
          DELETE FROM bodies AS b USING gone WHERE b.message = gone.message"
     );
     run(db, &sql, &[&FORGOTTEN]).await?;

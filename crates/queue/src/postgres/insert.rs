@@ -33,21 +33,22 @@ pub(super) fn check(message: &NewMessage) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What follows `lane`: messages and their recipients.
+/// What follows `lane`: messages and their recipients. One whose large content was swept, because this server was thought dead, is left out.
 const INSERT: &str = ",
+     taken AS (DELETE FROM uploads AS u USING lane WHERE u.message = ANY($6) RETURNING u.message),
      given AS MATERIALIZED (
          SELECT coalesce(given.uploaded, nextval('message_keys')) AS key, given.*
          FROM lane CROSS JOIN unnest($5::bytea[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::smallint[], $11::boolean[],
                   $12::boolean[], $13::boolean[], $14::smallint[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
               WITH ORDINALITY AS given (id, uploaded, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid,
-                  origin, account, traceparent, message_id, content, place)),
+                  origin, account, traceparent, message_id, content, place)
+         LEFT JOIN taken ON taken.message = given.uploaded WHERE given.uploaded IS NULL OR taken.message IS NOT NULL),
      stored AS (
          INSERT INTO messages (key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account,
                                traceparent, message_id, content)
          SELECT key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, ret, envid, origin, account, traceparent,
                 message_id, content
          FROM given ORDER BY place RETURNING key),
-     taken AS (DELETE FROM uploads AS u USING stored WHERE u.message = stored.key),
      addressed AS (
          INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch, owner, delay_notified,
                                  last_result, parked)
@@ -57,7 +58,7 @@ const INSERT: &str = ",
                   $29::text[], $30::boolean[])
               AS r (place, idx, address, domain, notify, orcpt, state, due, result, parked)
          JOIN given USING (place))";
-const KEYS: &str = " SELECT id, key FROM given";
+const KEYS: &str = " SELECT given.id, given.key FROM lane LEFT JOIN given ON true";
 
 /// Messages as columns.
 #[derive(Default)]
@@ -224,6 +225,8 @@ pub(super) type Keys = HashMap<QueueId, i64>;
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     pub(super) keys: Keys,
+    /// Whether a message without a key was not stored.
+    pub(super) is_certain: bool,
     pub(super) dropped: outbox::Dropped,
 }
 
@@ -263,6 +266,7 @@ async fn insert(
         let rows = query(db, &format!("{LANE}{INSERT}{KEYS}"), &columns.values(&ticket)).await?;
         return Ok((!rows.is_empty()).then(|| Stored {
             keys: keys(&rows),
+            is_certain: true,
             ..Stored::default()
         }));
     }
@@ -275,6 +279,7 @@ async fn insert(
     let done = unless_late(db.all_in_one(&statements).await)?;
     let stored = |rows: Vec<Vec<Row>>| Stored {
         keys: rows.get(1).map(|rows| keys(rows)).unwrap_or_default(),
+        is_certain: true,
         dropped: calls.dropped(rows.get(2).map_or(&[], Vec::as_slice)),
     };
     Ok(done.map(stored))
@@ -283,4 +288,14 @@ async fn insert(
 fn keys(rows: &[Row]) -> Keys {
     let key = |row: &Row| Some((row::id(row, 0).ok()?, row.get(1)));
     rows.iter().filter_map(key).collect()
+}
+
+/// The keys of messages that are there.
+pub(super) async fn look_up(db: &Client, inserts: &[Insert]) -> Result<Keys, Error> {
+    let ids: Vec<Vec<u8>> = inserts
+        .iter()
+        .map(|insert| insert.message.id.to_bytes().to_vec())
+        .collect();
+    let rows = query(db, "SELECT id, key FROM messages WHERE id = ANY($1)", &[&ids]).await?;
+    Ok(keys(&rows))
 }

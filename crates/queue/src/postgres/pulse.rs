@@ -1,64 +1,53 @@
-//! What a server does again and again: it says that it is there, looks what the others did, and clears away what nobody needs.
+//! What a server does again and again: it says that it is there, looks what the others did, and clears up after those that are gone.
 
 use super::bodies;
 use super::clock::Measured;
 use super::error::Error;
-use super::link::{Client, Link, query, query_one, run};
+use super::link::{Client, query, query_one, run};
 use super::servers::{self, NOW};
-use crate::outbox::Overflow;
+use super::writer::Shop;
 use crate::store::{Shared, StoreError};
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use smtp_observe::{Event, Observer};
+use smtp_observe::Event;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use uuid::Uuid;
 
 /// How often a server looks what others did.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it says that it is there, and looks after those that are not.
 const BEAT: Duration = Duration::from_secs(10);
-/// How often what nobody needs is cleared away.
-const SWEEP: Duration = Duration::from_secs(600);
 /// A failure is told again after that time.
 const TELL: Duration = Duration::from_secs(10);
 
 /// The task that does it.
 pub(super) struct Pulse {
-    pub(super) link: Arc<Link>,
-    pub(super) id: Uuid,
+    pub(super) shop: Shop,
     pub(super) name: Arc<str>,
-    pub(super) clock: Measured,
-    pub(super) observer: Observer,
-    pub(super) overflow: Arc<Mutex<Overflow>>,
     pub(super) shared: watch::Sender<Shared>,
 }
 
 impl Pulse {
     /// Never ends.
     pub(super) async fn run(self) {
-        let (mut beaten, mut swept, mut told) = (Instant::now(), Instant::now(), None::<Instant>);
+        let (mut beaten, mut told) = (Instant::now(), None::<Instant>);
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            self.overflow.lock().say(&self.observer);
+            self.shop.overflow.lock().say(&self.shop.observer);
             let done = async {
-                let client = self.link.client().await?;
-                let seen = look(&client, &self.clock).await?;
+                let client = self.shop.link.client().await?;
+                let seen = look(&client, &self.shop.clock).await?;
                 self.shared
                     .send_if_modified(|known| std::mem::replace(known, seen) != seen);
+                self.discard(&client).await?;
                 if beaten.elapsed() >= BEAT {
-                    servers::beat(&client, self.id, &self.name).await?;
+                    servers::beat(&client, self.shop.server, &self.name).await?;
                     servers::take_over(&client).await?;
                     sum_figures(&client).await?;
                     beaten = Instant::now();
-                }
-                if swept.elapsed() >= SWEEP {
-                    bodies::sweep(&client).await?;
-                    swept = Instant::now();
                 }
                 Ok::<_, Error>(())
             };
@@ -66,7 +55,7 @@ impl Pulse {
                 Ok(()) => told = None,
                 Err(error) if told.is_none_or(|told| told.elapsed() >= TELL) => {
                     told = Some(Instant::now());
-                    self.observer.emit(Event::StoreFailed {
+                    self.shop.observer.emit(Event::StoreFailed {
                         operation: "heartbeat",
                         error: &StoreError::from(error).to_string(),
                     });
@@ -74,6 +63,21 @@ impl Pulse {
                 Err(_) => {}
             }
         }
+    }
+}
+
+impl Pulse {
+    /// Removes large contents whose messages were not stored.
+    async fn discard(&self, client: &Client) -> Result<(), Error> {
+        let keys = std::mem::take(&mut *self.shop.unneeded.lock());
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let done = bodies::discard(client, &keys).await;
+        if done.is_err() {
+            self.shop.unneeded.lock().extend(keys);
+        }
+        done
     }
 }
 

@@ -1,5 +1,6 @@
 //! The servers that share the queue: each says that it is there, by the clock of the database, and looks after those that are not.
 
+use super::bodies;
 use super::error::Error;
 use super::filter::plain;
 use super::link::{Client, run};
@@ -43,5 +44,5 @@ pub(super) async fn take_over(client: &Client) -> Result<(), Error> {
     let sql = "UPDATE webhook_calls AS c SET due = created, owner = NULL
                WHERE c.owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM servers AS s WHERE s.id = c.owner)";
     run(client, sql, &[]).await?;
-    Ok(())
+    bodies::sweep(client).await
 }

@@ -15,6 +15,7 @@ use smtp_observe::{Event, Observer};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 /// Lanes that messages are stored by: one waits for the disk while the other gathers and sends.
 pub(super) const LANES: i16 = 2;
@@ -33,10 +34,13 @@ struct Pending {
 #[derive(Clone, Debug)]
 pub(super) struct Shop {
     pub(super) link: Arc<Link>,
+    pub(super) server: Uuid,
     pub(super) clock: Measured,
     pub(super) observer: Observer,
     pub(super) calls_stored: watch::Sender<()>,
     pub(super) overflow: Arc<Mutex<Overflow>>,
+    /// Keys of large contents whose messages were not stored: they go when the database has time.
+    pub(super) unneeded: Arc<Mutex<Vec<i64>>>,
 }
 
 /// Takes messages that are to be stored. When it is dropped, what it has is stored, and its task ends.
@@ -58,18 +62,16 @@ impl Writer {
         insert::check(&insert.message)?;
         if let Body::File { path, .. } = &insert.message.body {
             let client = self.shop.link.client().await?;
-            insert.uploaded = Some(bodies::upload(&client, path).await?);
+            insert.uploaded = Some(bodies::upload(&client, &self.shop, path).await?);
         }
         let uploaded = insert.uploaded;
         let (reply, answer) = oneshot::channel();
         let pending = Pending { insert, reply };
         self.pending.send(pending).map_err(|_| StoreError::Closed)?;
         let answer = answer.await.unwrap_or(Err(StoreError::Closed));
-        if let (Err(_), Some(key)) = (&answer, uploaded)
-            && let Ok(client) = self.shop.link.client().await
-        {
+        if let (Err(_), Some(key)) = (&answer, uploaded) {
             // If the message is there after all, so is its content: it is an upload no more.
-            let _ = bodies::discard(&client, key).await;
+            self.shop.unneeded.lock().push(key);
         }
         answer
     }
@@ -105,17 +107,12 @@ async fn commit(shop: Shop, mut lane: Lane, batch: Vec<Pending>, free: mpsc::Unb
         batch.into_iter().map(|one| (one.insert, one.reply)).unzip();
     let mut answers = Vec::with_capacity(inserts.len());
     match shop.store(&mut lane, &inserts).await {
-        Ok(stored) => answers.extend(inserts.iter().map(|insert| Ok(claim(insert, &stored)))),
+        Ok(stored) => answers.extend(inserts.iter().map(|insert| claim(insert, &stored))),
         // One that cannot be stored is not to hurt its neighbours.
         Err(error) if inserts.len() > 1 && error.is_of_the_change() => {
             for alone in inserts.chunks(1) {
                 let stored = shop.store(&mut lane, alone).await.map_err(StoreError::from);
-                let answer = |insert| {
-                    stored
-                        .as_ref()
-                        .map(|stored| claim(insert, stored))
-                        .map_err(Clone::clone)
-                };
+                let answer = |insert| claim(insert, stored.as_ref().map_err(Clone::clone)?);
                 answers.extend(alone.iter().map(answer));
             }
         }
@@ -144,8 +141,12 @@ impl Shop {
         let (start, clock) = (Instant::now(), self.clock.clock());
         let stored = match lane.change(&InsertAll { inserts, clock }).await? {
             Fate::Done(stored) => stored,
-            // Nobody knows their keys: they are claimed when their first lease ends.
-            Fate::Committed => Stored::default(),
+            Fate::Committed => Stored {
+                // Those that are not found were taken on by others; or, if this fails, they are when their first lease ends.
+                keys: self.look_up(inserts).await.unwrap_or_default(),
+                is_certain: false,
+                ..Stored::default()
+            },
             Fate::InDoubt(_, error) => return Err(error),
         };
         self.observer.emit(Event::Committed {
@@ -163,6 +164,10 @@ impl Shop {
         Ok(stored)
     }
 
+    async fn look_up(&self, inserts: &[Insert]) -> Result<insert::Keys, Error> {
+        insert::look_up(&self.link.client().await?, inserts).await
+    }
+
     pub(super) fn say_dropped(&self, dropped: &super::outbox::Dropped) {
         let mut overflow = self.overflow.lock();
         overflow.add(dropped.clone());
@@ -170,11 +175,15 @@ impl Shop {
     }
 }
 
-/// The claim on a message that was stored as leased.
-fn claim(insert: &Insert, stored: &Stored) -> Option<Claim> {
-    let Beginning::Leased(until) = insert.beginning else {
-        return None;
-    };
-    let key = stored.keys.get(&insert.message.id)?;
-    Some(insert.message.claimed(*key, until))
+/// The claim on a message, if it was stored as leased.
+fn claim(insert: &Insert, stored: &Stored) -> Result<Option<Claim>, StoreError> {
+    let key = stored.keys.get(&insert.message.id);
+    if key.is_none() && stored.is_certain {
+        let text = "this server was thought dead while a large message came: it was not stored";
+        return Err(StoreError::Unavailable(text.to_owned()));
+    }
+    Ok(match (&insert.beginning, key) {
+        (Beginning::Leased(until), Some(key)) => Some(insert.message.claimed(*key, *until)),
+        _ => None,
+    })
 }

@@ -1,0 +1,448 @@
+//! A real PostgreSQL of the test's own, on a port and in folders of its own; its standby; a pooler before it; a proxy that cuts.
+
+use crate::postfix::{free_port, is_root};
+use crate::tools::{program, run};
+use crate::wait_for_secs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// How a database is set up.
+const SETTINGS: &str = "listen_addresses = '127.0.0.1'\nmax_connections = 60\nlog_min_messages = log\nlog_line_prefix = '%m %a '\n\
+                        shared_preload_libraries = 'pg_stat_statements'\n";
+
+/// A running PostgreSQL with an empty database `queue`. Dropped, it is ended.
+pub struct Postgres {
+    folder: tempfile::TempDir,
+    /// Where its data is, if not in its folder.
+    data: PathBuf,
+    child: Child,
+    pub port: u16,
+}
+
+/// One of Debian's programs for the newest version there is.
+fn of_version(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql");
+    let versions = versions.expect("PostgreSQL is missing: `cargo xtask peers` installs it");
+    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders.last().expect("a version").join("bin").join(name)
+}
+
+/// A command as its own user: PostgreSQL does not run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    command.arg(program);
+    command
+}
+
+/// Gives a folder to the database's user.
+fn hand_over(folder: &Path) {
+    if is_root() {
+        run(Command::new("chown").args(["-R", "postgres"]).arg(folder));
+    }
+}
+
+fn new_folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new()
+        .prefix("postgres-")
+        .tempdir()
+        .expect("a folder");
+    let readable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), readable).expect("permissions");
+    hand_over(folder.path());
+    folder
+}
+
+impl Postgres {
+    pub fn start() -> Postgres {
+        Postgres::with("")
+    }
+
+    /// With these lines in its configuration too.
+    pub fn with(settings: &str) -> Postgres {
+        let folder = new_folder();
+        let data = folder.path().join("data");
+        Postgres::at(folder, data, settings)
+    }
+
+    /// On a disk of its own, mounted at `disk`.
+    pub fn on_disk(disk: &Path, settings: &str) -> Postgres {
+        hand_over(disk);
+        Postgres::at(new_folder(), disk.join("data"), settings)
+    }
+
+    fn at(folder: tempfile::TempDir, data: PathBuf, settings: &str) -> Postgres {
+        let mut initdb = unprivileged(&of_version("initdb"));
+        initdb.args([
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--no-sync",
+        ]);
+        run(initdb.args(["--wal-segsize=1", "--pgdata"]).arg(&data));
+        let port = free_port().port();
+        write_settings(&data, &format!("{SETTINGS}{settings}"));
+        let child = spawn(folder.path(), &data, port);
+        let database = Postgres {
+            folder,
+            data,
+            child,
+            port,
+        };
+        database.wait();
+        database.ask("postgres", "CREATE DATABASE queue");
+        database
+    }
+
+    /// A standby that follows this one, and that this one waits for with each COMMIT.
+    pub fn synchronous_standby(&self) -> Postgres {
+        let folder = new_folder();
+        let data = folder.path().join("data");
+        let mut copy = unprivileged(&of_version("pg_basebackup"));
+        copy.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "postgres",
+            "-R",
+            "-c",
+            "fast",
+            "-X",
+            "stream",
+            "-p",
+        ]);
+        run(copy.arg(self.port.to_string()).arg("-D").arg(&data));
+        let port = free_port().port();
+        let child = spawn(folder.path(), &data, port);
+        let standby = Postgres {
+            folder,
+            data,
+            child,
+            port,
+        };
+        standby.wait();
+        self.ask("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.ask("postgres", "SELECT pg_reload_conf()");
+        wait_for_secs("the standby to be synchronous", 30, || {
+            self.ask("postgres", "SELECT sync_state FROM pg_stat_replication") == "sync"
+        });
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        let mut promote = unprivileged(&of_version("pg_ctl"));
+        run(promote.args(["promote", "-w", "-D"]).arg(&self.data));
+    }
+
+    fn wait(&self) {
+        wait_for_secs("PostgreSQL to answer", 60, || {
+            let answer = self.psql("postgres", "SELECT 1").output().expect("psql");
+            answer.status.success()
+        });
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// For `storage.url`.
+    pub fn url(&self) -> String {
+        url_at(self.address())
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
+        let mut psql = program("/usr/bin/psql");
+        psql.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "postgres",
+            "-qtAX",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-p",
+        ]);
+        psql.args([&self.port.to_string(), "-d", database, "-c", sql]);
+        // Whatever the server's are.
+        psql.env(
+            "PGOPTIONS",
+            "-c statement_timeout=0 -c default_transaction_read_only=off",
+        );
+        psql
+    }
+
+    fn ask(&self, database: &str, sql: &str) -> String {
+        let output = run(&mut self.psql(database, sql));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Runs a statement in the queue's database; gives what it answers, a row a line.
+    pub fn sql(&self, sql: &str) -> String {
+        self.ask("queue", sql)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("pid"));
+        kill(pid, signal).expect("signal");
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn crash(&mut self) {
+        self.signal(Signal::SIGQUIT);
+        self.child.wait().expect("wait");
+    }
+
+    /// Starts it again, on the same port.
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.folder.path(), &self.data, self.port);
+        self.wait();
+    }
+
+    /// Takes up lines into its configuration; some take effect with a restart only.
+    pub fn reconfigure(&self, settings: &str) {
+        write_settings(&self.data, settings);
+        self.ask("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// Who may connect how, and who is who by which certificate.
+    pub fn rules(&self, rules: &str, names: &str) {
+        std::fs::write(self.data.join("pg_hba.conf"), rules).expect("pg_hba.conf");
+        std::fs::write(self.data.join("pg_ident.conf"), format!("{names}\n")).expect("pg_ident.conf");
+        self.signal(Signal::SIGHUP);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+
+    /// Takes a connection as an ordinary role and keeps it until it is dropped; `None` when there is none to be had.
+    pub fn hold_connection(&self, role: &str) -> Option<Held> {
+        let mut psql = Command::new("/usr/bin/psql");
+        psql.args([
+            "-h",
+            "127.0.0.1",
+            "-qX",
+            "-U",
+            role,
+            "-p",
+            &self.port.to_string(),
+            "queue",
+        ]);
+        // It waits for what it is to do, and ends with that.
+        let mut child = psql
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("psql");
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        match child.try_wait().expect("psql") {
+            Some(_) => None,
+            None => Some(Held(child)),
+        }
+    }
+
+    /// Puts a file where it can read it, and nobody else.
+    pub fn put(&self, from: &Path, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::copy(from, &path).expect("copy");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+        hand_over(&path);
+        path
+    }
+}
+
+/// For `storage.url`, at another address: a proxy's, a pooler's.
+pub fn url_at(address: SocketAddr) -> String {
+    format!("postgresql://postgres@{address}/queue")
+}
+
+fn write_settings(data: &Path, settings: &str) {
+    let path = data.join("postgresql.conf");
+    let before = std::fs::read_to_string(&path).expect("postgresql.conf");
+    std::fs::write(&path, format!("{before}\n{settings}\n")).expect("postgresql.conf");
+}
+
+fn spawn(folder: &Path, data: &Path, port: u16) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"));
+    let log = log.expect("log");
+    let mut postgres = unprivileged(&of_version("postgres"));
+    postgres.arg("-D").arg(data).arg("-k").arg(folder);
+    postgres.args(["-p", &port.to_string()]);
+    postgres
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("log"))
+        .stderr(log);
+    postgres.spawn().expect("start PostgreSQL")
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default();
+            eprintln!("--- end of PostgreSQL's log\n{}", last.join("\n"));
+        }
+        // It may have ended.
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("pid"));
+        let _ = kill(pid, Signal::SIGQUIT);
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection that is taken until this is dropped.
+pub struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// PgBouncer in transaction mode. Dropped, it is ended.
+pub struct PgBouncer {
+    _folder: tempfile::TempDir,
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl PgBouncer {
+    pub fn start(database: &Postgres) -> PgBouncer {
+        assert!(
+            Path::new("/usr/sbin/pgbouncer").exists(),
+            "pgbouncer is missing: `cargo xtask peers` installs it"
+        );
+        let folder = new_folder();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port().port()));
+        let users = folder.path().join("users");
+        let text = format!(
+            "[databases]\nqueue = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
+             auth_type = any\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = 4\nunix_socket_dir =\n",
+            database.port,
+            address.port(),
+            users.display()
+        );
+        let config = folder.path().join("pgbouncer.ini");
+        std::fs::write(&users, "\"postgres\" \"\"\n").expect("users");
+        std::fs::write(&config, text).expect("pgbouncer.ini");
+        hand_over(folder.path());
+        let mut pgbouncer = unprivileged(Path::new("/usr/sbin/pgbouncer"));
+        pgbouncer.arg("-q").arg(&config).stdin(Stdio::null());
+        let child = pgbouncer.spawn().expect("start PgBouncer");
+        wait_for_secs("PgBouncer to listen", 30, || TcpStream::connect(address).is_ok());
+        PgBouncer {
+            _folder: folder,
+            child,
+            address,
+        }
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a proxy does to a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// What a client sends with this in it is passed on, the answer is not: both sides are closed when it is there.
+    Answer(Vec<u8>),
+    /// What a client sends with this in it is not passed on: both sides are closed.
+    Request(Vec<u8>),
+}
+
+/// A proxy before a database. Everything is passed on until it is told to cut.
+pub struct Proxy {
+    pub address: SocketAddr,
+    cut: Arc<Mutex<Vec<Cut>>>,
+}
+
+impl Proxy {
+    pub fn before(database: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("address");
+        let cut: Arc<Mutex<Vec<Cut>>> = Arc::default();
+        let todo = cut.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if let Ok(server) = TcpStream::connect(database) {
+                    let todo = todo.clone();
+                    std::thread::spawn(move || pass(&client, &server, &todo));
+                }
+            }
+        });
+        Proxy { address, cut }
+    }
+
+    /// Does this once, with the first that it applies to.
+    pub fn cut(&self, what: Cut) {
+        self.cut.lock().expect("cut").push(what);
+    }
+
+    /// Whether everything was cut that was to be.
+    pub fn is_done(&self) -> bool {
+        self.cut.lock().expect("cut").is_empty()
+    }
+}
+
+/// Passes on in both directions.
+fn pass(client: &TcpStream, server: &TcpStream, todo: &Mutex<Vec<Cut>>) {
+    let lost = Arc::new(Mutex::new(false));
+    let (back, from_server) = (
+        client.try_clone().expect("socket"),
+        server.try_clone().expect("socket"),
+    );
+    let swallow = lost.clone();
+    let answers = std::thread::spawn(move || {
+        let (mut from, mut to, mut block) = (&from_server, &back, vec![0; 64 << 10]);
+        while let Ok(count) = from.read(&mut block) {
+            let lost = *swallow.lock().expect("lost");
+            if count == 0 || lost || to.write_all(&block[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    });
+    let (mut from, mut to, mut block) = (client, server, vec![0; 256 << 10]);
+    while let Ok(count) = from.read(&mut block) {
+        let sent = &block[..count];
+        match taken(todo, sent) {
+            Some(Cut::Request(_)) => break,
+            Some(Cut::Answer(_)) => *lost.lock().expect("lost") = true,
+            None => {}
+        }
+        if count == 0 || to.write_all(sent).is_err() {
+            break;
+        }
+    }
+    if !*lost.lock().expect("lost") {
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    }
+    let _ = answers.join();
+}
+
+/// The first thing to do that applies to what was sent; it is done once.
+fn taken(todo: &Mutex<Vec<Cut>>, sent: &[u8]) -> Option<Cut> {
+    let mut todo = todo.lock().expect("cut");
+    let place = todo.iter().position(|cut| {
+        let (Cut::Answer(marker) | Cut::Request(marker)) = cut;
+        sent.windows(marker.len()).any(|window| window == marker)
+    })?;
+    Some(todo.remove(place))
+}
