@@ -4,6 +4,7 @@
 //! one place; a search looks into each minute.
 
 use crate::Limits;
+use crate::archive::{MAX_STEPS, Old};
 use crate::buffer::{Batch, Kind};
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -35,12 +36,8 @@ CREATE TABLE terms (
     PRIMARY KEY (minute, hash, key)
 ) STRICT, WITHOUT ROWID;
 ";
-/// Octets of steps after which a message's further attempts are only counted.
-const MAX_STEPS: usize = 128 << 10;
 /// Messages forgotten in one transaction.
 const FORGET: i64 = 500;
-/// A message whose end was never seen is forgotten so long after others of its age, in milliseconds: 30 days.
-const NEVER_ENDED: i64 = 30 * 86_400_000;
 /// Pages of the log that are copied into the database at a time: 32 MiB.
 const CHECKPOINT: i64 = 8192;
 
@@ -133,14 +130,13 @@ impl Database {
 
     /// Forgets what ended long ago, and the oldest when there is too much.
     pub(crate) fn forget(&mut self, limits: &Limits, now: Timestamp) -> Result<(), Trouble> {
-        let retention = i64::try_from(limits.retention.as_millis()).unwrap_or(i64::MAX);
-        let cutoff = now.as_millisecond().saturating_sub(retention);
+        let old = Old::now(limits, now);
         let db = self.db()?;
         // Whoever ended before that also came before that.
-        let old =
+        let select =
             "SELECT key FROM messages WHERE id < ?1 AND (ended < ?2 OR (ended IS NULL AND id < ?3)) LIMIT ?4";
-        let (came, lost) = (first_id(cutoff), first_id(cutoff.saturating_sub(NEVER_ENDED)));
-        while remove(db, old, params![came, cutoff, lost, FORGET])? > 0 {}
+        let (came, lost) = (old.came_before(), old.lost());
+        while remove(db, select, params![came, old.ended_before, lost, FORGET])? > 0 {}
         loop {
             let excess = used(db)?.saturating_sub(limits.max_size);
             if excess == 0 || remove_oldest(db, excess)? == 0 {
@@ -221,19 +217,19 @@ fn used(db: &Connection) -> Result<u64, Trouble> {
 
 /// What a batch has of one message.
 #[derive(Default)]
-struct News<'b> {
+pub(crate) struct News<'b> {
     beginning: bool,
-    ended: bool,
-    sender: Option<&'b str>,
-    account: Option<&'b str>,
-    message_id: Option<&'b str>,
-    recipients: Vec<String>,
+    pub(crate) ended: bool,
+    pub(crate) sender: Option<&'b str>,
+    pub(crate) account: Option<&'b str>,
+    pub(crate) message_id: Option<&'b str>,
+    pub(crate) recipients: Vec<String>,
     /// Each with whether it is kept in any case.
-    steps: Vec<(&'b str, bool)>,
+    pub(crate) steps: Vec<(&'b str, bool)>,
 }
 
 /// The news of a batch by message, in the order in which messages are first mentioned.
-fn gathered(batch: &Batch) -> Vec<(&str, News<'_>)> {
+pub(crate) fn gathered(batch: &Batch) -> Vec<(&str, News<'_>)> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut all: Vec<(&str, News<'_>)> = Vec::new();
     for note in &batch.notes {

@@ -2,19 +2,22 @@
 //!
 //! It is the third face of events, beside the log and the metrics: a step of a message's history is the log's JSON line about it, so
 //! that nobody describes anything twice. Steps gather in memory and are written several times a second, by a thread of its own, to a database of
-//! its own.
+//! its own, or to one that is shared.
 //!
 //! * [`buffer`] is where events are put down, [`writer`] the thread that takes them from there.
-//! * [`database`] is the file: schema, writing, forgetting; [`search`] asks it.
+//! * [`database`] is the file: schema, writing, forgetting; [`archive`] is what takes its place where many servers share one; [`search`] asks
+//!   either.
 //!
 //! Promises: mail never waits for its history, and is never refused for it; what cannot be kept is dropped and counted; memory and disk are
 //! bounded; a database that cannot be read is set aside, and another begun. A crash loses the last steps, a second's at most.
 
+mod archive;
 mod buffer;
 mod database;
 mod search;
 mod writer;
 
+pub use archive::{Addition, Archive, MOST_STEPS, Old, Record};
 pub use search::{Entry, Fate, Page, Query, Search};
 
 use buffer::Buffer;
@@ -25,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use writer::Writer;
+use writer::{Place, Writer};
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +53,15 @@ pub struct Settings {
 pub struct History {
     buffer: Arc<Buffer>,
     limits: Arc<RwLock<Limits>>,
-    path: PathBuf,
+    asked: Asked,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Where questions go.
+#[derive(Debug)]
+enum Asked {
+    File(PathBuf),
+    Archive(Arc<dyn Archive>),
 }
 
 impl History {
@@ -61,17 +71,38 @@ impl History {
     /// # Errors
     /// When no database can be made there, or no thread.
     pub fn open(settings: Settings, observer: Observer) -> Result<Arc<History>, String> {
-        let database = Database::open(&settings.path, &observer)?;
-        let (buffer, limits) = (
-            Arc::new(Buffer::default()),
-            Arc::new(RwLock::new(settings.limits)),
-        );
+        let (database, path) = (Database::open(&settings.path, &observer)?, settings.path);
+        let asked = Asked::File(path.clone());
+        let place = Place::File { database, path };
+        History::start(place, asked, settings.limits, settings.has_room, observer)
+    }
+
+    /// One that is kept elsewhere.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn in_archive(
+        archive: Arc<dyn Archive>,
+        limits: Limits,
+        observer: Observer,
+    ) -> Result<Arc<History>, String> {
+        let (place, asked) = (Place::Archive(archive.clone()), Asked::Archive(archive));
+        History::start(place, asked, limits, Box::new(|| true), observer)
+    }
+
+    fn start(
+        place: Place,
+        asked: Asked,
+        limits: Limits,
+        has_room: Box<dyn Fn() -> bool + Send>,
+        observer: Observer,
+    ) -> Result<Arc<History>, String> {
+        let (buffer, limits) = (Arc::new(Buffer::default()), Arc::new(RwLock::new(limits)));
         let writer = Writer {
             buffer: buffer.clone(),
             limits: limits.clone(),
-            database,
-            path: settings.path.clone(),
-            has_room: settings.has_room,
+            place,
+            has_room,
             observer,
             failing: false,
         };
@@ -82,7 +113,7 @@ impl History {
         Ok(Arc::new(History {
             buffer,
             limits,
-            path: settings.path,
+            asked,
             thread: Some(thread),
         }))
     }
@@ -98,7 +129,11 @@ impl History {
     /// The database's.
     pub fn ask<T>(&self, question: impl FnOnce(&Search) -> Result<T, String>) -> Result<T, String> {
         self.buffer.flush();
-        question(&Search::open(&self.path)?)
+        let search = match &self.asked {
+            Asked::File(path) => Search::open(path)?,
+            Asked::Archive(archive) => Search::of(archive.clone()),
+        };
+        question(&search)
     }
 
     /// Writes out what was seen until now. Waits at most 2 seconds.
@@ -125,7 +160,7 @@ impl Drop for History {
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("History")
-            .field("path", &self.path)
+            .field("asked", &self.asked)
             .finish_non_exhaustive()
     }
 }

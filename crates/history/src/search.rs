@@ -1,11 +1,13 @@
 //! Looks for messages, and shows one.
 
+use crate::archive::{Archive, Record};
 use crate::database::{Field, first_id, hash, minute_of};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Messages looked at for one page, at most: then the page ends, and the next goes on from there.
 const LOOKED_AT: usize = 20_000;
@@ -70,10 +72,16 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// The database, for reading.
+/// What is asked.
 #[derive(Debug)]
 pub struct Search {
-    db: Connection,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(Connection),
+    Archive(Arc<dyn Archive>),
 }
 
 const COLUMNS: &str = "id, ended, sender, account, message_id, steps, omitted";
@@ -82,7 +90,13 @@ impl Search {
     pub(crate) fn open(path: &Path) -> Result<Search, String> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(|error| error.to_string())?;
-        Ok(Search { db })
+        let place = Place::File(db);
+        Ok(Search { place })
+    }
+
+    pub(crate) fn of(archive: Arc<dyn Archive>) -> Search {
+        let place = Place::Archive(archive);
+        Search { place }
     }
 
     /// The history of one message.
@@ -90,14 +104,19 @@ impl Search {
     /// # Errors
     /// The database's.
     pub fn show(&self, id: &str) -> Result<Option<Entry>, String> {
-        self.db
-            .query_row(
-                &format!("SELECT {COLUMNS} FROM messages WHERE id = ?1"),
-                [id.to_uppercase()],
-                entry,
-            )
-            .optional()
-            .map_err(|error| error.to_string())
+        let id = id.to_uppercase();
+        match &self.place {
+            Place::Archive(archive) => Ok(archive.by_id(&id)?.map(entry)),
+            Place::File(db) => db
+                .query_row(
+                    &format!("SELECT {COLUMNS} FROM messages WHERE id = ?1"),
+                    [id],
+                    record,
+                )
+                .optional()
+                .map(|found| found.map(entry))
+                .map_err(|error| error.to_string()),
+        }
     }
 
     /// The newest messages that are meant. A page may have fewer than `limit` and still not be the last.
@@ -105,56 +124,79 @@ impl Search {
     /// # Errors
     /// The database's.
     pub fn list(&self, query: &Query, limit: usize) -> Result<Page, String> {
-        let found = match query.term() {
-            Some(term) => self.by_term(query, term, limit),
-            None => self.by_time(query, limit),
-        };
-        found.map_err(|error| error.to_string())
-    }
-
-    /// Everything within the time, newest first.
-    fn by_time(&self, query: &Query, limit: usize) -> rusqlite::Result<Page> {
-        let (from, to) = query.range();
-        let mut statement = self.db.prepare(&format!(
-            "SELECT {COLUMNS} FROM messages WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
-        ))?;
-        let rows = statement.query_map(params![from, to, limit as i64], entry)?;
-        let entries: Vec<Entry> = rows.collect::<Result<_, _>>()?;
-        let next = entries.last().filter(|_| entries.len() >= limit);
-        Ok(Page {
-            next: next.map(|last| last.id.clone()),
-            entries,
-        })
-    }
-
-    /// What has a term, minute by minute, newest first: each minute is one look into the index.
-    fn by_term(&self, query: &Query, term: i64, limit: usize) -> rusqlite::Result<Page> {
-        let (from, to) = query.range();
-        let mut candidates = self.db.prepare(&format!(
-            "SELECT {COLUMNS} FROM terms JOIN messages USING (key)
-             WHERE minute = ?1 AND hash = ?2 AND id >= ?3 AND id < ?4 ORDER BY id DESC LIMIT ?5"
-        ))?;
-        let mut earlier = self
-            .db
-            .prepare("SELECT max(minute) FROM terms WHERE minute < ?1 AND minute >= ?2")?;
-        let (mut page, mut looked_at) = (Page::default(), 0);
-        let (first, mut minute) = (minute_of(&from), minute_of(&to).saturating_add(1));
-        while let Some(found) = earlier.query_row([minute, first], |row| row.get::<_, Option<i64>>(0))? {
-            minute = found;
-            let rows = candidates.query_map(params![minute, term, from, to, LOOKED_AT as i64], entry)?;
-            for row in rows {
-                let entry = row?;
-                looked_at += 1;
-                if page.entries.len() >= limit || looked_at > LOOKED_AT {
-                    return Ok(page);
-                }
-                page.next = Some(entry.id.clone());
-                page.entries.extend(query.means(&entry).then_some(entry));
+        match &self.place {
+            Place::Archive(archive) => in_archive(&**archive, query, limit),
+            Place::File(db) => match query.term() {
+                Some(term) => by_term(db, query, term, limit),
+                None => by_time(db, query, limit),
             }
+            .map_err(|error| error.to_string()),
         }
-        page.next = None;
-        Ok(page)
     }
+}
+
+/// Page after page of what has the term, until there is enough of what is meant, or much was looked at.
+fn in_archive(archive: &dyn Archive, query: &Query, limit: usize) -> Result<Page, String> {
+    let (from, mut to) = query.range();
+    let (mut page, mut looked_at) = (Page::default(), 0);
+    while page.entries.len() < limit && looked_at < LOOKED_AT {
+        let wanted = limit - page.entries.len();
+        let records = archive.newest(query.term(), &from, &to, wanted)?;
+        looked_at += records.len();
+        let all = records.len() < wanted;
+        for found in records.into_iter().map(entry) {
+            to.clone_from(&found.id);
+            page.entries.extend(query.means(&found).then_some(found));
+        }
+        if all {
+            return Ok(page);
+        }
+    }
+    page.next = Some(to);
+    Ok(page)
+}
+
+/// Everything within the time, newest first.
+fn by_time(db: &Connection, query: &Query, limit: usize) -> rusqlite::Result<Page> {
+    let (from, to) = query.range();
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM messages WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+    ))?;
+    let rows = statement.query_map(params![from, to, limit as i64], record)?;
+    let entries: Vec<Entry> = rows.map(|row| row.map(entry)).collect::<Result<_, _>>()?;
+    let next = entries.last().filter(|_| entries.len() >= limit);
+    Ok(Page {
+        next: next.map(|last| last.id.clone()),
+        entries,
+    })
+}
+
+/// What has a term, minute by minute, newest first: each minute is one look into the index.
+fn by_term(db: &Connection, query: &Query, term: i64, limit: usize) -> rusqlite::Result<Page> {
+    let (from, to) = query.range();
+    let mut candidates = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM terms JOIN messages USING (key)
+         WHERE minute = ?1 AND hash = ?2 AND id >= ?3 AND id < ?4 ORDER BY id DESC LIMIT ?5"
+    ))?;
+    let mut earlier = db
+        .prepare("SELECT max(minute) FROM terms WHERE minute < ?1 AND minute >= ?2")?;
+    let (mut page, mut looked_at) = (Page::default(), 0);
+    let (first, mut minute) = (minute_of(&from), minute_of(&to).saturating_add(1));
+    while let Some(found) = earlier.query_row([minute, first], |row| row.get::<_, Option<i64>>(0))? {
+        minute = found;
+        let rows = candidates.query_map(params![minute, term, from, to, LOOKED_AT as i64], record)?;
+        for row in rows {
+            let entry = entry(row?);
+            looked_at += 1;
+            if page.entries.len() >= limit || looked_at > LOOKED_AT {
+                return Ok(page);
+            }
+            page.next = Some(entry.id.clone());
+            page.entries.extend(query.means(&entry).then_some(entry));
+        }
+    }
+    page.next = None;
+    Ok(page)
 }
 
 impl Query {
@@ -202,26 +244,38 @@ impl Query {
     }
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let id: String = row.get(0)?;
-    let steps: String = row.get(5)?;
-    let steps: Vec<Value> = steps
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        id: row.get(0)?,
+        ended: row.get(1)?,
+        sender: row.get(2)?,
+        account: row.get(3)?,
+        message_id: row.get(4)?,
+        steps: row.get(5)?,
+        omitted: row.get(6)?,
+    })
+}
+
+fn entry(record: Record) -> Entry {
+    let id = record.id;
+    let steps: Vec<Value> = record
+        .steps
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned())))
         .collect();
     let received = ulid::Ulid::from_string(&id).map_or(0, |id| id.timestamp_ms());
     let at = |millisecond: i64| Timestamp::from_millisecond(millisecond).unwrap_or_default();
-    Ok(Entry {
+    Entry {
         received_at: at(received.try_into().unwrap_or(0)),
-        ended_at: row.get::<_, Option<i64>>(1)?.map(at),
-        sender: row.get(2)?,
-        account: row.get(3)?,
-        message_id: row.get(4)?,
+        ended_at: record.ended.map(at),
+        sender: record.sender,
+        account: record.account,
+        message_id: record.message_id,
         recipients: fates(&id, &steps),
         steps,
-        omitted: row.get::<_, i64>(6)?.unsigned_abs(),
+        omitted: record.omitted.unsigned_abs(),
         id,
-    })
+    }
 }
 
 /// The last status of each recipient.

@@ -2,7 +2,8 @@
 
 use crate::Limits;
 use crate::buffer::{Batch, Buffer, emptied};
-use crate::database::{Database, Trouble};
+use crate::archive::{Archive, Old, addition};
+use crate::database::{Database, Trouble, gathered};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use smtp_observe::{Event, Observer};
@@ -17,8 +18,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub(crate) struct Writer {
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) limits: Arc<RwLock<Limits>>,
-    pub(crate) database: Database,
-    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
     pub(crate) has_room: Box<dyn Fn() -> bool + Send>,
     pub(crate) observer: Observer,
     /// The last batch could not be written, and that was said.
@@ -47,7 +47,7 @@ impl Writer {
         let mut dropped = batch.dropped;
         if !batch.notes.is_empty() {
             let written = match (self.has_room)() {
-                true => self.database.write(batch),
+                true => self.place.write(batch),
                 false => Err(Trouble::Passing("the disk is nearly full".into())),
             };
             match written {
@@ -65,7 +65,7 @@ impl Writer {
 
     fn sweep(&mut self) {
         let limits = *self.limits.read();
-        if let Err(trouble) = self.database.forget(&limits, Timestamp::now()) {
+        if let Err(trouble) = self.place.forget(&limits) {
             self.failed(trouble);
         }
     }
@@ -79,10 +79,44 @@ impl Writer {
         if !std::mem::replace(&mut self.failing, true) {
             self.observer.emit(Event::HistoryFailed { error: &error });
         }
-        if damaged {
-            match self.database.begin_anew(&self.path, &error, &self.observer) {
+        if damaged && let Place::File { database, path } = &mut self.place {
+            match database.begin_anew(path, &error, &self.observer) {
                 Ok(()) => self.failing = false,
                 Err(error) => self.observer.emit(Event::HistoryFailed { error: &error }),
+            }
+        }
+    }
+}
+
+/// Where histories are kept.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In a file of this machine.
+    File { database: Database, path: PathBuf },
+    /// Elsewhere.
+    Archive(Arc<dyn Archive>),
+}
+
+impl Place {
+    fn write(&mut self, batch: &Batch) -> Result<(), Trouble> {
+        match self {
+            Place::File { database, .. } => database.write(batch),
+            Place::Archive(archive) => {
+                let news = gathered(batch);
+                let additions: Vec<_> = news.iter().map(|(id, news)| addition(id, news)).collect();
+                archive.add(&additions).map_err(Trouble::Passing)
+            }
+        }
+    }
+
+    fn forget(&mut self, limits: &Limits) -> Result<(), Trouble> {
+        let now = Timestamp::now();
+        match self {
+            Place::File { database, .. } => database.forget(limits, now),
+            Place::Archive(archive) => {
+                let old = Old::now(limits, now);
+                while archive.forget(&old).map_err(Trouble::Passing)? > 0 {}
+                Ok(())
             }
         }
     }

@@ -13,6 +13,7 @@
 //! | `clock` | the clock of the database |
 //! | `records` | the audit trail, tokens, suspensions |
 //! | `outbox`, `directory` | what webhooks are to be told; domains, accounts, aliases and keys |
+//! | `history` | what happened to each message |
 //! | `read` | questions |
 //! | `row`, `filter`, `error` | what rows, filters and errors mean |
 //!
@@ -26,6 +27,7 @@ mod directory;
 mod error;
 mod filter;
 mod finish;
+mod history;
 mod insert;
 mod lane;
 mod link;
@@ -42,6 +44,7 @@ mod tls;
 mod writer;
 
 pub use connect::Database;
+pub use history::PostgresHistory;
 
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
@@ -70,6 +73,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_postgres::Row;
 use uuid::Uuid;
 use writer::{LANES, Shop, Writer};
 

@@ -194,7 +194,12 @@ async fn keep_mail(
     receivers: Receivers,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let Opened { queue, outbox, shelf } = tokio::select! {
+    let Opened {
+        queue,
+        outbox,
+        shelf,
+        archive,
+    } = tokio::select! {
         opened = storage::open(house) => opened?,
         // Nothing was accepted yet, and a recovery that is broken off starts anew.
         _ = lifecycle::stop_asked(house, signals) => return Ok(()),
@@ -202,7 +207,7 @@ async fn keep_mail(
     house.queue_opened(queue.clone());
     let observer = house.observer.clone();
     house.webhooks_started(Webhooks::start(receivers, outbox, observer, VERSION));
-    history::open(house, queue.spool().clone()).await;
+    history::open(house, queue.spool().clone(), archive).await;
     let result = match meet_people(house, plan, shelf).await {
         Ok(()) => move_mail(house, &queue, signals).await,
         Err(failure) => Err(failure),
@@ -210,6 +215,7 @@ async fn keep_mail(
     if let Some(webhooks) = house.webhooks() {
         webhooks.stop(LAST_WAIT).await;
     }
+    history::flush(house).await;
     let queued = queue.store().stats().await.map_or(0, |stats| stats.messages);
     let closed = queue.store().close().await;
     if house.reception().is_some() {

@@ -4,6 +4,7 @@ use crate::exit::{Exit, Failure};
 use crate::house::House;
 use smtp_config::Config;
 use smtp_directory::Shelf;
+use smtp_history::Archive;
 use smtp_observe::Event;
 use smtp_queue::postgres::{Database, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
@@ -17,6 +18,8 @@ pub(crate) struct Opened {
     pub(crate) queue: Queue,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) shelf: Arc<dyn Shelf>,
+    /// Where histories are kept, if not beside it.
+    pub(crate) archive: Option<Arc<dyn Archive>>,
 }
 
 /// The database of `storage.url`; `None` for SQLite.
@@ -71,6 +74,7 @@ async fn in_postgres(house: &House, config: &Config, database: Database) -> Resu
     Ok(Opened {
         queue: Queue::new(store.clone(), spool),
         outbox: store.clone(),
+        archive: Some(store.history()),
         shelf: store,
     })
 }
@@ -88,6 +92,7 @@ async fn in_sqlite(house: &House, config: &Config) -> Result<Result<Opened, Stor
         queue: Queue::new(store.clone(), spool),
         outbox: store.clone(),
         shelf: store,
+        archive: None,
     }))
 }
 

@@ -17,7 +17,7 @@ impl Error {
     pub(super) fn leaves_doubt(&self) -> bool {
         match self {
             // What the database says of a change is certain, but for what it says when it breaks off.
-            Error::Database(error) => error.code().is_none_or(ends_connections),
+            Error::Database(error) => is_broken(error),
             Error::Away(_) => true,
         }
     }
@@ -26,8 +26,7 @@ impl Error {
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Error::Database(error) => {
-                error.is_closed()
-                    || error.code().is_none_or(ends_connections)
+                is_broken(error)
                     || error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
             }
             Error::Away(_) => true,
@@ -38,7 +37,7 @@ impl Error {
     pub(super) fn is_away(&self) -> bool {
         match self {
             Error::Database(error) => {
-                error.code().is_none_or(ends_connections)
+                is_broken(error)
                     || matches!(
                         error.code(),
                         Some(&SqlState::READ_ONLY_SQL_TRANSACTION | &SqlState::TOO_MANY_CONNECTIONS)
@@ -60,6 +59,17 @@ impl Error {
             Error::Database(error) => error.code(),
             Error::Away(_) => None,
         }
+    }
+}
+
+/// Whether the connection broke, or never came about.
+fn is_broken(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        Some(code) => ends_connections(code),
+        // What we could not write or read as the type that the database has is between the two of us.
+        None => !["error serializing", "error deserializing"]
+            .iter()
+            .any(|ours| error.to_string().starts_with(ours)),
     }
 }
 

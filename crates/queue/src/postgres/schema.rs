@@ -4,7 +4,7 @@ use super::link::{Client, query, run};
 use crate::store::StoreError;
 
 /// Each brings the schema from the version that is its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 /// Names the advisory lock under which one server migrates and the others wait.
 const LOCK: i64 = 0x736d_7470_5f73_7276;
 
