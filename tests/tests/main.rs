@@ -20,6 +20,7 @@ mod lifecycle;
 mod limits;
 mod mail_readers;
 mod manuals;
+mod moving;
 mod next_hop;
 mod operator;
 mod outbound;

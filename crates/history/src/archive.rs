@@ -138,7 +138,9 @@ pub(crate) fn addition(id: &str, news: &News<'_>) -> Addition {
         (Field::Account, news.account),
         (Field::MessageId, news.message_id),
     ];
-    let fields = fields.into_iter().filter_map(|(field, value)| Some(hash(field, value?)));
+    let fields = fields
+        .into_iter()
+        .filter_map(|(field, value)| Some(hash(field, value?)));
     let recipients = news.recipients.iter().map(|one| hash(Field::Recipient, one));
     addition.terms = fields.chain(recipients).collect();
     addition.terms.sort_unstable();

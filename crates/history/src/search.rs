@@ -178,8 +178,7 @@ fn by_term(db: &Connection, query: &Query, term: i64, limit: usize) -> rusqlite:
         "SELECT {COLUMNS} FROM terms JOIN messages USING (key)
          WHERE minute = ?1 AND hash = ?2 AND id >= ?3 AND id < ?4 ORDER BY id DESC LIMIT ?5"
     ))?;
-    let mut earlier = db
-        .prepare("SELECT max(minute) FROM terms WHERE minute < ?1 AND minute >= ?2")?;
+    let mut earlier = db.prepare("SELECT max(minute) FROM terms WHERE minute < ?1 AND minute >= ?2")?;
     let (mut page, mut looked_at) = (Page::default(), 0);
     let (first, mut minute) = (minute_of(&from), minute_of(&to).saturating_add(1));
     while let Some(found) = earlier.query_row([minute, first], |row| row.get::<_, Option<i64>>(0))? {

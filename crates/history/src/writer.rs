@@ -1,8 +1,8 @@
 //! The thread that writes what was seen, and forgets what is old.
 
 use crate::Limits;
-use crate::buffer::{Batch, Buffer, emptied};
 use crate::archive::{Archive, Old, addition};
+use crate::buffer::{Batch, Buffer, emptied};
 use crate::database::{Database, Trouble, gathered};
 use jiff::Timestamp;
 use parking_lot::RwLock;

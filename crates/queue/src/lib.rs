@@ -7,6 +7,7 @@
 //! * `spool` holds a body while it is received, in memory or in a file: [`Spool`].
 //! * `queue` is the counter where reception hands messages in and delivery takes
 //!   them out; the two rooms meet only here: [`Queue`], [`Handoff`].
+//! * [`moving`] takes everything from one store to another.
 //! * `conformance` is the suite that every store must pass.
 //!
 //! The promise: when [`Queue::submit`] returns `Ok`, the message and its envelope are
@@ -14,6 +15,7 @@
 
 mod id;
 mod message;
+pub mod moving;
 mod operator;
 mod outbox;
 pub mod postgres;

@@ -142,6 +142,19 @@ pub enum Beginning {
     Deferred(Vec<Deferral>),
     /// Queued, and parked until then: suspended by an operator.
     Parked(Timestamp),
+    /// As they stood in another store, in their order. A lease is not taken along: who had it is not there.
+    AsBefore(Vec<Recipient>),
+}
+
+impl Recipient {
+    /// The state that it is moved to another store with.
+    pub(crate) fn moved_state(&self) -> State {
+        match (self.state, self.attempts) {
+            (State::Leased, 0) => State::Queued,
+            (State::Leased, _) => State::Deferred,
+            (state, _) => state,
+        }
+    }
 }
 
 /// Why and until when a recipient waits.

@@ -45,6 +45,7 @@ mod writer;
 
 pub use connect::Database;
 pub use history::PostgresHistory;
+pub use schema::Migration;
 
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
@@ -130,7 +131,7 @@ impl PostgresStore {
         let (spool, lock) = scratch(&settings)?;
         let (id, name): (_, Arc<str>) = (Uuid::new_v4(), settings.name.as_str().into());
         let client = link.client().await?;
-        schema::migrate(&client).await?;
+        schema::migrate(&client, false).await?;
         if let Some(before) = predecessor(&settings.folder, id)? {
             // It had this folder, so it is dead: what it had claimed need not wait for that to be noticed.
             servers::leave(&client, before).await?;
@@ -167,6 +168,30 @@ impl PostgresStore {
             _lock: lock,
         };
         Ok((Arc::new(store), spool))
+    }
+
+    /// Brings a database's schema up to date without opening a store, or only tries it. Gives the steps.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn migrate(database: &Database, only_try: bool) -> Result<Vec<Migration>, StoreError> {
+        let link = database.link().map_err(StoreError::Unsuitable)?;
+        schema::migrate(&link.client().await?, only_try).await
+    }
+
+    /// How many other servers share the queue.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn other_servers(&self) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let row = link::query_one(
+            &client,
+            "SELECT count(*) FROM servers WHERE id <> $1",
+            &[&self.id],
+        )
+        .await?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
     }
 
     fn is_open(&self) -> Result<(), StoreError> {

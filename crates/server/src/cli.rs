@@ -8,7 +8,7 @@ mod token;
 
 pub(crate) use directory::{AccountCommand, AliasCommand, AppCommand, DkimCommand, DomainCommand, KeyKind};
 pub(crate) use history::{HistoryArgs, HistoryCommand};
-pub(crate) use queue::{FilterArgs, PAGE, QueueCommand, Selection, Whose};
+pub(crate) use queue::{FilterArgs, MigrateArgs, PAGE, QueueCommand, Selection, Whose};
 pub(crate) use sendmail::{FolderArgs, MailqArgs, SendmailArgs, TargetArgs};
 pub(crate) use token::TokenCommand;
 
@@ -40,6 +40,14 @@ pub(crate) enum Command {
     Run(SourceArgs),
     /// Read the configuration as `run` would and say what is wrong; exit 0 or 78
     Check(CheckArgs),
+    /// Bring the schema of a PostgreSQL database up to date, as a start does
+    Migrate {
+        #[command(flatten)]
+        sources: SourceArgs,
+        /// Only print what would be done, after trying it in a transaction that is rolled back
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -3,6 +3,7 @@
 use crate::admin_client::{AdminClient, block_on};
 use crate::cli::{FilterArgs, PAGE, QueueCommand, Selection, ServerArgs, Whose};
 use crate::exit::{Exit, Failure};
+use crate::migrate_command;
 use crate::output::{Output, one, print, remark};
 use crate::progress::Progress;
 use crate::queue_table as table;
@@ -64,6 +65,7 @@ pub(crate) fn queue(command: &QueueCommand) -> Result<(), Failure> {
             } => suspend(whose, reason, *expires_in, server).await,
             QueueCommand::Resume { whose, server } => resume(whose, server).await,
             QueueCommand::Suspensions { server } => suspensions(server).await,
+            QueueCommand::Migrate(args) => migrate_command::queue(args).await,
         }
     })
 }

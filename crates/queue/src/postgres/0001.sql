@@ -194,6 +194,8 @@ CREATE TABLE directory (
     revision bigint NOT NULL,
     secret   bytea  NOT NULL
 );
+-- 32 octets that nobody can guess: of the database's own random source, twice.
+INSERT INTO directory (revision, secret) VALUES (0, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 CREATE TABLE directory_records (
     kind  text NOT NULL,
     name  text NOT NULL,

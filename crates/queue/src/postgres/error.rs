@@ -26,8 +26,7 @@ impl Error {
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Error::Database(error) => {
-                is_broken(error)
-                    || error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+                is_broken(error) || error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
             }
             Error::Away(_) => true,
         }

@@ -52,11 +52,11 @@ const INSERT: &str = ",
      addressed AS (
          INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch, owner, delay_notified,
                                  last_result, parked)
-         SELECT given.key, r.idx, r.address, r.domain, r.notify, r.orcpt, r.state, CASE r.state WHEN 2 THEN 1 ELSE 0 END, r.due,
-                CASE r.state WHEN 1 THEN 1 ELSE 0 END, CASE r.state WHEN 1 THEN $1 END, false, r.result, r.parked
+         SELECT given.key, r.idx, r.address, r.domain, r.notify, r.orcpt, r.state, r.attempts, r.due,
+                CASE r.state WHEN 1 THEN 1 ELSE 0 END, CASE r.state WHEN 1 THEN $1 END, r.notified, r.result, r.parked
          FROM unnest($21::bigint[], $22::integer[], $23::text[], $24::text[], $25::smallint[], $26::text[], $27::smallint[], $28::bigint[],
-                  $29::text[], $30::boolean[])
-              AS r (place, idx, address, domain, notify, orcpt, state, due, result, parked)
+                  $29::text[], $30::boolean[], $31::integer[], $32::boolean[])
+              AS r (place, idx, address, domain, notify, orcpt, state, due, result, parked, attempts, notified)
          JOIN given USING (place))";
 const KEYS: &str = " SELECT given.id, given.key FROM lane LEFT JOIN given ON true";
 
@@ -129,18 +129,29 @@ struct Recipients {
     due: Vec<i64>,
     results: Vec<Option<String>>,
     parked: Vec<bool>,
+    attempts: Vec<i32>,
+    notified: Vec<bool>,
 }
 
 impl Recipients {
     fn push(&mut self, place: i64, index: usize, recipient: &NewRecipient, insert: &Insert, clock: Clock) {
-        let (state, due, result) = match &insert.beginning {
-            Beginning::Due => (State::Queued, insert.message.received_at, None),
-            Beginning::Leased(until) => (State::Leased, *until, None),
-            Beginning::Parked(until) => (State::Queued, *until, None),
-            Beginning::Deferred(deferrals) => match deferrals.get(index) {
-                Some(one) => (State::Deferred, one.due, Some(plain(&one.text))),
-                None => (State::Queued, insert.message.received_at, None),
-            },
+        let received_at = insert.message.received_at;
+        let untried = || (State::Queued, received_at, None, 0);
+        let (state, due, result, attempts) = match &insert.beginning {
+            Beginning::Due => untried(),
+            Beginning::Leased(until) => (State::Leased, *until, None, 0),
+            Beginning::Parked(until) => (State::Queued, *until, None, 0),
+            Beginning::Deferred(deferrals) => deferrals.get(index).map_or_else(untried, |one| {
+                (State::Deferred, one.due, Some(plain(&one.text)), 1)
+            }),
+            Beginning::AsBefore(recipients) => recipients.get(index).map_or_else(untried, |one| {
+                let result = one.last_result.as_deref().map(plain);
+                (one.moved_state(), one.due, result, one.attempts)
+            }),
+        };
+        let before = match &insert.beginning {
+            Beginning::AsBefore(recipients) => recipients.get(index),
+            _ => None,
         };
         self.places.push(place);
         self.indices.push(i32::try_from(index).unwrap_or(i32::MAX));
@@ -154,7 +165,11 @@ impl Recipients {
         self.states.push(state as i16);
         self.due.push(clock.stored(due));
         self.results.push(result);
-        self.parked.push(matches!(insert.beginning, Beginning::Parked(_)));
+        let parked = matches!(insert.beginning, Beginning::Parked(_));
+        self.parked.push(before.map_or(parked, |before| before.parked));
+        self.attempts.push(i32::try_from(attempts).unwrap_or(i32::MAX));
+        self.notified
+            .push(before.is_some_and(|before| before.delay_notified));
     }
 }
 
@@ -209,6 +224,8 @@ impl<'m> Columns<'m> {
             &r.due,
             &r.results,
             &r.parked,
+            &r.attempts,
+            &r.notified,
         ]
     }
 }

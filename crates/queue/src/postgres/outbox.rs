@@ -158,6 +158,14 @@ impl Outbox for PostgresStore {
         Ok(())
     }
 
+    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {
+        let (client, calls) = (self.client().await?, Calls::of(calls.iter(), self.clock()));
+        let stored = query(&client, INSERT, &calls.values()).await?;
+        self.shop.say_dropped(&calls.dropped(&stored));
+        self.shop.calls_stored.send_replace(());
+        Ok(())
+    }
+
     async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError> {
         let client = self.client().await?;
         let touched = run(

@@ -8,34 +8,63 @@ const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")
 /// Names the advisory lock under which one server migrates and the others wait.
 const LOCK: i64 = 0x736d_7470_5f73_7276;
 
-/// Brings the schema up to date.
-pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
+/// A step from one version of the schema to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// The version it leads to.
+    pub version: usize,
+    /// What it does.
+    pub sql: &'static str,
+}
+
+/// Brings the schema up to date, or only tries whether that can be done. Gives the steps.
+///
+/// One server does it, under a lock, in one transaction; the others wait for it. Servers of the version before may go on meanwhile and
+/// afterwards: a migration only adds, and what it makes unnecessary goes with a later version.
+pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migration>, StoreError> {
     let t = client.transaction().await?;
     run(&t, "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    t.batch_execute("CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL)")
+    let version = version(&t).await?;
+    let steps: Vec<Migration> = (1..)
+        .zip(MIGRATIONS)
+        .skip(version.unwrap_or(0))
+        .map(|(version, sql)| Migration { version, sql })
+        .collect();
+    if steps.is_empty() {
+        // Nothing is written: a role that may change no tables is enough, once it is done.
+        return Ok(steps);
+    }
+    if version.is_none() {
+        t.batch_execute(
+            "CREATE TABLE schema_version (version integer NOT NULL); INSERT INTO schema_version VALUES (0)",
+        )
         .await?;
-    let found: Option<i32> = query(&t, "SELECT version FROM schema_version", &[])
-        .await?
-        .first()
-        .map(|row| row.get(0));
-    let version = usize::try_from(found.unwrap_or(0)).unwrap_or(usize::MAX);
+    }
+    for step in &steps {
+        t.batch_execute(step.sql).await?;
+    }
+    let newest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    run(&t, "UPDATE schema_version SET version = $1", &[&newest]).await?;
+    if !only_try {
+        t.commit().await?;
+    }
+    Ok(steps)
+}
+
+/// The schema's version; `None` in a database that has none yet.
+async fn version(t: &Client) -> Result<Option<usize>, StoreError> {
+    let there = query(t, "SELECT to_regclass('schema_version') IS NOT NULL", &[]).await?;
+    if !there.first().is_some_and(|row| row.get(0)) {
+        return Ok(None);
+    }
+    let rows = query(t, "SELECT version FROM schema_version", &[]).await?;
+    let stored: i32 = rows.first().map_or(0, |row| row.get(0));
+    let version = usize::try_from(stored).unwrap_or(usize::MAX);
     if version > MIGRATIONS.len() {
         return Err(StoreError::Damaged(format!(
-            "the database was written by a newer version (schema {version}, this one knows {}): run that version",
+            "the database was written by a newer version (schema {stored}, this one knows {}): run that version",
             MIGRATIONS.len()
         )));
     }
-    for sql in MIGRATIONS.get(version..).unwrap_or_default() {
-        t.batch_execute(sql).await?;
-    }
-    if found.is_none() {
-        t.batch_execute("INSERT INTO schema_version VALUES (0)").await?;
-        // 32 octets that nobody can guess: of the database's own random source, twice.
-        let sql = "INSERT INTO directory (revision, secret)
-                   VALUES (0, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))";
-        t.batch_execute(sql).await?;
-    }
-    let version = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-    run(&t, "UPDATE schema_version SET version = $1", &[&version]).await?;
-    Ok(t.commit().await?)
+    Ok(Some(version))
 }

@@ -31,7 +31,7 @@ impl Operation for Insert {
         let key = insert(change, &self.message, &self.beginning)?;
         Ok(match self.beginning {
             Beginning::Leased(until) => Some(self.message.claimed(key, until)),
-            Beginning::Due | Beginning::Deferred(_) | Beginning::Parked(_) => None,
+            Beginning::Due | Beginning::Deferred(_) | Beginning::Parked(_) | Beginning::AsBefore(_) => None,
         })
     }
 
@@ -84,14 +84,10 @@ pub(super) fn insert(
             params![key, &bytes[..]],
         )?;
     }
-    let state = match beginning {
-        Beginning::Due | Beginning::Parked(_) => State::Queued,
-        Beginning::Leased(_) => State::Leased,
-        Beginning::Deferred(_) => State::Deferred,
-    };
     for (index, recipient) in message.recipients.iter().enumerate() {
         let standing = Standing::new(beginning, index, message.received_at);
-        insert_recipient(change, key, index, recipient, state, &standing)?;
+        insert_recipient(change, key, index, recipient, &standing)?;
+        change.effects.counters.recipients(standing.state, 1);
     }
     if let Beginning::Deferred(deferrals) = beginning {
         for deferral in deferrals {
@@ -99,10 +95,6 @@ pub(super) fn insert(
         }
     }
     change.effects.counters.message(1, stored_size(message));
-    change
-        .effects
-        .counters
-        .recipients(state, message.recipients.len() as i64);
     Ok(key)
 }
 
@@ -140,39 +132,51 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
 
 /// How a recipient begins.
 struct Standing<'a> {
+    state: State,
     due: Timestamp,
     epoch: i64,
     attempts: u32,
+    delay_notified: bool,
     last_result: Option<&'a str>,
     parked: bool,
 }
 
 impl<'a> Standing<'a> {
     fn new(beginning: &'a Beginning, index: usize, received_at: Timestamp) -> Self {
-        let untried = |due, epoch| Standing {
+        let untried = |state, due| Standing {
+            state,
             due,
-            epoch,
+            epoch: 0,
             attempts: 0,
+            delay_notified: false,
             last_result: None,
             parked: false,
         };
+        let due = untried(State::Queued, received_at);
         match beginning {
-            Beginning::Due => untried(received_at, 0),
-            Beginning::Leased(until) => untried(*until, 1),
+            Beginning::Due => due,
+            Beginning::Leased(until) => Standing {
+                epoch: 1,
+                ..untried(State::Leased, *until)
+            },
             Beginning::Parked(until) => Standing {
                 parked: true,
-                ..untried(*until, 0)
+                ..untried(State::Queued, *until)
             },
-            Beginning::Deferred(deferrals) => match deferrals.get(index) {
-                Some(deferral) => Standing {
-                    due: deferral.due,
-                    epoch: 0,
-                    attempts: 1,
-                    last_result: Some(&deferral.text),
-                    parked: false,
-                },
-                None => untried(received_at, 0),
-            },
+            Beginning::Deferred(deferrals) => deferrals.get(index).map_or(due, |deferral| Standing {
+                attempts: 1,
+                last_result: Some(&deferral.text),
+                ..untried(State::Deferred, deferral.due)
+            }),
+            Beginning::AsBefore(recipients) => recipients.get(index).map_or(due, |before| Standing {
+                state: before.moved_state(),
+                due: before.due,
+                epoch: 0,
+                attempts: before.attempts,
+                delay_notified: before.delay_notified,
+                last_result: before.last_result.as_deref(),
+                parked: before.parked,
+            }),
         }
     }
 }
@@ -182,13 +186,12 @@ fn insert_recipient(
     key: i64,
     index: usize,
     recipient: &NewRecipient,
-    state: State,
     standing: &Standing<'_>,
 ) -> rusqlite::Result<()> {
     change.execute(
         "INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch,
                                  delay_notified, last_result, parked)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?11, ?12)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             key,
             index as i64,
@@ -196,10 +199,11 @@ fn insert_recipient(
             recipient.address.domain().to_lowercase(),
             recipient.notify.map(|notify| notify.bits()),
             recipient.orcpt.as_ref().map(|orcpt| orcpt.as_str()),
-            state as u8,
+            standing.state as u8,
             standing.attempts,
             standing.due.as_millisecond(),
             standing.epoch,
+            standing.delay_notified,
             standing.last_result,
             standing.parked,
         ],

@@ -37,6 +37,23 @@ pub(super) fn insert(change: &mut Change<'_>, calls: &[NewCall]) -> rusqlite::Re
     Ok(())
 }
 
+/// Stores calls; see `Outbox::add_calls`.
+struct AddCalls(Vec<NewCall>);
+
+impl Operation for AddCalls {
+    type Output = ();
+    const NAME: &'static str = "add_calls";
+    fn load(&self) -> Load {
+        Load {
+            octets: self.0.len() * CALL,
+            ..Load::default()
+        }
+    }
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
+        insert(change, &self.0)
+    }
+}
+
 /// Claims what is due; see `Outbox::claim_calls`.
 struct ClaimCalls {
     webhook: String,
@@ -229,6 +246,10 @@ impl Outbox for SqliteStore {
 
     async fn finish_calls(&self, results: Vec<CallResult>) -> Result<(), StoreError> {
         self.commit(FinishCalls(results)).await
+    }
+
+    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {
+        self.commit(AddCalls(calls)).await
     }
 
     async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError> {

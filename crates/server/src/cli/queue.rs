@@ -1,8 +1,10 @@
 //! The commands about the queue, and how messages are chosen.
 
 use super::{ServerArgs, seconds};
+use crate::output::Output;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value as Json;
+use std::path::PathBuf;
 
 /// Most messages on a page, and ids in a request; the API's limit.
 pub(crate) const PAGE: usize = 1000;
@@ -110,6 +112,8 @@ pub(crate) enum QueueCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Move everything to another database: queue, directory, suspensions, tokens. No server may use either of them meanwhile
+    Migrate(MigrateArgs),
     /// Delete messages; no notification is sent
     Delete {
         #[command(flatten)]
@@ -120,6 +124,26 @@ pub(crate) enum QueueCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+}
+
+/// From where to where everything is moved.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MigrateArgs {
+    /// The database that is left: a file of SQLite's, or postgresql://…
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) from: String,
+    /// The database to move to; it may be new
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) to: String,
+    /// File with the password for postgresql://…, so that it need not be in the URL
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Folder for large messages on their way
+    #[arg(long, value_name = "DIR", default_value = "/tmp/smtp-server-migrate")]
+    pub(crate) scratch: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 /// Which messages, by what they have. What is given must all apply.

@@ -1,0 +1,251 @@
+//! Moves everything from one store to another: queue, directory, suspensions, tokens, what webhooks are to be told.
+//!
+//! Portion by portion: what is in the new store is taken from the old one. Broken off at any moment it goes on where it was: what is in
+//! both is not stored twice. Neither store may be in use meanwhile, or what was delivered from the new one would come again.
+
+use crate::id::QueueId;
+use crate::message::{Beginning, Body, NewMessage, NewRecipient};
+use crate::outbox::{NewCall, Outbox};
+use crate::spool::Spool;
+use crate::store::{Filter, MessageDetail, StoreError, Unreadable};
+use jiff::Timestamp;
+use smtp_directory::{Edit, Shelf, ShelfError};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// Messages in a portion.
+const PORTION: usize = 100;
+/// Octets of a large content that are copied at a time.
+const BLOCK: usize = 256 << 10;
+/// How long calls are claimed that are being moved.
+const CLAIM: Duration = Duration::from_secs(600);
+
+/// A store to move from or to.
+pub struct Side {
+    /// Its queue, and what webhooks are to be told.
+    pub outbox: std::sync::Arc<dyn Outbox>,
+    /// Its directory.
+    pub shelf: std::sync::Arc<dyn Shelf>,
+    /// Where bodies are written for it.
+    pub spool: Spool,
+}
+
+/// What was moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Messages.
+    pub messages: u64,
+    /// Those that were in the new store already: an earlier attempt was broken off.
+    pub already: u64,
+    /// Records of the directory.
+    pub records: u64,
+    /// Suspensions and tokens of the admin API.
+    pub settings: u64,
+    /// Calls of webhooks.
+    pub calls: u64,
+    /// Messages that stay where they are, because they cannot be read.
+    pub left: Vec<Unreadable>,
+}
+
+/// Moves everything. `tell` is told how far it is, after each portion.
+///
+/// # Errors
+/// The stores'; a directory of the new store that has an object of the old one's name with other contents.
+pub async fn move_all(from: &Side, to: &Side, mut tell: impl FnMut(&Moved)) -> Result<Moved, StoreError> {
+    let mut moved = Moved {
+        records: directory(from, to).await?,
+        settings: settings(from, to).await?,
+        ..Moved::default()
+    };
+    let mut after = None;
+    loop {
+        let page = from.outbox.list(Filter::default(), after, PORTION).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.message.id);
+        let mut there = Vec::with_capacity(page.len());
+        for summary in page {
+            let id = summary.message.id;
+            match message(from, to, id).await? {
+                Step::Moved => moved.messages += 1,
+                Step::Already => moved.already += 1,
+                Step::Gone => continue,
+                Step::Unreadable(reason) => {
+                    moved.left.push(Unreadable {
+                        id: id.to_string(),
+                        reason,
+                    });
+                    continue;
+                }
+            }
+            there.push(id);
+        }
+        if !there.is_empty() {
+            let filter = Filter {
+                ids: there,
+                ..Filter::default()
+            };
+            from.outbox.delete(filter).await?;
+        }
+        tell(&moved);
+    }
+    moved.calls = calls(from, to).await?;
+    Ok(moved)
+}
+
+enum Step {
+    Moved,
+    Already,
+    Gone,
+    Unreadable(String),
+}
+
+async fn message(from: &Side, to: &Side, id: QueueId) -> Result<Step, StoreError> {
+    let Some(detail) = from.outbox.show(id).await? else {
+        return Ok(Step::Gone);
+    };
+    if to.outbox.show(id).await?.is_some() {
+        return Ok(Step::Already);
+    }
+    // What is shown to people in place of what cannot be read is not moved as if it were that.
+    let spoilt = detail.message.options.origin.starts_with("unreadable (");
+    let spoilt = spoilt
+        || detail
+            .recipients
+            .iter()
+            .any(|one| one.address.as_str() == "unreadable@invalid");
+    if spoilt || detail.recipients.is_empty() {
+        return Ok(Step::Unreadable("its envelope cannot be read".into()));
+    }
+    let body = match from.outbox.body(&detail.message).await {
+        Ok(body) => copy(&body, &to.spool, id).await?,
+        Err(StoreError::Damaged(reason)) => return Ok(Step::Unreadable(reason)),
+        Err(error) => return Err(error),
+    };
+    let (new, beginning) = as_new(detail, body);
+    to.outbox.insert(new, beginning).await?;
+    Ok(Step::Moved)
+}
+
+fn as_new(detail: MessageDetail, body: Body) -> (NewMessage, Beginning) {
+    let (message, mut recipients) = (detail.message, detail.recipients);
+    recipients.sort_by_key(|one| one.index);
+    let new = NewMessage {
+        id: message.id,
+        received_at: message.received_at,
+        sender: message.sender,
+        options: message.options,
+        recipients: recipients
+            .iter()
+            .map(|one| NewRecipient {
+                address: one.address.clone(),
+                notify: one.notify,
+                orcpt: one.orcpt.clone(),
+            })
+            .collect(),
+        body,
+    };
+    (new, Beginning::AsBefore(recipients))
+}
+
+/// A body as the new store wants it.
+async fn copy(body: &Body, spool: &Spool, id: QueueId) -> Result<Body, StoreError> {
+    let failed =
+        |error: std::io::Error| crate::spool::file_error(&format!("cannot copy the content of {id}"), &error);
+    let path = match body {
+        Body::Memory(octets) => return Ok(Body::Memory(octets.clone())),
+        Body::File { path, .. } => path,
+    };
+    let mut writer = spool.writer(id);
+    let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        let count = file.read(&mut block).await.map_err(failed)?;
+        match block.get(..count) {
+            None | Some([]) => break,
+            Some(read) => writer.write(read).await.map_err(failed)?,
+        }
+    }
+    writer.finish().await.map_err(failed)
+}
+
+/// Moves the directory: what the new one has not. Nothing is taken from the old one, which is of no use without its queue.
+async fn directory(from: &Side, to: &Side) -> Result<u64, StoreError> {
+    let unavailable = |error: ShelfError| StoreError::Unavailable(error.to_string());
+    let (old, new) = (
+        from.shelf.load().await.map_err(unavailable)?,
+        to.shelf.load().await.map_err(unavailable)?,
+    );
+    let mut edits = Vec::new();
+    for record in old.records {
+        let same = new
+            .records
+            .iter()
+            .find(|one| one.kind == record.kind && one.name == record.name);
+        match same {
+            None => edits.push(Edit::Put(record)),
+            Some(there) if there.value == record.value => {}
+            Some(_) => {
+                return Err(StoreError::Unsuitable(format!(
+                    "both directories have {} {}, and not alike: remove one of them first",
+                    record.kind.word(),
+                    record.name
+                )));
+            }
+        }
+    }
+    let count = edits.len() as u64;
+    if count > 0 {
+        to.shelf.apply(new.revision, edits).await.map_err(unavailable)?;
+    }
+    Ok(count)
+}
+
+async fn settings(from: &Side, to: &Side) -> Result<u64, StoreError> {
+    let mut count = 0;
+    let there = to.outbox.suspensions().await?;
+    for suspension in from.outbox.suspensions().await? {
+        if !there.contains(&suspension) {
+            to.outbox.suspend(suspension).await?;
+            count += 1;
+        }
+    }
+    for token in from.outbox.tokens().await? {
+        // One that is there stays as it is.
+        if to.outbox.add_token(token).await? == crate::operator::TokenAdded::Added {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Moves what webhooks are to be told, due as soon as there is somebody to tell it.
+async fn calls(from: &Side, to: &Side) -> Result<u64, StoreError> {
+    let mut count = 0;
+    for waiting in from.outbox.calls_waiting().await? {
+        loop {
+            let (webhook, now) = (waiting.webhook.clone(), Timestamp::now());
+            from.outbox.retry_calls(webhook.clone(), now).await?;
+            let claimed = from
+                .outbox
+                .claim_calls(webhook.clone(), now, CLAIM, PORTION)
+                .await?;
+            if claimed.is_empty() {
+                break;
+            }
+            let new = claimed.iter().map(|call| NewCall {
+                webhook: webhook.clone(),
+                event: call.event,
+                body: call.body.clone(),
+            });
+            to.outbox.add_calls(new.collect()).await?;
+            let done = claimed.iter().map(|call| crate::outbox::CallResult {
+                key: call.key,
+                tries: call.tries,
+                outcome: crate::outbox::CallOutcome::Done,
+            });
+            from.outbox.finish_calls(done.collect()).await?;
+            count += claimed.len() as u64;
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,287 @@
+//! Everything moves from one database to another, and back.
+
+use crate::shared_queue::{assert_empty, setup};
+use blackbox::postgres::Postgres;
+use blackbox::server::{Server, Setup, binary, files};
+use blackbox::sink::{Act, Moment, Sink};
+use blackbox::tools::{run, swaks};
+use blackbox::wait_for_secs;
+use blackbox::wire::{Wire, queue_id};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+fn migrate(from: &str, to: &str, scratch: &Path) -> Command {
+    let mut command = Command::new("/usr/bin/timeout");
+    command.arg("120").arg(binary()).env_clear();
+    command.args([
+        "queue",
+        "migrate",
+        "--output",
+        "json",
+        "--from",
+        from,
+        "--to",
+        to,
+        "--scratch",
+    ]);
+    command.arg(scratch);
+    command
+}
+
+fn moved(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// What an operator sees of every message, but for the store's own numbers.
+fn seen(server: &Server) -> Vec<Value> {
+    let listed = server.queue(&["list"]);
+    listed
+        .iter()
+        .take(30)
+        .map(|one| {
+            let mut shown = server.queue(&["show", one["id"].as_str().expect("id")]).remove(0);
+            for recipient in shown["recipients"].as_array_mut().expect("recipients") {
+                // Mail that is due is tried now and then.
+                for passing in ["due", "due_in_seconds", "attempts", "last_result", "state"] {
+                    if recipient["state"] != "held" {
+                        recipient.as_object_mut().expect("object").remove(passing);
+                    }
+                }
+            }
+            shown
+        })
+        .collect()
+}
+
+#[test]
+fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
+    let busy = Arc::new(AtomicBool::new(true));
+    let later = busy.clone();
+    let sink = Sink::scripted(move |_, moment| match moment {
+        Moment::Command(line) if line.contains("first@") => Act::Default,
+        Moment::Command(line) if line.starts_with("RCPT") && later.load(Ordering::Relaxed) => {
+            Act::Say("450 4.2.1 later".into())
+        }
+        _ => Act::Default,
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, scratch) = (folder.path().join("data"), folder.path().join("scratch"));
+    let config = format!(
+        "{}[delivery]\nretry_initial = 3600\nretry_max = 3600\n",
+        sink.relay_config()
+    );
+    let mut server = Setup::new(&config).data(&data).start();
+    let secret =
+        server.json(&["account", "add", "ann", "--app", "--sender", "*@x.test"])[0]["secret"].clone();
+    let secret = secret.as_str().expect("a secret");
+    server.json(&["domain", "add", "z.test", "--deliver", "capture"]);
+    server.json(&["alias", "add", "team@z.test", "b@y.test"]);
+    assert!(
+        server
+            .command(&["queue", "suspend", "--domain", "waits.test", "--reason", "a move"])
+            .status
+            .success()
+    );
+    let token = server.command(&["token", "add", "robot", "--scope", "read"]);
+    assert!(token.status.success(), "{token:?}");
+    let mut client = Wire::hello(server.smtp);
+    let mut ids = vec![
+        queue_id(&client.mail(
+            "a@x.test",
+            &["first@y.test", "b@y.test"],
+            "Subject: half delivered\r\n\r\n",
+        )),
+        queue_id(&client.mail("", &["c@waits.test"], "Subject: parked\r\n\r\n")),
+    ];
+    let large = format!(
+        "Subject: large\r\n\r\n{}",
+        format!("{}\r\n", "y".repeat(70)).repeat(30_000)
+    );
+    ids.push(queue_id(&client.mail("a@x.test", &["d@y.test"], &large)));
+    let held = queue_id(&client.mail("a@x.test", &["e@y.test"], "Subject: held\r\n\r\n"));
+    wait_for_secs("deferrals", 30, || {
+        server
+            .events("delivery")
+            .iter()
+            .filter(|line| line["status"] == "deferred")
+            .count()
+            >= 3
+    });
+    assert!(server.command(&["queue", "hold", &held]).status.success());
+    ids.push(held);
+    // Many more, so that there is something to break off.
+    for number in 0..2000 {
+        client.mail(
+            "a@x.test",
+            &["f@waits.test"],
+            &format!("Subject: {number}\r\n\r\n"),
+        );
+    }
+    let before = seen(&server);
+    let count = server.metric("smtp_queue_depth");
+    assert!(server.stop().success());
+    let database = Postgres::start();
+    let from = data.join("smtp.db").display().to_string();
+    // Killed in the middle, and begun again.
+    let mut broken = migrate(&from, &database.url(), &scratch)
+        .spawn()
+        .expect("migrate");
+    wait_for_secs("the move to be in the middle", 30, || {
+        database.sql("SELECT count(*) FROM pg_class WHERE relname = 'messages'") == "1"
+            && database
+                .sql("SELECT count(*) FROM messages")
+                .parse::<u32>()
+                .is_ok_and(|count| count > 150)
+    });
+    run(Command::new("/usr/bin/pkill").args(["-KILL", "-P", &broken.id().to_string()]));
+    let _ = broken.wait();
+    // Its entry among the servers is there for a minute.
+    database.sql("DELETE FROM servers");
+    let second = migrate(&from, &database.url(), &scratch)
+        .output()
+        .expect("migrate");
+    assert!(second.status.success(), "{second:?}");
+    let told = moved(&second);
+    assert!(
+        told["messages"].as_f64().is_some_and(|moved| moved < count),
+        "{told}"
+    );
+    assert_eq!(database.sql("SELECT count(*) FROM messages"), format!("{count}"));
+    assert_eq!(files(&data.join("bodies")), 0, "the old queue is empty");
+    // All of it is there, as it was.
+    let config = config.replace("[delivery]", "[storage]\npool_size = 5\n[delivery]");
+    let mut server = setup(&database.url(), "")
+        .env("SMTP_DELIVERY__RETRY_INITIAL", "3600")
+        .env("SMTP_DELIVERY__RETRY_MAX", "3600");
+    server.config = config.clone();
+    let mut server = server.start();
+    assert_eq!(server.metric("smtp_queue_depth"), count);
+    assert_eq!(seen(&server), before);
+    assert_eq!(server.queue(&["suspensions"])[0]["reason"], "a move");
+    let tokens = server.json(&["token", "list"]);
+    assert!(tokens.iter().any(|token| token["name"] == "robot"), "{tokens:?}");
+    let shown = server.json(&["alias", "list"]);
+    assert!(
+        shown.iter().any(|alias| alias["name"] == "team@z.test"),
+        "{shown:?}"
+    );
+    let mut submit = swaks(server.submission(), "ann", secret);
+    run(submit.args(["--from", "ann@x.test", "--to", "g@waits.test"]));
+    // In use, nothing is moved from it.
+    let third = migrate(&database.url(), &from, &scratch)
+        .output()
+        .expect("migrate");
+    assert!(
+        third.status.code() == Some(75) && String::from_utf8_lossy(&third.stderr).contains("stop them first"),
+        "{third:?}"
+    );
+    assert!(server.stop().success());
+    // And back, into another file; there it is delivered.
+    let other = folder.path().join("other");
+    let to = other.join("smtp.db").display().to_string();
+    let back = migrate(&database.url(), &to, &scratch).output().expect("migrate");
+    assert!(back.status.success(), "{back:?}");
+    assert_eq!(moved(&back)["messages"].as_f64(), Some(count + 1.0));
+    assert_empty(&database);
+    let server = Setup::new(&config).data(&other).start();
+    assert_eq!(seen(&server), before);
+    busy.store(false, Ordering::Relaxed);
+    server.command(&["queue", "release", "--all"]);
+    server.command(&["queue", "resume", "--domain", "waits.test"]);
+    server.command(&["queue", "retry", "--all"]);
+    wait_for_secs("everything to be delivered", 60, || {
+        server.metric("smtp_queue_depth") == 0.0
+    });
+    let messages = sink.messages();
+    let all = messages
+        .iter()
+        .flat_map(|message| &message.to)
+        .filter(|to| !to.contains("first@"))
+        .count();
+    assert_eq!(all as f64, count + 1.0);
+    assert!(messages.iter().any(|message| message.content.len() > 2_000_000));
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(files(&other.join("bodies")), 0);
+}
+
+#[test]
+fn a_schema_is_brought_up_to_date_by_command_and_under_running_mail() {
+    let (database, sink) = (Postgres::start(), Sink::start());
+    let command = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        command
+            .args(args)
+            .env_clear()
+            .env("SMTP_DATABASE_URL", database.url());
+        command.output().expect("migrate")
+    };
+    let dry = command(&["migrate", "--dry-run"]);
+    let text = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(
+        dry.status.success() && text.contains("-- to version 1") && text.contains("CREATE TABLE messages"),
+        "{dry:?}"
+    );
+    assert_eq!(
+        database.sql("SELECT count(*) FROM pg_class WHERE relname = 'messages'"),
+        "0",
+        "only tried"
+    );
+    // A database as the first version made it, with mail in it.
+    let first = include_str!("../../crates/queue/src/postgres/0001.sql");
+    database.sql(&format!("BEGIN; CREATE TABLE schema_version (version integer NOT NULL); INSERT INTO schema_version VALUES (1); {first} COMMIT"));
+    let insert = "INSERT INTO messages (key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, origin, content)
+                  VALUES (nextval('message_keys'), uuid_send(gen_random_uuid()), 1790000000000, 'a@x.test', 14, 0, false, false, false, 'before',
+                          convert_to(E'Subject: x\\r\\n\\r\\n', 'UTF8'))";
+    for _ in 0..20 {
+        database.sql(insert);
+    }
+    database.sql(
+        "INSERT INTO recipients (message, idx, address, domain, state, attempts, due, epoch, delay_notified, parked)
+         SELECT key, 0, 'b@y.test', 'y.test', 0, 0, 0, 0, false, false FROM messages",
+    );
+    let dry = command(&["migrate", "--dry-run"]);
+    let text = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(
+        !text.contains("CREATE TABLE messages") && text.contains("-- to version 2"),
+        "{text}"
+    );
+    // Three servers start at once: one migrates, none fails, the mail is delivered once.
+    let config = format!("{}[delivery]\nexpire_after = 315360000\n", sink.relay_config());
+    let servers: Vec<Server> = std::thread::scope(|scope| {
+        let starting: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    Setup::new(&config)
+                        .env("SMTP_DATABASE_URL", database.url())
+                        .start()
+                })
+            })
+            .collect();
+        starting
+            .into_iter()
+            .map(|one| one.join().expect("start"))
+            .collect()
+    });
+    wait_for_secs("the mail of before", 30, || {
+        servers[0].metric("smtp_queue_depth") == 0.0
+    });
+    assert_eq!(sink.count(), 20);
+    assert!(
+        servers
+            .iter()
+            .all(|server| server.events("store_failed").is_empty())
+    );
+    let again = command(&["migrate"]);
+    assert!(again.status.success() && again.stdout.is_empty(), "{again:?}");
+    // Without a database to migrate it is a mistake.
+    let none = Command::new(binary())
+        .arg("migrate")
+        .env_clear()
+        .output()
+        .expect("migrate");
+    assert_eq!(none.status.code(), Some(64), "{none:?}");
+}
