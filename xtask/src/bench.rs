@@ -10,6 +10,7 @@ mod load;
 mod logins;
 mod memory;
 mod peers;
+mod postgres;
 mod session;
 mod speed;
 mod telling;
@@ -83,6 +84,12 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     }
     if wanted("relay") {
         speed::relay(&mut bench)?;
+    }
+    if wanted("postgres") {
+        postgres::speed(&mut bench)?;
+    }
+    if wanted("claims") {
+        postgres::claims(&mut bench)?;
     }
     if wanted("history") {
         telling::history(&mut bench)?;

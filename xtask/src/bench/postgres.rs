@@ -1,0 +1,341 @@
+//! The queue in PostgreSQL, on the same disk and the same cores: beside Postfix, and beside ourselves with SQLite.
+
+use super::load::Load;
+use super::peers::{Ours, Postfix, Sink, free_address};
+use super::speed::until_empty;
+use super::{Bench, Bound, median};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A PostgreSQL of our own, as Debian ships it but for its shared memory. Dropped, it is ended.
+struct Postgres {
+    child: Child,
+    port: u16,
+}
+
+fn program(name: &str) -> Result<PathBuf, String> {
+    let folder = std::fs::read_dir("/usr/lib/postgresql").map_err(|error| format!("PostgreSQL: {error}"))?;
+    let mut versions: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
+    versions.sort();
+    let newest = versions.last().ok_or("PostgreSQL is not installed")?;
+    Ok(newest.join("bin").join(name))
+}
+
+fn unprivileged(program: &Path) -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    command.arg(program);
+    command
+}
+
+impl Postgres {
+    fn start(folder: &Path) -> Result<Postgres, String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let readable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder, readable).map_err(failed)?;
+        if nix::unistd::geteuid().is_root() {
+            let _ = Command::new("chown").arg("postgres").arg(folder).status();
+        }
+        let data = folder.join("data");
+        let mut initdb = unprivileged(&program("initdb")?);
+        initdb.args([
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--pgdata",
+        ]);
+        let made = initdb.arg(&data).stdout(Stdio::null()).status();
+        if !made.is_ok_and(|status| status.success()) {
+            return Err(format!("initdb failed in {}", data.display()));
+        }
+        let port = free_address()?.port();
+        let mut server = unprivileged(&program("postgres")?);
+        server
+            .arg("-D")
+            .arg(&data)
+            .args(["-k", "/tmp", "-p", &port.to_string()]);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "shared_buffers=512MB",
+            "max_wal_size=4GB",
+            "shared_preload_libraries=pg_stat_statements",
+            "log_min_messages=fatal",
+        ] {
+            server.args(["-c", setting]);
+        }
+        let child = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let postgres = Postgres {
+            child: child.map_err(|error| format!("postgres: {error}"))?,
+            port,
+        };
+        let end = Instant::now() + Duration::from_secs(30);
+        while postgres.ask("postgres", "SELECT 1").is_err() {
+            if Instant::now() > end {
+                return Err("PostgreSQL does not answer".into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(postgres)
+    }
+
+    fn ask(&self, database: &str, sql: &str) -> Result<String, String> {
+        let mut psql = Command::new("/usr/bin/psql");
+        psql.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "postgres",
+            "-qtAX",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-p",
+        ]);
+        psql.args([&self.port.to_string(), "-d", database, "-c", sql]);
+        let output = psql.output().map_err(|error| format!("psql: {error}"))?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// A new database.
+    fn database(&self, name: &str) -> Result<(), String> {
+        self.ask("postgres", &format!("CREATE DATABASE {name}"))?;
+        self.ask(name, "CREATE EXTENSION pg_stat_statements").map(drop)
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{name}", self.port)
+    }
+
+    fn number(&self, database: &str, sql: &str) -> Result<f64, String> {
+        let answer = self.ask(database, sql)?;
+        answer.parse().map_err(|_| format!("{sql}: {answer}"))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+fn config(smarthost: SocketAddr, url: &str) -> String {
+    format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{smarthost}\"\n[server]\nmax_connections = 12000\n\
+         [storage]\nurl = \"{url}\"\n"
+    )
+}
+
+/// Accepting and relaying with the queue in PostgreSQL; how many statements a message takes.
+pub(crate) fn speed(bench: &mut Bench) -> Result<(), String> {
+    const MESSAGES: usize = 20_000;
+    let database = Postgres::start(&bench.folder.join("postgres-speed"))?;
+    let (mut postfix, mut sqlite, mut ours) = ([vec![], vec![]], [vec![], vec![]], [vec![], vec![]]);
+    let mut statements = vec![];
+    for round in 0..bench.rounds {
+        let folder = |name: &str| bench.folder.join(format!("{name}-{round}"));
+        let peer = Postfix::start(&folder("postfix-accept-pg"), None)?;
+        postfix[0].push(Load::of(4_000).rate(peer.address)?);
+        drop(peer);
+        let (server, _) = Ours::start(&bench.server, &folder("sqlite-accept"), free_address()?, &[])?;
+        sqlite[0].push(Load::of(MESSAGES).rate(server.smtp)?);
+        drop(server);
+        let name = format!("accept{round}");
+        database.database(&name)?;
+        let text = config(free_address()?, &database.url(&name));
+        let (server, _) = Ours::configured(&bench.server, &folder("pg-accept"), &text, &[])?;
+        ours[0].push(Load::of(MESSAGES).rate(server.smtp)?);
+        drop(server);
+        let hop = Sink::start()?;
+        let peer = Postfix::start(&folder("postfix-relay-pg"), Some(hop.address))?;
+        postfix[1].push(until_empty(4_000, peer.address, || peer.queued() == 0)?);
+        drop(peer);
+        let (server, _) = Ours::start(&bench.server, &folder("sqlite-relay"), hop.address, &[])?;
+        sqlite[1].push(until_empty(MESSAGES, server.smtp, || {
+            server.metric("smtp_queue_depth") == 0.0
+        })?);
+        drop(server);
+        let name = format!("relay{round}");
+        database.database(&name)?;
+        let text = config(hop.address, &database.url(&name));
+        let (server, _) = Ours::configured(&bench.server, &folder("pg-relay"), &text, &[])?;
+        database.ask(&name, "SELECT pg_stat_statements_reset()")?;
+        ours[1].push(until_empty(MESSAGES, server.smtp, || {
+            server.metric("smtp_queue_depth") == 0.0
+        })?);
+        // All of them but this question's own; BEGIN, COMMIT and settings are part of other statements' round trips, and counted all the same.
+        let calls = "SELECT sum(calls) FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        statements.push(database.number(&name, calls)? / MESSAGES as f64);
+        let sent = server.metric("smtp_deliveries_total{status=\"sent\"}");
+        if sent != MESSAGES as f64 {
+            return Err(format!("{MESSAGES} messages were taken, {sent} delivered"));
+        }
+    }
+    let [postfix, sqlite, ours] = [postfix, sqlite, ours].map(|figures| figures.map(median));
+    for (place, what, least) in [(0, "accept", 3.0), (1, "accept and relay", 2.0)] {
+        bench.say(format!(
+            "{what}: Postfix {:.0}/s, ours with SQLite {:.0}/s, with PostgreSQL {:.0}/s ({:.2} x SQLite's)",
+            postfix[place],
+            sqlite[place],
+            ours[place],
+            ours[place] / sqlite[place]
+        ));
+        bench.judge(
+            &format!("{what} with PostgreSQL, beside Postfix"),
+            ours[place] / postfix[place],
+            "x",
+            Bound::AtLeast(least),
+        );
+    }
+    bench.judge(
+        "statements a message, accepted and relayed",
+        median(statements),
+        "",
+        Bound::AtMost(3.0),
+    );
+    Ok(())
+}
+
+/// Fills a queue that a server has made: so many messages that are due then.
+fn fill(database: &Postgres, name: &str, count: u32, due: &str) -> Result<(), String> {
+    let sql = format!(
+        "WITH new AS (
+             INSERT INTO messages (key, id, received_at, sender, size, body_type, smtputf8, has_8bit, header_8bit, origin, content)
+             SELECT nextval('message_keys'), uuid_send(gen_random_uuid()), (extract(epoch FROM now()) * 1000)::bigint, 'a@x.test', 5120, 0, false, false,
+                    false, 'bench', convert_to(rpad('Subject: x' || chr(13) || chr(10) || chr(13) || chr(10), 5120, 'x'), 'UTF8')
+             FROM generate_series(1, {count}) RETURNING key)
+         INSERT INTO recipients (message, idx, address, domain, state, attempts, due, epoch, delay_notified, parked)
+         SELECT key, 0, 'b@y' || key % 50 || '.test', 'y' || key % 50 || '.test', 2, 1, {due}, 0, false, false FROM new"
+    );
+    database.ask(name, &sql).map(drop)
+}
+
+/// Time of a claim with few and with many deferred messages behind it, and deliveries by one server and by four.
+pub(crate) fn claims(bench: &mut Bench) -> Result<(), String> {
+    const DUE: u32 = 10_000;
+    let postgres = Postgres::start(&bench.folder.join("postgres-claims"))?;
+    let hop = Sink::start()?;
+    let mut times = vec![];
+    for backlog in [1_000_u32, 1_000_000] {
+        let name = format!("backlog{backlog}");
+        postgres.database(&name)?;
+        let text = config(hop.address, &postgres.url(&name));
+        let folder = bench.folder.join(format!("pg-{name}"));
+        // It makes the tables.
+        Ours::configured(&bench.server, &folder, &text, &[])?.0.stop()?;
+        fill(
+            &postgres,
+            &name,
+            backlog,
+            "(extract(epoch FROM now() + interval '1 day' * random()) * 1000 + 86400000)::bigint",
+        )?;
+        postgres.ask(&name, "VACUUM ANALYZE")?;
+        fill(&postgres, &name, DUE, "0")?;
+        postgres.ask(&name, "SELECT pg_stat_statements_reset()")?;
+        let (server, _) = Ours::configured(&bench.server, &folder, &text, &[])?;
+        let end = Instant::now() + Duration::from_secs(120);
+        while server.metric("smtp_deliveries_total{status=\"sent\"}") < f64::from(DUE) {
+            if Instant::now() > end {
+                return Err("what is due is not delivered".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mine = "query LIKE 'WITH next AS MATERIALIZED%' AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let time = postgres.number(
+            &name,
+            &format!("SELECT sum(total_exec_time) / sum(rows) * 1000 FROM pg_stat_statements WHERE {mine}"),
+        )?;
+        bench.say(format!(
+            "claiming with {backlog} deferred messages behind: {time:.0} µs a recipient"
+        ));
+        times.push(time);
+    }
+    bench.judge(
+        "claiming with 1,000,000 deferred messages, beside with 1,000",
+        times[1] / times[0],
+        "x",
+        Bound::AtMost(1.5),
+    );
+    let mut rates = vec![];
+    for servers in [1, 4] {
+        let mut figures = vec![];
+        for round in 0..bench.rounds {
+            figures.push(deliver_together(bench, &postgres, hop.address, servers, round)?);
+        }
+        rates.push(median(figures));
+    }
+    bench.say(format!(
+        "delivering what waits: one server {:.0}/s, four {:.0}/s",
+        rates[0], rates[1]
+    ));
+    bench.judge(
+        "delivering by four servers, beside one",
+        rates[1] / rates[0],
+        "x",
+        Bound::AtLeast(1.0),
+    );
+    Ok(())
+}
+
+/// Messages a second that so many servers deliver of what waits; each exactly once.
+fn deliver_together(
+    bench: &Bench,
+    postgres: &Postgres,
+    hop: SocketAddr,
+    servers: usize,
+    round: usize,
+) -> Result<f64, String> {
+    const WAITING: u32 = 20_000;
+    let name = format!("together{servers}_{round}");
+    postgres.database(&name)?;
+    let text = config(hop, &postgres.url(&name));
+    let folder = |number: usize| bench.folder.join(format!("pg-{name}-{number}"));
+    let start =
+        |number| Ours::configured(&bench.server, &folder(number), &text, &[]).map(|(server, _)| server);
+    let running: Vec<Ours> = (0..servers).map(start).collect::<Result<_, _>>()?;
+    // They have seen each other.
+    std::thread::sleep(Duration::from_secs(2));
+    fill(
+        postgres,
+        &name,
+        WAITING,
+        "(extract(epoch FROM now()) * 1000)::bigint + 12000",
+    )?;
+    let sent = || -> f64 {
+        running
+            .iter()
+            .map(|server| server.metric("smtp_deliveries_total{status=\"sent\"}"))
+            .sum()
+    };
+    let end = Instant::now() + Duration::from_secs(180);
+    while sent() == 0.0 {
+        std::thread::sleep(Duration::from_millis(5));
+        if Instant::now() > end {
+            return Err("nothing is delivered".into());
+        }
+    }
+    let begun = Instant::now();
+    while postgres.number(&name, "SELECT sum(messages) FROM figures")? > 0.0 {
+        if Instant::now() > end {
+            return Err("the queue does not become empty".into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let time = begun.elapsed().as_secs_f64();
+    match sent() {
+        all if all == f64::from(WAITING) => Ok(f64::from(WAITING) / time),
+        all => Err(format!("{WAITING} messages waited, {all} were delivered")),
+    }
+}
