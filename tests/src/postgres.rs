@@ -223,6 +223,11 @@ impl Postgres {
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
 
+    /// Everybody may connect, as at first.
+    pub fn plain_rules(&self) {
+        self.rules("local all all trust\nhost all all 127.0.0.0/8 trust\n", "");
+    }
+
     /// Takes a connection as an ordinary role and keeps it until it is dropped; `None` when there is none to be had.
     pub fn hold_connection(&self, role: &str) -> Option<Held> {
         let mut psql = Command::new("/usr/bin/psql");

@@ -10,8 +10,8 @@ use blackbox::wire::{Wire, queue_id};
 use blackbox::{wait_for, wait_for_secs};
 use nix::sys::signal::Signal;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A server with its queue in a database.
@@ -291,6 +291,15 @@ fn the_way_to_the_database_is_secured_as_asked() {
         &mutual("verify-full", "127.0.0.2", &path("ca.pem")),
         "certificate",
     );
+    // So is a database that cannot hold every address.
+    database.plain_rules();
+    database.sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    let latin = format!("postgresql://postgres@127.0.0.1:{port}/latin");
+    let (code, text) = refusal(&setup(&latin, ""));
+    assert!(
+        code == 78 && text.contains("LATIN1") && text.contains("createdb"),
+        "{code} {text}"
+    );
     // What is wrong before anything is connected is a fault of the configuration.
     for (url, reason) in [
         (
@@ -472,4 +481,108 @@ fn who_stood_still_past_its_lease_delivers_nothing_twice() {
     assert!(one.stop().success());
     other.wait_empty();
     assert_empty(&database);
+}
+
+#[test]
+fn clocks_that_are_wrong_change_nothing() {
+    let database = Postgres::start();
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let seen = attempts.clone();
+    let sink = Sink::scripted(move |_, moment| match moment {
+        Moment::Command(line) if line.starts_with("RCPT") && line.contains("later@") => {
+            seen.lock().expect("attempts").push(());
+            Act::Say("450 4.2.1 later".into())
+        }
+        Moment::EndOfData(_) => {
+            std::thread::sleep(Duration::from_secs(4));
+            Act::Default
+        }
+        _ => Act::Default,
+    });
+    let config = format!(
+        "{}[delivery]\nretry_initial = 600\nretry_max = 600\n",
+        sink.relay_config()
+    );
+    let setup = || Setup::new(&config).env("SMTP_DATABASE_URL", database.url());
+    let right = setup().start();
+    // One is two hours ahead, one two hours behind.
+    let wrong = ["+2h", "-2h"].map(|shift| {
+        let mut setup = setup();
+        setup.under = ["/usr/bin/faketime", "-m", "-f", shift]
+            .map(String::from)
+            .to_vec();
+        setup.start()
+    });
+    for server in [&right, &wrong[0], &wrong[1]] {
+        let mut client = Wire::hello(server.smtp);
+        client.mail("a@x.test", &["later@y.test"], "Subject: later\r\n\r\n");
+        for number in 0..5 {
+            client.mail("a@x.test", &["b@y.test"], &format!("X-Number: {number}\r\n\r\n"));
+        }
+    }
+    // What one has in hand no other takes for its own, and what is due in ten minutes is due then for all.
+    wait_for("the deliveries", || sink.count() == 15);
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!((sink.count(), attempts.lock().expect("attempts").len()), (15, 3));
+    for server in [&right, &wrong[0], &wrong[1]] {
+        assert!(
+            server.events("store_failed").is_empty(),
+            "{:?}",
+            server.events("store_failed")
+        );
+        assert_eq!(server.metric("smtp_queue_depth"), 3.0);
+    }
+    // It is due by the database's clock, whoever set it.
+    let due = "SELECT bool_and(due BETWEEN now AND now + 900000) FROM recipients, (SELECT extract(epoch FROM now()) * 1000 AS now) AS n";
+    assert_eq!(database.sql(due), "t");
+}
+
+#[test]
+fn what_happened_to_a_message_every_server_knows() {
+    let (database, sink) = (Postgres::start(), Sink::start());
+    let mut one = setup(&database.url(), &sink.relay_config()).start();
+    assert!(
+        one.command(&["queue", "suspend", "--domain", "y.test"])
+            .status
+            .success()
+    );
+    let mut client = Wire::hello(one.smtp);
+    let id = queue_id(&client.mail("ann@x.test", &["b@y.test"], "Message-ID: <told@x.test>\r\n\r\n"));
+    assert!(one.stop().success());
+    let other = setup(&database.url(), &sink.relay_config()).start();
+    other.command(&["queue", "resume", "--domain", "y.test"]);
+    sink.wait(1);
+    other.wait_empty();
+    let third = setup(&database.url(), &sink.relay_config()).start();
+    let mut shown = Vec::new();
+    wait_for("the history", || {
+        shown = third.json(&["history", "show", &id]);
+        shown[0]["ended_at"].is_string()
+    });
+    let steps: Vec<&str> = shown[0]["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|step| step["event"].as_str())
+        .collect();
+    // Taken by one server, delivered by another.
+    assert!(
+        steps.contains(&"received") && steps.contains(&"delivery") && steps.contains(&"removed"),
+        "{steps:?}"
+    );
+    for query in [
+        ["--sender", "ann@x.test"],
+        ["--recipient", "b@y.test"],
+        ["--message-id", "<told@x.test>"],
+    ] {
+        let found = third.json(&[&["history", "list"], &query[..]].concat());
+        assert_eq!(found.len(), 1, "{query:?}");
+        assert_eq!(found[0]["id"], id.as_str());
+    }
+    assert!(
+        third
+            .json(&["history", "list", "--sender", "bob@x.test"])
+            .is_empty()
+    );
+    assert!(!third.data().join("history.db").exists());
 }

@@ -4,7 +4,7 @@ use crate::disk::Tmpfs;
 use crate::shared_queue::{assert_empty, setup};
 use blackbox::load::{Clients, Random, arrived};
 use blackbox::postgres::{Cut, Postgres, Proxy, url_at};
-use blackbox::server::Server;
+use blackbox::server::{Server, refusal};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
@@ -202,6 +202,9 @@ fn a_standby_that_takes_over_has_everything_that_was_acknowledged() {
         primary.port, standby.port
     );
     let servers = [0, 1].map(|_| setup(&url, &sink.relay_config()).start());
+    // A standby alone is no place for a queue.
+    let (code, text) = refusal(&setup(&standby.url(), &sink.relay_config()));
+    assert!(code == 75 && text.contains("only reads"), "{code} {text}");
     let clients = Clients::start(8, &[servers[0].smtp, servers[1].smtp]);
     wait_for("a load", || clients.load.acknowledged() > 500);
     primary.crash();

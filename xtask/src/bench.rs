@@ -91,6 +91,9 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     if wanted("claims") {
         postgres::claims(&mut bench)?;
     }
+    if wanted("together") {
+        postgres::together(&mut bench)?;
+    }
     if wanted("history") {
         telling::history(&mut bench)?;
     }

@@ -66,7 +66,7 @@ fn address(text: &str) -> Address {
 }
 
 /// A message received at `at(received)`, for some recipients.
-fn message(received: i64, recipients: &[&str]) -> NewMessage {
+pub(crate) fn message(received: i64, recipients: &[&str]) -> NewMessage {
     let recipients = recipients.iter().map(|recipient| NewRecipient {
         address: address(recipient),
         notify: None,

@@ -78,6 +78,11 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use writer::{LANES, Shop, Writer};
 
+/// Results that are worth a transaction.
+const COMPANY: usize = 64;
+/// How long fewer of them wait.
+const LINGER: Duration = Duration::from_millis(3);
+
 /// Where and how to open the store.
 #[derive(Clone, Debug)]
 pub struct PostgresSettings {
@@ -131,6 +136,7 @@ impl PostgresStore {
         let (spool, lock) = scratch(&settings)?;
         let (id, name): (_, Arc<str>) = (Uuid::new_v4(), settings.name.as_str().into());
         let client = link.client().await?;
+        schema::check(&client).await?;
         schema::migrate(&client, false).await?;
         if let Some(before) = predecessor(&settings.folder, id)? {
             // It had this folder, so it is dead: what it had claimed need not wait for that to be noticed.
@@ -176,7 +182,9 @@ impl PostgresStore {
     /// As [`PostgresStore::open`].
     pub async fn migrate(database: &Database, only_try: bool) -> Result<Vec<Migration>, StoreError> {
         let link = database.link().map_err(StoreError::Unsuitable)?;
-        schema::migrate(&link.client().await?, only_try).await
+        let client = link.client().await?;
+        schema::check(&client).await?;
+        schema::migrate(&client, only_try).await
     }
 
     /// How many other servers share the queue.
@@ -301,6 +309,10 @@ impl Store for PostgresStore {
                 beginning: Beginning::Due,
                 uploaded,
             });
+        }
+        if results.len() < COMPANY {
+            // Nobody waits for it, and meanwhile more comes for the next: fewer transactions, each with more in it.
+            tokio::time::sleep(LINGER).await;
         }
         let (start, count) = (Instant::now(), results.len());
         let told = results.iter().any(|result| !result.calls.is_empty());

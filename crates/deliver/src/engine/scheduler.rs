@@ -166,7 +166,8 @@ impl Engine {
         let now = Timestamp::now();
         match self.queue.store().next_due().await {
             Ok(Some(due)) if due > now => since(now, due).max(PACE),
-            // Due already, but of a domain that is excluded, or locked just now.
+            // Due already, but of a domain that is excluded, or another server is just claiming it.
+            Ok(Some(_)) if self.excluded.lock().is_empty() => PACE_BESIDE_FULL,
             Ok(Some(_)) => EXCLUSION,
             Ok(None) => TICK,
             Err(_) => STORE_PAUSE,

@@ -5,7 +5,7 @@ use super::error::Error;
 use super::filter::Condition;
 use super::link::{Client, Params, query, run};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
-use crate::message::{Attempt, Claim, ClaimedRecipient, Message};
+use crate::message::{Attempt, Body, Claim, ClaimedRecipient, Message};
 use crate::store::ClaimRequest;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -23,6 +23,8 @@ pub(super) type Unreadable = Vec<(String, String)>;
 const CHOICE: usize = 4;
 /// Claims from that size on are by domain.
 const MANY: usize = 64;
+/// Contents of so many octets come along with the claim; larger ones are asked for when their turn comes.
+const BROUGHT: i64 = 16 << 10;
 
 /// A statement that finds its rows by their keys.
 async fn one_in_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
@@ -57,14 +59,15 @@ pub(super) async fn due(
                  SELECT message, idx, domain, due FROM recipients
                  WHERE state <= 2 AND due <= $1 AND domain <> ALL($2) ORDER BY due LIMIT $6),
              sorted AS MATERIALIZED (
-                 SELECT message, idx, row_number() OVER (ORDER BY first, domain, due, message, idx) AS place
+                 SELECT message, idx, row_number() OVER (ORDER BY first, domain, due, message, idx) AS place,
+                        row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
                  FROM (SELECT *, min(due) OVER (PARTITION BY domain) AS first FROM next) AS next),
              due AS (
-                 SELECT r.message, r.idx, r.due AS since FROM sorted JOIN recipients AS r USING (message, idx)
+                 SELECT r.message, r.idx, r.due AS since, sorted.leads FROM sorted JOIN recipients AS r USING (message, idx)
                  WHERE r.state + 0 <= 2 AND r.due + 0 <= $1 ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
              UPDATE recipients AS r SET state = 1, due = $4, epoch = r.epoch + 1, owner = $5, parked = false
              FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
-             RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}"
+             RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END"
         ),
         &[
             &clock.stored(request.now),
@@ -73,6 +76,7 @@ pub(super) async fn due(
             &clock.stored(until),
             &server,
             &(looked_at as i64),
+            &BROUGHT,
         ],
     )
     .await?;
@@ -95,7 +99,7 @@ pub(super) async fn selected(
              WHERE m.key = ANY($1) AND r.state IN (0, 2, 3) AND {} FOR UPDATE OF r SKIP LOCKED)
          UPDATE recipients AS r SET state = 1, due = $2, epoch = r.epoch + 1, owner = $3, parked = false
          FROM meant LEFT JOIN messages AS m ON m.key = meant.message WHERE r.message = meant.message AND r.idx = meant.idx
-         RETURNING {RECIPIENT_COLUMNS}, r.message, {MESSAGE_COLUMNS}",
+         RETURNING {RECIPIENT_COLUMNS}, r.message, {MESSAGE_COLUMNS}, NULL::bytea",
         condition.joined_sql(4)
     );
     let until_stored = clock.stored(until);
@@ -103,7 +107,7 @@ pub(super) async fn selected(
     claims(db, rows, until).await
 }
 
-/// Claims of leased rows, in the order of their thirteenth column; behind it stands the message.
+/// Claims of leased rows, in the order of their thirteenth column; behind it stand the message and, with one of its rows, its content.
 async fn claims(
     db: &Client,
     mut rows: Vec<Row>,
@@ -147,6 +151,7 @@ async fn claim(
     unreadable: &mut Unreadable,
 ) -> Result<Option<Claim>, Error> {
     rows.sort_by_key(|row| row.get::<_, i32>(0));
+    let content = rows.iter().find_map(|row| row.get::<_, Option<Vec<u8>>>(28));
     let mut recipients = Vec::with_capacity(rows.len());
     for row in rows {
         match row::recipient(row) {
@@ -162,9 +167,12 @@ async fn claim(
         }
     }
     Ok((!recipients.is_empty()).then(|| Claim {
+        // One that is not whole is found out when it is asked for.
+        body: content
+            .filter(|content| content.len() as u64 == message.size)
+            .map(|content| Body::Memory(content.into())),
         message: Arc::new(message),
         recipients,
-        body: None,
         until,
     }))
 }

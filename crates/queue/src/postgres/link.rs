@@ -1,7 +1,7 @@
 //! Connections to the database: lent from the pool, with statements that are prepared or not, and an end to waiting.
 
 use super::error::Error;
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::ops::Deref;
@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 /// How long a statement may take. A client at the end of its message waits for two of these at most.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Shortest and longest pause between attempts to connect that fail.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How a transaction begins that finds its rows by their keys. What is known of tables that are empty one moment and full the next misleads
 /// the planner into reading them whole, with each batch; through the keys it costs what the batch is large.
@@ -58,6 +61,8 @@ pub(super) struct Link {
     prepares: bool,
     /// Since when nothing answers.
     away: Mutex<Option<Instant>>,
+    /// Until when nobody tries to connect, after attempts in vain, and how long the next pause is.
+    pause: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Link {
@@ -66,23 +71,45 @@ impl Link {
             pool,
             prepares,
             away: Mutex::default(),
+            pause: Mutex::default(),
         })
     }
 
     pub(super) async fn client(self: &Arc<Self>) -> Result<Client, Error> {
+        if let Some((until, _)) = *self.pause.lock()
+            && Instant::now() < until
+        {
+            return Err(Error::Away(
+                "the database is away; it is tried again in a moment".to_owned(),
+            ));
+        }
         let object = match self.pool.get().await {
             Ok(object) => object,
             Err(error) => {
+                if !matches!(error, PoolError::Timeout(TimeoutType::Wait)) {
+                    self.pause_longer();
+                }
                 let error = Error::from(error);
                 self.failed(&error);
                 return Err(error);
             }
         };
+        *self.pause.lock() = None;
         Ok(Client {
             object: Some(object),
             link: self.clone(),
             spoilt: AtomicBool::new(false),
         })
+    }
+
+    /// Doubles the pause between attempts to connect, and spreads it: many servers lose the same database at once, and each has
+    /// many who ask for it.
+    fn pause_longer(&self) {
+        let mut pause = self.pause.lock();
+        let longer = pause.map_or(PAUSE.0, |(_, last)| (last * 2).min(PAUSE.1));
+        // Between a half and the whole of it.
+        let part = u32::from(Uuid::new_v4().as_bytes().first().copied().unwrap_or(0));
+        *pause = Some((Instant::now() + longer / 2 + longer / 2 * part / 255, longer));
     }
 
     /// Since when the database is away.

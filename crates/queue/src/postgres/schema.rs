@@ -1,12 +1,36 @@
 //! The schema and its migrations.
 
-use super::link::{Client, query, run};
+use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
 
 /// Each brings the schema from the version that is its index to the next.
 const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 /// Names the advisory lock under which one server migrates and the others wait.
 const LOCK: i64 = 0x736d_7470_5f73_7276;
+
+/// The oldest PostgreSQL, as `server_version_num` says it.
+const OLDEST: i32 = 140_000;
+
+/// Whether a database is one that a queue can be kept in.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub(super) async fn check(client: &Client) -> Result<(), StoreError> {
+    let sql = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), current_setting('server_encoding')";
+    let row = query_one(client, sql, &[]).await?;
+    let (number, version, encoding): (i32, &str, &str) = (row.get(0), row.get(1), row.get(2));
+    if number < OLDEST {
+        return Err(StoreError::Unsuitable(format!(
+            "it is PostgreSQL {version}: version 14 or newer is needed"
+        )));
+    }
+    if encoding != "UTF8" {
+        return Err(StoreError::Unsuitable(format!(
+            "its encoding is {encoding}, and mail has addresses that need UTF8: create it with `createdb --encoding=UTF8 --template=template0`"
+        )));
+    }
+    Ok(())
+}
 
 /// A step from one version of the schema to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
