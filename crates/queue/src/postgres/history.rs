@@ -176,7 +176,7 @@ async fn oldest(t: &Client, excess: i64) -> Result<Vec<Row>, Error> {
         let sql = format!(
             "SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS older
                              FROM (SELECT id, octet_length(steps) + $3::bigint AS size FROM history {which} ORDER BY id LIMIT $1) AS oldest) AS summed
-             WHERE older < $2"
+             WHERE older < $2::bigint"
         );
         let rows = query(t, &sql, &[&FORGET, &excess, &OVERHEAD]).await?;
         if !rows.is_empty() {
