@@ -586,3 +586,30 @@ fn what_happened_to_a_message_every_server_knows() {
     );
     assert!(!third.data().join("history.db").exists());
 }
+
+#[test]
+fn what_a_server_had_when_it_ended_anyhow_nobody_waits_a_lease_for() {
+    let database = Postgres::start();
+    // Connections of the first two servers hang before the dot.
+    let sink = Sink::scripted(|connection, moment| match moment {
+        Moment::Command(line) if line == "DATA" && connection <= 2 => Act::Hang,
+        _ => Act::Default,
+    });
+    let mut one = setup(&database.url(), &sink.relay_config()).start();
+    Wire::hello(one.smtp).mail("a@x.test", &["b@y.test"], "X-Number: 1\r\n\r\n");
+    wait_for("the first delivery to hang", || sink.open() == 1);
+    // Killed: whoever starts again in its folder gives back what it had.
+    one.kill();
+    let mut one = one.restart();
+    wait_for("the second delivery to hang", || sink.connections() == 2);
+    // Told twice to end: nothing is waited for, and what it had is the other's at once.
+    let other = setup(&database.url(), &sink.relay_config()).start();
+    one.signal(Signal::SIGTERM);
+    one.wait_event("stopping", |_| true);
+    one.signal(Signal::SIGTERM);
+    assert!(one.exited(20).success());
+    sink.wait(1);
+    other.wait_empty();
+    assert_eq!(sink.count(), 1);
+    assert_empty(&database);
+}
