@@ -113,6 +113,13 @@ impl Queue {
         }
     }
 
+    /// Whether there are other servers of the same store now.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+            .as_ref()
+            .is_some_and(|shared| shared.borrow().servers > 1)
+    }
+
     /// This server's share of something that all servers of the store have together: at least 1, unless there is none of it.
     pub fn share(&self, of_all: u64) -> u64 {
         let servers = self.shared.as_ref().map_or(1, |shared| shared.borrow().servers);

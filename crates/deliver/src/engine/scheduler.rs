@@ -96,6 +96,10 @@ impl Engine {
             if !self.knows_suspensions() {
                 return PACE;
             }
+            // Others could deliver at the same time what one would keep to itself.
+            if self.queue.is_shared() && self.window.in_hand() >= self.fair_share() {
+                return PACE_BESIDE_FULL;
+            }
             let full = self.any(|fill| fill == Fill::Full);
             // Half of what those leave that hang, so that claims are worth their while. But a next hop that is
             // full may stay so for hours: then the others get what little room there is.
@@ -160,6 +164,12 @@ impl Engine {
             back += self.take_on(claim, Source::Store);
         }
         Ok((claimed, back))
+    }
+
+    /// How much of what waits this server takes in hand, while there are others.
+    fn fair_share(&self) -> usize {
+        let all = self.window.limit() / 2;
+        usize::try_from(self.queue.share(all as u64)).unwrap_or(all)
     }
 
     async fn until_next_due(&self) -> Duration {

@@ -23,7 +23,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Where the database is, and how it is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Database {
     /// `postgresql://user@host:port/name?sslmode=verify-full`, as for libpq; several hosts with commas between. What it does not say is taken
     /// from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
@@ -35,6 +35,15 @@ pub struct Database {
     pub pool_size: usize,
     /// There is a pooler in transaction mode before it: nothing is kept in a session.
     pub pooler: bool,
+}
+
+/// Without the password that the URL may have.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("shown", &self.shown())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Gives what is set in the environment.
