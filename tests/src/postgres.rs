@@ -23,6 +23,8 @@ pub struct Postgres {
     data: PathBuf,
     child: Child,
     pub port: u16,
+    /// The queue's database. No other test's has this name: a port that a crash sets free may be another's next.
+    pub name: String,
 }
 
 /// One of Debian's programs for the newest version there is.
@@ -93,14 +95,16 @@ impl Postgres {
         let port = free_port().port();
         write_settings(&data, &format!("{SETTINGS}{settings}"));
         let child = spawn(folder.path(), &data, port);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let database = Postgres {
             folder,
             data,
             child,
             port,
+            name: format!("queue{}", now.expect("clock").as_nanos()),
         };
         database.wait();
-        database.ask("postgres", "CREATE DATABASE queue");
+        database.ask("postgres", &format!("CREATE DATABASE {}", database.name));
         database
     }
 
@@ -129,6 +133,7 @@ impl Postgres {
             data,
             child,
             port,
+            name: self.name.clone(),
         };
         standby.wait();
         self.ask("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
@@ -158,7 +163,12 @@ impl Postgres {
 
     /// For `storage.url`.
     pub fn url(&self) -> String {
-        url_at(self.address())
+        self.url_at(self.address())
+    }
+
+    /// For `storage.url`, at another address: a proxy's, a pooler's.
+    pub fn url_at(&self, address: SocketAddr) -> String {
+        format!("postgresql://postgres@{address}/{}", self.name)
     }
 
     fn psql(&self, database: &str, sql: &str) -> Command {
@@ -189,7 +199,7 @@ impl Postgres {
 
     /// Runs a statement in the queue's database; gives what it answers, a row a line.
     pub fn sql(&self, sql: &str) -> String {
-        self.ask("queue", sql)
+        self.ask(&self.name, sql)
     }
 
     fn signal(&self, signal: Signal) {
@@ -239,7 +249,7 @@ impl Postgres {
             role,
             "-p",
             &self.port.to_string(),
-            "queue",
+            &self.name,
         ]);
         // It waits for what it is to do, and ends with that.
         let mut child = psql
@@ -263,11 +273,6 @@ impl Postgres {
         hand_over(&path);
         path
     }
-}
-
-/// For `storage.url`, at another address: a proxy's, a pooler's.
-pub fn url_at(address: SocketAddr) -> String {
-    format!("postgresql://postgres@{address}/queue")
 }
 
 fn write_settings(data: &Path, settings: &str) {
@@ -334,8 +339,9 @@ impl PgBouncer {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().port()));
         let users = folder.path().join("users");
         let text = format!(
-            "[databases]\nqueue = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
+            "[databases]\n{} = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
              auth_type = any\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = 4\nunix_socket_dir =\n",
+            database.name,
             database.port,
             address.port(),
             users.display()

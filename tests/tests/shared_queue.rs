@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use blackbox::load::{Clients, arrived};
-use blackbox::postgres::{PgBouncer, Postgres, url_at};
+use blackbox::postgres::{PgBouncer, Postgres};
 use blackbox::server::{PASSWORD, Server, Setup, binary, files, http, refusal};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{certificates, program, run, swaks};
@@ -47,7 +47,10 @@ fn mail_passes_through_the_database_and_nothing_of_it_stays() {
     });
     let server = setup(&database.url(), &sink.relay_config()).start();
     let starting = server.wait_event("starting", |_| true);
-    assert_eq!(starting["storage"], "PostgreSQL, queue at 127.0.0.1");
+    assert_eq!(
+        starting["storage"],
+        format!("PostgreSQL, {} at 127.0.0.1", database.name)
+    );
     let mut client = Wire::hello(server.smtp);
     client.mail(
         "a@x.test",
@@ -204,7 +207,7 @@ fn a_pooler_in_transaction_mode_is_enough() {
     let (database, sink) = (Postgres::start(), Sink::start());
     let pooler = PgBouncer::start(&database);
     let config = format!("{}[storage]\npooler = true\n", sink.relay_config());
-    let servers = [0, 1].map(|_| setup(&url_at(pooler.address), &config).start());
+    let servers = [0, 1].map(|_| setup(&database.url_at(pooler.address), &config).start());
     let clients = Clients::start(8, &[servers[0].smtp, servers[1].smtp]);
     wait_for("a load", || clients.load.acknowledged() > 500);
     let acknowledged = clients.end();
@@ -236,14 +239,14 @@ fn the_way_to_the_database_is_secured_as_asked() {
         ca.display()
     ));
     // From here on only in TLS, with a certificate of the authority, or with the password.
-    let rules = "local all all trust\nhostssl queue postgres 127.0.0.0/8 cert clientcert=verify-full map=hop\n\
-                 hostssl queue keeper 127.0.0.0/8 scram-sha-256\n";
+    let rules = "local all all trust\nhostssl all postgres 127.0.0.0/8 cert clientcert=verify-full map=hop\n\
+                 hostssl all keeper 127.0.0.0/8 scram-sha-256\n";
     database.sql("CREATE ROLE keeper SUPERUSER LOGIN PASSWORD 'pass word'");
     database.rules(rules, "hop hop postgres");
-    let port = database.port;
+    let (port, name) = (database.port, &database.name);
     let mutual = |mode: &str, host: &str, ca: &str| {
         format!(
-            "postgresql://postgres@{host}:{port}/queue?sslmode={mode}&sslrootcert={ca}&sslcert={}&sslkey={}",
+            "postgresql://postgres@{host}:{port}/{name}?sslmode={mode}&sslrootcert={ca}&sslcert={}&sslkey={}",
             path("cert.pem"),
             path("key.pem")
         )
@@ -259,7 +262,7 @@ fn the_way_to_the_database_is_secured_as_asked() {
     // Without a certificate, by a password from a file; which is not shown.
     let password = folder.path().join("password");
     std::fs::write(&password, "pass word\n").expect("password");
-    let by_password = format!("postgresql://keeper@localhost:{port}/queue?sslmode=require");
+    let by_password = format!("postgresql://keeper@localhost:{port}/{name}?sslmode=require");
     let config = format!(
         "[storage]\npassword_file = \"{}\"\n[delivery]\ncapture = true\n",
         password.display()
@@ -282,7 +285,7 @@ fn the_way_to_the_database_is_secured_as_asked() {
     refused(&mutual("verify-full", "localhost", &foreign), "certificate");
     refused(&mutual("verify-ca", "localhost", &foreign), "certificate");
     refused(
-        &format!("postgresql://postgres@localhost:{port}/queue?sslmode=disable"),
+        &format!("postgresql://postgres@localhost:{port}/{name}?sslmode=disable"),
         "no encryption",
     );
     // A name that is not in the certificate: verify-ca does not look at it, verify-full does.

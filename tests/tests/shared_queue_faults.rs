@@ -3,7 +3,7 @@
 use crate::disk::Tmpfs;
 use crate::shared_queue::{assert_empty, setup};
 use blackbox::load::{Clients, Random, arrived};
-use blackbox::postgres::{Cut, Postgres, Proxy, url_at};
+use blackbox::postgres::{Cut, Postgres, Proxy};
 use blackbox::server::{Server, refusal};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::Wire;
@@ -66,7 +66,7 @@ fn nothing_acknowledged_is_lost_when_servers_and_database_crash() {
 fn an_answer_to_a_commit_that_is_lost_is_found_out() {
     let (database, sink) = (Postgres::start(), Sink::start());
     let proxy = Proxy::before(database.address());
-    let server = setup(&url_at(proxy.address), &sink.relay_config()).start();
+    let server = setup(&database.url_at(proxy.address), &sink.relay_config()).start();
     let mut client = Wire::hello(server.smtp);
     client.mail("a@x.test", &["b@y.test"], "X-Number: 0\r\n\r\nwarm\r\n");
     sink.wait(1);
@@ -198,8 +198,8 @@ fn a_standby_that_takes_over_has_everything_that_was_acknowledged() {
     let (mut primary, sink) = (Postgres::start(), Sink::start());
     let standby = primary.synchronous_standby();
     let url = format!(
-        "postgresql://postgres@127.0.0.1:{},127.0.0.1:{}/queue?target_session_attrs=read-write",
-        primary.port, standby.port
+        "postgresql://postgres@127.0.0.1:{},127.0.0.1:{}/{}?target_session_attrs=read-write",
+        primary.port, standby.port, primary.name
     );
     let servers = [0, 1].map(|_| setup(&url, &sink.relay_config()).start());
     // A standby alone is no place for a queue.
@@ -317,7 +317,7 @@ fn connections_that_are_all_taken_delay_mail_and_lose_none() {
     database.sql("CREATE ROLE mail LOGIN");
     database.sql("GRANT ALL ON SCHEMA public TO mail");
     let sink = Sink::start();
-    let url = format!("postgresql://mail@{}/queue", database.address());
+    let url = format!("postgresql://mail@{}/{}", database.address(), database.name);
     let config = format!("{}[storage]\npool_size = 8\n", sink.relay_config());
     let server = setup(&url, &config).start();
     Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "Subject: before\r\n\r\n");

@@ -21,10 +21,10 @@ const FORGOTTEN: i64 = 6 * 3_600_000;
 ///
 /// COMMIT does not wait for the disk here: the message is committed later, and with it everything before it in the log.
 pub(super) async fn upload(db: &Client, shop: &Shop, path: &Path) -> Result<i64, StoreError> {
-    let sql = format!(
-        "INSERT INTO uploads (message, server, begun) SELECT nextval('message_keys'), $1, {NOW} RETURNING message"
-    );
-    let key: i64 = query_one(db, &sql, &[&shop.server]).await?.get(0);
+    // The key is known before anything is stored under it: whatever is lost after that, it can be removed.
+    let row = query_one(db, "SELECT nextval('message_keys')", &[]).await?;
+    let key: i64 = row.get(0);
+    let begin = format!("INSERT INTO uploads (message, server, begun) VALUES ($1, $2, {NOW})");
     let sql = "WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true))
                INSERT INTO bodies (message, number, content) SELECT $1, $2, $3 FROM relaxed";
     let unreadable = |error: &io::Error| file_error(&format!("cannot read {}", path.display()), error);
@@ -32,6 +32,7 @@ pub(super) async fn upload(db: &Client, shop: &Shop, path: &Path) -> Result<i64,
         let mut file = tokio::fs::File::open(path)
             .await
             .map_err(|error| unreadable(&error))?;
+        run(db, &begin, &[&key, &shop.server]).await?;
         let (mut piece, mut number) = (Vec::with_capacity(PIECE), 0_i32);
         loop {
             piece.clear();
