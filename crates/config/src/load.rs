@@ -5,7 +5,7 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::file::{self, FileContents};
 use crate::kinds::Profile;
 use crate::merge::Merge;
-use crate::tree::Config;
+use crate::tree::{Config, Http};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -120,6 +120,29 @@ impl Config {
             merge.check(sources.resolve_files);
         }
         merge.finish(environment.warnings)
+    }
+
+    /// `[http]` alone, as well as it can be known, and what is found wrong on the way: whoever asks for a server's health asks for the
+    /// one that runs, and that goes on with the configuration before when a new one is refused. No file is read but the configuration's
+    /// own and those of `_FILE` variables.
+    pub fn http(sources: &Sources) -> (Http, ConfigErrors) {
+        let mut environment = environment::read(&sources.environment);
+        let mut errors = std::mem::take(&mut environment.errors);
+        let path = choose_file(sources, &environment);
+        let contents = path.as_deref().and_then(|path| {
+            let contents = read_file(path);
+            contents.unwrap_or_else(|mut reasons| {
+                errors.append(&mut reasons);
+                None
+            })
+        });
+        let mut merge = Merge::new(path, contents.unwrap_or_default(), errors);
+        merge.profile(sources, &environment);
+        merge.file_values();
+        merge.variables(&environment);
+        merge.flags(&sources.flags);
+        merge.followers();
+        merge.http()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::kinds::Profile;
 use crate::later;
 use crate::lists::{LISTS, ListDescriptor, Reading, list};
 use crate::load::{Flag, Loaded, Origin, Sources};
-use crate::tree::{Config, SECTIONS, SETTINGS, setting};
+use crate::tree::{Config, Http, SECTIONS, SETTINGS, setting};
 use crate::value::{Raw, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -191,6 +191,15 @@ impl Merge {
                 self.errors.push(ConfigError::new(source, key, reason));
             }
         }
+    }
+
+    /// `[http]`, and what is wrong so far.
+    pub(crate) fn http(self) -> (Http, ConfigErrors) {
+        let errors = ConfigErrors {
+            errors: self.errors,
+            warnings: Vec::new(),
+        };
+        (self.config.http, errors)
     }
 
     pub(crate) fn finish(self, warnings: Vec<String>) -> Result<Loaded, ConfigErrors> {

@@ -92,10 +92,10 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    fn new(config: Arc<Config>, directory: Arc<Directory>) -> Result<Self, String> {
+    fn new(config: Arc<Config>, directory: Arc<Directory>, observer: Observer) -> Result<Self, String> {
         Ok(Parts {
             router: Router::new(&config, directory),
-            resolver: Resolver::new(&config)?,
+            resolver: Resolver::new(&config, observer)?,
             tls: Tls::new(config.delivery.ca_file.as_deref())?,
             own: Own::new(&config),
             config,
@@ -186,7 +186,7 @@ impl Engine {
         observer: Observer,
     ) -> Result<Arc<Self>, String> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
-        let parts = Parts::new(config.load_full(), directory.clone())?;
+        let parts = Parts::new(config.load_full(), directory.clone(), observer.clone())?;
         let body_limit = parts.config.storage.memory_budget / 2;
         let most = parts.config.delivery.max_in_hand;
         let (results, inputs) = mpsc::unbounded_channel();
@@ -264,7 +264,7 @@ impl Engine {
     }
 
     pub(crate) fn prepare(&self, config: Arc<Config>) -> Result<Parts, String> {
-        Parts::new(config, self.directory.clone())
+        Parts::new(config, self.directory.clone(), self.observer.clone())
     }
 
     pub(crate) fn take(&self, parts: Parts) {

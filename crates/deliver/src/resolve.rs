@@ -20,6 +20,7 @@ use lookup::{Dns, Nothing};
 use mx::Exchange;
 use smtp::{Enhanced, Reply};
 use smtp_config::{Config, NextHop};
+use smtp_observe::Observer;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -103,9 +104,9 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// A resolver that asks `dns.servers`, or the system's. Needs no runtime and asks nothing yet.
     /// The error says what is wrong with the settings.
-    pub(crate) fn new(config: &Config) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config, observer: Observer) -> Result<Self, String> {
         Ok(Resolver {
-            dns: Dns::new(&config.dns.servers)?,
+            dns: Dns::new(&config.dns.servers, observer)?,
         })
     }
 

@@ -65,6 +65,7 @@ fn received(history: &History, id: &str, from: &str, message_id: &str) {
         protocol: "ESMTPSA",
         tls: None,
         message_id: Some(message_id),
+        unsigned: None,
         commit: Duration::from_millis(2),
         trace: None,
     });

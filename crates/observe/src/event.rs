@@ -7,8 +7,8 @@ pub(crate) use field::Visitor;
 
 use crate::labels::{AuthMechanism, AuthResult, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
-    TlsVersion, Violation,
+    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, Handshake, Level, Listener, RejectReason,
+    TlsFailure, TlsVersion, Violation,
 };
 use field::Field;
 use std::net::SocketAddr;
@@ -218,6 +218,9 @@ events! {
         /// Version and cipher, when it came under TLS.
         tls: Option<&'a str>,
         message_id: Option<&'a str>,
+        /// The domain in `From:`, when it has no DKIM key that signs now although the server has keys: of mail of accounts and trusted
+        /// networks that nobody had signed before.
+        unsigned: Option<&'a str>,
         commit: Duration,
         /// The trace that it is in, when it is traced.
         trace: Option<&'a str>,
@@ -232,6 +235,15 @@ events! {
     /// The store does not take one message's results although it takes others: its recipients are tried again after
     /// `retry_in`, though they may have the message. Mend: `queue show`, and `queue delete` if they have it.
     Error "result_set_aside" ResultSetAside { id: &'a str, recipients: usize, retry_in: Duration, error: &'a str }
+
+    /// Results of deliveries (`what` is `result`), or renewals of what is in hand (`renewal`), were refused: the leases were another
+    /// server's by then, or the messages were deleted. Mail may have been delivered twice. When it repeats: the process or its machine stands
+    /// still for a minute at a time, or the database does not answer.
+    Warn "leases_lost" LeasesLost { recipients: u64, what: &'a str }
+
+    /// Recipients were taken over from servers of this queue that were not heard of for a minute, or that ended without giving them
+    /// back. What those had sent and not yet written down is sent again.
+    Warn "leases_taken_over" LeasesTakenOver { recipients: u64 }
 
     /// Something in the store could not be read and was set aside.
     Error "quarantined" Quarantined { id: &'a str, reason: &'a str }
@@ -281,6 +293,16 @@ events! {
 
     /// A notification about a notification cannot be sent to anybody: the end of a double bounce.
     Warn "double_bounce" DoubleBounce { id: &'a str, to: &'a str, text: &'a str }
+
+    /// DNS was asked for records of a type, and said so, or was remembered to have: `result` is `found`, `not_found` or `failed`.
+    Debug "dns_lookup" DnsLookup {
+        name: &'a str,
+        record: &'a str,
+        result: DnsResult,
+        /// Why there is no answer, when there is none.
+        text: Option<&'a str>,
+        duration: Duration,
+    }
 
     /// A destination was given up for a while.
     Warn "destination_down" DestinationDown { destination: &'a str, retry_in: Duration, reason: &'a str }

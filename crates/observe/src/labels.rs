@@ -209,6 +209,16 @@ labels! {
         Expired = "expired",
     }
 
+    /// What a question to DNS came to.
+    pub enum DnsResult, "result" {
+        /// There are such records.
+        Found = "found",
+        /// There is certainly none: no such name (NXDOMAIN), or nothing of that type.
+        NotFound = "not_found",
+        /// Not known: the servers refused, failed (SERVFAIL) or did not answer in time.
+        Failed = "failed",
+    }
+
     /// What a delivery status notification reports.
     pub enum DsnKind, "kind" {
         /// Recipients that failed for good.

@@ -1,5 +1,6 @@
 //! The metrics, and how each event changes them.
 
+mod busiest;
 mod definitions;
 mod expose;
 mod process;
@@ -12,9 +13,10 @@ pub use series::{MetricInfo, MetricKind};
 
 use crate::labels::{AuthMechanism, AuthResult, CallEnd, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Handshake, Listener, RejectReason, ReloadResult,
-    ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
+    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, ErrorClass, Handshake, Listener, RejectReason,
+    ReloadResult, ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
 };
+use busiest::Busiest;
 use process::Process;
 use prometheus_client::metrics::histogram::Histogram;
 use series::Table;
@@ -41,8 +43,12 @@ pub struct Gauges {
     pub config_generation: u64,
     /// Whether the last reload was taken: `smtp_config_last_reload_success`.
     pub config_last_reload_success: bool,
+    /// Whether `/health/ready` would answer 200: `smtp_ready`.
+    pub ready: bool,
     /// 1 while the server drains: `smtp_draining`.
     pub draining: bool,
+    /// For how long it has; 0 while it does not: `smtp_drain_seconds`.
+    pub drain_seconds: f64,
     /// When each certificate expires, in seconds since 1970, that of `[tls]` first:
     /// `smtp_tls_certificate_expiry_timestamp_seconds{certificate}`.
     pub certificate_expiry: Vec<i64>,
@@ -52,6 +58,8 @@ pub struct Gauges {
     pub webhook_oldest_seconds: f64,
     /// Free octets on the spool's disk: `smtp_storage_free_bytes`.
     pub storage_free_bytes: u64,
+    /// Octets of that disk, free or not: `smtp_storage_size_bytes`.
+    pub storage_size_bytes: u64,
     /// For how many seconds the queue's database has been away; 0 while it is there: `smtp_storage_away_seconds`.
     pub storage_away_seconds: f64,
     /// Servers that share the queue, this one included: `smtp_servers`.
@@ -63,6 +71,8 @@ pub struct Gauges {
 pub(crate) struct Snapshot {
     gauges: Gauges,
     active_connections: u64,
+    /// By listener.
+    busiest: [f64; Listener::ALL.len()],
     started: f64,
     uptime: Duration,
     process: Process,
@@ -94,6 +104,7 @@ pub(crate) struct Metrics {
     started: SystemTime,
     since: Instant,
     active_connections: AtomicU64,
+    busiest: Busiest,
     errors: Counts<(ErrorClass,)>,
     connections: Counts<(Listener,)>,
     refused: Counts<(Listener, ConnectionRefusal)>,
@@ -101,6 +112,7 @@ pub(crate) struct Metrics {
     commands: Counts<(Listener, Verb, ReplyClass)>,
     received: Counts<(Listener,)>,
     received_bytes: Counts<()>,
+    unsigned: Counts<()>,
     message_size: Histogram,
     acknowledge: Histogram,
     rejected: Counts<(RejectReason,)>,
@@ -115,6 +127,8 @@ pub(crate) struct Metrics {
     committed_messages: Counts<()>,
     committed_results: Counts<()>,
     store_failures: Counts<()>,
+    leases_lost: Counts<()>,
+    leases_taken_over: Counts<()>,
     quarantined: Counts<()>,
     deliveries: Counts<(DeliveryStatus,)>,
     delivery: Histogram,
@@ -122,6 +136,7 @@ pub(crate) struct Metrics {
     dsn_queued: Counts<(DsnKind,)>,
     double_bounces: Counts<()>,
     destinations_down: Counts<()>,
+    dns_lookups: Counts<(DnsResult,)>,
     tls_fallbacks: Counts<()>,
     reloads: Counts<(ReloadResult,)>,
     admin_actions: Counts<()>,
@@ -140,6 +155,7 @@ impl Metrics {
         let snapshot = Snapshot {
             gauges: gauges.clone(),
             active_connections: self.active_connections(),
+            busiest: self.busiest.ratios(),
             started: self
                 .started
                 .duration_since(UNIX_EPOCH)

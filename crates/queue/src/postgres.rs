@@ -143,7 +143,7 @@ impl PostgresStore {
             servers::leave(&client, before).await?;
         }
         servers::beat(&client, id, &name).await?;
-        servers::take_over(&client).await?;
+        servers::say_taken_over(&observer, servers::take_over(&client).await?);
         let clock = Measured::default();
         let shared = watch::Sender::new(pulse::look(&client, &clock).await?);
         drop(client);
@@ -276,9 +276,10 @@ impl Store for PostgresStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         let client = self.client().await?;
-        let (claims, unreadable) = claim::due(&client, self.id, &request, self.clock()).await?;
-        self.report(unreadable);
-        Ok(claims)
+        let due = claim::due(&client, self.id, &request, self.clock()).await?;
+        self.report(due.unreadable);
+        servers::say_taken_over(&self.shop.observer, due.taken_over);
+        Ok(due.claims)
     }
 
     async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {

@@ -52,6 +52,8 @@ struct Inner {
     opened: Instant,
     /// Free octets on the disk, as last seen.
     free: AtomicU64,
+    /// All octets of the disk, as last seen.
+    size: AtomicU64,
     /// Milliseconds from `opened` when the system is asked again.
     ask_at: AtomicU64,
     /// Octets of free pages inside the database.
@@ -77,6 +79,7 @@ impl Spool {
                 passing,
                 opened: Instant::now(),
                 free: AtomicU64::new(0),
+                size: AtomicU64::new(0),
                 ask_at: AtomicU64::new(0),
                 reusable: AtomicU64::new(0),
             }),
@@ -117,11 +120,17 @@ impl Spool {
             .ask_at
             .compare_exchange(ask_at, next, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
-            && let Ok(free) = files::free_octets(inner.folders.bodies())
+            && let Ok((free, size)) = files::free_of_all(inner.folders.bodies())
         {
+            inner.size.store(size, Ordering::Relaxed);
             inner.free.store(free, Ordering::Relaxed);
         }
         inner.free.load(Ordering::Relaxed)
+    }
+
+    /// All octets of the disk, free or not, as seen when its free ones were.
+    pub fn size_bytes(&self) -> u64 {
+        self.inner.size.load(Ordering::Relaxed)
     }
 
     /// Removes a finished body that will not be stored after all. Harmless for a body in memory.

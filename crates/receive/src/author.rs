@@ -34,6 +34,17 @@ impl Author {
     }
 }
 
+/// Who signs a mail.
+#[derive(Debug)]
+pub(crate) enum Signing {
+    /// This one.
+    Signer(Box<Signer>),
+    /// Nobody: this domain has no key that signs now, though the server has keys. Somebody should know.
+    NoKey(Box<str>),
+    /// Nobody, as it should be.
+    Nobody,
+}
+
 /// What is done to the header of a mail.
 #[derive(Debug, Default)]
 pub(crate) enum Treatment {
@@ -63,16 +74,28 @@ impl Treatment {
     }
 
     /// Who signs a mail with this header: the keys of the domain of its first author (RFC 6376 6.3 and RFC 7489 3.1.1 want the two
-    /// to agree). `None` when nobody does; mail whose author cannot be read goes unsigned.
-    pub(crate) fn signer(&self, header: &[u8], now: Timestamp) -> Option<Signer> {
-        let directory = self.directory()?;
-        let authors = Header::new(header).authors().ok()?;
-        let identities = directory.signing_keys(authors.first()?.domain(), now);
+    /// to agree). Mail whose author cannot be read goes unsigned.
+    pub(crate) fn signing(&self, header: &[u8], now: Timestamp) -> Signing {
+        let Some(directory) = self.directory() else {
+            return Signing::Nobody;
+        };
+        let fields = Header::new(header);
+        let authors = fields.authors().unwrap_or_default();
+        let Some(author) = authors.first() else {
+            return Signing::Nobody;
+        };
+        let identities = directory.signing_keys(author.domain(), now);
         if identities.is_empty() {
-            return None;
+            // A server without keys signs nothing on purpose. Mail that comes signed was signed by whom it is from: it is passed on.
+            let lacks_key = directory.has_keys() && fields.find("DKIM-Signature").next().is_none();
+            return match lacks_key {
+                true => Signing::NoKey(author.domain().to_lowercase().into()),
+                false => Signing::Nobody,
+            };
         }
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
         // What cannot be signed goes unsigned, as a mail from elsewhere would.
-        Signer::new(header, &identities, seconds, None).ok()
+        Signer::new(header, &identities, seconds, None)
+            .map_or(Signing::Nobody, |signer| Signing::Signer(Box::new(signer)))
     }
 }

@@ -7,7 +7,7 @@
 //! Promises: the signatures are over exactly the octets that are stored; memory does not grow with the body; what goes wrong is
 //! remembered until the end of the content, and the message is then refused whole.
 
-use crate::author::Treatment;
+use crate::author::{Signing, Treatment};
 use crate::header::{Completion, Held, Parts, Taken, check_author, completed, plain_names};
 use crate::received::FieldScan;
 use crate::transaction::NotStored;
@@ -30,6 +30,7 @@ pub(crate) struct Content {
     /// While the header is held.
     held: Option<Box<Held>>,
     signer: Option<Box<Signer>>,
+    unsigned: Option<Box<str>>,
 }
 
 /// Fields of the client's header.
@@ -37,6 +38,8 @@ pub(crate) struct Content {
 pub(crate) struct Seen {
     pub(crate) message_id: Option<String>,
     pub(crate) traceparent: Option<TraceContext>,
+    /// The domain that should have had a key to sign it.
+    pub(crate) unsigned: Option<Box<str>>,
 }
 
 /// What the treatment of a header needs to know of its mail.
@@ -66,6 +69,7 @@ impl Content {
             traceparent: envelope.traced.then(FieldScan::traceparent),
             held,
             signer: None,
+            unsigned: None,
         };
         content.append(trace.as_bytes()).await;
         content
@@ -126,15 +130,19 @@ impl Content {
         };
         self.look_at(&header);
         self.look_at(b"\r\n");
-        if let Some(signer) = envelope.treatment.signer(&header, envelope.received_at) {
-            header = plain_names(&header);
-            let room = signer.field_len();
-            self.signer = Some(Box::new(signer));
-            if let Ok(writer) = &mut self.writer
-                && let Err(error) = writer.reserve(room).await
-            {
-                self.fail(NotStored::of_io(&error));
+        match envelope.treatment.signing(&header, envelope.received_at) {
+            Signing::Signer(signer) => {
+                header = plain_names(&header);
+                let room = signer.field_len();
+                self.signer = Some(signer);
+                if let Ok(writer) = &mut self.writer
+                    && let Err(error) = writer.reserve(room).await
+                {
+                    self.fail(NotStored::of_io(&error));
+                }
             }
+            Signing::NoKey(domain) => self.unsigned = Some(domain),
+            Signing::Nobody => {}
         }
         self.append(&header).await;
     }
@@ -190,6 +198,7 @@ impl Content {
         let seen = Seen {
             message_id: self.message_id.found().map(str::to_owned),
             traceparent: traceparent.and_then(TraceContext::parse),
+            unsigned: self.unsigned,
         };
         Ok((body, seen))
     }

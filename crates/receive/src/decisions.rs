@@ -191,6 +191,7 @@ impl Visit {
             protocol,
             tls: self.tls.as_ref().map(|tls| tls.text()).as_deref(),
             message_id: stored.message_id.as_deref(),
+            unsigned: stored.unsigned.as_deref(),
             commit,
             trace: span.context().map(|context| context.trace_id()).as_deref(),
         });

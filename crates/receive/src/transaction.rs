@@ -73,6 +73,8 @@ pub(crate) struct Stored {
     pub(crate) id: QueueId,
     pub(crate) size: u64,
     pub(crate) message_id: Option<String>,
+    /// The domain that should have had a key to sign it.
+    pub(crate) unsigned: Option<Box<str>>,
 }
 
 /// Why a message was not stored.
@@ -232,12 +234,14 @@ impl Transaction {
         let Seen {
             message_id,
             traceparent,
+            unsigned,
         } = seen;
         span.becomes_message(id.to_bytes(), traceparent);
         let stored = Stored {
             id,
             size: body.size(),
             message_id: message_id.clone(),
+            unsigned,
         };
         let message = NewMessage {
             id,

@@ -224,7 +224,7 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
 }
 
 /// The cause at the bottom: `Connection refused` rather than "error sending request".
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

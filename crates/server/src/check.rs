@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use smtp_config::{Config, ConfigErrors, Loaded};
 use smtp_dkim::{Identity, Publication, Verdict};
 use smtp_export::Target;
+use smtp_observe::Observer;
 use smtp_receive::{CertificateInfo, check_certificates};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ fn unpublished(keys: &[Arc<Identity>], config: &Config) -> Vec<String> {
         let mut warnings = Vec::new();
         for key in keys {
             let name = key.record_name();
-            match smtp_deliver::txt_records(&config.dns.servers, &name).await {
+            match smtp_deliver::txt_records(&config.dns.servers, &name, Observer::silent()).await {
                 Err(reason) => warnings.push(format!(
                     "{name}: not known whether the key is published: {reason}"
                 )),

@@ -13,7 +13,7 @@ pub(crate) use sendmail::{FolderArgs, MailqArgs, SendmailArgs, TargetArgs};
 pub(crate) use token::TokenCommand;
 
 use crate::output::Output;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Run(SourceArgs),
     /// Read the configuration as `run` would and say what is wrong; exit 0 or 78
     Check(CheckArgs),
+    /// Ask a running server whether it lives or is ready, without a password; exit 0 or 69. For probes that run a command
+    Health(HealthArgs),
     /// Bring the schema of a PostgreSQL database up to date, as a start does
     Migrate {
         #[command(flatten)]
@@ -192,6 +194,34 @@ pub(crate) struct CheckArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub(crate) output: Output,
+}
+
+/// What is asked of a server's health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Probe {
+    /// Whether it makes progress: restart it when not
+    Live,
+    /// Whether it can take mail now
+    #[default]
+    Ready,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HealthArgs {
+    /// What to ask
+    #[arg(value_enum, default_value_t)]
+    pub(crate) probe: Probe,
+    /// The server [default: this machine, by http.host and http.port as `run` would have them]
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Longest time for everything, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    /// How to print; json is the answer as it came
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 //! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
-//! * [`check`], [`config_command`], [`queue_command`], [`migrate_command`], [`history_command`], [`server_command`], [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`]
+//! * [`check`], [`health_command`], [`config_command`], [`queue_command`], [`migrate_command`], [`history_command`], [`server_command`], [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`]
 //!   talks to a running server.
 //! * [`mod@sendmail`] and [`mailq`] are the programs of those names; [`completions`] makes shells and readers of manuals know all commands.
 //! * [`exit`] is how each of them ends, [`failed_start`] what the log has of a server that could not start.
@@ -18,6 +18,7 @@ mod directory_table;
 mod drain_command;
 mod exit;
 mod failed_start;
+mod health_command;
 mod history;
 mod history_command;
 mod house;
@@ -76,6 +77,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => run::run(&cli.sources),
         Some(Command::Run(sources)) => run::run(&sources),
+        Some(Command::Health(args)) => health_command::health(&args),
         Some(Command::Check(args)) => check::check(&args),
         Some(Command::Migrate { sources, dry_run }) => migrate_command::schema(&sources, dry_run),
         Some(Command::Config(command)) => config_command::config(&command),

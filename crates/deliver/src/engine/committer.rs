@@ -17,7 +17,7 @@ use super::window::LEASE;
 use crate::schedule::later;
 use jiff::Timestamp;
 use smtp_observe::{Event, Observer};
-use smtp_queue::{NewMessage, Outcome, QueueId, RecipientResult, Store, StoreError};
+use smtp_queue::{Attempt, NewMessage, Outcome, QueueId, RecipientResult, Store, StoreError};
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -216,16 +216,35 @@ impl Committer {
         for id in finished.removed {
             self.observer.emit(Event::Removed { id: &id.to_string() });
         }
-        if !finished.fenced.is_empty() {
-            let count = finished.fenced.len();
-            self.failed(&format!(
-                "{count} results came after their leases had ended, or their messages were deleted"
-            ));
-        }
+        self.say_lost(batch, &finished.fenced);
         if due_soon {
             self.wake_scheduler();
         }
         Ok(())
+    }
+
+    /// Tells of results that came too late, unless their leases were known to be lost: that was said then.
+    fn say_lost(&self, batch: &[Resolved], fenced: &[Attempt]) {
+        if fenced.is_empty() {
+            return;
+        }
+        let fenced: HashSet<&Attempt> = fenced.iter().collect();
+        let is_new = |job: &Resolved, attempt: &Attempt| {
+            fenced.contains(attempt) && !job.lease.has_lost(attempt.recipient)
+        };
+        let news = batch.iter().map(|job| {
+            job.attempts()
+                .iter()
+                .filter(|attempt| is_new(job, attempt))
+                .count()
+        });
+        let recipients = news.sum::<usize>() as u64;
+        if recipients > 0 {
+            self.observer.emit(Event::LeasesLost {
+                recipients,
+                what: "result",
+            });
+        }
     }
 
     /// Says whether the store takes results.

@@ -116,7 +116,7 @@ impl Job {
             message: self.message.id,
             results,
             reports: Vec::new(),
-            _lease: self.lease.clone(),
+            lease: self.lease.clone(),
         };
         // Without a committer the leases end by themselves.
         let _ = self.results.send(Input::Resolved(resolved));

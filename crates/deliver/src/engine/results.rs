@@ -24,8 +24,8 @@ pub(super) struct Resolved {
     pub(super) results: Vec<RecipientResult>,
     /// Notifications about them.
     pub(super) reports: Vec<Report>,
-    /// Keeps the lease in force until the results are written.
-    pub(super) _lease: Arc<Lease>,
+    /// Kept in force until the results are written.
+    pub(super) lease: Arc<Lease>,
 }
 
 /// A notification, and what the log says of it.

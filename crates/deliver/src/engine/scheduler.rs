@@ -255,6 +255,7 @@ impl Engine {
         let until = later(now, LEASE);
         let ending = self.window.ending(now);
         let mut rest = &ending[..];
+        let mut lost_now = 0;
         while !rest.is_empty() {
             let mut attempts: Vec<Attempt> = Vec::with_capacity(RENEWALS);
             let count = rest
@@ -270,8 +271,12 @@ impl Engine {
             let (now_renewed, after) = rest.split_at(count);
             rest = after;
             match self.queue.store().renew(attempts, until).await {
-                Ok(lost) => now_renewed.iter().for_each(|lease| lease.renewed(until, &lost)),
+                Ok(lost) => {
+                    let newly = now_renewed.iter().map(|lease| lease.renewed(until, &lost));
+                    lost_now += newly.sum::<usize>();
+                }
                 Err(error) => {
+                    self.say_lost(lost_now);
                     self.observer.emit(Event::StoreFailed {
                         operation: "renew",
                         error: &error.to_string(),
@@ -280,7 +285,17 @@ impl Engine {
                 }
             }
         }
+        self.say_lost(lost_now);
         self.window.look_for_first_end();
         true
+    }
+
+    fn say_lost(&self, recipients: usize) {
+        if recipients > 0 {
+            self.observer.emit(Event::LeasesLost {
+                recipients: recipients as u64,
+                what: "renewal",
+            });
+        }
     }
 }

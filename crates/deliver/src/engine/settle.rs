@@ -171,7 +171,7 @@ impl Engine {
             message: job.message.id,
             results,
             reports,
-            _lease: job.lease.clone(),
+            lease: job.lease.clone(),
         };
         // Without a committer the lease ends by itself.
         let _ = job.results.send(Input::Resolved(resolved));

@@ -173,22 +173,29 @@ impl Lease {
         &self.attempts
     }
 
-    /// It was renewed until then, but for `lost`: recipients that are not ours any more.
-    pub(super) fn renewed(&self, until: Timestamp, lost: &[Attempt]) {
+    /// It was renewed until then, but for `lost`: recipients that are not ours any more. Gives how many of them that was not
+    /// known of before.
+    pub(super) fn renewed(&self, until: Timestamp, lost: &[Attempt]) -> usize {
         self.until.store(until.as_millisecond(), Ordering::Relaxed);
-        let lost = lost
-            .iter()
-            .filter(|attempt| self.attempts.contains(attempt))
-            .map(|attempt| attempt.recipient);
         let mut known = self.lost.lock();
-        known.extend(lost);
+        let before = known.len();
+        for attempt in lost.iter().filter(|attempt| self.attempts.contains(attempt)) {
+            if !known.contains(&attempt.recipient) {
+                known.push(attempt.recipient);
+            }
+        }
         self.any_lost.store(!known.is_empty(), Ordering::Release);
+        known.len() - before
+    }
+
+    /// Whether the recipient is known to be somebody else's.
+    pub(super) fn has_lost(&self, recipient: u32) -> bool {
+        self.any_lost.load(Ordering::Acquire) && self.lost.lock().contains(&recipient)
     }
 
     /// Whether the recipient is still ours.
     pub(super) fn holds(&self, recipient: u32, now: Timestamp) -> bool {
-        now.as_millisecond() < self.until.load(Ordering::Relaxed)
-            && !(self.any_lost.load(Ordering::Acquire) && self.lost.lock().contains(&recipient))
+        now.as_millisecond() < self.until.load(Ordering::Relaxed) && !self.has_lost(recipient)
     }
 }
 

@@ -4,15 +4,17 @@ use super::mx::Exchange;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use rand::seq::SliceRandom;
+use smtp_observe::{DnsResult, Event, Observer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time for one question to one server, in spite of what `resolv.conf` says.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,11 +70,42 @@ pub(super) struct Dns {
     search: Arc<[Name]>,
     /// Dots from which on a name is tried as it is before the search list.
     ndots: usize,
+    observer: Observer,
+}
+
+/// A question under way. One that is dropped without an answer was waited for as long as anybody would.
+struct Question<'a> {
+    observer: &'a Observer,
+    name: String,
+    record: RecordType,
+    asked: Instant,
+    answered: bool,
+}
+
+impl Question<'_> {
+    fn came_to(&mut self, result: DnsResult, text: Option<&str>) {
+        self.answered = true;
+        self.observer.emit(Event::DnsLookup {
+            name: &self.name,
+            record: self.record.into(),
+            result,
+            text,
+            duration: self.asked.elapsed(),
+        });
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.came_to(DnsResult::Failed, Some("it was not answered in time"));
+        }
+    }
 }
 
 impl Dns {
     /// Asks `servers`, or those of `resolv.conf` when there are none.
-    pub(super) fn new(servers: &[SocketAddr]) -> Result<Self, String> {
+    pub(super) fn new(servers: &[SocketAddr], observer: Observer) -> Result<Self, String> {
         let (system, system_options) = system_settings()?;
         let options = ResolverOpts::default();
         let timeout = system_options.timeout.clamp(Duration::from_secs(1), TIMEOUT);
@@ -84,7 +117,7 @@ impl Dns {
             [] => system.name_servers().to_vec(),
             servers => servers.iter().map(name_server).collect(),
         };
-        let dns = Self::with(name_servers, timeout, options)?;
+        let dns = Self::with(name_servers, timeout, options, observer)?;
         Ok(Dns {
             search: search.into(),
             ndots: system_options.ndots,
@@ -97,6 +130,7 @@ impl Dns {
         servers: Vec<NameServerConfig>,
         timeout: Duration,
         mut options: ResolverOpts,
+        observer: Observer,
     ) -> Result<Self, String> {
         options.timeout = timeout;
         options.attempts = RETRIES;
@@ -116,6 +150,7 @@ impl Dns {
             hosts,
             search: Arc::new([]),
             ndots: 1,
+            observer,
         })
     }
 
@@ -133,9 +168,33 @@ impl Dns {
         }
     }
 
+    /// Asks for the records of a type, and says what came of it.
+    async fn lookup(&self, name: Name, record: RecordType) -> Result<Lookup, Nothing> {
+        let mut question = Question {
+            observer: &self.observer,
+            name: plain(&name),
+            record,
+            asked: Instant::now(),
+            answered: false,
+        };
+        let answer = self.resolver.lookup(name, record).await.map_err(Nothing::from);
+        let is_asked_for = |found: &Record| found.record_type() == record;
+        match &answer {
+            Ok(answer) if answer.answers().iter().any(is_asked_for) => {
+                question.came_to(DnsResult::Found, None);
+            }
+            Ok(_) | Err(Nothing::NoRecords) => {
+                question.came_to(DnsResult::NotFound, Some("there are no such records"));
+            }
+            Err(Nothing::NoDomain) => question.came_to(DnsResult::NotFound, Some("there is no such name")),
+            Err(Nothing::Transient(reason)) => question.came_to(DnsResult::Failed, Some(reason)),
+        }
+        answer
+    }
+
     /// The MX records of an absolute name; the root as target becomes an empty name. Aliases are followed.
     pub(super) async fn mx(&self, name: Name) -> Result<Vec<Exchange>, Nothing> {
-        let answer = self.resolver.lookup(name, RecordType::MX).await?;
+        let answer = self.lookup(name, RecordType::MX).await?;
         let records = answer.answers().iter().filter_map(|record| match &record.data {
             RData::MX(mx) => Some(Exchange {
                 preference: mx.preference,
@@ -154,7 +213,7 @@ impl Dns {
     /// The TXT records of a name, the strings of each joined. Aliases are followed.
     pub(super) async fn txt(&self, name: &str) -> Result<Vec<String>, Nothing> {
         let name = absolute(name).ok_or(Nothing::NoRecords)?;
-        let answer = self.resolver.lookup(name, RecordType::TXT).await?;
+        let answer = self.lookup(name, RecordType::TXT).await?;
         let joined = |record: &Record| match &record.data {
             RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
             _ => None,
@@ -192,7 +251,7 @@ impl Dns {
     }
 
     async fn family(&self, name: Name, family: RecordType) -> Result<Vec<IpAddr>, Nothing> {
-        let answer = self.resolver.lookup(name, family).await?;
+        let answer = self.lookup(name, family).await?;
         let mut found: Vec<IpAddr> = answer
             .answers()
             .iter()
@@ -210,12 +269,7 @@ impl Dns {
     /// not be taken for a certain "nothing here".
     async fn is_endless(&self, mut name: Name) -> bool {
         for _ in 0..MOST_ALIASES {
-            let answer = match self
-                .resolver
-                .lookup(name, RecordType::CNAME)
-                .await
-                .map_err(Nothing::from)
-            {
+            let answer = match self.lookup(name, RecordType::CNAME).await {
                 Ok(answer) => answer,
                 Err(Nothing::Transient(_)) => return true,
                 Err(_) => return false,

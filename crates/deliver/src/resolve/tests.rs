@@ -20,7 +20,13 @@ fn own() -> Own {
 async fn resolver(zone: Zone) -> Resolver {
     let server = lookup::name_server(&zone.serve().await);
     Resolver {
-        dns: Dns::with(vec![server], Duration::from_millis(200), ResolverOpts::default()).unwrap(),
+        dns: Dns::with(
+            vec![server],
+            Duration::from_millis(200),
+            ResolverOpts::default(),
+            Observer::silent(),
+        )
+        .unwrap(),
     }
 }
 
@@ -343,7 +349,7 @@ async fn a_configured_host_that_cannot_be_used_bounces_nothing() {
 #[test]
 fn the_systems_settings_are_usable_without_asking_anyone() {
     let config = crate::testing::config();
-    Resolver::new(&config).unwrap();
+    Resolver::new(&config, Observer::silent()).unwrap();
     let own = Own::new(&config);
     assert!(own.is_address("127.0.0.1".parse().unwrap(), config.server.port));
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use super::DEADLINE;
 use super::lookup::{Dns, Nothing};
+use smtp_observe::Observer;
 use std::net::SocketAddr;
 use tokio::time::timeout;
 
@@ -10,8 +11,12 @@ use tokio::time::timeout;
 ///
 /// # Errors
 /// Why it is not known.
-pub async fn txt_records(servers: &[SocketAddr], name: &str) -> Result<Vec<String>, String> {
-    let dns = Dns::new(servers)?;
+pub async fn txt_records(
+    servers: &[SocketAddr],
+    name: &str,
+    observer: Observer,
+) -> Result<Vec<String>, String> {
+    let dns = Dns::new(servers, observer)?;
     let answer = timeout(DEADLINE, dns.txt(name)).await;
     match answer.unwrap_or_else(|_| Err(Nothing::late())) {
         Ok(records) => Ok(records),

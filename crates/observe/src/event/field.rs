@@ -2,8 +2,8 @@
 
 use super::Phases;
 use crate::labels::{
-    AuthMechanism, AuthResult, ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Listener, LockScope,
-    RejectReason, TlsFailure, TlsVersion, Violation,
+    AuthMechanism, AuthResult, ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, Handshake, Listener,
+    LockScope, RejectReason, TlsFailure, TlsVersion, Violation,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -89,6 +89,7 @@ word_fields!(
     Handshake,
     TlsFailure,
     DeliveryStatus,
+    DnsResult,
     DsnKind
 );
 

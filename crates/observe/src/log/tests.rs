@@ -70,13 +70,14 @@ fn a_received_message_has_postfix_words() {
         protocol: "ESMTP",
         tls: None,
         message_id: Some("<1@client.example>"),
+        unsigned: Some("client.example"),
         commit: Duration::from_micros(2500),
         trace: None,
     });
     assert_eq!(
         text,
         "2026-11-23T06:57:01.042Z INFO 01JD8Z5F4N9Q2R7T0V3X6Y8ZAB: client=unknown[192.0.2.1]:4321, sasl_username=ann, from=<>, \
-         size=5120, nrcpt=2, proto=ESMTP, helo=<client.example>, message-id=<1@client.example>, commit=0.002\n"
+         size=5120, nrcpt=2, proto=ESMTP, helo=<client.example>, message-id=<1@client.example>, unsigned=client.example, commit=0.002\n"
     );
     let object: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(object["event"], "received");

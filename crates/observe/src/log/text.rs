@@ -50,6 +50,7 @@ fn received(words: &mut Words<'_>, event: &Event<'_>) {
         protocol,
         tls,
         message_id,
+        unsigned,
         commit,
         ..
     } = event
@@ -70,6 +71,9 @@ fn received(words: &mut Words<'_>, event: &Event<'_>) {
     words.bracketed("helo", helo);
     if let Some(message_id) = message_id {
         words.text("message-id", message_id);
+    }
+    if let Some(domain) = unsigned {
+        words.text("unsigned", domain);
     }
     words.duration("commit", *commit);
 }

@@ -1,7 +1,9 @@
 //! The one place where a metric gets its name and its meaning.
 
 use super::Metrics;
+use super::busiest::Busiest;
 use super::series::{MetricKind, Table};
+use crate::labels::{Label, Listener};
 use std::sync::atomic::AtomicU64;
 use std::time::{Instant, SystemTime};
 
@@ -73,6 +75,11 @@ impl Metrics {
                 "Messages stored durably and acknowledged.",
             ),
             received_bytes: t.counter("smtp_received_bytes_total", "Octets of the messages received."),
+            unsigned: t.counter(
+                "smtp_messages_unsigned_total",
+                "Messages of accounts and trusted networks that no DKIM key was there for: the domain in `From:` has none that signs \
+                 now, though the server has keys, and nobody had signed them before. Without any key nothing is counted.",
+            ),
             message_size: t.histogram("smtp_message_size_bytes", "Size of messages received.", SIZES),
             acknowledge: t.histogram(
                 "smtp_acknowledge_seconds",
@@ -118,6 +125,14 @@ impl Metrics {
                 "smtp_store_failures_total",
                 "Operations of the store that failed.",
             ),
+            leases_lost: t.counter(
+                "smtp_leases_lost_total",
+                "Recipients whose result or renewal was refused: their lease was another's by then, or their message was deleted.",
+            ),
+            leases_taken_over: t.counter(
+                "smtp_leases_taken_over_total",
+                "Recipients taken over from servers that were not heard of any more, or that this server had when it was killed.",
+            ),
             quarantined: t.counter(
                 "smtp_quarantined_total",
                 "What could not be read and was set aside.",
@@ -143,6 +158,11 @@ impl Metrics {
             destinations_down: t.counter(
                 "smtp_destinations_down_total",
                 "Destinations given up for a while.",
+            ),
+            dns_lookups: t.counter(
+                "smtp_dns_lookups_total",
+                "Questions to DNS, answered by servers or from memory: found, not_found (no such name, or nothing of that kind), \
+                 failed (refused, an error, or no answer in time).",
             ),
             tls_fallbacks: t.counter(
                 "smtp_tls_fallbacks_total",
@@ -183,6 +203,7 @@ impl Metrics {
             started: SystemTime::now(),
             since: Instant::now(),
             active_connections: AtomicU64::new(0),
+            busiest: Busiest::new(),
         }
     }
 }
@@ -193,6 +214,13 @@ fn read_at_scrape(t: &mut Table) {
     t.read(Gauge, "smtp_active_connections", "Sessions open now.", |s, _| {
         s.active_connections as f64
     });
+    t.read_by(
+        ("listener", Listener::NAMES),
+        "smtp_busiest_private_client_ratio",
+        "Share of the connections of the last ten minutes that came from one private address, not loopback: 0 below 100 connections. \
+         Near 1 where clients come from outside, something hides their addresses.",
+        |s, place| s.busiest.get(place).copied().unwrap_or(0.0),
+    );
     t.read(
         Gauge,
         "smtp_queue_depth",
@@ -258,9 +286,21 @@ fn read_at_scrape(t: &mut Table) {
             found.map_or(0.0, |seconds| *seconds as f64)
         },
     );
+    t.read(
+        Gauge,
+        "smtp_ready",
+        "1 while the server can take mail: what `/health/ready` says.",
+        |s, _| f64::from(s.gauges.ready),
+    );
     t.read(Gauge, "smtp_draining", "1 while the server drains.", |s, _| {
         f64::from(s.gauges.draining)
     });
+    t.read(
+        Gauge,
+        "smtp_drain_seconds",
+        "For how long the drain has run; 0 while there is none.",
+        |s, _| s.gauges.drain_seconds,
+    );
     t.read(
         Gauge,
         "smtp_webhook_calls_waiting",
@@ -276,8 +316,14 @@ fn read_at_scrape(t: &mut Table) {
     t.read(
         Gauge,
         "smtp_storage_free_bytes",
-        "Free octets on the spool's disk.",
+        "Free octets on the spool's disk: the one with the folder of `storage.path`, with PostgreSQL too.",
         |s, _| s.gauges.storage_free_bytes as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_storage_size_bytes",
+        "Octets of that disk, free or not.",
+        |s, _| s.gauges.storage_size_bytes as f64,
     );
     t.read(
         Gauge,

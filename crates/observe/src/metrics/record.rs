@@ -2,18 +2,29 @@
 
 use super::Metrics;
 use crate::event::Event;
-use crate::labels::{AuthResult, CallEnd, DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb};
+use crate::labels::{
+    AuthResult, CallEnd, ConnectionRefusal, DeliveryStatus, ErrorClass, ReloadResult, ReplyClass, Verb,
+};
 use std::sync::atomic::Ordering;
 
 impl Metrics {
     /// Moves the metrics that `event` is about.
     pub(crate) fn record(&self, event: &Event<'_>) {
         match *event {
-            Event::ConnectionOpened { listener, .. } => {
+            Event::ConnectionOpened { listener, peer } => {
+                self.busiest.came(listener, peer.ip());
                 self.connections.add((listener,), 1);
                 self.active_connections.fetch_add(1, Ordering::Relaxed);
             }
-            Event::ConnectionRefused { listener, reason, .. } => {
+            Event::ConnectionRefused {
+                listener,
+                peer,
+                reason,
+            } => {
+                // That one had been let in.
+                if reason != ConnectionRefusal::EarlyTalker {
+                    self.busiest.came(listener, peer.ip());
+                }
                 self.refused.add((listener, reason), 1);
                 self.error(ErrorClass::Connection);
             }
@@ -61,8 +72,10 @@ impl Metrics {
                 listener,
                 size,
                 commit,
+                unsigned,
                 ..
             } => {
+                self.unsigned.add((), u64::from(unsigned.is_some()));
                 self.received.add((listener,), 1);
                 self.received_bytes.add((), size);
                 self.message_size.observe(size as f64);
@@ -89,6 +102,15 @@ impl Metrics {
                 self.store_failures.add((), 1);
                 self.error(ErrorClass::Store);
             }
+            Event::LeasesLost { recipients, .. } => {
+                self.leases_lost.add((), recipients);
+                self.error(ErrorClass::Store);
+            }
+            Event::LeasesTakenOver { recipients }
+            | Event::Recovered {
+                leases_released: recipients,
+                ..
+            } => self.leases_taken_over.add((), recipients),
             Event::Quarantined { .. } => {
                 self.quarantined.add((), 1);
                 self.error(ErrorClass::Store);
@@ -108,6 +130,7 @@ impl Metrics {
             }
             Event::DsnQueued { kind, .. } => self.dsn_queued.add((kind,), 1),
             Event::DoubleBounce { .. } => self.double_bounces.add((), 1),
+            Event::DnsLookup { result, .. } => self.dns_lookups.add((result,), 1),
             Event::DestinationDown { .. } => self.destinations_down.add((), 1),
             Event::NextHopLoginRefused { .. } => self.error(ErrorClass::Config),
             Event::TlsFallback { .. } => self.tls_fallbacks.add((), 1),

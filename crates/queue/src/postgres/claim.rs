@@ -26,6 +26,14 @@ const MANY: usize = 64;
 /// Contents of so many octets come along with the claim; larger ones are asked for when their turn comes.
 const BROUGHT: i64 = 16 << 10;
 
+/// What [`due`] claimed.
+pub(super) struct Due {
+    pub(super) claims: Vec<Claim>,
+    pub(super) unreadable: Unreadable,
+    /// Recipients that another server had, and whose lease it let end.
+    pub(super) taken_over: u64,
+}
+
 /// A statement that finds its rows by their keys.
 async fn one_in_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
     let rows = db.all_in_one(&[(sql, params)]).await?;
@@ -49,7 +57,7 @@ pub(super) async fn due(
     server: Uuid,
     request: &ClaimRequest,
     clock: Clock,
-) -> Result<(Vec<Claim>, Unreadable), Error> {
+) -> Result<Due, Error> {
     let (until, limit) = (lease_end(request), request.limit.min(MAX_CLAIM));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
     let rows = one_in_one(
@@ -63,11 +71,13 @@ pub(super) async fn due(
                         row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
                  FROM (SELECT *, min(due) OVER (PARTITION BY domain) AS first FROM next) AS next),
              due AS (
-                 SELECT r.message, r.idx, r.due AS since, sorted.leads FROM sorted JOIN recipients AS r USING (message, idx)
+                 SELECT r.message, r.idx, r.due AS since, sorted.leads, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended
+                 FROM sorted JOIN recipients AS r USING (message, idx)
                  WHERE r.state + 0 <= 2 AND r.due + 0 <= $1 ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
              UPDATE recipients AS r SET state = 1, due = $4, epoch = r.epoch + 1, owner = $5, parked = false
              FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
-             RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END"
+             RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END,
+                 due.ended"
         ),
         &[
             &clock.stored(request.now),
@@ -80,7 +90,13 @@ pub(super) async fn due(
         ],
     )
     .await?;
-    claims(db, rows, until).await
+    let taken_over = rows.iter().filter(|row| row.get(29)).count() as u64;
+    let (claims, unreadable) = claims(db, rows, until).await?;
+    Ok(Due {
+        claims,
+        unreadable,
+        taken_over,
+    })
 }
 
 /// Claims recipients of these messages that an operator means, due or not; see `Store::claim_selected`.

@@ -45,7 +45,8 @@ impl Pulse {
                 self.discard(&client).await?;
                 if beaten.elapsed() >= BEAT {
                     servers::beat(&client, self.shop.server, &self.name).await?;
-                    servers::take_over(&client).await?;
+                    let taken_over = servers::take_over(&client).await?;
+                    servers::say_taken_over(&self.shop.observer, taken_over);
                     sum_figures(&client).await?;
                     beaten = Instant::now();
                 }

@@ -4,6 +4,7 @@ use super::bodies;
 use super::error::Error;
 use super::filter::plain;
 use super::link::{Client, run};
+use smtp_observe::{Event, Observer};
 use uuid::Uuid;
 
 /// Milliseconds after which a server that was not seen is dead: as long as a lease.
@@ -26,8 +27,15 @@ pub(super) async fn leave(client: &Client, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives back what dead servers had claimed: nobody delivers it any more.
-pub(super) async fn take_over(client: &Client) -> Result<(), Error> {
+/// Tells of recipients that servers had that are gone.
+pub(super) fn say_taken_over(observer: &Observer, recipients: u64) {
+    if recipients > 0 {
+        observer.emit(Event::LeasesTakenOver { recipients });
+    }
+}
+
+/// Gives back what dead servers had claimed: nobody delivers it any more. Gives how many recipients that were.
+pub(super) async fn take_over(client: &Client) -> Result<u64, Error> {
     // Whoever is just being taken over by another is left to it.
     let dead = format!(
         "DELETE FROM servers WHERE id IN (SELECT id FROM servers WHERE seen < {NOW} - $1 ORDER BY id FOR UPDATE SKIP LOCKED)"
@@ -40,9 +48,10 @@ pub(super) async fn take_over(client: &Client) -> Result<(), Error> {
          UPDATE recipients AS r SET state = CASE WHEN r.attempts = 0 THEN 0 ELSE 2 END, due = {NOW}, owner = NULL
          FROM left_behind AS l WHERE r.message = l.message AND r.idx = l.idx"
     );
-    run(client, &sql, &[]).await?;
+    let taken_over = run(client, &sql, &[]).await?;
     let sql = "UPDATE webhook_calls AS c SET due = created, owner = NULL
                WHERE c.owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM servers AS s WHERE s.id = c.owner)";
     run(client, sql, &[]).await?;
-    bodies::sweep(client).await
+    bodies::sweep(client).await?;
+    Ok(taken_over)
 }

@@ -114,9 +114,13 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     sync_path(folder)
 }
 
-/// Octets that an ordinary user may still write.
-pub(super) fn free_octets(folder: &Path) -> io::Result<u64> {
+/// Octets that an ordinary user may still write, and all octets of the file system.
+#[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
+pub(super) fn free_of_all(folder: &Path) -> io::Result<(u64, u64)> {
     let system = statvfs(folder).map_err(io::Error::from)?;
-    #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
-    Ok((system.blocks_available() as u64).saturating_mul(system.fragment_size() as u64))
+    let octets = |blocks: u64| blocks.saturating_mul(system.fragment_size() as u64);
+    Ok((
+        octets(system.blocks_available() as u64),
+        octets(system.blocks() as u64),
+    ))
 }

@@ -11,11 +11,25 @@ use smtp_http::{
     Status, Webhook,
 };
 use smtp_observe::{Event, Gauges, Listener};
-use smtp_queue::{Filter, State, Store, StoreError};
+use smtp_queue::{CallsWaiting, Filter, State, Stats, Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::time::timeout;
+
+/// Figures that the store is asked for, if it answers.
+impl House {
+    async fn stats(&self) -> Option<Stats> {
+        let stats = timeout(STORE_PATIENCE, self.queue.get()?.store().stats()).await;
+        stats.ok()?.ok()
+    }
+
+    async fn waiting_calls(&self) -> Option<Vec<CallsWaiting>> {
+        let waiting = timeout(STORE_PATIENCE, self.webhooks()?.waiting()).await;
+        waiting.ok()?.ok()
+    }
+}
 
 #[async_trait]
 impl Rooms for House {
@@ -38,6 +52,7 @@ impl Rooms for House {
             config_generation: self.generation.load(Ordering::Relaxed),
             config_last_reload_success: self.last_reload_succeeded.load(Ordering::Relaxed),
             draining: self.stop.is_near(),
+            drain_seconds: self.stop.lasts().map_or(0.0, |lasts| lasts.as_secs_f64()),
             ..Gauges::default()
         };
         if let Some(delivery) = self.delivery() {
@@ -50,29 +65,31 @@ impl Rooms for House {
             let certificates = reception.certificates();
             gauges.certificate_expiry = certificates.iter().map(|one| one.expires.as_second()).collect();
         }
-        if let Some(webhooks) = self.webhooks()
-            && let Ok(Ok(waiting)) = tokio::time::timeout(STORE_PATIENCE, webhooks.waiting()).await
-        {
+        // All at once: with a store that does not answer, a scrape takes no longer than one of them.
+        let (checks, waiting, stats) = tokio::join!(self.ready(), self.waiting_calls(), self.stats());
+        gauges.ready = checks.iter().all(|check| check.ok);
+        if let Some(waiting) = waiting {
             gauges.webhook_calls = waiting.iter().map(|one| one.calls).sum();
             let oldest = waiting.iter().map(|one| one.oldest).min();
             gauges.webhook_oldest_seconds = oldest.map_or(0.0, age);
         }
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
+            gauges.storage_size_bytes = queue.spool().size_bytes();
             gauges.storage_away_seconds = queue.store().away().map_or(0.0, |away| away.as_secs_f64());
             gauges.servers = queue
                 .store()
                 .shared()
                 .map_or(1, |shared| shared.borrow().servers as u64);
-            if let Ok(Ok(stats)) = tokio::time::timeout(STORE_PATIENCE, queue.store().stats()).await {
-                gauges.queue_depth = stats.messages;
-                gauges.recipients = State::ALL
-                    .map(State::name)
-                    .into_iter()
-                    .zip(stats.recipients)
-                    .collect();
-                gauges.oldest_due_seconds = stats.oldest_due.map_or(0.0, age);
-            }
+        }
+        if let Some(stats) = stats {
+            gauges.queue_depth = stats.messages;
+            gauges.recipients = State::ALL
+                .map(State::name)
+                .into_iter()
+                .zip(stats.recipients)
+                .collect();
+            gauges.oldest_due_seconds = stats.oldest_due.map_or(0.0, age);
         }
         gauges
     }
@@ -95,7 +112,7 @@ impl Rooms for House {
 
     async fn txt_records(&self, name: &str) -> Result<Vec<String>, String> {
         let servers = self.config.load().dns.servers.clone();
-        smtp_deliver::txt_records(&servers, name).await
+        smtp_deliver::txt_records(&servers, name, self.observer.clone()).await
     }
 
     fn retry_now(&self) {

@@ -1,7 +1,7 @@
 //! How the server comes to its end: who asked for it, since when, how far it is.
 
 use parking_lot::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How far the end is.
@@ -88,6 +88,15 @@ impl Stop {
         self.state.lock().clone()
     }
 
+    /// For how long the end has been near; `None` while it is not.
+    pub(super) fn lasts(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        let since = state.because.as_ref().map(|(_, since)| *since);
+        since
+            .filter(|_| state.phase != Phase::Running)
+            .map(|since| since.elapsed())
+    }
+
     pub(super) fn is_near(&self) -> bool {
         self.state.lock().phase != Phase::Running
     }
@@ -104,9 +113,13 @@ mod tests {
         stop.ask("bob", true);
         assert_eq!(stop.asked().await, "ann");
         stop.now().await;
-        assert!(!stop.is_near(), "asked for is not begun");
+        assert!(
+            !stop.is_near() && stop.lasts().is_none(),
+            "asked for is not begun"
+        );
         stop.enter(Phase::Draining, "ann");
         let since = stop.state().because;
+        assert!(stop.lasts().is_some());
         stop.enter(Phase::Closing, "");
         assert_eq!(
             (stop.state().phase, stop.state().because),
