@@ -2,7 +2,9 @@
 
 use blackbox::load::{Clients, Random, arrived};
 use blackbox::server::{Server, Setup};
-use blackbox::sink::Sink;
+use blackbox::sink::{Act, Moment, Sink};
+use blackbox::wait_for;
+use blackbox::wire::{Wire, queue_id};
 use std::time::Duration;
 
 const KILLS: u64 = 50;
@@ -57,4 +59,46 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     // What a kill may leave behind is cleared at the next start.
     let server: Server = server.restart();
     assert_eq!(server.metric("smtp_queue_depth"), 0.0);
+}
+
+#[test]
+fn what_a_killed_server_had_in_hand_and_what_was_taken_from_a_living_one_is_counted() {
+    // Its first connection hangs before the dot, its second waits behind it.
+    let sink = Sink::scripted(|connection, moment| match moment {
+        Moment::Command(line) if line == "DATA" && connection == 1 => Act::Hang,
+        Moment::EndOfData(_) if connection == 2 => {
+            std::thread::sleep(Duration::from_secs(4));
+            Act::Default
+        }
+        _ => Act::Default,
+    });
+    let mut server = Server::with(&sink.relay_config());
+    let id = queue_id(&Wire::hello(server.smtp).mail("a@x.test", &["b@y.test", "c@y.test"], "text\r\n"));
+    wait_for("the delivery to hang", || sink.open() == 1);
+    assert_eq!(server.metric("smtp_leases_taken_over_total"), 0.0);
+    server.kill();
+    let server = server.restart();
+    assert_eq!(server.metric("smtp_leases_taken_over_total"), 2.0);
+    // It is deleted while the reply to its dot is awaited: nobody wants to know the result.
+    wait_for("the second delivery", || sink.connections() == 2);
+    wait_for("its dot", || {
+        server.json(&["drain", "--status"])[0]
+            .to_string()
+            .contains("the reply to it is awaited")
+    });
+    assert!(server.command(&["queue", "delete", &id]).status.success());
+    assert_eq!(server.metric("smtp_leases_lost_total"), 0.0);
+    let lost = server.wait_event("leases_lost", |_| true);
+    assert_eq!(
+        (&lost["recipients"], &lost["what"]),
+        (&2.into(), &"result".into()),
+        "{lost}"
+    );
+    assert_eq!(server.metric("smtp_leases_lost_total"), 2.0);
+    let server = server.restart();
+    assert_eq!(
+        server.metric("smtp_leases_taken_over_total"),
+        0.0,
+        "all was given back"
+    );
 }

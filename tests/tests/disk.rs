@@ -71,9 +71,14 @@ fn nearly_full_refuses_at_mail_and_recovers() {
         reply.code == 452
     });
     wait_for("not ready", || server.get("/health/ready").0 == 503);
+    assert_eq!(server.metric("smtp_ready"), 0.0);
+    assert_eq!(server.metric("smtp_storage_size_bytes"), f64::from(24 << 20));
+    let free = server.metric("smtp_storage_free_bytes");
+    assert!(free > 0.0 && free < f64::from(14 << 20), "{free}");
     assert_eq!(server.get("/health/live").0, 200);
     std::fs::remove_file(disk.path().join("filler")).expect("remove");
     wait_for("ready again", || server.get("/health/ready").0 == 200);
+    assert_eq!(server.metric("smtp_ready"), 1.0);
     assert_eq!(wire.mail("a@x.test", &["b@y.test"], "text\r\n").code, 250);
     sink.wait(2);
 }

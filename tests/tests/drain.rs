@@ -48,6 +48,9 @@ fn what_holds_a_drain_up_is_named_until_it_ends() {
     });
     let mut server = Server::with(&sink.relay_config());
     assert_eq!(status(&server)["phase"], "running");
+    let ready_and_drain =
+        |server: &Server| (server.metric("smtp_ready"), server.metric("smtp_drain_seconds"));
+    assert_eq!(ready_and_drain(&server), (1.0, 0.0));
     let mut busy = Wire::hello(server.smtp);
     Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "text\r\n");
     busy.expect("MAIL FROM:<a@x.test>", 250);
@@ -66,6 +69,9 @@ fn what_holds_a_drain_up_is_named_until_it_ends() {
     wait_for("the drain", || status(&server)["phase"] == "draining");
     let now = status(&server);
     assert_eq!(now["reason"], "asked by admin", "{now}");
+    let (ready, first) = ready_and_drain(&server);
+    assert!(ready == 0.0 && first > 0.0, "{ready}, {first} s");
+    assert!(ready_and_drain(&server).1 > first, "it goes on");
     assert!(
         now["since"].is_string() && now["holding"][0]["since"].is_string(),
         "{now}"

@@ -219,3 +219,80 @@ fn probes_are_never_limited_nor_logged() {
     let said = server.log().split_off(before);
     assert!(said.is_empty(), "{said:?}");
 }
+
+/// A server in a network of its own, where it has an address that is private and not loopback. `limits` are its rate limits.
+fn in_a_network(limits: &str) -> Server {
+    let root = nix::unistd::geteuid().is_root();
+    let mut setup = Setup::new(format!(
+        "[server]\nhost = [\"127.0.0.1\", \"fd00::1\"]\n[http]\nhost = [\"127.0.0.1\"]\n[rate_limiting]\n{limits}"
+    ));
+    let script = "ip link set lo up && ip address add fd00::1/128 dev lo && ip address add fd00::2/128 dev lo && exec \"$@\"";
+    let namespaces = if root { "-n" } else { "-rn" };
+    setup.under = ["/usr/bin/unshare", namespaces, "/bin/sh", "-c", script, "sh"]
+        .map(String::from)
+        .into();
+    setup.start()
+}
+
+/// Connects so often from each address, in the server's network, then reads the share of the busiest.
+fn busiest(server: &Server, from: &[(&str, usize)]) -> f64 {
+    let listening = server.events("listening");
+    let port_of = |address: &str| {
+        let of_smtp = |line: &&serde_json::Value| line["listener"] == "smtp";
+        let addresses = listening
+            .iter()
+            .filter(of_smtp)
+            .filter_map(|line| line["address"].as_str());
+        let port = addresses
+            .filter_map(|found| found.strip_prefix(&format!("{address}:")))
+            .next();
+        port.unwrap_or_else(|| panic!("no {address} in {listening:?}"))
+            .to_owned()
+    };
+    let ports = [port_of("127.0.0.1"), port_of("[fd00::1]")];
+    let clients = from.iter().map(|(address, times)| format!("{address}*{times}"));
+    let script = "
+import socket, sys, urllib.request
+http, v4, v6, *clients = sys.argv[1:]
+for client in clients:
+    address, times = client.split('*')
+    for _ in range(int(times)):
+        if ':' in address:
+            connection = socket.create_connection(('fd00::1', int(v6)), source_address=(address, 0))
+        else:
+            connection = socket.create_connection(('127.0.0.1', int(v4)))
+        assert connection.recv(100)
+        connection.close()
+print(urllib.request.urlopen(f'http://{http}/metrics').read().decode())";
+    let mut nsenter = program("/usr/bin/nsenter");
+    let pid = server.pid().to_string();
+    nsenter.args(["-t", &pid, "-n"]);
+    if !nix::unistd::geteuid().is_root() {
+        nsenter.args(["-U", "--preserve-credentials"]);
+    }
+    nsenter.args(["/usr/bin/python3", "-c", script, &server.http.to_string()]);
+    let output = run(nsenter.args(ports).args(clients));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let series = "smtp_busiest_private_client_ratio{listener=\"smtp\"} ";
+    let value = text.lines().find_map(|line| line.strip_prefix(series));
+    value
+        .unwrap_or_else(|| panic!("{text}"))
+        .parse()
+        .expect("a number")
+}
+
+#[test]
+fn an_address_that_hides_all_others_shows() {
+    let server = in_a_network("requests_per_minute = 100000\nburst_size = 1000\n");
+    assert_eq!(busiest(&server, &[("fd00::1", 99)]), 0.0, "99 are too few");
+    assert_eq!(busiest(&server, &[("fd00::1", 1)]), 1.0);
+    assert_eq!(busiest(&server, &[("fd00::2", 50), ("127.0.0.1", 50)]), 0.5);
+}
+
+#[test]
+fn loopback_hides_nobody_and_who_is_refused_came_all_the_same() {
+    let server = in_a_network("requests_per_minute = 1\nburst_size = 1\nexempt = [\"127.0.0.0/8\"]\n");
+    assert_eq!(busiest(&server, &[("127.0.0.1", 150)]), 0.0);
+    assert_eq!(busiest(&server, &[("fd00::1", 50)]), 0.25);
+    assert!(server.events("connection_refused").len() >= 40);
+}

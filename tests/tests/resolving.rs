@@ -263,3 +263,63 @@ fn many_servers_are_tried_only_so_far() {
         .count();
     assert!(asked <= 20, "{asked} of 60 servers were looked up");
 }
+
+#[test]
+fn what_dns_answers_is_counted() {
+    let (port, sinks) = sinks(1);
+    let dns = Dns::start();
+    dns.mx("good.test", 10, "mx.good.test");
+    dns.a("mx.good.test", "127.0.0.2");
+    dns.mx("ill.test", 10, "mx.ill.test");
+    dns.lie("ill.test", Lie::ServFail);
+    let server = Setup::new(format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n{}[delivery]\nport = {port}\nretry_initial = 3600\nretry_max = 3600\n",
+        dns.config()
+    ))
+    .env("SMTP_LOG_LEVEL", "debug")
+    .start();
+    let counts = || {
+        ["found", "not_found", "failed"]
+            .map(|result| server.metric(&format!("smtp_dns_lookups_total{{result=\"{result}\"}}")))
+    };
+    assert_eq!(counts(), [0.0; 3]);
+    send(&server, "b@good.test");
+    sinks[0].wait(1);
+    server.wait_empty();
+    // MX and A are there, and there is no AAAA.
+    assert_eq!(counts(), [2.0, 1.0, 0.0]);
+    send(&server, "b@nowhere.test");
+    fate(&server, "b@nowhere.test");
+    assert_eq!(counts(), [2.0, 2.0, 0.0]);
+    send(&server, "b@ill.test");
+    fate(&server, "b@ill.test");
+    assert_eq!(counts(), [2.0, 2.0, 1.0]);
+    let said = |name: &str, record: &str| {
+        server.wait_event("dns_lookup", |line| {
+            line["name"] == name && line["record"] == record
+        })
+    };
+    assert_eq!(said("good.test", "MX")["result"], "found");
+    let none = said("mx.good.test", "AAAA");
+    assert_eq!(
+        (&none["result"], &none["text"]),
+        (&"not_found".into(), &"there are no such records".into())
+    );
+    let ill = said("ill.test", "MX");
+    assert_eq!(ill["result"], "failed", "{ill}");
+    assert!(
+        ill["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("Server Failure")),
+        "{ill}"
+    );
+    // Nobody is there to ask.
+    let closed = blackbox::postfix::free_port();
+    let server = Setup::new(format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[dns]\nservers = [\"{closed}\"]\n"
+    ))
+    .start();
+    send(&server, "b@good.test");
+    fate(&server, "b@good.test");
+    assert_eq!(server.metric("smtp_dns_lookups_total{result=\"failed\"}"), 1.0);
+}

@@ -441,6 +441,13 @@ fn text_that_means_something_to_sql_means_nothing_here() {
     );
 }
 
+/// The one line of an event that there is.
+fn one_event(server: &Server, event: &str) -> serde_json::Value {
+    let mut lines = server.events(event);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    lines.remove(0)
+}
+
 #[test]
 fn who_stood_still_past_its_lease_delivers_nothing_twice() {
     let database = Postgres::start();
@@ -466,7 +473,12 @@ fn who_stood_still_past_its_lease_delivers_nothing_twice() {
     wait_for_secs("the others to take over", 100, || {
         sink.count() + arrived_before >= 20 && other.metric("smtp_queue_depth") == 0.0
     });
+    assert_eq!(other.metric("smtp_leases_taken_over_total"), 1.0);
+    assert_eq!(one_event(&other, "leases_taken_over")["recipients"], 1);
     one.signal(Signal::SIGCONT);
+    wait_for("what it lost to be noticed", || {
+        one.metric("smtp_leases_lost_total") == 1.0
+    });
     std::thread::sleep(Duration::from_secs(8));
     let mut numbers: Vec<String> = sink
         .messages()
@@ -482,6 +494,9 @@ fn who_stood_still_past_its_lease_delivers_nothing_twice() {
     Wire::hello(one.smtp).mail("a@x.test", &["b@y.test"], "X-Number: 99\r\n\r\n");
     wait_for_secs("the two of them", 20, || other.metric("smtp_servers") == 2.0);
     assert!(one.stop().success());
+    // Its renewal was refused; that the result was too, was no news.
+    assert_eq!(one_event(&one, "leases_lost")["recipients"], 1);
+    assert_eq!(other.metric("smtp_leases_lost_total"), 0.0);
     other.wait_empty();
     assert_empty(&database);
 }
@@ -607,6 +622,7 @@ fn what_a_server_had_when_it_ended_anyhow_nobody_waits_a_lease_for() {
     one.kill();
     let mut one = one.restart();
     wait_for("the second delivery to hang", || sink.connections() == 2);
+    assert_eq!(one.metric("smtp_leases_taken_over_total"), 1.0);
     // Told twice to end: nothing is waited for, and what it had is the other's at once.
     let other = setup(&database.url(), &sink.relay_config()).start();
     one.signal(Signal::SIGTERM);
@@ -616,5 +632,10 @@ fn what_a_server_had_when_it_ended_anyhow_nobody_waits_a_lease_for() {
     sink.wait(1);
     other.wait_empty();
     assert_eq!(sink.count(), 1);
+    assert_eq!(
+        other.metric("smtp_leases_taken_over_total"),
+        0.0,
+        "it was given back"
+    );
     assert_empty(&database);
 }

@@ -41,7 +41,7 @@ impl Stage {
         let mut config = format!(
             "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"{smarthost}\"\n\
              [[domains]]\nname = \"local.test\"\ndeliver = \"capture\"\n\
-             [[accounts]]\nname = \"ann\"\npassword = \"{PASSWORD}\"\nsenders = [\"*@x.test\", \"*@*.x.test\"]\n"
+             [[accounts]]\nname = \"ann\"\npassword = \"{PASSWORD}\"\nsenders = [\"*@x.test\", \"*@*.x.test\", \"*@keyless.test\"]\n"
         );
         for (kind, selector) in [("RSA", "r1"), ("ED25519", "e1")] {
             let key = Key::new(folder.path(), kind);
@@ -247,6 +247,57 @@ fn a_subdomain_is_signed_by_its_parents_key_and_others_by_none() {
     assert_eq!(foreign.field("DKIM-Signature"), None, "{}", foreign.text());
 }
 
+/// Messages that went unsigned for want of a key.
+fn unsigned(server: &Server) -> f64 {
+    server.metric("smtp_messages_unsigned_total")
+}
+
+#[test]
+fn mail_that_lacks_a_key_is_counted_and_named() {
+    let stage = Stage::direct();
+    let from = |domain: &str| format!("{HEADER}\r\nx\r\n").replace("ann@x.test", &format!("ann@{domain}"));
+    stage.trusted("", from("x.test").as_bytes());
+    stage.trusted("", from("shop.x.test").as_bytes());
+    // Somebody else has signed it, or it does not say whose it is.
+    let forwarded = format!("DKIM-Signature: v=1; d=other.test\r\n{}", from("other.test"));
+    stage.trusted("", forwarded.as_bytes());
+    stage.trusted("", b"Subject: nobody\r\n\r\nx\r\n");
+    assert_eq!(unsigned(&stage.server), 0.0);
+    stage.trusted("", from("Other.test").as_bytes());
+    let line = stage
+        .server
+        .wait_event("received", |line| line["unsigned"].is_string());
+    assert_eq!(
+        (&line["unsigned"], unsigned(&stage.server)),
+        (&"other.test".into(), 1.0)
+    );
+    let (sent, said) = submit(&stage, &from("keyless.test"));
+    assert!(sent, "{said}");
+    stage.server.wait_event("received", |line| {
+        line["unsigned"] == "keyless.test" && line["account"] == "ann"
+    });
+    assert_eq!(unsigned(&stage.server), 2.0);
+    // What was refused did not leave.
+    let refused = format!("{}{}\r\n", from("other.test"), "x".repeat(2000));
+    let mut wire = Wire::hello(stage.server.smtp);
+    assert_eq!(wire.mail("ann@x.test", &["bob@y.test"], &refused).code, 554);
+    assert_eq!(unsigned(&stage.server), 2.0);
+}
+
+#[test]
+fn where_there_is_no_key_at_all_none_is_missed_until_there_was_one() {
+    let sink = Sink::start();
+    let server = Server::with(&sink.relay_config());
+    let mail = format!("{HEADER}\r\nx\r\n");
+    Wire::hello(server.smtp).mail("ann@x.test", &["bob@y.test"], &mail);
+    assert_eq!(unsigned(&server), 0.0);
+    // Of a key that signs only from tomorrow on today's mail has nothing.
+    let made = server.command(&["dkim", "new", "x.test", "--after", "86400"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Wire::hello(server.smtp).mail("ann@x.test", &["bob@y.test"], &mail);
+    assert_eq!(unsigned(&server), 1.0);
+}
+
 #[test]
 fn what_strangers_send_is_not_signed() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -262,10 +313,15 @@ fn what_strangers_send_is_not_signed() {
         .start();
     Wire::hello(server.smtp).mail("ann@x.test", &["bob@x.test"], &format!("{HEADER}\r\nx\r\n"));
     server.wait_empty();
+    Wire::hello(server.smtp).mail("a@other.test", &["bob@x.test"], "From: a@other.test\r\n\r\nx\r\n");
+    server.wait_empty();
+    assert_eq!(unsigned(&server), 0.0, "nobody but other.test could sign that");
     let kept = blackbox::tools::maildir(&folder.path().join("bob"));
-    assert_eq!(kept.len(), 1);
-    let text = String::from_utf8_lossy(&kept[0]).into_owned();
-    assert!(!text.contains("DKIM-Signature"), "{text}");
+    assert_eq!(kept.len(), 2);
+    for mail in &kept {
+        let text = String::from_utf8_lossy(mail).into_owned();
+        assert!(!text.contains("DKIM-Signature"), "{text}");
+    }
 }
 
 #[test]

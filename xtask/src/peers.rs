@@ -14,6 +14,7 @@ const PEERS: [(&str, &str); 23] = [
     ("faketime", "/usr/bin/faketime"),
     ("swaks", "/usr/bin/swaks"),
     ("curl", "/usr/bin/curl"),
+    ("iproute2", "/usr/sbin/ip"),
     ("msmtp", "/usr/bin/msmtp"),
     ("python3", "/usr/bin/python3"),
     ("python3-pip", "/usr/bin/pip3"),

@@ -280,3 +280,52 @@ fn no_field_hides_what_every_line_has() {
         assert!(!event.fields.iter().any(hides), "{}", event.name);
     }
 }
+
+#[test]
+fn what_servers_lost_and_took_over_is_counted_wherever_it_is_said() {
+    let observer = Observer::silent();
+    observer.emit(Event::LeasesLost {
+        recipients: 3,
+        what: "renewal",
+    });
+    observer.emit(Event::LeasesTakenOver { recipients: 4 });
+    observer.emit(Event::Recovered {
+        messages: 9,
+        leases_released: 5,
+        orphan_bodies: 0,
+        duration: Duration::ZERO,
+    });
+    let text = observer.metrics(&Gauges::default());
+    assert_eq!(value(&text, "smtp_leases_lost_total"), 3.0);
+    assert_eq!(value(&text, "smtp_leases_taken_over_total"), 9.0);
+}
+
+#[test]
+fn an_early_talker_came_once() {
+    let observer = Observer::silent();
+    let peer = "10.0.0.1:5".parse().unwrap();
+    let listener = Listener::Smtp;
+    for _ in 0..50 {
+        observer.emit(Event::ConnectionOpened { listener, peer });
+        observer.emit(Event::ConnectionRefused {
+            listener,
+            peer,
+            reason: ConnectionRefusal::EarlyTalker,
+        });
+    }
+    let ratio = || {
+        value(
+            &observer.metrics(&Gauges::default()),
+            "smtp_busiest_private_client_ratio{listener=\"smtp\"}",
+        )
+    };
+    assert_eq!(ratio(), 0.0, "50 are too few");
+    for _ in 0..50 {
+        observer.emit(Event::ConnectionRefused {
+            listener,
+            peer,
+            reason: ConnectionRefusal::RateLimited,
+        });
+    }
+    assert_eq!(ratio(), 1.0);
+}

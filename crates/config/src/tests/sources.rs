@@ -121,3 +121,25 @@ fn a_named_file_must_exist_and_the_default_one_need_not() {
         "{errors}"
     );
 }
+
+#[test]
+fn where_health_is_is_known_whatever_is_wrong_with_the_rest() {
+    let wrong = "[http]\nport = 1234\n[relay]\nnetworks = [\"nonsense\"]\n[nonsense]\nx = 1\n";
+    let (http, errors) = Config::http(&Case::new(wrong).sources);
+    assert_eq!((http.port, errors.errors.len()), (1234, 2), "{errors}");
+    let (http, errors) = Config::http(&Case::new("no TOML").env("SMTP_HTTP_PORT", "1235").sources);
+    assert_eq!((http.port, errors.errors.len()), (1235, 1), "{errors}");
+    let case = Case::new("[server]\nhost = [\"192.0.2.1\"]\n").flag("http.port", "1236");
+    let (http, errors) = Config::http(&case.sources);
+    assert_eq!((http.port, errors.errors.len()), (1236, 0), "{errors}");
+    assert_eq!(
+        http.host,
+        ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()],
+        "it follows"
+    );
+    // Neither secrets nor what only `run` wants is asked for.
+    let case = Case::new("").env("SMTP_PROFILE", "production");
+    let (http, errors) = Config::http(&case.sources);
+    assert!(http.host.iter().all(std::net::IpAddr::is_unspecified), "{http:?}");
+    assert!(errors.errors.is_empty(), "{errors}");
+}

@@ -227,3 +227,38 @@ impl Drop for HeldBody {
         self.window.body_octets.fetch_sub(self.octets, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_lost_once() {
+        let attempts: Vec<Attempt> = (0..3)
+            .map(|recipient| Attempt {
+                message: 7,
+                recipient,
+                epoch: 1,
+            })
+            .collect();
+        let lease = Lease {
+            window: Arc::new(Window::new(10, 0)),
+            serial: 0,
+            attempts: attempts.clone(),
+            until: AtomicI64::new(0),
+            any_lost: AtomicBool::new(false),
+            lost: Mutex::default(),
+        };
+        lease.window.recipients.fetch_add(3, Ordering::Relaxed);
+        let (now, until) = (Timestamp::now(), later(Timestamp::now(), LEASE));
+        let of_another = Attempt {
+            message: 8,
+            ..attempts[0]
+        };
+        assert_eq!(lease.renewed(until, &[of_another]), 0);
+        assert_eq!(lease.renewed(until, &attempts[..1]), 1);
+        assert_eq!(lease.renewed(until, &attempts[..2]), 1, "one of them was known");
+        assert!(lease.has_lost(1) && !lease.has_lost(2));
+        assert!(!lease.holds(1, now) && lease.holds(2, now));
+    }
+}

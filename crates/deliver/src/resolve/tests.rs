@@ -18,13 +18,18 @@ fn own() -> Own {
 
 /// A resolver that asks the zone, and does not wait long.
 async fn resolver(zone: Zone) -> Resolver {
+    told(zone, Observer::silent()).await
+}
+
+/// The same, whose observer is known.
+async fn told(zone: Zone, observer: Observer) -> Resolver {
     let server = lookup::name_server(&zone.serve().await);
     Resolver {
         dns: Dns::with(
             vec![server],
             Duration::from_millis(200),
             ResolverOpts::default(),
-            Observer::silent(),
+            observer,
         )
         .unwrap(),
     }
@@ -356,4 +361,49 @@ fn the_systems_settings_are_usable_without_asking_anyone() {
         lookup::absolute("a.test").unwrap(),
         Name::from_ascii("a.test.").unwrap()
     );
+}
+
+/// Questions that were found, not found, and failed.
+fn counted(observer: &Observer) -> [u64; 3] {
+    let text = observer.metrics(&smtp_observe::Gauges::default());
+    ["found", "not_found", "failed"].map(|result| {
+        let series = format!("smtp_dns_lookups_total{{result=\"{result}\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(series.as_str()));
+        value.unwrap().parse().unwrap()
+    })
+}
+
+#[tokio::test]
+async fn every_question_is_counted_by_what_it_came_to() {
+    let observer = Observer::silent();
+    let zone = Zone::default()
+        .mx("a.test.", 10, "mx.a.test.")
+        .ip("mx.a.test.", "192.0.2.1")
+        .lie("refused.test.", None, Lie::Code(ResponseCode::Refused))
+        .lie("garbage.test.", None, Lie::Garbage)
+        .lie("silent.test.", None, Lie::Silence);
+    let resolver = told(zone, observer.clone()).await;
+    try_mx(&resolver, "a.test").await.unwrap();
+    assert_eq!(counted(&observer), [2, 1, 0], "MX and A, and no AAAA");
+    try_mx(&resolver, "a.test").await.unwrap();
+    assert_eq!(counted(&observer), [4, 2, 0], "from memory, too");
+    try_mx(&resolver, "nowhere.test").await.unwrap_err();
+    assert_eq!(counted(&observer), [4, 3, 0]);
+    for (number, domain) in ["refused.test", "garbage.test", "silent.test"].iter().enumerate() {
+        try_mx(&resolver, domain).await.unwrap_err();
+        assert_eq!(counted(&observer), [4, 3, number as u64 + 1], "{domain}");
+    }
+    // Nobody waits any longer.
+    let asked = timeout_at(
+        Instant::now() + Duration::from_millis(20),
+        try_mx(&resolver, "again.silent.test"),
+    );
+    assert!(
+        asked.await.is_ok(),
+        "a name that does not exist is answered at once"
+    );
+    let name = lookup::absolute("silent.test").unwrap();
+    let asked = timeout_at(Instant::now() + Duration::from_millis(20), resolver.dns.mx(name));
+    assert!(asked.await.is_err());
+    assert_eq!(counted(&observer), [4, 4, 4]);
 }
