@@ -35,7 +35,7 @@ pub use diff::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use kinds::{
     Fraction, HopProtocol, HttpUrl, LocalDelivery, LogFormat, LogLevel, Login, NextHop, Profile, Secret,
-    TlsPolicy, TlsVersion, header_pairs, system_hostname,
+    ProxyProtocol, TlsPolicy, TlsVersion, header_pairs, system_hostname,
 };
 pub use lists::{
     Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,

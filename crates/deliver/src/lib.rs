@@ -28,6 +28,7 @@ mod verify;
 
 pub use destination::Standing;
 pub use engine::Held;
+pub use connection::Announce;
 pub use handover::{Answer, Handover};
 pub use local::capture_folder;
 pub use resolve::txt_records;

@@ -17,7 +17,7 @@ mod trace;
 pub use event::{Event, EventInfo, Phases};
 pub use labels::{AuthMechanism, AuthResult, LockScope};
 pub use labels::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, RejectReason, TlsFailure,
+    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, ProxyHeader, RejectReason, TlsFailure,
     TlsVersion, Violation,
 };
 pub use log::{JsonLines, LogSettings, MAX_FIELD};

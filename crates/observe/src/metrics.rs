@@ -12,7 +12,7 @@ pub use series::{MetricInfo, MetricKind};
 
 use crate::labels::{AuthMechanism, AuthResult, CallEnd, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Handshake, Listener, RejectReason, ReloadResult,
+    ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Handshake, Listener, ProxyHeader, RejectReason, ReloadResult,
     ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
 };
 use process::Process;
@@ -98,6 +98,7 @@ pub(crate) struct Metrics {
     connections: Counts<(Listener,)>,
     refused: Counts<(Listener, ConnectionRefusal)>,
     accept_failures: Counts<(Listener,)>,
+    proxy_headers: Counts<(Listener, ProxyHeader)>,
     commands: Counts<(Listener, Verb, ReplyClass)>,
     received: Counts<(Listener,)>,
     received_bytes: Counts<()>,

@@ -2,7 +2,7 @@
 
 use super::Phases;
 use crate::labels::{
-    AuthMechanism, AuthResult, ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Listener, LockScope,
+    AuthMechanism, AuthResult, ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Listener, LockScope, ProxyHeader,
     RejectReason, TlsFailure, TlsVersion, Violation,
 };
 use std::net::SocketAddr;
@@ -83,6 +83,7 @@ word_fields!(
     LockScope,
     Listener,
     ConnectionRefusal,
+    ProxyHeader,
     RejectReason,
     Violation,
     TlsVersion,

@@ -21,6 +21,9 @@ impl Metrics {
                 self.accept_failures.add((listener,), 1);
                 self.error(ErrorClass::Connection);
             }
+            Event::ProxyHeaderRead { listener, result, .. } => {
+                self.proxy_headers.add((listener, result), 1);
+            }
             Event::ConnectionClosed { .. } => {
                 let one_less = |open: u64| Some(open.saturating_sub(1));
                 let _ = self
