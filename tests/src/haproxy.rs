@@ -86,7 +86,7 @@ impl HaProxy {
         proxy
     }
 
-    /// What its checks found of the server behind one of `smtp`, `smtps`, `submission`: `UP`, `DOWN`, and the last check (`L7OK/250`).
+    /// What its checks found of the server behind one of `smtp`, `smtps`, `submission`: `UP`, `DOWN`, and the last check (`L7OK/221`).
     pub fn health(&self, listener: &str) -> (String, String) {
         let mut socket = UnixStream::connect(self.folder.path().join("stats")).expect("its socket");
         socket.write_all(b"show stat\n").expect("ask");
@@ -101,7 +101,9 @@ impl HaProxy {
             let place = names.iter().position(|one| *one == name).expect("a column");
             row[place].to_owned()
         };
-        let check = format!("{}/{}", cell("check_status"), cell("check_code"));
+        let last = cell("check_status");
+        // One that is running is marked.
+        let check = format!("{}/{}", last.trim_start_matches("* "), cell("check_code"));
         (cell("status"), check)
     }
 }

@@ -1,7 +1,7 @@
 //! SMTP by hand: bytes out, replies in.
 
-use std::io::{Read, Write};
 use socket2::{Domain, Socket, Type};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 

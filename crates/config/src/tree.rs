@@ -5,7 +5,9 @@
 //! setting that takes another's value when it is not set itself.
 
 use crate::descriptor::{Descriptor, Reload, settings};
-use crate::kinds::{Fraction, HttpUrl, LogFormat, LogLevel, Profile, ProxyProtocol, Secret, TlsPolicy, TlsVersion};
+use crate::kinds::{
+    Fraction, HttpUrl, LogFormat, LogLevel, Profile, ProxyProtocol, Secret, TlsPolicy, TlsVersion,
+};
 use crate::kinds::{loopback_addresses, loopback_networks, system_hostname, wildcard_address};
 use crate::lists::{Account, AdminToken, Alias, CertificateFiles, DkimKeyFile, Domain, Route, Webhook};
 use crate::value::Value;

@@ -26,9 +26,9 @@ mod testing;
 mod tls;
 mod verify;
 
+pub use connection::Announce;
 pub use destination::Standing;
 pub use engine::Held;
-pub use connection::Announce;
 pub use handover::{Answer, Handover};
 pub use local::capture_folder;
 pub use resolve::txt_records;

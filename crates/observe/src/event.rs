@@ -7,8 +7,8 @@ pub(crate) use field::Visitor;
 
 use crate::labels::{AuthMechanism, AuthResult, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, ProxyHeader, RejectReason, TlsFailure,
-    TlsVersion, Violation,
+    ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Level, Listener, ProxyHeader, RejectReason,
+    TlsFailure, TlsVersion, Violation,
 };
 use field::Field;
 use std::net::SocketAddr;
@@ -108,8 +108,8 @@ events! {
     /// whether the server is there.
     Debug "connected" ConnectionOpened { listener: Listener, peer: SocketAddr, proxy: Option<SocketAddr> }
 
-    /// A client was turned away. For reasons that begin with `proxy_` the peer is who connected, and `text` says what is wrong and where
-    /// to mend it.
+    /// A client was turned away. Behind a proxy `peer` is the client, unless that happens before the header is read: for the reasons that
+    /// begin with `proxy_`, of which `text` says what is wrong and what to mend, and where the whole server is full or stops.
     Warn "connection_refused" ConnectionRefused {
         listener: Listener,
         peer: SocketAddr,

@@ -12,8 +12,8 @@ pub use series::{MetricInfo, MetricKind};
 
 use crate::labels::{AuthMechanism, AuthResult, CallEnd, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Handshake, Listener, ProxyHeader, RejectReason, ReloadResult,
-    ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
+    ConnectionRefusal, DeliveryStatus, DsnKind, ErrorClass, Handshake, Listener, ProxyHeader, RejectReason,
+    ReloadResult, ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
 };
 use process::Process;
 use prometheus_client::metrics::histogram::Histogram;

@@ -203,12 +203,7 @@ fn take_slot(shared: &Arc<Shared>, policy: &Policy) -> Result<Slot, Refusal> {
 }
 
 /// Whether this client may have the slot.
-fn admit_client(
-    shared: &Shared,
-    policy: &Policy,
-    slot: &mut Slot,
-    peer: SocketAddr,
-) -> Result<(), Refusal> {
+fn admit_client(shared: &Shared, policy: &Policy, slot: &mut Slot, peer: SocketAddr) -> Result<(), Refusal> {
     slot.belongs_to(&policy.config, peer.ip()).map_err(too_many)?;
     shared.take_token(policy, peer.ip(), None).map_err(|wait| {
         let text = format!(

@@ -4,8 +4,7 @@
 //! Promises: no panic on any octets; never more is asked for than the header has; memory and work are bounded by [`MOST`]; nothing
 //! is guessed: what does not say plainly who the client is, is a flaw.
 //!
-//! Written here because the parsers there are take a header without an address, or with one of another protocol, for the
-//! proxy's own connection, and verify no checksum.
+//! Why it is written here is in docs/decisions/0009-proxies.md.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -128,7 +128,10 @@ fn proxies_are_named_and_are_not_everybody() {
         }
     }
     let error = Case::new("[server]\nproxy_protocol = \"v1\"\n").error();
-    assert!(error.ends_with("expected one of off, v2, found \"v1\""), "{error}");
+    assert!(
+        error.ends_with("expected one of off, v2, found \"v1\""),
+        "{error}"
+    );
 }
 
 #[test]

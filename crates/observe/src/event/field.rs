@@ -2,8 +2,8 @@
 
 use super::Phases;
 use crate::labels::{
-    AuthMechanism, AuthResult, ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Listener, LockScope, ProxyHeader,
-    RejectReason, TlsFailure, TlsVersion, Violation,
+    AuthMechanism, AuthResult, ConnectionRefusal, DeliveryStatus, DsnKind, Handshake, Listener, LockScope,
+    ProxyHeader, RejectReason, TlsFailure, TlsVersion, Violation,
 };
 use std::net::SocketAddr;
 use std::time::Duration;

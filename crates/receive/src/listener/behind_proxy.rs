@@ -200,7 +200,11 @@ async fn complete(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<(), Trou
         let mut header = (&mut *stream).take(missing as u64);
         match header.read_buf(read).await {
             Ok(0) | Err(_) if read.is_empty() => return Err(Trouble::Nothing),
-            Ok(0) | Err(_) => return Err(Trouble::Invalid("it is cut off: the connection was closed within it")),
+            Ok(0) | Err(_) => {
+                return Err(Trouble::Invalid(
+                    "it is cut off: the connection was closed within it",
+                ));
+            }
             Ok(_) => {}
         }
     }

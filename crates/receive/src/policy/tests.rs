@@ -270,10 +270,12 @@ fn a_proxys_address_gives_no_right_whatever_networks_hold_it() {
             is_proxy,
         };
         assert_eq!(rule.policy.is_trusted(client), !is_proxy);
-        let decided = rule
-            .policy
-            .recipient(&rule.directory, client, false, &elsewhere);
-        assert_eq!(matches!(decided, Recipient::Accepted(_)), !is_proxy, "{decided:?}");
+        let decided = rule.policy.recipient(&rule.directory, client, false, &elsewhere);
+        assert_eq!(
+            matches!(decided, Recipient::Accepted(_)),
+            !is_proxy,
+            "{decided:?}"
+        );
     }
 }
 

@@ -56,7 +56,11 @@ fn a_header_names_its_client() {
         assert_eq!(parse(&of_client(address, &noop)), client(address));
     }
     let mapped = of_client("[::ffff:192.0.2.7]:9", &[]);
-    assert_eq!(parse(&mapped), client("192.0.2.7:9"), "relay.networks are IPv4 then");
+    assert_eq!(
+        parse(&mapped),
+        client("192.0.2.7:9"),
+        "relay.networks are IPv4 then"
+    );
 }
 
 #[test]
@@ -88,7 +92,13 @@ fn what_does_not_name_a_client_of_tcp_is_never_taken_for_one() {
     for command in [0x00, 0x11, 0x22, 0x2f, 0x31] {
         invalid(&header(command, 0x11, &v4), "command");
     }
-    for nobody in ["0.0.0.0:1", "[::]:1", "224.0.0.1:1", "255.255.255.255:1", "[ff02::1]:1"] {
+    for nobody in [
+        "0.0.0.0:1",
+        "[::]:1",
+        "224.0.0.1:1",
+        "255.255.255.255:1",
+        "[ff02::1]:1",
+    ] {
         invalid(&of_client(nobody, &[]), "nobody");
     }
     invalid(&of_client("[::ffff:0.0.0.0]:1", &[]), "nobody");
@@ -103,20 +113,33 @@ fn lengths_that_do_not_fit_are_refused() {
     invalid(&whole[..whole.len() - 1], "length");
     invalid(&[&whole[..], b"E"].concat(), "length");
     let long = header(0x21, 0x11, &[0; MOST - FIXED + 1]);
-    assert!(matches!(wanted(&long[..FIXED]), Err(Flaw::Invalid(_))), "before it is read");
+    assert!(
+        matches!(wanted(&long[..FIXED]), Err(Flaw::Invalid(_))),
+        "before it is read"
+    );
     assert_eq!(wanted(&header(0x20, 0, &[0; MOST - FIXED])), Ok(MOST));
 }
 
 #[test]
 fn broken_additions_are_refused() {
-    for broken in [&[4u8][..], &[4, 0], &[4, 0, 1], &[4, 0xff, 0xff, 1], &[4, 0, 0, 9]] {
+    for broken in [
+        &[4u8][..],
+        &[4, 0],
+        &[4, 0, 1],
+        &[4, 0xff, 0xff, 1],
+        &[4, 0, 0, 9],
+    ] {
         invalid(&of_client("192.0.2.7:1", broken), "TLV");
     }
 }
 
 #[test]
 fn a_checksum_is_verified() {
-    assert_eq!(crc32c(b"123456789".iter().copied()), 0xe306_9283, "its check value");
+    assert_eq!(
+        crc32c(b"123456789".iter().copied()),
+        0xe306_9283,
+        "its check value"
+    );
     let with = |sum: u32| {
         let additions = [
             addition(0x05, b"unique"),
@@ -138,7 +161,14 @@ fn a_checksum_is_verified() {
 
 #[test]
 fn what_is_no_header_is_told_from_one_that_is_wrong() {
-    for other in [&b"EHLO x\r\n"[..], b"\x16\x03\x01", b"\r\n\r\n\0\r\nQUIX", b"X", b"PRINT", b"\r\n\r\n\0\r\nQUIT\r\nmore more"] {
+    for other in [
+        &b"EHLO x\r\n"[..],
+        b"\x16\x03\x01",
+        b"\r\n\r\n\0\r\nQUIX",
+        b"X",
+        b"PRINT",
+        b"\r\n\r\n\0\r\nQUIT\r\nmore more",
+    ] {
         assert_eq!(wanted(other), Err(Flaw::Missing), "{other:?}");
     }
     let version_1 = b"PROXY TCP4 192.0.2.7 192.0.2.8 1 25\r\n";
