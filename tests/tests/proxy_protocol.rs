@@ -543,11 +543,7 @@ fn swaks_as_a_proxy() {
     assert!(!sent && said.contains("Relay access denied"), "{said}");
     let line = server.wait_event("rejected", |_| true);
     assert_eq!(host(&line, "peer"), "127.0.0.6");
-    // Its LOCAL is 2 where the specification has 0: a command that nobody knows.
-    let (sent, said) = ok(&[&v4, &[FRIEND, "--proxy-command", "LOCAL"]]);
-    assert!(!sent && said.contains("421 4.7.0"), "{said}");
-    let line = server.wait_event("connection_refused", |_| true);
-    assert!(line["text"].to_string().contains("command is unknown"), "{line}");
+    // Its LOCAL is not tried: it has another number than in the specification, and an octet too few.
     let (sent, said) = ok(&[&v4, &[FRIEND, "--proxy-protocol", "DGRAM"]]);
     assert!(!sent && said.contains("421 4.7.0"), "{said}");
     let output = swaks(&[
@@ -561,7 +557,7 @@ fn swaks_as_a_proxy() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success() && said.contains("421 4.7.0"), "{said}");
     assert_eq!(headers(&server, "smtp", "taken"), 4.0);
-    assert_eq!(headers(&server, "smtp", "invalid"), 3.0);
+    assert_eq!(headers(&server, "smtp", "invalid"), 2.0);
 }
 
 #[test]
