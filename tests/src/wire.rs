@@ -1,7 +1,8 @@
 //! SMTP by hand: bytes out, replies in.
 
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// A connection whose replies are read one by one.
@@ -26,7 +27,13 @@ impl Reply {
 impl Wire {
     /// Connects, without reading the greeting.
     pub fn connect(address: SocketAddr) -> Wire {
-        let stream = TcpStream::connect(address).expect("connect");
+        Wire::over(TcpStream::connect(address).expect("connect"))
+    }
+    /// The same from an address of ours.
+    pub fn connect_from(source: &str, address: SocketAddr) -> Wire {
+        Wire::over(connect_from(source, address))
+    }
+    fn over(stream: TcpStream) -> Wire {
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .expect("timeout");
@@ -125,6 +132,15 @@ impl Wire {
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
+}
+
+/// A connection from an address of ours: on loopback there are many.
+pub fn connect_from(source: &str, address: SocketAddr) -> TcpStream {
+    let source: IpAddr = source.parse().expect("an address");
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("socket");
+    socket.bind(&SocketAddr::new(source, 0).into()).expect("bind");
+    socket.connect(&address.into()).expect("connect");
+    socket.into()
 }
 
 /// The queue id in a reply to end of data (`250 2.0.0 … queued as ID`).

@@ -28,6 +28,7 @@ mod outbound;
 mod outbound_faults;
 mod postfix;
 mod profiles;
+mod proxy_protocol;
 mod quarantine;
 mod queue_commands;
 mod reload;

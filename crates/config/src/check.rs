@@ -5,7 +5,7 @@
 mod security;
 
 use crate::descriptor::ANY;
-use crate::kinds::{Profile, header_pairs, is_hostname};
+use crate::kinds::{Profile, ProxyProtocol, header_pairs, is_hostname};
 use crate::load::Origin;
 use crate::tree::{Config, SETTINGS};
 use ipnet::IpNet;
@@ -24,6 +24,7 @@ pub(crate) fn values(config: &Config, origins: &BTreeMap<&'static str, Origin>) 
     names_and_texts(config, &mut found);
     ports(config, &mut found);
     open_relay(config, &mut found);
+    proxies(config, &mut found);
     delivery(config, &mut found);
     let headers = config.tracing.headers.as_ref();
     if let Some(Err(reason)) = headers.map(|headers| header_pairs(headers.expose())) {
@@ -106,8 +107,8 @@ fn ports(config: &Config, found: &mut Findings) {
     }
 }
 
-/// Joined together, the networks must not be the whole Internet.
-fn open_relay(config: &Config, found: &mut Findings) {
+/// Whether the networks, joined together, are the whole Internet.
+fn hold_everybody(networks: &[IpNet]) -> bool {
     let everyone = |network: &IpNet| match network {
         IpNet::V4(network) => network.prefix_len() == 0,
         // ::ffff:0:0/96 holds all IPv4 addresses.
@@ -116,10 +117,40 @@ fn open_relay(config: &Config, found: &mut Findings) {
             network.prefix_len() == 0 || (network.prefix_len() <= 96 && network.contains(&mapped))
         }
     };
-    if IpNet::aggregate(&config.relay.networks).iter().any(everyone) {
+    IpNet::aggregate(&networks.to_vec()).iter().any(everyone)
+}
+
+fn open_relay(config: &Config, found: &mut Findings) {
+    if hold_everybody(&config.relay.networks) {
         let reason =
             "it lets everybody send to everybody: an open relay. Name the networks of your own clients";
         found.push(("relay.networks", reason.into()));
+    }
+}
+
+/// A listener that believes proxies has to know them. What follows `server.*` is said once, there.
+fn proxies(config: &Config, found: &mut Findings) {
+    let server = (config.server.proxy_protocol, &config.server.proxy_networks);
+    let smtps = (config.smtps.proxy_protocol, &config.smtps.proxy_networks);
+    let submission = (
+        config.submission.proxy_protocol,
+        &config.submission.proxy_networks,
+    );
+    for (name, (protocol, networks), follows) in [
+        ("server.proxy_networks", server, false),
+        ("smtps.proxy_networks", smtps, smtps == server),
+        ("submission.proxy_networks", submission, submission == server),
+    ] {
+        if follows {
+            continue;
+        }
+        if protocol == ProxyProtocol::V2 && networks.is_empty() {
+            let reason = "proxy_protocol = \"v2\" needs it: name the addresses of the proxies that connections come from, such as 192.0.2.10/32";
+            found.push((name, reason.into()));
+        } else if hold_everybody(networks) {
+            let reason = "it lets everybody pass for any client. Name the addresses of your own proxies";
+            found.push((name, reason.into()));
+        }
     }
 }
 

@@ -74,6 +74,17 @@ pub enum TlsVersion {
     Tls13,
 }
 
+/// Whether a proxy in front tells who the client is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Nobody is asked: the client is who connects.
+    #[default]
+    Off,
+    /// Every connection begins with a header of the PROXY protocol, version 2.
+    V2,
+}
+
+words!(ProxyProtocol { Off = "off", V2 = "v2" });
 words!(TlsVersion { Tls12 = "1.2", Tls13 = "1.3" });
 words!(Profile { Development = "development", Production = "production", Testing = "testing" });
 words!(LogLevel { Debug = "debug", Info = "info", Warn = "warn", Error = "error" });

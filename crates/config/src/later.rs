@@ -2,13 +2,7 @@
 //! a server that silently leaves out a database or a filter is worse than one that does not start.
 
 /// Sections, or keys `section.key`.
-pub(crate) const KEYS: &[&str] = &[
-    "cluster",
-    "filters",
-    "redis",
-    "listeners",
-    "server.proxy_protocol",
-];
+pub(crate) const KEYS: &[&str] = &["cluster", "filters", "redis", "listeners"];
 
 /// Variables.
 pub(crate) const VARIABLES: &[&str] = &["SMTP_REDIS_URL"];

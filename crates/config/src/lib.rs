@@ -34,8 +34,8 @@ pub use descriptor::{Descriptor, Reload};
 pub use diff::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use kinds::{
-    Fraction, HopProtocol, HttpUrl, LocalDelivery, LogFormat, LogLevel, Login, NextHop, Profile, Secret,
-    TlsPolicy, TlsVersion, header_pairs, system_hostname,
+    Fraction, HopProtocol, HttpUrl, LocalDelivery, LogFormat, LogLevel, Login, NextHop, Profile,
+    ProxyProtocol, Secret, TlsPolicy, TlsVersion, header_pairs, system_hostname,
 };
 pub use lists::{
     Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,

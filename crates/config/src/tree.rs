@@ -5,7 +5,9 @@
 //! setting that takes another's value when it is not set itself.
 
 use crate::descriptor::{Descriptor, Reload, settings};
-use crate::kinds::{Fraction, HttpUrl, LogFormat, LogLevel, Profile, Secret, TlsPolicy, TlsVersion};
+use crate::kinds::{
+    Fraction, HttpUrl, LogFormat, LogLevel, Profile, ProxyProtocol, Secret, TlsPolicy, TlsVersion,
+};
 use crate::kinds::{loopback_addresses, loopback_networks, system_hostname, wildcard_address};
 use crate::lists::{Account, AdminToken, Alias, CertificateFiles, DkimKeyFile, Domain, Route, Webhook};
 use crate::value::Value;
@@ -34,6 +36,12 @@ server: Server {
     }, Restart, env: "SMTP_HOST";
     /// Port of the `smtp` listener; 0 takes any free port (not in production).
     port: u16 = 2525, Restart, env: "SMTP_PORT";
+    /// Whether a proxy in front of the `smtp` listener tells who the client is. With `v2` every connection has to come from
+    /// `server.proxy_networks` and begin with a header of the PROXY protocol, version 2; any other is refused.
+    proxy_protocol: ProxyProtocol = ProxyProtocol::Off, Live;
+    /// Addresses of the proxies, as narrow as can be: what is there can pass for any client. Behind a proxy these addresses are never
+    /// taken for `relay.networks`.
+    proxy_networks: Vec<IpNet> = Vec::new(), Live;
     /// Sessions at once; beyond it a connection is answered `421 4.3.2`. One client gets a tenth, at least 20
     /// (`421 4.7.0`), unless it is in `rate_limiting.exempt` or `rate_limiting.enabled` is false.
     max_connections: usize = 10_000, Live, range: (1, 1_000_000);
@@ -50,6 +58,12 @@ smtps: Smtps {
     enabled: bool = true, Restart, follows: "tls.enabled", follow: |c| c.smtps.enabled = c.tls.enabled;
     /// Its port; 0 takes any free port (not in production).
     port: u16 = 4650, Restart, env: "SMTP_SMTPS_PORT";
+    /// Whether a proxy tells who the client is, as `server.proxy_protocol` has it.
+    proxy_protocol: ProxyProtocol = ProxyProtocol::Off, Live, follows: "server.proxy_protocol",
+        follow: |c| c.smtps.proxy_protocol = c.server.proxy_protocol;
+    /// Addresses of this listener's proxies.
+    proxy_networks: Vec<IpNet> = Vec::new(), Live, follows: "server.proxy_networks",
+        follow: |c| c.smtps.proxy_networks.clone_from(&c.server.proxy_networks);
 }
 
 /// The listener for submission with STARTTLS (RFC 6409).
@@ -58,6 +72,12 @@ submission: Submission {
     enabled: bool = true, Restart, follows: "tls.enabled", follow: |c| c.submission.enabled = c.tls.enabled;
     /// Its port; 0 takes any free port (not in production).
     port: u16 = 5870, Restart, env: "SMTP_SUBMISSION_PORT";
+    /// Whether a proxy tells who the client is, as `server.proxy_protocol` has it.
+    proxy_protocol: ProxyProtocol = ProxyProtocol::Off, Live, follows: "server.proxy_protocol",
+        follow: |c| c.submission.proxy_protocol = c.server.proxy_protocol;
+    /// Addresses of this listener's proxies.
+    proxy_networks: Vec<IpNet> = Vec::new(), Live, follows: "server.proxy_networks",
+        follow: |c| c.submission.proxy_networks.clone_from(&c.server.proxy_networks);
 }
 
 /// TLS for clients. Files that are replaced are picked up without a restart.

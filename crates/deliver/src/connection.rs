@@ -19,6 +19,8 @@ use smtp::{Address, Enhanced, MailParams, RcptParams, Reply};
 use smtp_config::{HopProtocol, Login, TlsPolicy};
 use smtp_observe::Phases;
 use smtp_queue::Body;
+use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -56,6 +58,14 @@ pub(crate) struct Settings<'a> {
     pub content: ContentLimits,
     /// Counts what moves: pieces read, blocks written.
     pub moves: &'a Arc<AtomicU64>,
+    /// Who wants to know where it comes from.
+    pub announce: Option<&'a dyn Announce>,
+}
+
+/// Hears of connections before they are made.
+pub trait Announce: Debug + Send + Sync {
+    /// The next one comes from this address.
+    fn announce(&self, from: SocketAddr);
 }
 
 /// Asked once for a message, right before its last octets are written.

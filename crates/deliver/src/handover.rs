@@ -3,7 +3,7 @@
 //! Promises: every recipient has one outcome; nothing is resolved by MX, queued or tried again here; a password goes over TLS or
 //! loopback only.
 
-use crate::connection::{Connection, ContentLimits, Failure, Gate, Settings};
+use crate::connection::{Announce, Connection, ContentLimits, Failure, Gate, Settings};
 use crate::resolve::Endpoint;
 use crate::tls::Tls;
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub struct Handover<'a> {
     pub ca_file: Option<&'a Path>,
     /// The name that EHLO says.
     pub hostname: &'a str,
+    /// Who is told where the connection comes from, before it is made. Only for a server on this machine.
+    pub announce: Option<&'a dyn Announce>,
 }
 
 impl Handover<'_> {
@@ -139,6 +141,7 @@ impl Handover<'_> {
             final_timeout: FINAL_TIMEOUT,
             content: CONTENT,
             moves: &Arc::default(),
+            announce: self.announce,
         };
         let mut opened = Connection::open(endpoint, &settings).await;
         if self.tls == TlsPolicy::Opportunistic && matches!(opened, Err(Failure::Tls(_))) {

@@ -26,6 +26,7 @@ mod testing;
 mod tls;
 mod verify;
 
+pub use connection::Announce;
 pub use destination::Standing;
 pub use engine::Held;
 pub use handover::{Answer, Handover};

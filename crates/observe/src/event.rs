@@ -7,8 +7,8 @@ pub(crate) use field::Visitor;
 
 use crate::labels::{AuthMechanism, AuthResult, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, Handshake, Level, Listener, RejectReason,
-    TlsFailure, TlsVersion, Violation,
+    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, Handshake, Level, Listener, ProxyHeader,
+    RejectReason, TlsFailure, TlsVersion, Violation,
 };
 use field::Field;
 use std::net::SocketAddr;
@@ -104,14 +104,26 @@ events! {
     /// Mend: raise the limit of open files (`ulimit -n`) above `server.max_connections`.
     Error "accept_failed" AcceptFailed { listener: Listener, error: &'a str }
 
-    /// A client connected.
-    Debug "connected" ConnectionOpened { listener: Listener, peer: SocketAddr }
+    /// A client connected. `proxy` is the proxy that named it, where there is one; the same as `peer` when the proxy itself only looks
+    /// whether the server is there.
+    Debug "connected" ConnectionOpened { listener: Listener, peer: SocketAddr, proxy: Option<SocketAddr> }
 
-    /// A client was turned away.
+    /// A client was turned away. Behind a proxy `peer` is the client, unless that happens before the header is read: for the reasons that
+    /// begin with `proxy_`, of which `text` says what is wrong and what to mend, and where the whole server is full or stops.
     Warn "connection_refused" ConnectionRefused {
         listener: Listener,
         peer: SocketAddr,
         reason: ConnectionRefusal,
+        text: Option<&'a str>,
+    }
+
+    /// What became of the PROXY header at the beginning of a connection, on a listener with `proxy_protocol = "v2"`. `proxy` is who
+    /// connected, `client` whom the header names.
+    Debug "proxy_header" ProxyHeaderRead {
+        listener: Listener,
+        proxy: SocketAddr,
+        result: ProxyHeader,
+        client: Option<SocketAddr>,
     }
 
     /// A client's connection is under TLS.

@@ -71,6 +71,24 @@ labels! {
         Draining = "draining",
         /// The client spoke before the greeting.
         EarlyTalker = "early_talker",
+        /// It did not come from one of `proxy_networks`.
+        ProxyUntrusted = "proxy_untrusted",
+        /// It began with something else than a PROXY header, or with nothing.
+        ProxyMissing = "proxy_missing",
+        /// It began with a PROXY header that cannot be used.
+        ProxyInvalid = "proxy_invalid",
+    }
+
+    /// What became of the PROXY header that a connection has to begin with.
+    pub enum ProxyHeader, "result" {
+        /// It says who the client is, or that the proxy itself looks whether we are there.
+        Taken = "taken",
+        /// There was none.
+        Missing = "missing",
+        /// It cannot be used.
+        Invalid = "invalid",
+        /// It was not looked at: the connection did not come from one of `proxy_networks`.
+        Untrusted = "untrusted",
     }
 
     /// Why a command or message was refused; the label of `smtp_messages_rejected_total`.

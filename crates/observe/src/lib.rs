@@ -17,8 +17,8 @@ mod trace;
 pub use event::{Event, EventInfo, Phases};
 pub use labels::{AuthMechanism, AuthResult, LockScope};
 pub use labels::{
-    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, Handshake, Level, Listener, RejectReason,
-    TlsFailure, TlsVersion, Violation,
+    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, Handshake, Level, Listener, ProxyHeader,
+    RejectReason, TlsFailure, TlsVersion, Violation,
 };
 pub use log::{JsonLines, LogSettings, MAX_FIELD};
 pub use metrics::{Gauges, MetricInfo, MetricKind, MetricsFormat, Totals};

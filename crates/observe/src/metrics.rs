@@ -13,8 +13,8 @@ pub use series::{MetricInfo, MetricKind};
 
 use crate::labels::{AuthMechanism, AuthResult, CallEnd, LockScope};
 use crate::labels::{
-    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, ErrorClass, Handshake, Listener, RejectReason,
-    ReloadResult, ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
+    ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, ErrorClass, Handshake, Listener, ProxyHeader,
+    RejectReason, ReloadResult, ReplyClass, TlsFailure, TlsVersion, Verb, Violation,
 };
 use busiest::Busiest;
 use process::Process;
@@ -109,6 +109,7 @@ pub(crate) struct Metrics {
     connections: Counts<(Listener,)>,
     refused: Counts<(Listener, ConnectionRefusal)>,
     accept_failures: Counts<(Listener,)>,
+    proxy_headers: Counts<(Listener, ProxyHeader)>,
     commands: Counts<(Listener, Verb, ReplyClass)>,
     received: Counts<(Listener,)>,
     received_bytes: Counts<()>,

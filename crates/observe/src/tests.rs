@@ -176,8 +176,16 @@ fn events_move_their_metrics() {
     let observer = Observer::silent();
     let peer = "192.0.2.1:1".parse().unwrap();
     let listener = Listener::Smtp;
-    observer.emit(Event::ConnectionOpened { listener, peer });
-    observer.emit(Event::ConnectionOpened { listener, peer });
+    observer.emit(Event::ConnectionOpened {
+        listener,
+        peer,
+        proxy: None,
+    });
+    observer.emit(Event::ConnectionOpened {
+        listener,
+        peer,
+        proxy: None,
+    });
     let closed = Event::ConnectionClosed {
         listener,
         peer,

@@ -13,13 +13,12 @@ use crate::listener::{Kind, stopping};
 use crate::sessions::Doing;
 use crate::shared::{Phase, Shared, Slot};
 use crate::transaction::Transaction;
-use crate::visit::Visit;
+use crate::visit::{Arrival, Visit};
 use crate::wire::{Wake, Wire};
 use smtp::session::{Session, Step};
 use smtp::{Enhanced, Reply};
 use smtp_observe::{ConnectionRefusal, Event, Listener};
 use smtp_sasl::Channel;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -67,13 +66,13 @@ pub(crate) async fn serve(
     listener: Listener,
     slot: Slot,
     stream: TcpStream,
-    peer: SocketAddr,
+    arrival: Arrival,
 ) {
     let policy = shared.policy();
     let settings = policy.settings(listener, &Channel::Clear);
     let mut connection = Connection {
         wire: Wire::new(stream, shared.clone()),
-        visit: Visit::new(shared, policy, listener, slot, peer),
+        visit: Visit::new(shared, policy, listener, slot, arrival),
         session: Session::new(settings),
         pace: None,
         awaited: None,
@@ -168,6 +167,7 @@ impl Connection {
                 listener: self.visit.listener,
                 peer,
                 reason,
+                text: None,
             };
             self.visit.shared.observer.emit(refused);
             let reply = Reply::new(554, Enhanced(5, 5, 0), "Error: you spoke before the greeting");

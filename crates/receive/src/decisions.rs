@@ -52,7 +52,7 @@ impl Visit {
     /// What is done to the mail's header. The account is taken as it is now: it may have been changed or closed since AUTH.
     fn treatment(&self, policy: &Policy, directory: &Arc<Snapshot>) -> Result<Treatment, Refused> {
         let Some(account) = &self.account else {
-            let signs = directory.has_keys() && policy.is_trusted(self.peer.ip());
+            let signs = directory.has_keys() && policy.is_trusted(self.origin());
             return Ok(match signs {
                 true => Treatment::Signed(directory.clone()),
                 false => Treatment::Passed,

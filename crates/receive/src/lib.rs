@@ -24,6 +24,7 @@ mod decisions;
 mod header;
 mod listener;
 mod policy;
+mod proxy;
 mod quota;
 mod rate_limit;
 mod received;
@@ -208,6 +209,12 @@ impl Reception {
             .tls
             .as_ref()
             .map_or_else(Vec::new, |tls| tls.certificates())
+    }
+
+    /// Announces a connection that this process makes to its own `smtp` listener: the one from this address needs no
+    /// header of a proxy. It replaces the announcement before; `None` takes that back.
+    pub fn expect_own(&self, from: Option<SocketAddr>) {
+        self.shared.expect_own(from);
     }
 
     /// Sessions open now.

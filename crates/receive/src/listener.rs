@@ -3,12 +3,15 @@
 //! Promises: an accept loop never waits for a client, never ends on an error, and pauses rather than
 //! spins when the system has no descriptors left.
 
+mod behind_proxy;
 mod bind;
 
 pub(crate) use bind::{Bound, Kind, bind};
 
 use crate::connection::serve;
+use crate::policy::Policy;
 use crate::shared::{Full, Phase, Shared, Slot};
+use crate::visit::Arrival;
 use smtp::{Enhanced, Reply};
 use smtp_observe::{ConnectionRefusal, Event, Listener};
 use socket2::SockRef;
@@ -115,56 +118,113 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 fn enter(shared: &Arc<Shared>, listener: Listener, stream: TcpStream, peer: SocketAddr) {
-    match admit(shared, peer) {
-        Ok(slot) => {
-            tokio::spawn(serve(shared.clone(), listener, slot, stream, peer));
-        }
-        Err((reason, reply)) => {
-            shared.observer.emit(Event::ConnectionRefused {
+    let policy = shared.policy();
+    let proxies = listener.proxies(&policy.config).filter(|_| !shared.is_own(peer));
+    let admitted = match proxies {
+        Some(proxies) => behind_proxy::admit(shared, &policy, listener, proxies, peer),
+        None => admit(shared, &policy, peer),
+    };
+    match admitted {
+        Ok(slot) if proxies.is_some() => {
+            let entry = behind_proxy::Entry {
+                shared: shared.clone(),
                 listener,
-                peer,
-                reason,
-            });
-            // Before the handshake there are no words.
-            if listener.implicit_tls() {
-                return;
+                slot,
+                proxy: peer,
+            };
+            tokio::spawn(entry.pass(stream, policy));
+        }
+        Ok(slot) => {
+            let arrival = Arrival { peer, proxy: None };
+            tokio::spawn(serve(shared.clone(), listener, slot, stream, arrival));
+        }
+        Err(refusal) => {
+            refusal.report(shared, listener, peer);
+            if proxies.is_some() {
+                behind_proxy::discard(&stream);
             }
-            let mut text = Vec::new();
-            reply.write(&mut text);
             // A fresh socket takes this without waiting; there is nobody to tell if it does not.
-            let _ = SockRef::from(&stream).send(&text);
+            let _ = SockRef::from(&stream).send(&refusal.words(listener));
         }
     }
 }
 
-/// A slot for the connection, or why it is turned away.
-fn admit(shared: &Arc<Shared>, peer: SocketAddr) -> Result<Slot, (ConnectionRefusal, Reply)> {
-    if shared.phase() != Phase::Serving {
-        return Err((ConnectionRefusal::Draining, stopping()));
+/// Why a connection is turned away.
+#[derive(Debug)]
+struct Refusal {
+    reason: ConnectionRefusal,
+    /// What it is told.
+    reply: Reply,
+    /// What an operator is told.
+    text: Option<String>,
+}
+
+impl Refusal {
+    fn new(reason: ConnectionRefusal, reply: Reply) -> Self {
+        Refusal {
+            reason,
+            reply,
+            text: None,
+        }
     }
-    let policy = shared.policy();
-    let slot = shared.take_slot(&policy.config, peer.ip()).map_err(|full| {
-        let reply = match full {
-            Full::Server => Reply::new(421, Enhanced(4, 3, 2), "too many connections, try again later"),
-            Full::Client => Reply::new(
-                421,
-                Enhanced(4, 7, 0),
-                "too many connections from your address at once",
-            ),
-        };
-        (ConnectionRefusal::TooMany, reply)
-    })?;
-    shared.take_token(&policy, peer.ip(), None).map_err(|wait| {
+
+    fn report(&self, shared: &Shared, listener: Listener, peer: SocketAddr) {
+        shared.observer.emit(Event::ConnectionRefused {
+            listener,
+            peer,
+            reason: self.reason,
+            text: self.text.as_deref(),
+        });
+    }
+
+    /// The reply as it is sent. Before the handshake there are no words.
+    fn words(&self, listener: Listener) -> Vec<u8> {
+        let mut words = Vec::new();
+        if !listener.implicit_tls() {
+            self.reply.write(&mut words);
+        }
+        words
+    }
+}
+
+/// A slot for the connection of a client, or why it is turned away.
+fn admit(shared: &Arc<Shared>, policy: &Policy, peer: SocketAddr) -> Result<Slot, Refusal> {
+    let mut slot = take_slot(shared, policy)?;
+    admit_client(shared, policy, &mut slot, peer)?;
+    Ok(slot)
+}
+
+/// A slot for a connection, whoever its client is.
+fn take_slot(shared: &Arc<Shared>, policy: &Policy) -> Result<Slot, Refusal> {
+    if shared.phase() != Phase::Serving {
+        return Err(Refusal::new(ConnectionRefusal::Draining, stopping()));
+    }
+    shared.take_slot(&policy.config).map_err(too_many)
+}
+
+/// Whether this client may have the slot.
+fn admit_client(shared: &Shared, policy: &Policy, slot: &mut Slot, peer: SocketAddr) -> Result<(), Refusal> {
+    slot.belongs_to(&policy.config, peer.ip()).map_err(too_many)?;
+    shared.take_token(policy, peer.ip(), None).map_err(|wait| {
         let text = format!(
             "too many connections from your address, try again in {} s",
             whole_seconds(wait)
         );
-        (
-            ConnectionRefusal::RateLimited,
-            Reply::with(421, Enhanced(4, 7, 0), text),
-        )
-    })?;
-    Ok(slot)
+        let reply = Reply::with(421, Enhanced(4, 7, 0), text);
+        Refusal::new(ConnectionRefusal::RateLimited, reply)
+    })
+}
+
+fn too_many(full: Full) -> Refusal {
+    let reply = match full {
+        Full::Server => Reply::new(421, Enhanced(4, 3, 2), "too many connections, try again later"),
+        Full::Client => Reply::new(
+            421,
+            Enhanced(4, 7, 0),
+            "too many connections from your address at once",
+        ),
+    };
+    Refusal::new(ConnectionRefusal::TooMany, reply)
 }
 
 /// What a client is told when the server stops.

@@ -2,7 +2,8 @@
 //!
 //! Promises: never an open relay. A client outside `relay.networks` that did not authenticate reaches local domains only, whatever the
 //! address looks like: the domain after the last unquoted `@` decides, and a local part is never read as an address. Nor may a next hop
-//! read one: what it could take for a route (`x%y@z`, `y!x@z`) goes to none. Loopback is no exception.
+//! read one: what it could take for a route (`x%y@z`, `y!x@z`) goes to none. Loopback is no exception. The address of a proxy is in no
+//! network that may relay.
 
 use crate::auth::offer;
 use crate::listener::Kind;
@@ -26,6 +27,14 @@ pub(crate) struct Policy {
 
 /// Kinds of connections: in clear, and under TLS with or without an exporter and a certificate.
 const CHANNELS: usize = 5;
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) address: IpAddr,
+    /// The address is a proxy's, and stands for anybody who comes through it: it gives no right.
+    pub(crate) is_proxy: bool,
+}
 
 /// What becomes of a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +73,7 @@ impl Policy {
     pub(crate) fn recipient(
         &self,
         directory: &Snapshot,
-        client: IpAddr,
+        client: Origin,
         authenticated: bool,
         recipient: &Address,
     ) -> Recipient {
@@ -110,8 +119,8 @@ impl Policy {
     }
 
     /// Whether a client may relay without AUTH.
-    pub(crate) fn is_trusted(&self, client: IpAddr) -> bool {
-        is_within(&self.config.relay.networks, client.to_canonical())
+    pub(crate) fn is_trusted(&self, client: Origin) -> bool {
+        !client.is_proxy && is_within(&self.config.relay.networks, client.address.to_canonical())
     }
 }
 

@@ -30,7 +30,7 @@ impl Visit {
         let decided =
             transaction
                 .policy
-                .recipient(&transaction.directory, self.peer.ip(), authenticated, &recipient);
+                .recipient(&transaction.directory, self.origin(), authenticated, &recipient);
         let addresses = match decided {
             Recipient::Accepted(addresses) => Ok(addresses),
             Recipient::Refused(reply, reason) => Err((reply, reason)),

@@ -16,7 +16,7 @@ use smtp_directory::{Account, Directory};
 use smtp_observe::Observer;
 use smtp_queue::Queue;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     open: AtomicUsize,
     /// Connections of each client that is not exempt from limits.
     open_of: Mutex<HashMap<u128, usize>>,
+    /// Where this process connects from to its own `smtp` listener.
+    own: Mutex<Option<SocketAddr>>,
     emptied: Notify,
     phase: AtomicU8,
     phase_changed: Arc<Notify>,
@@ -68,7 +70,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Slot {
     shared: Arc<Shared>,
-    /// As whose it is counted.
+    /// As whose it is counted, once that is known.
     client: Option<u128>,
 }
 
@@ -111,6 +113,7 @@ impl Shared {
             started: Instant::now(),
             open: AtomicUsize::new(0),
             open_of: Mutex::default(),
+            own: Mutex::default(),
             emptied: Notify::new(),
             phase: AtomicU8::new(Phase::Serving as u8),
             phase_changed: Arc::new(Notify::new()),
@@ -151,29 +154,27 @@ impl Shared {
         u32::try_from(self.queue.share(of_all.into())).unwrap_or(of_all)
     }
 
-    /// A slot for a connection of `client`, unless all are taken, or it has its share of them: one that is not
-    /// exempt from limits cannot keep everybody else out.
-    pub(crate) fn take_slot(self: &Arc<Self>, config: &Config, client: IpAddr) -> Result<Slot, Full> {
-        let most = config.server.max_connections;
-        let mut slot = Slot {
+    /// A slot for a connection, unless all are taken. Whose it is counts since [`Slot::belongs_to`].
+    pub(crate) fn take_slot(self: &Arc<Self>, config: &Config) -> Result<Slot, Full> {
+        // Given back when it is dropped.
+        let slot = Slot {
             shared: self.clone(),
             client: None,
         };
-        if self.open.fetch_add(1, Ordering::AcqRel) >= most {
-            return Err(Full::Server);
+        match self.open.fetch_add(1, Ordering::AcqRel) < config.server.max_connections {
+            true => Ok(slot),
+            false => Err(Full::Server),
         }
-        let limits = &config.rate_limiting;
-        if limits.enabled && !is_within(&limits.exempt, client) {
-            let client = key(client);
-            let mut open_of = self.open_of.lock();
-            let own = open_of.entry(client).or_default();
-            if *own >= (most / SHARES).max(LEAST_SHARE) {
-                return Err(Full::Client);
-            }
-            *own += 1;
-            slot.client = Some(client);
-        }
-        Ok(slot)
+    }
+
+    /// Whether a connection from `peer` is this process's own, announced by [`Shared::expect_own`]. Only one is.
+    pub(crate) fn is_own(&self, peer: SocketAddr) -> bool {
+        self.own.lock().take_if(|own| *own == peer).is_some()
+    }
+
+    /// The next connection from there is this process's own; that from the address before no longer is.
+    pub(crate) fn expect_own(&self, from: Option<SocketAddr>) {
+        *self.own.lock() = from;
     }
 
     pub(crate) fn open_connections(&self) -> usize {
@@ -209,6 +210,26 @@ impl Shared {
     /// Is ready after the next change of phase. Make it before the phase is read.
     pub(crate) fn phase_changed(&self) -> OwnedNotified {
         self.phase_changed.clone().notified_owned()
+    }
+}
+
+impl Slot {
+    /// Counts the connection as one of `client`, unless that has its share of them: one that is not exempt from limits
+    /// cannot keep everybody else out.
+    pub(crate) fn belongs_to(&mut self, config: &Config, client: IpAddr) -> Result<(), Full> {
+        let limits = &config.rate_limiting;
+        if !limits.enabled || is_within(&limits.exempt, client) {
+            return Ok(());
+        }
+        let client = key(client);
+        let mut open_of = self.shared.open_of.lock();
+        let own = open_of.entry(client).or_default();
+        if *own >= (config.server.max_connections / SHARES).max(LEAST_SHARE) {
+            return Err(Full::Client);
+        }
+        *own += 1;
+        self.client = Some(client);
+        Ok(())
     }
 }
 

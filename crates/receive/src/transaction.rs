@@ -5,7 +5,7 @@
 
 use crate::author::Treatment;
 use crate::content::{Content, Envelope, Seen};
-use crate::policy::Policy;
+use crate::policy::{Origin, Policy};
 use crate::quota::Taken;
 use crate::received::{Literal, Trace, protocol};
 use crate::tls::Secured;
@@ -18,13 +18,12 @@ use smtp_observe::{RejectReason, Span, SpanKind};
 use smtp_queue::{MailOptions, NewMessage, NewRecipient, Queue, QueueId, StoreError};
 use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The client as a transaction knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client<'a> {
-    pub(crate) address: IpAddr,
+    pub(crate) origin: Origin,
     pub(crate) helo: &'a str,
     pub(crate) extended: bool,
     pub(crate) tls: Option<&'a Secured>,
@@ -174,7 +173,7 @@ impl Transaction {
         let id = QueueId::generate();
         let field = Trace {
             helo: client.helo,
-            client: client.address,
+            client: client.origin.address,
             tls: client.tls,
             hostname: &self.policy.config.server.hostname,
             protocol: self.protocol(client),
@@ -201,7 +200,7 @@ impl Transaction {
     /// Strangers do not decide what is traced.
     fn has_known_client(&self, client: Client<'_>) -> bool {
         let captured = self.policy.config.delivery.capture;
-        self.treatment.author().is_some() || captured || self.policy.is_trusted(client.address)
+        self.treatment.author().is_some() || captured || self.policy.is_trusted(client.origin)
     }
 
     fn envelope(&self) -> Envelope<'_> {
@@ -284,7 +283,7 @@ fn options(params: MailParams, info: BodyInfo, client: Client<'_>) -> MailOption
         header_8bit: info.header_8bit,
         ret: params.ret,
         envid: params.envid,
-        origin: format!("{} {}", client.helo, Literal(client.address)),
+        origin: format!("{} {}", client.helo, Literal(client.origin.address)),
         account: None,
         traceparent: None,
         message_id: None,

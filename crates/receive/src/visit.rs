@@ -2,7 +2,7 @@
 //!
 //! Promises: whatever ends the session, a panic included, its end is reported and its slot given back.
 
-use crate::policy::Policy;
+use crate::policy::{Origin, Policy};
 use crate::sessions::Card;
 use crate::shared::{Shared, Slot};
 use crate::tls::{Secured, Unsecured};
@@ -16,6 +16,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who comes in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// The client: who connected, or whom the proxy names.
+    pub(crate) peer: SocketAddr,
+    /// The proxy that it came through.
+    pub(crate) proxy: Option<Proxy>,
+}
+
+/// A proxy that a connection came through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    /// It named no client, or one of the proxies: the connection may be anybody's.
+    pub(crate) hides_client: bool,
+}
+
 /// A client that was let in.
 #[derive(Debug)]
 pub(crate) struct Visit {
@@ -25,6 +42,8 @@ pub(crate) struct Visit {
     /// Where it came in.
     pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
+    /// `peer` is a proxy, so that nobody knows who the client is.
+    is_proxy: bool,
     /// How the client's going looks in the log, when it did not say QUIT.
     pub(crate) lost: Option<&'static str>,
     /// Since the handshake.
@@ -70,9 +89,14 @@ impl Visit {
         policy: Arc<Policy>,
         listener: Listener,
         slot: Slot,
-        peer: SocketAddr,
+        arrival: Arrival,
     ) -> Self {
-        shared.observer.emit(Event::ConnectionOpened { listener, peer });
+        let Arrival { peer, proxy } = arrival;
+        shared.observer.emit(Event::ConnectionOpened {
+            listener,
+            peer,
+            proxy: proxy.map(|proxy| proxy.address),
+        });
         Visit {
             card: shared.sessions.begin(listener, peer),
             span: shared.observer.tracer().begin("smtp session", SpanKind::Server),
@@ -80,6 +104,7 @@ impl Visit {
             policy,
             listener,
             peer,
+            is_proxy: proxy.is_some_and(|proxy| proxy.hides_client),
             lost: None,
             tls: None,
             account: None,
@@ -89,10 +114,18 @@ impl Visit {
         }
     }
 
+    /// Where the client is, as far as rights depend on it.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            address: self.peer.ip(),
+            is_proxy: self.is_proxy,
+        }
+    }
+
     /// The client as its mails know it.
     pub(crate) fn client(&self) -> Client<'_> {
         Client {
-            address: self.peer.ip(),
+            origin: self.origin(),
             helo: &self.helo,
             extended: self.extended,
             tls: self.tls.as_deref(),

@@ -106,6 +106,35 @@ fn an_open_relay_is_refused() {
 }
 
 #[test]
+fn proxies_are_named_and_are_not_everybody() {
+    assert_eq!(
+        Case::new("[server]\nproxy_protocol = \"v2\"\n").errors(),
+        [
+            "server.proxy_networks: proxy_protocol = \"v2\" needs it: name the addresses of the proxies that connections come from, such as 192.0.2.10/32"
+        ],
+        "said once, although three listeners have it"
+    );
+    assert!(
+        Case::new("[submission]\nproxy_protocol = \"v2\"\n")
+            .error()
+            .starts_with("submission.proxy_networks: proxy_protocol = \"v2\" needs it")
+    );
+    for networks in ["0.0.0.0/0", "192.0.2.1,::/0", "0.0.0.0/1,128.0.0.0/1"] {
+        for section in ["SERVER", "SMTPS", "SUBMISSION"] {
+            let error = Case::new("")
+                .env(&format!("SMTP_{section}__PROXY_NETWORKS"), networks)
+                .error();
+            assert!(error.contains("pass for any client"), "{error}");
+        }
+    }
+    let error = Case::new("[server]\nproxy_protocol = \"v1\"\n").error();
+    assert!(
+        error.ends_with("expected one of off, v2, found \"v1\""),
+        "{error}"
+    );
+}
+
+#[test]
 fn values_that_cannot_work_are_refused() {
     for (key, value) in [
         ("server.hostname", "under_score.example"),

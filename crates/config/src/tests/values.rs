@@ -51,6 +51,24 @@ fn defaults_can_be_had_without_what_production_needs() {
     );
 }
 
+#[test]
+fn every_listener_has_the_proxies_of_the_server_unless_it_has_its_own() {
+    let file = "[server]\nproxy_protocol = \"v2\"\nproxy_networks = [\"192.0.2.1\"]\n";
+    let networks = |text: &str| vec![text.parse::<ipnet::IpNet>().unwrap()];
+    let config = Case::new(file).load().config;
+    for (protocol, proxies) in [
+        (config.smtps.proxy_protocol, config.smtps.proxy_networks),
+        (config.submission.proxy_protocol, config.submission.proxy_networks),
+    ] {
+        assert_eq!((protocol, proxies), (ProxyProtocol::V2, networks("192.0.2.1/32")));
+    }
+    let own = "[smtps]\nproxy_protocol = \"off\"\n[submission]\nproxy_networks = [\"2001:db8::/64\"]\n";
+    let config = Case::new(&format!("{file}{own}")).load().config;
+    assert_eq!(config.smtps.proxy_protocol, ProxyProtocol::Off);
+    assert_eq!(config.submission.proxy_protocol, ProxyProtocol::V2);
+    assert_eq!(config.submission.proxy_networks, networks("2001:db8::/64"));
+}
+
 /// A value as `config show` prints it.
 fn shown(value: &impl crate::value::Value) -> String {
     value.show().as_str().unwrap_or_default().to_owned()

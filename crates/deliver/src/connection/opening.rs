@@ -5,14 +5,16 @@
 
 use super::login::log_in;
 use super::wire::{Stream, Wire};
-use super::{Failure, Settings};
+use super::{Announce, Failure, Settings};
 use crate::resolve::Endpoint;
 use smtp::client::ClientStep;
 use smtp::{Enhanced, Reply};
 use smtp_config::{HopProtocol, TlsPolicy};
 use smtp_observe::Phases;
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Goes as far as a transaction can begin; tells how long each phase took.
@@ -22,7 +24,7 @@ pub(super) async fn open(
     relay: &str,
 ) -> Result<(Wire, Phases), Failure> {
     let (mut phases, mut lap) = (Phases::default(), Lap::start());
-    let stream = connect(endpoint, relay, settings.connect_timeout).await?;
+    let stream = connect(endpoint, relay, settings).await?;
     let mut wire = Wire::new(Stream::Plain(stream), relay, settings);
     if settings.protocol == HopProtocol::Smtps {
         phases.connect = lap.time();
@@ -57,8 +59,15 @@ impl Lap {
     }
 }
 
-async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<TcpStream, Failure> {
-    let why = match timeout(limit, TcpStream::connect(endpoint.address)).await {
+async fn connect(endpoint: &Endpoint, relay: &str, settings: &Settings<'_>) -> Result<TcpStream, Failure> {
+    let limit = settings.connect_timeout;
+    let connecting = async {
+        match settings.announce {
+            None => TcpStream::connect(endpoint.address).await,
+            Some(announce) => connect_announced(endpoint.address, announce).await,
+        }
+    };
+    let why = match timeout(limit, connecting).await {
         Ok(Ok(stream)) => {
             // Without it a small message would wait for an acknowledgement; a failure only costs time.
             let _ = stream.set_nodelay(true);
@@ -72,6 +81,17 @@ async fn connect(endpoint: &Endpoint, relay: &str, limit: Duration) -> Result<Tc
         Enhanced(4, 4, 1),
         format!("connect to {relay}: {why}"),
     )))
+}
+
+/// From the address that is connected to, which is this machine's.
+async fn connect_announced(address: SocketAddr, announce: &dyn Announce) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.bind(SocketAddr::new(address.ip(), 0))?;
+    announce.announce(socket.local_addr()?);
+    socket.connect(address).await
 }
 
 async fn encrypt(wire: Wire, endpoint: &Endpoint, settings: &Settings<'_>) -> Result<Wire, Failure> {

@@ -51,6 +51,7 @@ impl Engine {
                 min_rate: parts.config.delivery.min_data_rate,
             },
             moves,
+            announce: None,
         };
         let mut opened = Connection::open(endpoint, &settings).await;
         if hop.may_fall_back()

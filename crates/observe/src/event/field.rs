@@ -3,7 +3,7 @@
 use super::Phases;
 use crate::labels::{
     AuthMechanism, AuthResult, ConnectionRefusal, DeliveryStatus, DnsResult, DsnKind, Handshake, Listener,
-    LockScope, RejectReason, TlsFailure, TlsVersion, Violation,
+    LockScope, ProxyHeader, RejectReason, TlsFailure, TlsVersion, Violation,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -83,6 +83,7 @@ word_fields!(
     LockScope,
     Listener,
     ConnectionRefusal,
+    ProxyHeader,
     RejectReason,
     Violation,
     TlsVersion,

@@ -146,6 +146,7 @@ fn sessions_open_and_close() {
     let (_, text) = lines(&Event::ConnectionOpened {
         listener: Listener::Smtp,
         peer,
+        proxy: None,
     });
     assert_eq!(
         text,

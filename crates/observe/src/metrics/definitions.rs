@@ -66,6 +66,10 @@ impl Metrics {
                 "smtp_accept_failures_total",
                 "Connections that could not be accepted.",
             ),
+            proxy_headers: t.counter(
+                "smtp_proxy_headers_total",
+                "Connections that have to begin with a PROXY header, by what became of it.",
+            ),
             commands: t.counter(
                 "smtp_commands_total",
                 "Commands answered, by verb and class of the reply.",

@@ -11,8 +11,15 @@ impl Metrics {
     /// Moves the metrics that `event` is about.
     pub(crate) fn record(&self, event: &Event<'_>) {
         match *event {
-            Event::ConnectionOpened { listener, peer } => {
-                self.busiest.came(listener, peer.ip());
+            Event::ConnectionOpened {
+                listener,
+                peer,
+                proxy,
+            } => {
+                // A proxy that only looks whether the server is there is no client.
+                if proxy != Some(peer) {
+                    self.busiest.came(listener, peer.ip());
+                }
                 self.connections.add((listener,), 1);
                 self.active_connections.fetch_add(1, Ordering::Relaxed);
             }
@@ -20,9 +27,10 @@ impl Metrics {
                 listener,
                 peer,
                 reason,
+                ..
             } => {
-                // That one had been let in.
-                if reason != ConnectionRefusal::EarlyTalker {
+                // The others were let in before, or are refused before a proxy has said who they are.
+                if reason == ConnectionRefusal::RateLimited {
                     self.busiest.came(listener, peer.ip());
                 }
                 self.refused.add((listener, reason), 1);
@@ -31,6 +39,9 @@ impl Metrics {
             Event::AcceptFailed { listener, .. } => {
                 self.accept_failures.add((listener,), 1);
                 self.error(ErrorClass::Connection);
+            }
+            Event::ProxyHeaderRead { listener, result, .. } => {
+                self.proxy_headers.add((listener, result), 1);
             }
             Event::ConnectionClosed { .. } => {
                 let one_less = |open: u64| Some(open.saturating_sub(1));

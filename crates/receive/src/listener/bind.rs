@@ -2,7 +2,8 @@
 //!
 //! Promises: all addresses are bound or none; an error names the address and the settings that chose it.
 
-use smtp_config::Config;
+use ipnet::IpNet;
+use smtp_config::{Config, ProxyProtocol};
 use smtp_observe::Listener;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -17,6 +18,10 @@ pub(crate) trait Kind: Copy {
     fn implicit_tls(self) -> bool;
     /// It is for submission (RFC 6409): MAIL needs AUTH before it.
     fn is_submission(self) -> bool;
+    /// The section of its settings.
+    fn section(self) -> &'static str;
+    /// The networks of the proxies that all of its connections come through, if they do.
+    fn proxies(self, config: &Config) -> Option<&[IpNet]>;
 }
 
 impl Kind for Listener {
@@ -26,6 +31,27 @@ impl Kind for Listener {
 
     fn is_submission(self) -> bool {
         matches!(self, Listener::Smtps | Listener::Submission)
+    }
+
+    fn section(self) -> &'static str {
+        match self {
+            Listener::Smtp => "server",
+            Listener::Smtps => "smtps",
+            Listener::Submission => "submission",
+        }
+    }
+
+    fn proxies(self, config: &Config) -> Option<&[IpNet]> {
+        let (server, smtps, submission) = (&config.server, &config.smtps, &config.submission);
+        let (protocol, networks) = match self {
+            Listener::Smtp => (server.proxy_protocol, &server.proxy_networks),
+            Listener::Smtps => (smtps.proxy_protocol, &smtps.proxy_networks),
+            Listener::Submission => (submission.proxy_protocol, &submission.proxy_networks),
+        };
+        match protocol {
+            ProxyProtocol::Off => None,
+            ProxyProtocol::V2 => Some(networks),
+        }
     }
 }
 

@@ -40,7 +40,10 @@ impl Rule {
     }
 
     fn asked(&self, client: &str, authenticated: bool, address: &Address) -> Recipient {
-        let client = client.parse().unwrap();
+        let client = Origin {
+            address: client.parse().unwrap(),
+            is_proxy: false,
+        };
         self.policy
             .recipient(&self.directory, client, authenticated, address)
     }
@@ -255,6 +258,25 @@ fn a_domain_says_which_of_its_addresses_exist() {
         rule.asked(STRANGER, true, &nobody),
         Recipient::Refused(..)
     ));
+}
+
+#[test]
+fn a_proxys_address_gives_no_right_whatever_networks_hold_it() {
+    let rule = Rule::of(config());
+    let elsewhere = Address::parse("x@elsewhere.example").unwrap();
+    for is_proxy in [false, true] {
+        let client = Origin {
+            address: FRIEND.parse().unwrap(),
+            is_proxy,
+        };
+        assert_eq!(rule.policy.is_trusted(client), !is_proxy);
+        let decided = rule.policy.recipient(&rule.directory, client, false, &elsewhere);
+        assert_eq!(
+            matches!(decided, Recipient::Accepted(_)),
+            !is_proxy,
+            "{decided:?}"
+        );
+    }
 }
 
 #[test]

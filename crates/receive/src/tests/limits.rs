@@ -45,6 +45,40 @@ async fn one_client_gets_a_share_of_the_connections() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_each_client_has_its_share_and_gives_it_back() {
+    let mut config = config();
+    config.server.max_connections = 30;
+    config.server.proxy_protocol = smtp_config::ProxyProtocol::V2;
+    config.server.proxy_networks = vec!["127.0.0.1/32".parse().unwrap()];
+    config.rate_limiting.exempt.clear();
+    config.rate_limiting.burst_size = 100;
+    let stage = Stage::start(config);
+    let come = async |last: u8| {
+        let mut client = stage.connect().await;
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02";
+        client
+            .send(&[&header[..], &[last, 192, 0, 2, 99, 0, 1, 0, 25]].concat())
+            .await;
+        client
+    };
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let mut client = come(7).await;
+        client.expect("220").await;
+        held.push(client);
+    }
+    let mut more = come(7).await;
+    more.expect("421 4.7.0").await;
+    more.expect_end().await;
+    drop(more);
+    come(8).await.expect("220").await;
+    stage.until_connections(20).await;
+    held.pop().unwrap().say("QUIT", "221").await;
+    stage.until_connections(19).await;
+    come(7).await.expect("220").await;
+}
+
+#[tokio::test]
 async fn a_rate_limit_counts_connections_and_mails() {
     let mut config = config();
     config.rate_limiting.exempt.clear();

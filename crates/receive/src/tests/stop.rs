@@ -51,16 +51,17 @@ async fn a_panic_gives_its_slot_back() {
     let shared = stage.reception.shared.clone();
     let mut config = config();
     config.server.max_connections = 1;
-    let client = "192.0.2.1".parse().unwrap();
-    let slot = shared.take_slot(&config, client).unwrap();
-    assert!(shared.take_slot(&config, client).is_err());
+    let peer: SocketAddr = "192.0.2.1:25".parse().unwrap();
+    let mut slot = shared.take_slot(&config).unwrap();
+    slot.belongs_to(&config, peer.ip()).unwrap();
+    assert!(shared.take_slot(&config).is_err());
     let policy = shared.policy();
     let visit = visit::Visit::new(
         shared.clone(),
         policy,
         Listener::Smtp,
         slot,
-        "192.0.2.1:25".parse().unwrap(),
+        visit::Arrival { peer, proxy: None },
     );
     assert_eq!(shared.observer.active_connections(), 1);
     let session = tokio::spawn(async move {

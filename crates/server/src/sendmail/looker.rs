@@ -5,12 +5,13 @@ use super::flush::{Pauses, Tell, flush};
 use super::waiting::{Recipient, Waiting};
 use crate::house::House;
 use smtp_config::{HopProtocol, NextHop, TlsPolicy};
-use smtp_deliver::Handover;
+use smtp_deliver::{Announce, Handover};
 use smtp_observe::{Event, Listener, Observer};
+use smtp_receive::Reception;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,10 @@ struct Looker {
 
 impl Looker {
     async fn round(&mut self, house: &House) {
-        let Some(hop) = own_listener(house) else { return };
+        let (Some(hop), Some(reception)) = (own_listener(house), house.reception()) else {
+            return;
+        };
+        let own = Own(reception.clone());
         let config = house.config.load_full();
         let folder = DropFolder {
             path: config.sendmail.drop_path.clone(),
@@ -54,6 +58,7 @@ impl Looker {
             tls: TlsPolicy::None,
             ca_file: None,
             hostname: &config.server.hostname,
+            announce: Some(&own),
         };
         let log = Log {
             observer: &house.observer,
@@ -64,7 +69,18 @@ impl Looker {
         if let Err(error) = flush(&folder, &server, usize::MAX, &mut self.pauses, &log).await {
             log.ignored(&folder.path, &error);
         }
+        reception.expect_own(None);
         self.ignored = log.now.into_inner();
+    }
+}
+
+/// Tells the listener that a connection is ours, so that it wants no proxy's header.
+#[derive(Debug)]
+struct Own(Arc<Reception>);
+
+impl Announce for Own {
+    fn announce(&self, from: SocketAddr) {
+        self.0.expect_own(Some(from));
     }
 }
 

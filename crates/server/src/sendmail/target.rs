@@ -48,6 +48,7 @@ impl Target {
             tls: self.tls,
             ca_file: self.ca_file.as_deref(),
             hostname: &self.hostname,
+            announce: None,
         }
     }
 }
