@@ -1,7 +1,8 @@
 //! What the tests of the packaging are made of: manifests and chart as they are rendered ([`render`]),
-//! and the programs that judge them ([`tools`]).
+//! the programs that judge them ([`tools`]), and a cluster's network to try them in ([`net`]).
 //!
 //! As in `blackbox`, everything here panics when something is missing or does not happen in time.
 
+pub mod net;
 pub mod render;
 pub mod tools;

@@ -1,0 +1,9 @@
+//! What a cluster's network does to the server: Services that hide clients or do not, NetworkPolicies in force, and a proxy
+//! that says who the client is.
+
+mod network {
+    mod policies;
+    mod services;
+    mod proxy;
+    pub(crate) mod pods;
+}
