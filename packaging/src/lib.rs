@@ -4,5 +4,8 @@
 //! As in `blackbox`, everything here panics when something is missing or does not happen in time.
 
 pub mod net;
+pub mod image;
+pub mod kubelet;
 pub mod render;
+pub mod semantic;
 pub mod tools;

@@ -1,5 +1,7 @@
-//! `cargo xtask docs`: the pages of `docs/reference`, from the definitions that the server runs on.
+//! `cargo xtask docs`: the pages of `docs/reference`, from the definitions that the server runs on, and what the chart
+//! has from them.
 
+use crate::chart;
 use crate::run::{build_server, root};
 use smtp_observe::catalogue;
 use std::fmt::Write;
@@ -10,8 +12,9 @@ use std::process::Command;
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let check = args.iter().any(|arg| arg == "--check");
     let mut current = true;
-    for (name, page) in pages().into_iter().chain([("commands.md", commands()?)]) {
-        let path = path(name);
+    let pages = pages().into_iter().chain([("commands.md", commands()?)]);
+    let files = pages.map(|(name, page)| (path(name), page)).chain(chart::files()?);
+    for (path, page) in files {
         if std::fs::read_to_string(&path).is_ok_and(|written| written == page) {
             continue;
         }

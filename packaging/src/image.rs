@@ -1,0 +1,118 @@
+//! The container image, made as `cargo xtask image` makes it, and a place for containers that goes with the test.
+
+use blackbox::tools::{program, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the image is called in the tests, and in the manifests without its first part.
+pub const NAME: &str = "localhost/smtp-server:0.1.0";
+
+/// The files of the image, as `cargo xtask test` has laid them out before it starts the tests.
+pub fn files() -> PathBuf {
+    given("SMTP_SERVER_IMAGE")
+}
+
+/// The program behind `cargo xtask`.
+pub fn xtask() -> Command {
+    program(&given("SMTP_SERVER_XTASK").display().to_string())
+}
+
+fn given(variable: &str) -> PathBuf {
+    let value = std::env::var_os(variable);
+    let path: PathBuf = value
+        .unwrap_or_else(|| panic!("{variable} is not set: `cargo xtask test` sets it"))
+        .into();
+    assert!(path.exists(), "{} is missing", path.display());
+    path
+}
+
+/// Images and containers of one test: nobody else's are seen, and nothing is left behind.
+pub struct Storage {
+    folder: tempfile::TempDir,
+}
+
+impl Storage {
+    pub fn new() -> Storage {
+        let folder = tempfile::Builder::new()
+            .prefix("containers-")
+            .tempdir()
+            .expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let storage = format!(
+            "[storage]\ndriver = \"vfs\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
+            path("images"),
+            path("run")
+        );
+        // Limits that a root without CAP_SYS_RESOURCE may set; locks and state that no other podman shares.
+        let containers = format!(
+            "[containers]\n\
+             default_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n\
+             [engine]\n\
+             runtime = \"runc\"\n\
+             cgroup_manager = \"cgroupfs\"\n\
+             events_logger = \"none\"\n\
+             lock_type = \"file\"\n\
+             tmp_dir = \"{}\"\n\
+             [network]\n\
+             network_backend = \"netavark\"\n\
+             network_config_dir = \"{}\"\n",
+            path("state"),
+            path("networks")
+        );
+        std::fs::write(folder.path().join("storage.conf"), storage).expect("storage.conf");
+        std::fs::write(folder.path().join("containers.conf"), containers).expect("containers.conf");
+        Storage { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes a program's containers and images those of this storage.
+    pub fn used_by(&self, mut command: Command) -> Command {
+        command
+            .env("CONTAINERS_STORAGE_CONF", self.path().join("storage.conf"))
+            .env("CONTAINERS_CONF", self.path().join("containers.conf"))
+            .env("BUILDAH_ISOLATION", "chroot");
+        command
+    }
+
+    pub fn podman(&self) -> Command {
+        self.used_by(program("/usr/bin/podman"))
+    }
+
+    pub fn buildah(&self) -> Command {
+        self.used_by(program("/usr/bin/buildah"))
+    }
+
+    pub fn skopeo(&self) -> Command {
+        self.used_by(program("/usr/bin/skopeo"))
+    }
+
+    /// Builds the image. Gives its id.
+    pub fn build(&self, name: &str) -> String {
+        let mut image = self.used_by(xtask());
+        image.args(["image", "--tag", name, "--files"]).arg(files());
+        said(&mut image).rsplit(' ').next().expect("an id").to_owned()
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        // Containers first: they have mounts in the folder.
+        let mut remove = self.podman();
+        let _ = remove.args(["rm", "--all", "--force", "--time", "0"]).output();
+    }
+}
+
+/// What a program says, which has to succeed.
+pub fn said(command: &mut Command) -> String {
+    let output = run(command);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
