@@ -34,6 +34,7 @@ pub fn private(n: u8) -> [IpAddr; 2] {
 /// Where clouds tell a machine its credentials.
 pub const METADATA: &str = "169.254.169.254";
 
-fn both(v4: &str, v6: &str) -> [IpAddr; 2] {
+/// One address of each family.
+pub fn both(v4: &str, v6: &str) -> [IpAddr; 2] {
     [v4, v6].map(|address| address.parse().expect("an address"))
 }

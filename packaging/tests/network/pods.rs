@@ -9,11 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 /// A server with the ports that containers have.
 pub(crate) fn setup(config: &str) -> Setup {
     Setup::new(config)
+        .env("SMTP_RATE_LIMITING__ENABLED", "false")
         .env("SMTP_HOST", "::")
         .env("SMTP_PORT", "2525")
         .env("SMTP_SMTPS_PORT", "4650")
         .env("SMTP_SUBMISSION_PORT", "5870")
         .env("SMTP_HTTP_PORT", "8080")
+        .env("SMTP_LOG_LEVEL", "debug")
 }
 
 /// Starts it in a pod.
