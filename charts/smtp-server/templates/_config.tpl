@@ -1,11 +1,26 @@
 {{/* The server's configuration: from `config` of the values to config.toml. */}}
 
-{{/* A setting that is given, or its default: (dict "root" $ "section" "server" "key" "port" "default" 2525). */}}
+{{/* What the chart sets when the values do not: as YAML. */}}
+{{- define "smtp-server.own" -}}
+{{- if .Values.hostNetwork }}
+# The ports are the node's, and all the world reaches them: HTTP is for the node alone.
+server:
+  port: 25
+smtps:
+  port: 465
+submission:
+  port: 587
+http:
+  host: ["127.0.0.1"]
+{{- end }}
+{{- end }}
+
+{{/* A setting that is given, or the chart's, or its default: (dict "root" $ "section" "server" "key" "port" "default" 2525). */}}
 {{- define "smtp-server.setting" -}}
-{{- $section := get .root.Values.config .section | default dict -}}
 {{- $value := .default -}}
-{{- if and (hasKey $section .key) (not (kindIs "invalid" (get $section .key))) -}}
-{{- $value = get $section .key -}}
+{{- range $settings := list (fromYaml (include "smtp-server.own" .root)) .root.Values.config -}}
+{{- $given := get (get $settings $.section | default dict) $.key -}}
+{{- if not (or (kindIs "invalid" $given) (and (kindIs "string" $given) (eq $given ""))) -}}{{- $value = $given -}}{{- end -}}
 {{- end -}}
 {{- if kindIs "float64" $value -}}{{ printf "%.0f" $value }}{{- else -}}{{ $value }}{{- end -}}
 {{- end }}
@@ -50,12 +65,12 @@ http: {{ include "smtp-server.setting" (dict "root" . "section" "http" "key" "po
 
 {{/* The configuration as YAML: what the chart knows, and over it what the values say. */}}
 {{- define "smtp-server.settings" -}}
-{{- $own := dict -}}
+{{- $own := fromYaml (include "smtp-server.own" .) -}}
 {{- if include "smtp-server.tlsSecretName" . -}}
 {{- $_ := set $own "tls" (dict "cert_file" "/etc/tls/tls.crt" "key_file" "/etc/tls/tls.key") -}}
 {{- end -}}
 {{- if ne .Values.profile "production" -}}
-{{- $_ := set $own "server" (dict "host" (list "::")) -}}
+{{- $_ := set $own "server" (mergeOverwrite (dict "host" (list "::")) ($own.server | default dict)) -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite $own (deepCopy .Values.config)) -}}
 {{- end }}

@@ -80,6 +80,7 @@ spec:
   {{- toYaml . | nindent 2 }}
   {{- end }}
   containers:
+  {{- $probeHost := ternary "host: 127.0.0.1" "" .Values.hostNetwork }}
   - name: smtp-server
     image: {{ include "smtp-server.image" . }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -114,6 +115,12 @@ spec:
       {{- with get $.Values.hostPorts $name }}
       hostPort: {{ . }}
       {{- end }}
+      {{- if $.Values.hostNetwork }}
+      hostPort: {{ . }}
+      {{- if eq $name "http" }}
+      hostIP: 127.0.0.1
+      {{- end }}
+      {{- end }}
     {{- end }}
     {{- end }}
     {{- if ne (include "smtp-server.metricsPortName" .) "http" }}
@@ -127,16 +134,25 @@ spec:
       httpGet:
         path: /health/live
         port: http
+        {{- with $probeHost }}
+        {{ . }}
+        {{- end }}
       {{- toYaml .Values.probes.startup | nindent 6 }}
     livenessProbe:
       httpGet:
         path: /health/live
         port: http
+        {{- with $probeHost }}
+        {{ . }}
+        {{- end }}
       {{- toYaml .Values.probes.liveness | nindent 6 }}
     readinessProbe:
       httpGet:
         path: /health/ready
         port: http
+        {{- with $probeHost }}
+        {{ . }}
+        {{- end }}
       {{- toYaml .Values.probes.readiness | nindent 6 }}
     lifecycle:
       preStop:
@@ -215,11 +231,11 @@ spec:
   {{- end }}
   - name: tmp
     emptyDir:
-      sizeLimit: 64Mi
+      {{- include "smtp-server.emptyDir" .Values.tmp | nindent 6 }}
   {{- if $postgresql }}
   - name: data
     emptyDir:
-      sizeLimit: {{ .Values.scratch.sizeLimit }}
+      {{- include "smtp-server.emptyDir" .Values.scratch | nindent 6 }}
   {{- else if eq .Values.persistence.type "emptyDir" }}
   - name: data
     emptyDir:
@@ -234,7 +250,7 @@ spec:
 {{- define "smtp-server.hasDkim" -}}
 {{- $key := .Values.secrets.dkimPrivateKeyKey -}}
 {{- if not $key -}}false
-{{- else if .Values.externalSecrets.enabled -}}{{ hasKey .Values.externalSecrets.data $key }}
+{{- else if .Values.externalSecrets.enabled -}}{{ or (hasKey .Values.externalSecrets.data $key) (gt (len .Values.externalSecrets.dataFrom) 0) }}
 {{- else if .Values.secrets.create -}}{{ ne .Values.secrets.values.dkimPrivateKey "" }}
 {{- else -}}true
 {{- end -}}
@@ -246,4 +262,11 @@ spec:
 {{- $requests := dict "ephemeral-storage" (ternary "64Mi" "1Gi" $embedded) -}}
 {{- $limits := dict "ephemeral-storage" (ternary "1Gi" "5Gi" $embedded) -}}
 {{- toYaml (mergeOverwrite (dict "requests" $requests "limits" $limits) (deepCopy .Values.resources)) -}}
+{{- end }}
+
+{{- define "smtp-server.emptyDir" -}}
+sizeLimit: {{ .sizeLimit }}
+{{- with .medium }}
+medium: {{ . }}
+{{- end }}
 {{- end }}
