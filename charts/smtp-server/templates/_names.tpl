@@ -127,6 +127,27 @@ annotations:
 {{- end -}}
 {{- end }}
 
+{{/*
+The largest number of pods that can be there at once: in an update of a Deployment new ones, and those that still end, since it
+does not wait for them: one may be told to end each time another has been ready for minReadySeconds.
+*/}}
+{{- define "smtp-server.podsAtOnce" -}}
+{{- $pods := include "smtp-server.maxPods" . | int -}}
+{{- if eq .Values.mode "postgresql" -}}
+{{- $surge := dig "rollingUpdate" "maxSurge" 1 .Values.deploymentStrategy -}}
+{{- if kindIs "string" $surge -}}
+{{- $surge = divf (mulf $pods (trimSuffix "%" $surge | float64)) 100 | ceil -}}
+{{- end -}}
+{{- $ending := $pods -}}
+{{- if .Values.minReadySeconds -}}
+{{- $ending = min $pods (mulf (ceil (divf (include "smtp-server.grace" . | float64) .Values.minReadySeconds)) $surge | int) -}}
+{{- end -}}
+{{ add $pods (int $surge) $ending }}
+{{- else -}}
+{{ $pods }}
+{{- end -}}
+{{- end }}
+
 {{/* What preStop, the server's drain and its last writes take: docs/kubernetes.md has the formula. */}}
 {{- define "smtp-server.leastGrace" -}}
 {{- $handover := ternary 180 0 (eq .Values.mode "embedded") -}}
