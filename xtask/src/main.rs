@@ -13,6 +13,7 @@ mod chart;
 mod docs;
 mod fuzz;
 mod image;
+mod monitoring;
 mod peers;
 mod run;
 mod test;
