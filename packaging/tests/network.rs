@@ -3,6 +3,7 @@
 
 mod network {
     mod policies;
+    pub(crate) mod town;
     mod services;
     mod proxy;
     pub(crate) mod pods;

@@ -23,7 +23,7 @@ pub fn service(n: u8) -> [IpAddr; 2] {
 
 /// The n-th host on the internet.
 pub fn internet(n: u8) -> [IpAddr; 2] {
-    both(&format!("203.0.113.{n}"), &format!("2001:db8::{n}"))
+    both(&format!("203.0.113.{n}"), &format!("2001:db8:1::{n}"))
 }
 
 /// The n-th host of the operator's private network, outside of the cluster.

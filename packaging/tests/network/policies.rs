@@ -1,193 +1,67 @@
-//! The NetworkPolicies, in force: who reaches whom, tried by real connections, and mail that flows in and out under them.
+//! The NetworkPolicies that ship, in force: who reaches whom, tried by real connections, and mail that flows in and out
+//! under them.
 
 use super::pods::{hello, setup, sink, start};
+use super::town::{Shape, Town};
 use blackbox::dns::{Dns, Record};
 use blackbox::postgres::Postgres;
-use blackbox::server::http;
-use packaging::net::addresses::{METADATA, both, internet, other_pod, pod, private, service};
-use packaging::net::cluster::{Cluster, Host, Service};
-use packaging::net::policy::{Namespaces, Pod, Policy, labels};
-use packaging::net::probe::{self, Outcome};
+use blackbox::server::{Server, http};
+use blackbox::sink::Sink;
+use packaging::net::addresses::service;
+use packaging::net::cluster::Service;
+use packaging::render::{chart, kustomize, objects};
+use packaging::tools::Release;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
-/// A cluster with everybody who has to do with the server, and some who should not.
-struct Town {
-    cluster: Cluster,
-    /// On the internet: a client, a mail exchanger, anything else.
-    client: Host,
-    exchanger: Host,
-    web: Host,
-    /// Pods of the server, and of others.
-    mail: Host,
-    mail_other: Host,
-    database: Host,
-    prometheus: Host,
-    kube_dns: Host,
-    shop: Host,
-    /// A pod in the server's namespace that is none of the server's.
-    neighbour: Host,
-    /// The operator's other machines, and what a cloud keeps at a machine's side.
-    office: Host,
-    carrier: Host,
-    metadata: Host,
-}
-
-/// A pod for the policies to know.
-fn known(host: &Host, namespace: &str, pairs: &[(&str, &str)]) -> Pod {
-    Pod {
-        namespace: namespace.to_owned(),
-        labels: labels(pairs),
-        addresses: host.addresses.clone(),
-        link: host.link.clone(),
-        ports: [("smtp", 2525), ("smtps", 4650), ("submission", 5870), ("http", 8080)]
-            .map(|(name, port)| (name.to_owned(), port))
-            .into(),
-    }
-}
-
-impl Town {
-    fn new() -> Town {
-        let cluster = Cluster::new();
-        let host = |addresses: [IpAddr; 2]| cluster.host(&addresses);
-        Town {
-            client: host(internet(7)),
-            exchanger: host(internet(25)),
-            web: host(internet(80)),
-            mail: host(pod(1)),
-            mail_other: host(pod(2)),
-            database: host(pod(3)),
-            neighbour: host(pod(4)),
-            prometheus: host(other_pod(1)),
-            kube_dns: host(other_pod(2)),
-            shop: host(other_pod(3)),
-            office: host(private(1)),
-            carrier: cluster.host(&["100.64.0.1".parse().expect("an address")]),
-            metadata: host(both(METADATA, "fd00:ec2::254")),
-            cluster,
-        }
-    }
-
-    fn enforce(&self, policies: &[Policy]) {
-        let server = [("app", "smtp-server"), ("app.kubernetes.io/name", "smtp-server"), ("tier", "backend")];
-        let pods = [
-            known(&self.mail, "mail", &server),
-            known(&self.mail_other, "mail", &server),
-            known(&self.database, "mail", &[("app", "postgresql")]),
-            known(&self.neighbour, "mail", &[("app", "webmail")]),
-            known(&self.prometheus, "monitoring", &[("app.kubernetes.io/name", "prometheus")]),
-            known(&self.kube_dns, "kube-system", &[("k8s-app", "kube-dns")]),
-            known(&self.shop, "shop", &[("app", "smtp-server")]),
-        ];
-        self.cluster.enforce(policies, &pods, &Namespaces::new());
-    }
-
-    /// Who tries to reach whom, and whether it is right that they do.
-    fn table(&self) -> Vec<(&'static str, &Host, &Host, u16, bool)> {
-        let mail = &self.mail;
-        vec![
-            // In: mail from everybody, figures to the monitoring alone.
-            ("client to smtp", &self.client, mail, 2525, true),
-            ("client to smtps", &self.client, mail, 4650, true),
-            ("client to submission", &self.client, mail, 5870, true),
-            ("client to http", &self.client, mail, 8080, false),
-            ("another namespace to smtp", &self.shop, mail, 2525, true),
-            ("another namespace to http", &self.shop, mail, 8080, false),
-            ("a pod of another namespace with our labels to http", &self.shop, mail, 8080, false),
-            ("a neighbour to http", &self.neighbour, mail, 8080, false),
-            ("monitoring to http", &self.prometheus, mail, 8080, true),
-            ("monitoring to anything else", &self.prometheus, mail, 9999, false),
-            ("client to anything else", &self.client, mail, 9999, false),
-            // Out: mail, names, the database.
-            ("to an exchanger", mail, &self.exchanger, 25, true),
-            ("to an exchanger's submission", mail, &self.exchanger, 587, false),
-            ("to the database", mail, &self.database, 5432, true),
-            ("to the database, not as a database", mail, &self.database, 25, false),
-            ("to kube-dns by TCP", mail, &self.kube_dns, 53, true),
-            ("to kube-dns, not for names", mail, &self.kube_dns, 25, false),
-            ("to names elsewhere", mail, &self.shop, 53, false),
-            ("to the metadata service", mail, &self.metadata, 80, false),
-            ("to the metadata service's port of mail", mail, &self.metadata, 25, false),
-            ("to a private machine", mail, &self.office, 25, false),
-            ("to a private machine's database", mail, &self.office, 5432, false),
-            ("to a machine of the carrier's", mail, &self.carrier, 25, false),
-            ("to another pod's mail", mail, &self.shop, 25, false),
-            ("to plain HTTP", mail, &self.web, 80, false),
-            ("to another pod of the server", mail, &self.mail_other, 8080, false),
-            // Whoever is not selected may what they want; whoever is in the namespace may nothing by default.
-            ("others' pods to the internet", &self.shop, &self.web, 80, true),
-            ("others' pods to the metadata service", &self.shop, &self.metadata, 80, true),
-            ("a neighbour to the internet", &self.neighbour, &self.web, 80, false),
-            ("another namespace to a neighbour", &self.shop, &self.neighbour, 80, false),
-        ]
-    }
-
-    /// Listens wherever somebody tries to connect and nothing real is.
-    fn listen(&self) {
-        let mut there = std::collections::BTreeSet::new();
-        for (_, _, to, port, _) in self.table() {
-            let real = [
-                (&self.mail, vec![2525, 4650, 5870, 8080]),
-                (&self.database, vec![5432]),
-                (&self.exchanger, vec![25]),
-            ];
-            let real = real.iter().any(|(host, ports)| host.link == to.link && ports.contains(&port));
-            if !real && there.insert((to.link.clone(), port)) {
-                probe::listen(to, port);
-            }
-        }
-    }
-
-    /// Tries everything, all at once: what is not as it should be. With IPv6 the kernel believes the second refusal only, a
-    /// second later.
-    fn wrong(&self, open: impl Fn(bool) -> bool) -> Vec<String> {
-        type Try<'t> = (&'static str, &'t Host, IpAddr, u16, bool, fn(&Host, IpAddr, u16) -> Outcome);
-        let names = [("kube-dns, UDP", &self.kube_dns, true), ("names elsewhere, UDP", &self.exchanger, false)];
-        let mut tries: Vec<Try<'_>> = Vec::new();
-        for (name, from, to, port, right) in self.table() {
-            tries.extend(to.addresses.iter().map(|to| (name, from, *to, port, right, probe::tcp as _)));
-        }
-        for (name, to, right) in names {
-            tries.extend(to.addresses.iter().map(|to| (name, &self.mail, *to, 53, right, probe::dns as _)));
-        }
-        std::thread::scope(|scope| {
-            let running = tries.into_iter().map(|(name, from, to, port, right, attempt)| {
-                let expected = if open(right) { Outcome::Open } else { Outcome::Denied };
-                let attempt = scope.spawn(move || attempt(from, to, port));
-                (format!("{name} ({to} port {port})"), expected, attempt)
-            });
-            // All of them are begun before the first is waited for.
-            let running: Vec<_> = running.collect();
-            let ended = running.into_iter().filter_map(|(name, expected, attempt)| {
-                let outcome = attempt.join().expect("a probe");
-                (outcome != expected).then(|| format!("{name}: {outcome:?}"))
-            });
-            ended.collect()
-        })
-    }
-}
-
-/// The policies that ship, from each place that they ship in.
-fn shipped() -> Vec<(&'static str, Vec<Value>)> {
-    let all = [(
-        "sample",
-        packaging::render::file("packaging/tests/network/sample.yaml"),
-    )];
-    let policies = |objects: Vec<Value>| {
-        let only = objects.into_iter().filter(|object| object["kind"] == "NetworkPolicy");
-        only.collect::<Vec<Value>>()
+/// What ships with policies in it.
+fn shipped() -> Vec<(&'static str, Shape, Vec<Value>)> {
+    let overlay = |name: &str| objects(&kustomize(Release::Helm4, &format!("k8s/overlays/{name}")));
+    let chart = |values: &[&str]| {
+        let set = |value: &&str| ["--set".to_owned(), (*value).to_owned()];
+        let hostname = "config.server.hostname=mail.example.com";
+        let values: Vec<String> = [&[hostname], values].concat().iter().flat_map(set).collect();
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        objects(&chart(Release::Helm4, None, "1.37.0", &values))
     };
-    all.map(|(name, objects)| (name, policies(objects))).into()
+    let plain = Shape {
+        namespace_denied: true,
+        database: true,
+        smarthost: false,
+    };
+    vec![
+        ("overlay postgresql", plain, overlay("postgresql")),
+        ("overlay embedded", Shape { database: false, ..plain }, overlay("embedded")),
+        ("overlay smarthost", Shape { database: false, smarthost: true, ..plain }, overlay("smarthost")),
+        ("chart, postgresql", Shape { namespace_denied: false, ..plain }, chart(&["mode=postgresql"])),
+        (
+            "chart, embedded",
+            Shape { namespace_denied: false, database: false, ..plain },
+            chart(&["mode=embedded"]),
+        ),
+    ]
 }
+
+const NOTHING: [String; 0] = [];
 
 #[test]
-fn everybody_reaches_whom_they_should_and_mail_flows() {
+fn everybody_reaches_whom_they_should_and_nobody_else() {
     let town = Town::new();
-    town.listen();
-    let exchanger = sink(&town.exchanger, 25);
-    // Names, in the cluster and on the internet; the latter knows the same, and should not be asked.
-    let dns = town.kube_dns.space.inside(|| Dns::on("[::]:53"));
-    let _elsewhere = town.exchanger.space.inside(|| Dns::on("[::]:53"));
+    let _hop = sink(&town.exchanger, 25);
+    let _names = [&town.kube_dns, &town.exchanger].map(|host| host.space.inside(|| Dns::on("[::]:53")));
+    let _server = start(&town.mail, setup(""));
+    town.listen(&[(&town.mail, 2525), (&town.mail, 4650), (&town.mail, 5870), (&town.mail, 8080), (&town.exchanger, 25)]);
+    // Without policies everybody reaches everybody: what is denied later is denied by them.
+    assert_eq!(town.wrong(None), NOTHING, "without policies");
+    for (name, shape, objects) in shipped() {
+        town.enforce(&objects);
+        assert_eq!(town.wrong(Some(shape)), NOTHING, "{name}");
+        assert_eq!(town.otherwise(shape, &objects), NOTHING, "{name}, as evaluated");
+    }
+}
+
+/// Names in the cluster's DNS: a domain with its mail server's address.
+fn publish(town: &Town, dns: &Dns) {
     for (domain, address) in [
         ("four.test", town.exchanger.v4()),
         ("six.test", town.exchanger.v6()),
@@ -196,15 +70,49 @@ fn everybody_reaches_whom_they_should_and_mail_flows() {
     ] {
         let host = format!("mx.{domain}");
         dns.mx(domain, 10, &host);
-        dns.add(&host, match address {
+        let record = match address {
             IpAddr::V4(address) => Record::A(address),
             IpAddr::V6(address) => Record::Aaaa(address),
-        });
+        };
+        dns.add(&host, record);
     }
+}
+
+/// Mail from the trusted client by a Service's address, and what becomes of it.
+fn mail_flows(town: &Town, server: &Server, hop: &Sink, entrance: IpAddr) {
+    let mut client = hello(&town.client, entrance, 25);
+    for to in ["here", "four", "six", "private", "metadata"] {
+        let content = format!("Subject: {to}\r\n\r\n");
+        assert_eq!(client.mail("a@x.test", &[&format!("b@{to}.test")], &content).code, 250);
+    }
+    for (to, status) in [
+        ("b@here.test", "sent"),
+        ("b@four.test", "sent"),
+        ("b@six.test", "sent"),
+        ("b@private.test", "deferred"),
+        ("b@metadata.test", "deferred"),
+    ] {
+        server.wait_event("delivery", |line| line["to"] == to && line["status"] == status);
+    }
+    let mut subjects: Vec<_> = hop.messages().iter().filter_map(|message| message.field("Subject")).collect();
+    subjects.sort();
+    assert_eq!(subjects, ["four", "six"]);
+}
+
+#[test]
+fn mail_flows_in_and_out_under_the_policies() {
+    let town = Town::new();
+    let hop = sink(&town.exchanger, 25);
+    // They would take what went astray.
+    let astray = [&town.office, &town.metadata].map(|host| sink(host, 25));
+    let dns = town.kube_dns.space.inside(|| Dns::on("[::]:53"));
+    publish(&town, &dns);
     let database = town.database.space.inside(|| Postgres::with("listen_addresses = '*'\n"));
-    town.database.space.inside(|| database.rules("local all all trust\nhost all all all trust\n", ""));
+    let everybody = "local all all trust\nhost all all all trust\n";
+    town.database.space.inside(|| database.rules(everybody, ""));
+    // It chose its port; the policies name the usual one.
     town.database.space.nft(&format!(
-        "table inet port {{ chain in {{ type nat hook prerouting priority dstnat; tcp dport 5432 redirect to :{} ; }} ; }}\n",
+        "table inet port {{\nchain in {{ type nat hook prerouting priority dstnat; tcp dport 5432 redirect to :{}; }}\n}}\n",
         database.port
     ));
     let config = format!(
@@ -214,14 +122,6 @@ fn everybody_reaches_whom_they_should_and_mail_flows() {
         town.client.v6(),
         town.kube_dns.v4(),
     );
-    let url = |address: IpAddr| database.url_at(SocketAddr::new(address, 5432));
-
-    // Without policies everybody reaches everybody: what is denied later is denied by them.
-    let server = setup(&config).env("SMTP_DATABASE_URL", url(town.database.v4()));
-    let server = start(&town.mail, server);
-    assert_eq!(town.wrong(|_| true), Vec::<String>::new(), "without policies");
-    drop(server);
-
     town.cluster.claim(&service(1));
     town.cluster.serve(&[Service {
         addresses: service(1).to_vec(),
@@ -230,44 +130,53 @@ fn everybody_reaches_whom_they_should_and_mail_flows() {
         masquerade: false,
         endpoints: vec![town.mail.addresses.clone()],
     }]);
-    for (name, policies) in shipped() {
-        town.enforce(&policies);
-        exchanger.clear();
-        for (n, of_database) in town.database.addresses.iter().enumerate() {
-            // The server starts, so it reaches its database.
-            let server = setup(&config).env("SMTP_DATABASE_URL", url(*of_database));
-            let server = start(&town.mail, server);
-            if n == 0 {
-                assert_eq!(town.wrong(|right| right), Vec::<String>::new(), "{name}");
-            }
-            let mut client = hello(&town.client, service(1)[n], 25);
-            client.mail("a@x.test", &["b@here.test"], "Subject: in\r\n\r\n");
-            client.mail("a@x.test", &["b@four.test"], "Subject: by IPv4\r\n\r\n");
-            client.mail("a@x.test", &["b@six.test"], "Subject: by IPv6\r\n\r\n");
-            client.mail("a@x.test", &["b@private.test"], "Subject: astray\r\n\r\n");
-            client.mail("a@x.test", &["b@metadata.test"], "Subject: astray\r\n\r\n");
-            let messages = exchanger.wait(2 * (n + 1));
-            for (to, status) in [
-                ("b@here.test", "sent"),
-                ("b@four.test", "sent"),
-                ("b@six.test", "sent"),
-                ("b@private.test", "deferred"),
-                ("b@metadata.test", "deferred"),
-            ] {
-                server.wait_event("delivery", |line| line["to"] == to && line["status"] == status);
-            }
-            let mut subjects: Vec<_> = messages.iter().map(|message| message.field("Subject")).collect();
-            subjects.sort();
-            subjects.dedup();
-            assert_eq!(subjects, ["by IPv4", "by IPv6"].map(|subject| Some(subject.to_owned())));
-            // The monitoring gets its figures.
-            let figures = town.prometheus.space.inside(|| {
-                http(SocketAddr::new(town.mail.addresses[n], 8080), "GET /metrics HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")
-            });
-            assert_eq!(figures.0, 200);
-            assert!(figures.1.contains("smtp_messages_received_total{listener=\"smtp\"} 5\n"), "{}", figures.1);
+    for (name, shape, objects) in shipped() {
+        if !shape.database {
+            continue;
+        }
+        town.enforce(&objects);
+        // By IPv4, then by IPv6: the server starts, so it reaches its database.
+        for n in 0..2 {
+            hop.clear();
+            let url = database.url_at(SocketAddr::new(town.database.addresses[n], 5432));
+            let server = start(&town.mail, setup(&config).env("SMTP_DATABASE_URL", url));
+            mail_flows(&town, &server, &hop, service(1)[n]);
+            let address = SocketAddr::new(town.mail.addresses[n], 8080);
+            let scrape = "GET /metrics HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n";
+            let (status, figures) = town.prometheus.space.inside(|| http(address, scrape));
+            assert_eq!(status, 200, "{name}");
+            let received = "smtp_messages_received_total{listener=\"smtp\"} 5\n";
+            assert!(figures.contains(received), "{name}: {figures}");
             drop(server);
             town.database.space.inside(|| database.sql("DELETE FROM messages"));
         }
     }
+    assert_eq!(astray.each_ref().map(Sink::connections), [0, 0], "nothing went astray");
+}
+
+#[test]
+fn with_a_smarthost_mail_leaves_by_it_alone() {
+    let town = Town::new();
+    let (_, shape, objects) = shipped().into_iter().find(|(_, shape, _)| shape.smarthost).expect("such an overlay");
+    assert!(shape.smarthost);
+    town.enforce(&objects);
+    let provider = sink(&town.smarthost, 587);
+    let hop = sink(&town.exchanger, 25);
+    for address in &town.smarthost.addresses {
+        let next = SocketAddr::new(*address, 587);
+        let around = SocketAddr::new(town.exchanger.v4(), 25);
+        let config = format!(
+            "[relay]\nnetworks = [\"{}/32\"]\nsmarthost = \"smtp://{next}\"\n[[routes]]\nmatch = \"four.test\"\nto = \"smtp://{around}\"\n",
+            town.client.v4()
+        );
+        let server = start(&town.mail, setup(&config));
+        let mut client = hello(&town.client, town.mail.v4(), 2525);
+        client.mail("a@x.test", &["b@foreign.test"], "Subject: by the smarthost\r\n\r\n");
+        client.mail("a@x.test", &["b@four.test"], "Subject: around it\r\n\r\n");
+        for (to, status) in [("b@foreign.test", "sent"), ("b@four.test", "deferred")] {
+            server.wait_event("delivery", |line| line["to"] == to && line["status"] == status);
+        }
+    }
+    assert_eq!(provider.count(), 2);
+    assert_eq!(hop.connections(), 0);
 }
