@@ -132,19 +132,25 @@ fn schema(mut schema: Value, values: &[Entry]) -> Result<String, String> {
     remove(&mut config, &["properties"], "profile")?;
     remove(&mut config, &["properties", "storage", "properties"], "path")?;
     schema["definitions"]["config"] = config;
-    for entry in values {
-        let described = entry.path.iter().try_fold(&mut schema, |node, key| {
-            // What is within `config` says itself what it is.
-            node.get_mut("properties").and_then(|properties| properties.get_mut(key))
-        });
-        match described.and_then(Value::as_object_mut) {
-            Some(node) => describe(node, &entry.doc),
-            None if entry.path[0] == "config" => {}
-            None => return Err(format!("values.schema.json does not know {}", entry.path.join("."))),
-        }
+    // What is within `config` says itself what it is.
+    for entry in values.iter().filter(|entry| entry.path[0] != "config") {
+        let pointer = pointer(&schema, &entry.path);
+        let node = schema.pointer_mut(&pointer).and_then(Value::as_object_mut);
+        let node = node.ok_or_else(|| format!("values.schema.json does not know {}", entry.path.join(".")))?;
+        describe(node, &entry.doc);
     }
     let text = serde_json::to_string_pretty(&schema).map_err(|error| error.to_string())?;
     Ok(text + "\n")
+}
+
+/// Where a value is in the schema: through definitions that it refers to.
+fn pointer(schema: &Value, path: &[String]) -> String {
+    path.iter().fold(String::new(), |pointer, key| {
+        let node = schema.pointer(&pointer).unwrap_or(&Value::Null);
+        let reference = node["$ref"].as_str().or_else(|| node["allOf"][0]["$ref"].as_str());
+        let node = reference.map_or(pointer, |reference| reference.trim_start_matches('#').to_owned());
+        format!("{node}/properties/{key}")
+    })
 }
 
 /// In draft 7 nothing counts beside a `$ref`, so that goes into an `allOf` of its own.
