@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// The chart's names that are others in k8s/: its own are made of the release's, so that there can be several in a
 /// namespace.
-const NAMES: [(&str, &str); 7] = [
+const NAMES: [(&str, &str); 10] = [
     ("smtp-server-config", "smtp-config"),
     ("smtp-server-default-deny-all", "default-deny-all"),
     ("smtp-server-allow-smtp-ingress", "allow-smtp-ingress"),
@@ -19,6 +19,9 @@ const NAMES: [(&str, &str); 7] = [
     ("smtp-server-allow-database", "allow-database"),
     ("smtp-server-allow-database-ingress", "allow-database-ingress"),
     ("smtp-server-limits", "smtp-limits"),
+    ("smtp-server-quota", "smtp-quota"),
+    ("smtp-server-tls", "smtp-tls"),
+    ("smtp-server-secrets", "smtp-secrets"),
 ];
 
 /// Labels of Helm's, and the one that tells releases apart.
@@ -56,6 +59,67 @@ fn compare(mode: &str) {
             overlay[name]
         );
     }
+}
+
+/// What components add: their objects are the chart's too.
+#[test]
+fn components_are_the_charts_too() {
+    let folder = crate::rendering::folder();
+    let values = folder.path().join("values.yaml");
+    let with = |monitor: &str| {
+        let values_of = json!({
+            "mode": "postgresql",
+            "config": {"server": {"hostname": "mail.example.com"}},
+            "keda": {"enabled": true},
+            "limitRange": {"enabled": true},
+            "resourceQuota": {"enabled": true},
+            "gateway": {"enabled": true},
+            "tls": {"certManager": {"enabled": true}},
+            "externalSecrets": {"enabled": true, "dataFrom": [{"extract": {"key": "smtp-server"}}]},
+            "prometheusRule": {"enabled": true},
+            (monitor): {"enabled": true},
+        });
+        std::fs::write(&values, values_of.to_string()).expect("written");
+        by_name(template(&values).into_iter())
+    };
+    for (kind, name, file, monitor) in [
+        ("PodMonitor", "smtp-server", "monitoring/podmonitor.yaml", "podMonitor"),
+        ("ServiceMonitor", "smtp-server", "monitoring/servicemonitor.yaml", "serviceMonitor"),
+        ("PrometheusRule", "smtp-server-alerts", "monitoring/prometheusrule.yaml", "podMonitor"),
+        ("LimitRange", "smtp-limits", "components/limits/limits.yaml", "podMonitor"),
+        ("ResourceQuota", "smtp-quota", "components/limits/limits.yaml", "podMonitor"),
+        ("TCPRoute", "smtp-server-smtp", "components/gateway-api/tcproutes.yaml", "podMonitor"),
+        ("TCPRoute", "smtp-server-smtps", "components/gateway-api/tcproutes.yaml", "podMonitor"),
+        ("TCPRoute", "smtp-server-submission", "components/gateway-api/tcproutes.yaml", "podMonitor"),
+        ("Certificate", "smtp-tls", "components/cert-manager/certificate.yaml", "podMonitor"),
+        ("ExternalSecret", "smtp-secrets", "components/external-secrets/externalsecret.yaml", "podMonitor"),
+        ("ScaledObject", "smtp-server", "components/keda/scaledobject.yaml", "podMonitor"),
+    ] {
+        let chart = with(monitor);
+        let kustomize = by_name(packaging::render::file(&format!("k8s/{file}")).into_iter());
+        let name = format!("{kind}/{name}");
+        let (ours, theirs) = (&chart[&name], &kustomize[&name]);
+        if kind == "ResourceQuota" {
+            // Helm keeps its history in Secrets: room for ten more.
+            assert_eq!((&ours["spec"]["hard"]["secrets"], &theirs["spec"]["hard"]["secrets"]), (&json!("30"), &json!("20")));
+        }
+        let (ours, theirs) = (comparable(ours), comparable(theirs));
+        assert!(ours == theirs, "{name} of the chart:\n{ours:#}\nof k8s/:\n{theirs:#}");
+    }
+}
+
+/// Without what each has for a reason: the chart's defaults of a certificate's life, and its releases told apart.
+fn comparable(object: &Value) -> Value {
+    let mut object = object.clone();
+    let spec = object["spec"].as_object_mut().expect("a spec");
+    for key in ["duration", "renewBefore", "usages"] {
+        spec.remove(key);
+    }
+    if let Some(hard) = spec.get_mut("hard").and_then(Value::as_object_mut) {
+        hard.remove("secrets");
+    }
+    let text = object.to_string().replace(r#",pod=~\"smtp-server-[a-z0-9]+-[a-z0-9]+\""#, "");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 fn by_name(objects: impl Iterator<Item = Value>) -> BTreeMap<String, Value> {
