@@ -5,6 +5,7 @@
 
 pub mod net;
 pub mod image;
+pub mod judges;
 pub mod kubelet;
 pub mod render;
 pub mod semantic;
