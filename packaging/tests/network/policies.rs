@@ -180,3 +180,50 @@ fn with_a_smarthost_mail_leaves_by_it_alone() {
     assert_eq!(provider.count(), 2);
     assert_eq!(hop.connections(), 0);
 }
+
+/// Changes the policies in one place, which there has to be.
+fn changed(objects: &[Value], policy: &str, pointer: &str, change: impl FnOnce(&mut Value)) -> Vec<Value> {
+    let mut objects = objects.to_vec();
+    let policy = objects.iter_mut().find(|object| object["kind"] == "NetworkPolicy" && object["metadata"]["name"] == policy);
+    change(policy.expect("the policy").pointer_mut(pointer).expect("what is changed"));
+    objects
+}
+
+#[test]
+fn policies_with_a_fault_are_told_from_right_ones() {
+    let town = Town::new();
+    let _hop = sink(&town.exchanger, 25);
+    let _names = [&town.kube_dns, &town.exchanger].map(|host| host.space.inside(|| Dns::on("[::]:53")));
+    let _server = start(&town.mail, setup(""));
+    town.listen(&[(&town.mail, 2525), (&town.mail, 4650), (&town.mail, 5870), (&town.mail, 8080), (&town.exchanger, 25)]);
+    let (_, shape, right) = shipped().remove(0);
+    let egress = |pointer: &str, change: fn(&mut Value)| changed(&right, "allow-smtp-egress", pointer, change);
+    let faults = [
+        // As the guide had it: private networks left out, but not the metadata address; and nothing of IPv6.
+        (
+            egress("/spec/egress/1/to/0/ipBlock/except", |except| {
+                except.as_array_mut().expect("a list").retain(|network| network != "169.254.0.0/16");
+            }),
+            vec!["to the metadata service, as mail (169.254.169.254 port 25): Open"],
+        ),
+        (
+            egress("/spec/egress/1/to", |to| drop(to.as_array_mut().expect("a list").pop())),
+            vec!["to an exchanger (2001:db8:1::25 port 25): Denied"],
+        ),
+        // Every namespace may ask for figures, and with them reaches the admin API.
+        (
+            changed(&right, "allow-smtp-ingress", "/spec/ingress/1/from/0/namespaceSelector", |selector| {
+                *selector = serde_json::json!({});
+            }),
+            vec![
+                "another namespace to http (198.18.1.1 port 8080): Open",
+                "another namespace to http (fd00:18:1::1 port 8080): Open",
+            ],
+        ),
+    ];
+    for (objects, expected) in faults {
+        town.enforce(&objects);
+        assert_eq!(town.wrong(Some(shape)), expected);
+        assert!(!town.otherwise(shape, &objects).is_empty(), "the evaluator sees it too");
+    }
+}
