@@ -47,10 +47,12 @@ fn container(set: &Set, workload: Workload, good: &Good, folder: &Path) -> Conta
             (word("mountPath"), folder.join(word("name")))
         })
         .collect();
+    // Where a path in the pod is in the folder. In the file paths stand behind a quotation mark.
     let here = |text: &str| {
-        mounts.iter().fold(text.to_owned(), |text, (path, place)| {
-            text.replace(&format!("{path}/"), &format!("{}/", place.display()))
-        })
+        let moved = mounts.iter().fold(format!("\"{text}"), |text, (path, place)| {
+            text.replace(&format!("\"{path}/"), &format!("\"{}/", place.display()))
+        });
+        moved[1..].to_owned()
     };
     for (_, place) in &mounts {
         std::fs::create_dir_all(place).expect("a folder");

@@ -144,7 +144,7 @@ fn what_is_let_through_is_in_the_table() {
 /// The component opens what it says, and only that.
 #[test]
 fn https_goes_out_with_its_component() {
-    let objects = objects(&customized(Release::Helm4, "embedded", &["components/https-egress"], ""));
+    let objects = objects(&customized(Release::Helm4, "embedded", &["components/https-egress"]));
     let policies = Policies::of(&objects);
     let set = Set::new(&objects, &[]);
     let out = |address: &str, port: u16| {

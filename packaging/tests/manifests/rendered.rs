@@ -124,7 +124,7 @@ fn rendered(release: Release, overlay: &str, components: &[&str]) -> Rendered {
     let yaml = if components.is_empty() {
         kustomize(release, &format!("k8s/overlays/{overlay}"))
     } else {
-        customized(release, overlay, components, "")
+        customized(release, overlay, components)
     };
     let outside = if components.contains(&"components/existing-secrets") {
         vec![("Secret", "smtp-secrets"), ("Secret", "smtp-tls")]
@@ -139,8 +139,8 @@ fn rendered(release: Release, overlay: &str, components: &[&str]) -> Rendered {
     }
 }
 
-/// An overlay of somebody's own, which is made for the purpose: components, and more of a kustomization's text.
-pub(crate) fn customized(release: Release, overlay: &str, components: &[&str], more: &str) -> String {
+/// An overlay of somebody's own, which adds components to one of ours.
+pub(crate) fn customized(release: Release, overlay: &str, components: &[&str]) -> String {
     let place = root().join("target/kustomize");
     std::fs::create_dir_all(&place).expect("a folder");
     let folder = tempfile::tempdir_in(place).expect("a folder");
@@ -152,7 +152,7 @@ pub(crate) fn customized(release: Release, overlay: &str, components: &[&str], m
             text += &format!("- {k8s}/{component}\n");
         }
     }
-    std::fs::write(folder.path().join("kustomization.yaml"), text + more).expect("kustomization.yaml");
+    std::fs::write(folder.path().join("kustomization.yaml"), text).expect("kustomization.yaml");
     let path = folder.path().strip_prefix(root()).expect("within the workspace");
     kustomize(release, path.to_str().expect("UTF-8"))
 }
