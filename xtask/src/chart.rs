@@ -131,7 +131,7 @@ fn schema(mut schema: Value, values: &[Entry]) -> Result<String, String> {
     // The first is the value `profile`, the second the chart's own: a variable says where the queue is mounted.
     remove(&mut config, &["properties"], "profile")?;
     remove(&mut config, &["properties", "storage", "properties"], "path")?;
-    schema["definitions"]["config"] = config;
+    schema["properties"]["config"] = config;
     // What is within `config` says itself what it is.
     for entry in values.iter().filter(|entry| entry.path[0] != "config") {
         let pointer = pointer(&schema, &entry.path);

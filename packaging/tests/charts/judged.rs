@@ -135,8 +135,9 @@ fn pods_are_restricted_and_references_lead_somewhere() {
     let written = each(&ci(), |values| {
         let path = folder.path().join(format!("{}.yaml", name(values)));
         let mut objects = template(values);
-        let made: BTreeSet<String> = objects.iter().map(|object| object["metadata"]["name"].to_string()).collect();
-        objects.extend(outside.iter().filter(|object| !made.contains(&object["metadata"]["name"].to_string())).cloned());
+        let id = |object: &Value| format!("{}/{}", object["kind"], object["metadata"]["name"]);
+        let made: BTreeSet<String> = objects.iter().map(id).collect();
+        objects.extend(outside.iter().filter(|object| !made.contains(&id(object))).cloned());
         write(&path, &objects);
         path
     });

@@ -143,7 +143,8 @@ fn in_force(config: &str) -> Value {
     std::fs::write(&file, config).expect("written");
     let mut server = Command::new(binary());
     server.env_clear().args(["config", "show", "--output", "json", "--config"]).arg(file);
-    let output = run(server.env("SMTP_PROFILE", "production"));
+    server.env("SMTP_PROFILE", "production").env("SMTP_ADMIN_PASSWORD", blackbox::server::PASSWORD);
+    let output = run(&mut server);
     let lines = String::from_utf8(output.stdout).expect("UTF-8");
     let settings = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("a setting"));
     settings.map(|setting| json!([setting["key"], setting["value"]])).collect()

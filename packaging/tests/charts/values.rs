@@ -16,7 +16,7 @@ fn everything(mode: &str) -> Value {
         "autoscaling": {"enabled": postgresql},
         "gateway": {"enabled": true},
         "limitRange": {"enabled": true},
-        "resourceQuota": {"enabled": true},
+        "resourceQuota": {"enabled": true, "hard": {"requests.cpu": "100", "requests.memory": "100Gi", "limits.memory": "100Gi", "pods": "100"}},
         "podMonitor": {"enabled": true},
         "prometheusRule": {"enabled": true},
         "dashboards": {"enabled": true},
@@ -33,7 +33,6 @@ fn beside(path: &str) -> Value {
             "secrets": {"create": path != "secrets.create", "values": {"adminPassword": "correct horse battery"}},
         }),
         "tls.existingSecret" => json!({"tls": {"certManager": {"enabled": false}}}),
-        "externalSecrets.enabled" => json!({"externalSecrets": {"dataFrom": []}}),
         "serviceAccount.name" | "serviceAccount.create" => json!({"serviceAccount": {"name": "somebody"}}),
         path if path.starts_with("keda.") => json!({"autoscaling": {"enabled": false}, "keda": {"enabled": path != "keda.enabled"}}),
         path if path.starts_with("serviceMonitor.") => {
@@ -43,8 +42,7 @@ fn beside(path: &str) -> Value {
         "replicaCount" => json!({"autoscaling": {"enabled": false}}),
         "mx.nodePort" => json!({"mx": {"type": "NodePort"}}),
         "submission.smtpsNodePort" | "submission.submissionNodePort" => json!({"submission": {"type": "NodePort"}}),
-        "persistence.size" => json!({}),
-        // Networks that nodes have are trusted, so that it is looked at where nodes may be.
+        // A network is trusted, so that it matters where nodes may be.
         "clusterCidrs" => json!({"config": {"relay": {"networks": ["198.51.100.0/24"]}}, "mx": {"externalTrafficPolicy": "Cluster"}, "gateway": {"enabled": false}}),
         _ => json!({}),
     }
@@ -60,6 +58,7 @@ fn another(path: &str, default: &Value) -> Value {
         "image.pullPolicy" => return json!("Always"),
         "image.pullSecrets" => return json!([{"name": "registry"}]),
         "image.repository" => return json!("registry.example.com/smtp-server"),
+        "secrets.values.adminPassword" => return json!("another long password"),
         "secrets.values.databaseUrl" => return json!("postgresql://db/smtp"),
         "tls.certManager.issuerRef" => return json!({"name": "other", "kind": "Issuer"}),
         "tls.certManager.privateKey" => return json!({"algorithm": "RSA", "size": 4096}),
@@ -99,7 +98,7 @@ fn another(path: &str, default: &Value) -> Value {
         "keda.prometheus" => return json!("http://other:9090"),
         "keda.extraTriggers" => return json!([{"type": "cron", "metadata": {}}]),
         "limitRange.limits" => return json!([{"type": "Pod", "max": {"memory": "1Gi"}}]),
-        "resourceQuota.hard" => return json!({"pods": "50"}),
+        "resourceQuota.hard" => return json!({"pods": "150"}),
         "tests.recipient" => return json!("ann@example.com"),
         "prometheusRule.excludeRules" => return json!(["SMTPConfigRefused"]),
         "extraObjects" => return json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}]),
