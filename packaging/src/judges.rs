@@ -35,7 +35,11 @@ pub fn schemas(files: &[PathBuf]) -> Vec<String> {
         let unknown = |line: &&str| {
             line.contains("Couldn't find schema") && CUSTOM.iter().any(|group| line.contains(group))
         };
-        found.extend(text.lines().filter(|line| !unknown(line)).map(|line| format!("{version}: {line}")));
+        found.extend(
+            text.lines()
+                .filter(|line| !unknown(line))
+                .map(|line| format!("{version}: {line}")),
+        );
         if !output.status.success() && found.is_empty() {
             found.push(format!("{version}: {}", output.status));
         }
@@ -48,7 +52,9 @@ pub fn custom(objects: &[Value]) -> Vec<String> {
     let objects: Vec<&Value> = objects.iter().filter(|object| is_custom(object)).collect();
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), serde_json::to_string(&objects).expect("JSON")).expect("a file");
-    let output = run(node().arg(root().join("packaging/judges/custom.mjs")).arg(file.path()));
+    let output = run(node()
+        .arg(root().join("packaging/judges/custom.mjs"))
+        .arg(file.path()));
     lines(&output.stdout)
         .iter()
         .map(|line| format!("{}: {}", word(line, "object"), word(line, "text")))
@@ -66,7 +72,9 @@ pub struct Complaint {
 
 /// Where files break Pod Security `restricted`, and where a reference leads nowhere within its file.
 pub fn monokle(files: &[PathBuf]) -> Vec<Complaint> {
-    let output = run(node().arg(root().join("packaging/judges/monokle.mjs")).args(files));
+    let output = run(node()
+        .arg(root().join("packaging/judges/monokle.mjs"))
+        .args(files));
     let lines = lines(&output.stdout);
     let complaints = lines.iter().map(|line| Complaint {
         file: name(word(line, "file")),
@@ -79,7 +87,15 @@ pub fn monokle(files: &[PathBuf]) -> Vec<Complaint> {
 /// What checkov finds wrong in files, in one run.
 pub fn checkov(files: &[PathBuf]) -> Vec<Complaint> {
     let mut checkov = python("checkov", "checkov.main");
-    checkov.args(["--framework", "kubernetes", "--compact", "--quiet", "--skip-download", "--output", "json"]);
+    checkov.args([
+        "--framework",
+        "kubernetes",
+        "--compact",
+        "--quiet",
+        "--skip-download",
+        "--output",
+        "json",
+    ]);
     for file in files {
         checkov.arg("--file").arg(file);
     }
@@ -88,9 +104,17 @@ pub fn checkov(files: &[PathBuf]) -> Vec<Complaint> {
         let said = [output.stdout.clone(), output.stderr.clone()].concat();
         panic!("checkov: {error}\n{}", String::from_utf8_lossy(&said))
     });
-    assert!(report["summary"]["passed"].as_u64() > Some(0), "checkov looked at nothing");
-    assert_eq!(report["summary"]["parsing_errors"], 0, "checkov could not read everything");
-    let failed = report["results"]["failed_checks"].as_array().expect("failed checks");
+    assert!(
+        report["summary"]["passed"].as_u64() > Some(0),
+        "checkov looked at nothing"
+    );
+    assert_eq!(
+        report["summary"]["parsing_errors"], 0,
+        "checkov could not read everything"
+    );
+    let failed = report["results"]["failed_checks"]
+        .as_array()
+        .expect("failed checks");
     failed
         .iter()
         .map(|one| Complaint {
@@ -111,7 +135,9 @@ pub fn hadolint(file: &Path) -> Vec<String> {
 
 fn lines(output: &[u8]) -> Vec<Value> {
     let text = String::from_utf8_lossy(output);
-    text.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
+        .collect()
 }
 
 fn word<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -4,7 +4,13 @@ use super::meaning::{Set, Workload, list};
 use ipnet::IpNet;
 
 /// Networks that pods, nodes and whatever is between them are in.
-const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+const PRIVATE: [&str; 5] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+];
 
 pub fn look(set: &Set, found: &mut Vec<String>) {
     for workload in set.workloads() {
@@ -25,7 +31,10 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
         }
         for section in ["server", "smtps", "submission"] {
             for network in networks(workload, &config, section, "proxy_networks") {
-                if network.parse::<IpNet>().is_ok_and(|network| network.prefix_len() == 0) {
+                if network
+                    .parse::<IpNet>()
+                    .is_ok_and(|network| network.prefix_len() == 0)
+                {
                     found.push(workload.finds(format!(
                         "{section}.proxy_networks has {network}: anybody may say to be anybody"
                     )));
@@ -38,7 +47,9 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
 /// The text of the file that the server reads.
 pub fn text<'a>(set: &Set<'a>, workload: Workload<'a>) -> Option<&'a str> {
     let mounts = list(&workload.server()?["volumeMounts"]);
-    let mount = mounts.iter().find(|mount| mount["mountPath"] == "/etc/smtp-server")?;
+    let mount = mounts
+        .iter()
+        .find(|mount| mount["mountPath"] == "/etc/smtp-server")?;
     let volumes = list(&workload.pod()["volumes"]);
     let volume = volumes.iter().find(|volume| volume["name"] == mount["name"])?;
     let map = set.get("ConfigMap", volume["configMap"]["name"].as_str()?)?;
@@ -57,7 +68,10 @@ pub fn setting(workload: Workload, config: &toml::Table, section: &str, key: &st
 fn networks(workload: Workload, config: &toml::Table, section: &str, key: &str) -> Vec<String> {
     match setting(workload, config, section, key) {
         Some(toml::Value::String(text)) => text.split(',').map(|one| one.trim().to_owned()).collect(),
-        Some(toml::Value::Array(all)) => all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect(),
+        Some(toml::Value::Array(all)) => all
+            .iter()
+            .filter_map(|one| one.as_str().map(str::to_owned))
+            .collect(),
         _ => Vec::new(),
     }
 }

@@ -103,8 +103,11 @@ impl<'a> Workload<'a> {
     }
     /// The one that is the server: it has a port called smtp.
     pub fn server(&self) -> Option<&'a Value> {
-        self.containers()
-            .find(|container| list(&container["ports"]).iter().any(|port| port["name"] == "smtp"))
+        self.containers().find(|container| {
+            list(&container["ports"])
+                .iter()
+                .any(|port| port["name"] == "smtp")
+        })
     }
     /// A variable of the server's container.
     pub fn variable(&self, name: &str) -> Option<&'a str> {
@@ -114,8 +117,12 @@ impl<'a> Workload<'a> {
     /// The queue is in PostgreSQL.
     pub fn shares_its_queue(&self) -> bool {
         let names = ["SMTP_DATABASE_URL", "SMTP_DATABASE_URL_FILE"];
-        let env = self.server().map(|server| list(&server["env"])).unwrap_or_default();
-        env.iter().any(|one| names.iter().any(|name| one["name"] == *name))
+        let env = self
+            .server()
+            .map(|server| list(&server["env"]))
+            .unwrap_or_default();
+        env.iter()
+            .any(|one| names.iter().any(|name| one["name"] == *name))
     }
     pub fn on_the_hosts_network(&self) -> bool {
         self.pod()["hostNetwork"] == true
@@ -249,11 +256,26 @@ mod tests {
             (json!({}), true),
             (json!({"matchLabels": {"app": "a"}}), true),
             (json!({"matchLabels": {"app": "a", "more": "c"}}), false),
-            (json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "z"]}]}), true),
-            (json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}), false),
-            (json!({"matchExpressions": [{"key": "none", "operator": "NotIn", "values": ["a"]}]}), true),
-            (json!({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}), true),
-            (json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}), false),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "z"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "none", "operator": "NotIn", "values": ["a"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}),
+                false,
+            ),
         ] {
             assert_eq!(selects(&selector, &pod), selected, "{selector}");
         }

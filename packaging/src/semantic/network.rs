@@ -18,10 +18,16 @@ pub enum End {
 
 impl End {
     pub fn address(address: &str) -> End {
-        End::Address(address.parse().unwrap_or_else(|_| panic!("{address:?} is no address")))
+        End::Address(
+            address
+                .parse()
+                .unwrap_or_else(|_| panic!("{address:?} is no address")),
+        )
     }
     pub fn pod(namespace: &str, pairs: &[(&str, &str)]) -> End {
-        let pairs = pairs.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()));
         End::Pod(namespace.into(), pairs.collect())
     }
 }
@@ -78,7 +84,12 @@ impl<'a> Policies<'a> {
     }
 
     /// The policies that are about a pod and a way.
-    fn about<'s>(&'s self, namespace: &'s str, pod: &'s Labels, way: Way) -> impl Iterator<Item = &'a Value> + 's {
+    fn about<'s>(
+        &'s self,
+        namespace: &'s str,
+        pod: &'s Labels,
+        way: Way,
+    ) -> impl Iterator<Item = &'a Value> + 's {
         self.policies.iter().copied().filter(move |policy| {
             let types = list(&policy["spec"]["policyTypes"]);
             let listed = |name: &str| types.iter().any(|one| one == name);
@@ -162,18 +173,36 @@ const CLOSED: [&str; 11] = [
 /// Ports by which something could be had at a closed address.
 const TRIED: [u16; 8] = [25, 53, 80, 443, 465, 587, 5432, 6443];
 /// Ports of what the server does not talk to.
-const FOREIGN: [(u16, &str); 5] =
-    [(783, "SpamAssassin"), (3310, "ClamAV"), (6379, "Redis"), (7946, "gossip"), (9090, "Prometheus, which comes by itself")];
+const FOREIGN: [(u16, &str); 5] = [
+    (783, "SpamAssassin"),
+    (3310, "ClamAV"),
+    (6379, "Redis"),
+    (7946, "gossip"),
+    (9090, "Prometheus, which comes by itself"),
+];
 
 pub fn look(set: &Set, found: &mut Vec<String>) {
     let policies = Policies::of(set.objects);
-    for workload in set.workloads().into_iter().filter(|workload| workload.server().is_some()) {
+    for workload in set
+        .workloads()
+        .into_iter()
+        .filter(|workload| workload.server().is_some())
+    {
         let labels = workload.labels();
         for policy in &policies.policies {
-            let named = !policy["spec"]["podSelector"].as_object().is_none_or(|all| all.is_empty());
+            let named = !policy["spec"]["podSelector"]
+                .as_object()
+                .is_none_or(|all| all.is_empty());
             let here = namespace_of(policy) == workload.namespace();
-            if workload.on_the_hosts_network() && named && here && selects(&policy["spec"]["podSelector"], &labels) {
-                found.push(finds(policy, "is about pods on the host's network, where policies say nothing"));
+            if workload.on_the_hosts_network()
+                && named
+                && here
+                && selects(&policy["spec"]["podSelector"], &labels)
+            {
+                found.push(finds(
+                    policy,
+                    "is about pods on the host's network, where policies say nothing",
+                ));
             }
         }
         if workload.on_the_hosts_network() || policies.policies.is_empty() {
@@ -209,7 +238,10 @@ fn incoming(set: &Set, policies: &Policies, workload: Workload, found: &mut Vec<
     }
     // A port that is let in is one that somebody listens on.
     for policy in policies.about(workload.namespace(), &workload.labels(), Way::In) {
-        for rule in list(&policy["spec"]["ingress"]).iter().flat_map(|rule| list(&rule["ports"])) {
+        for rule in list(&policy["spec"]["ingress"])
+            .iter()
+            .flat_map(|rule| list(&rule["ports"]))
+        {
             let port = workload.port(&rule["port"]);
             let tcp = rule["protocol"].as_str().unwrap_or("TCP") == "TCP";
             if !tcp || !listening.values().any(|one| Some(*one) == port) {
@@ -224,7 +256,8 @@ fn incoming(set: &Set, policies: &Policies, workload: Workload, found: &mut Vec<
 }
 
 fn outgoing(policies: &Policies, workload: Workload, found: &mut Vec<String>) {
-    let asks = |other: &End, protocol, port: u16| policies.let_through(workload, Way::Out, other, protocol, port);
+    let asks =
+        |other: &End, protocol, port: u16| policies.let_through(workload, Way::Out, other, protocol, port);
     let tcp = |address: &str, port: u16| asks(&End::address(address), Protocol::Tcp, port);
     for address in CLOSED {
         let open: Vec<u16> = TRIED.into_iter().filter(|port| tcp(address, *port)).collect();
@@ -237,7 +270,9 @@ fn outgoing(policies: &Policies, workload: Workload, found: &mut Vec<String>) {
     }
     for port in [465, 587] {
         if WORLD.iter().any(|address| tcp(address, port)) {
-            found.push(workload.finds(format!("policies let it out to the whole world on {port}; smarthosts have addresses")));
+            found.push(workload.finds(format!(
+                "policies let it out to the whole world on {port}; smarthosts have addresses"
+            )));
         }
     }
     let dns = End::pod("kube-system", &[("k8s-app", "kube-dns")]);
@@ -247,15 +282,23 @@ fn outgoing(policies: &Policies, workload: Workload, found: &mut Vec<String>) {
             found.push(workload.finds(format!("policies keep it from DNS ({protocol:?})")));
         }
         if mail && !asks(&End::address("169.254.20.10"), protocol, 53) {
-            found.push(workload.finds(format!("policies keep it from the node's DNS cache ({protocol:?})")));
+            found.push(workload.finds(format!(
+                "policies keep it from the node's DNS cache ({protocol:?})"
+            )));
         }
     }
     // Flows that manifests of other mail servers have, and this one does not.
     for policy in policies.about(workload.namespace(), &workload.labels(), Way::Out) {
-        for rule in list(&policy["spec"]["egress"]).iter().flat_map(|rule| list(&rule["ports"])) {
+        for rule in list(&policy["spec"]["egress"])
+            .iter()
+            .flat_map(|rule| list(&rule["ports"]))
+        {
             let foreign = FOREIGN.iter().find(|(port, _)| rule["port"] == *port);
             if let Some((port, what)) = foreign {
-                found.push(finds(policy, format!("lets out to port {port} ({what}), where the server never goes")));
+                found.push(finds(
+                    policy,
+                    format!("lets out to port {port} ({what}), where the server never goes"),
+                ));
             }
         }
     }

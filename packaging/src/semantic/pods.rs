@@ -68,11 +68,15 @@ fn storage(set: &Set, workload: Workload, found: &mut Vec<String>) {
         }
         let embedded = workload.server().is_some() && !workload.shares_its_queue();
         if !volume["emptyDir"].is_null() && name == "data" && embedded && many {
-            found.push(workload.finds("several pods with their queues on emptyDirs: mail is lost with each pod"));
+            found.push(
+                workload.finds("several pods with their queues on emptyDirs: mail is lost with each pod"),
+            );
         }
     }
     if workload.server().is_some() && !workload.shares_its_queue() && !set.scalers(workload).is_empty() {
-        found.push(workload.finds("scaled by load, but there is no handover: mail would stay behind on claims"));
+        found.push(
+            workload.finds("scaled by load, but there is no handover: mail would stay behind on claims"),
+        );
     }
     let surges = workload.object["kind"] == "Deployment"
         && workload.object["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] != 0;
@@ -98,9 +102,12 @@ fn probes(workload: Workload, server: &Value, found: &mut Vec<String>) {
         }
     }
     let start = &server["startupProbe"];
-    let seconds = start["periodSeconds"].as_u64().unwrap_or(10) * start["failureThreshold"].as_u64().unwrap_or(3);
+    let seconds =
+        start["periodSeconds"].as_u64().unwrap_or(10) * start["failureThreshold"].as_u64().unwrap_or(3);
     if !start.is_null() && seconds < 300 {
-        found.push(workload.finds(format!("a start may take {seconds} s, a long queue needs up to 300")));
+        found.push(workload.finds(format!(
+            "a start may take {seconds} s, a long queue needs up to 300"
+        )));
     }
 }
 
@@ -108,12 +115,16 @@ fn probes(workload: Workload, server: &Value, found: &mut Vec<String>) {
 fn end(workload: Workload, server: &Value, found: &mut Vec<String>) {
     let sleep = server["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64();
     if sleep.is_none() {
-        found.push(workload.finds("no preStop sleep: connections are refused while balancers still send them"));
+        found.push(
+            workload.finds("no preStop sleep: connections are refused while balancers still send them"),
+        );
     }
     let handover = if workload.shares_its_queue() { 0 } else { HANDOVER };
     let needed = sleep.unwrap_or(0) + TRANSACTIONS + handover + FLUSH + SLACK;
     // The API server's default is 30.
-    let grace = workload.pod()["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
+    let grace = workload.pod()["terminationGracePeriodSeconds"]
+        .as_u64()
+        .unwrap_or(30);
     if grace < needed {
         found.push(workload.finds(format!("a grace period of {grace} s, {needed} are needed")));
     }
@@ -240,9 +251,14 @@ fn identity(set: &Set, pods: Workload, found: &mut Vec<String>) {
     if mounted {
         found.push(pods.finds("a token of the API server is mounted, which nothing reads"));
     } else {
-        let bound = set.of_kind("RoleBinding").chain(set.of_kind("ClusterRoleBinding"));
+        let bound = set
+            .of_kind("RoleBinding")
+            .chain(set.of_kind("ClusterRoleBinding"));
         for binding in bound {
-            if list(&binding["subjects"]).iter().any(|one| one["name"] == account) {
+            if list(&binding["subjects"])
+                .iter()
+                .any(|one| one["name"] == account)
+            {
                 found.push(finds(
                     binding,
                     format!("gives rights to {account}, whose pods have no token to use them with"),
@@ -277,8 +293,16 @@ fn pod_security(pods: Workload, found: &mut Vec<String>) {
     }
     for container in pods.containers().chain(list(&pod["initContainers"])) {
         let (own, shared) = (&container["securityContext"], &pod["securityContext"]);
-        let either = |key: &str| if own[key].is_null() { &shared[key] } else { &own[key] };
-        if either("seccompProfile")["type"] != "RuntimeDefault" && either("seccompProfile")["type"] != "Localhost" {
+        let either = |key: &str| {
+            if own[key].is_null() {
+                &shared[key]
+            } else {
+                &own[key]
+            }
+        };
+        if either("seccompProfile")["type"] != "RuntimeDefault"
+            && either("seccompProfile")["type"] != "Localhost"
+        {
             refuse("no seccompProfile");
         }
         if *either("runAsNonRoot") != true {
@@ -293,7 +317,10 @@ fn pod_security(pods: Workload, found: &mut Vec<String>) {
         if !list(&own["capabilities"]["drop"]).iter().any(|one| one == "ALL") {
             refuse("capabilities are not dropped");
         }
-        if list(&own["capabilities"]["add"]).iter().any(|one| one != "NET_BIND_SERVICE") {
+        if list(&own["capabilities"]["add"])
+            .iter()
+            .any(|one| one != "NET_BIND_SERVICE")
+        {
             refuse("capabilities are added");
         }
         for port in list(&container["ports"]) {

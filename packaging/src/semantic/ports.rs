@@ -27,14 +27,18 @@ pub fn defaults() -> &'static BTreeMap<&'static str, u16> {
             .output()
             .expect("the server's defaults");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        let settings: Vec<Value> =
-            text.lines().map(|line| serde_json::from_str(line).expect("a setting a line")).collect();
+        let settings: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a setting a line"))
+            .collect();
         LISTENERS
             .iter()
             .map(|(name, section, ..)| {
                 let key = format!("{section}.port");
                 let setting = settings.iter().find(|setting| setting["key"] == key);
-                let port = setting.and_then(|setting| setting["value"].as_u64()).expect("a port");
+                let port = setting
+                    .and_then(|setting| setting["value"].as_u64())
+                    .expect("a port");
                 (*name, u16::try_from(port).expect("a port"))
             })
             .collect()
@@ -43,7 +47,9 @@ pub fn defaults() -> &'static BTreeMap<&'static str, u16> {
 
 /// Where a workload's server listens: its variables, its file, its defaults.
 pub fn listening(set: &Set, workload: Workload) -> BTreeMap<&'static str, u16> {
-    let config: toml::Table = text(set, workload).and_then(|text| text.parse().ok()).unwrap_or_default();
+    let config: toml::Table = text(set, workload)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
     let mut ports = defaults().clone();
     for (name, section, short, _) in LISTENERS {
         let configured = setting(workload, &config, section, "port");
@@ -73,7 +79,9 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
             }
         }
         for name in open.keys().filter(|name| !listening.contains_key(name.as_str())) {
-            found.push(workload.finds(format!("the server has no listener for the container port {name}")));
+            found.push(workload.finds(format!(
+                "the server has no listener for the container port {name}"
+            )));
         }
     }
     for service in set.of_kind("Service") {
@@ -100,23 +108,36 @@ fn service_ports(set: &Set, service: &Value, found: &mut Vec<String>) {
             && !headless
             && port["port"] != *wanted
         {
-            found.push(finds(service, format!("the port {name} is {}, clients use {wanted}", port["port"])));
+            found.push(finds(
+                service,
+                format!("the port {name} is {}, clients use {wanted}", port["port"]),
+            ));
         }
         if port["appProtocol"].is_null() {
             found.push(finds(service, format!("the port {name} has no appProtocol")));
         }
-        let target = if port["targetPort"].is_null() { &port["port"] } else { &port["targetPort"] };
+        let target = if port["targetPort"].is_null() {
+            &port["port"]
+        } else {
+            &port["targetPort"]
+        };
         for pods in &pods {
             let reached = pods.port(target);
             let wanted = pods.ports().get(name).copied();
             if reached.is_none() || reached != wanted {
                 found.push(finds(
                     service,
-                    format!("the port {name} leads to {target}, the pods of {} have {wanted:?}", pods.name()),
+                    format!(
+                        "the port {name} leads to {target}, the pods of {} have {wanted:?}",
+                        pods.name()
+                    ),
                 ));
             }
             if headless && reached.map(u64::from) != port["port"].as_u64() {
-                found.push(finds(service, format!("the port {name} is not the pods' own, and nothing translates it")));
+                found.push(finds(
+                    service,
+                    format!("the port {name} is not the pods' own, and nothing translates it"),
+                ));
             }
         }
     }
@@ -132,9 +153,15 @@ fn exposure(service: &Value, found: &mut Vec<String>) {
         return;
     }
     if spec["externalTrafficPolicy"] != "Local" {
-        found.push(finds(service, "clients get a node's address (externalTrafficPolicy is not Local)"));
+        found.push(finds(
+            service,
+            "clients get a node's address (externalTrafficPolicy is not Local)",
+        ));
     }
-    let names: Vec<&str> = list(&spec["ports"]).iter().filter_map(|port| port["name"].as_str()).collect();
+    let names: Vec<&str> = list(&spec["ports"])
+        .iter()
+        .filter_map(|port| port["name"].as_str())
+        .collect();
     if names.contains(&"http") {
         found.push(finds(service, "metrics and the admin API are open to the world"));
     }

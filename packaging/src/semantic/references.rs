@@ -34,16 +34,13 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
 
 fn resolve(set: &Set, from: &Value, kind: &str, name: &str, found: &mut Vec<String>) {
     let made = set.get(kind, name).is_some() || set.is_outside(kind, name);
-    if !made && !(kind == "Secret" && comes_later(set, name)) {
+    let comes_later = kind == "Secret" && maker(set, name).is_some();
+    if !made && !comes_later {
         found.push(finds(from, format!("there is no {kind} {name}")));
     }
 }
 
-/// A controller makes this Secret.
-fn comes_later(set: &Set, secret: &str) -> bool {
-    maker(set, secret).is_some()
-}
-
+/// What a controller makes this Secret of.
 fn maker<'a>(set: &Set<'a>, secret: &str) -> Option<&'a Value> {
     set.objects.iter().find(|object| match object["kind"].as_str() {
         Some("Certificate") => object["spec"]["secretName"] == secret,
@@ -155,7 +152,12 @@ fn files(set: &Set, pods: Workload, found: &mut Vec<String>) {
     let Some(server) = pods.server() else { return };
     let mut named: Vec<(String, String)> = list(&server["env"])
         .iter()
-        .filter_map(|one| Some((one["name"].as_str()?.to_owned(), one["value"].as_str()?.to_owned())))
+        .filter_map(|one| {
+            Some((
+                one["name"].as_str()?.to_owned(),
+                one["value"].as_str()?.to_owned(),
+            ))
+        })
         .filter(|(_, value)| value.starts_with('/'))
         .collect();
     if let Some(text) = super::configuration::text(set, pods)
@@ -179,9 +181,14 @@ fn files(set: &Set, pods: Workload, found: &mut Vec<String>) {
         };
         let at = mount["mountPath"].as_str().unwrap_or_default();
         let key = path[at.len()..].trim_start_matches('/');
-        let volume = list(&pods.pod()["volumes"]).iter().find(|volume| volume["name"] == mount["name"]);
+        let volume = list(&pods.pod()["volumes"])
+            .iter()
+            .find(|volume| volume["name"] == mount["name"]);
         let Some(volume) = volume else { continue };
-        for (kind, source, name) in [("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")] {
+        for (kind, source, name) in [
+            ("Secret", "secret", "secretName"),
+            ("ConfigMap", "configMap", "name"),
+        ] {
             if let Some(name) = volume[source][name].as_str() {
                 let items = list(&volume[source]["items"]);
                 let here = items.is_empty() || items.iter().any(|item| item["path"] == key);
@@ -202,7 +209,11 @@ fn paths(place: &str, value: &toml::Value, named: &mut Vec<(String, String)>) {
         toml::Value::Array(array) => array.iter().for_each(|one| paths(place, one, named)),
         toml::Value::Table(table) => {
             for (key, value) in table {
-                let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                let place = if place.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{place}.{key}")
+                };
                 paths(&place, value, named);
             }
         }
@@ -219,7 +230,9 @@ fn selected(set: &Set, found: &mut Vec<String>) {
         }
         let means = |pods: &Workload| {
             pods.namespace() == namespace_of(service)
-                && labels(selector).iter().all(|(key, value)| pods.labels().get(key) == Some(value))
+                && labels(selector)
+                    .iter()
+                    .all(|(key, value)| pods.labels().get(key) == Some(value))
         };
         picks(set, service, &means, found);
     }
@@ -237,29 +250,54 @@ fn picks(set: &Set, object: &Value, means: &dyn Fn(&Workload) -> bool, found: &m
         found.push(finds(object, "selects no server's pods"));
     }
     for other in pods.iter().filter(|pods| pods.server().is_none()) {
-        found.push(finds(object, format!("selects the pods of {} too, which is no server", other.name())));
+        found.push(finds(
+            object,
+            format!("selects the pods of {} too, which is no server", other.name()),
+        ));
     }
 }
 
 fn targets(set: &Set, found: &mut Vec<String>) {
-    let scalers = set.of_kind("HorizontalPodAutoscaler").chain(set.of_kind("ScaledObject"));
+    let scalers = set
+        .of_kind("HorizontalPodAutoscaler")
+        .chain(set.of_kind("ScaledObject"));
     for scaler in scalers {
         let target = &scaler["spec"]["scaleTargetRef"];
         let kind = target["kind"].as_str().unwrap_or("Deployment");
-        resolve(set, scaler, kind, target["name"].as_str().unwrap_or_default(), found);
+        resolve(
+            set,
+            scaler,
+            kind,
+            target["name"].as_str().unwrap_or_default(),
+            found,
+        );
     }
     for binding in set.of_kind("RoleBinding") {
         let role = &binding["roleRef"];
         let (kind, name) = (role["kind"].as_str(), role["name"].as_str());
-        resolve(set, binding, kind.unwrap_or_default(), name.unwrap_or_default(), found);
+        resolve(
+            set,
+            binding,
+            kind.unwrap_or_default(),
+            name.unwrap_or_default(),
+            found,
+        );
     }
     for route in set.of_kind("TCPRoute") {
-        for backend in list(&route["spec"]["rules"]).iter().flat_map(|rule| list(&rule["backendRefs"])) {
+        for backend in list(&route["spec"]["rules"])
+            .iter()
+            .flat_map(|rule| list(&rule["backendRefs"]))
+        {
             let name = backend["name"].as_str().unwrap_or_default();
             resolve(set, route, "Service", name, found);
-            let ports = set.get("Service", name).map(|service| list(&service["spec"]["ports"]));
+            let ports = set
+                .get("Service", name)
+                .map(|service| list(&service["spec"]["ports"]));
             if ports.is_some_and(|ports| ports.iter().all(|port| port["port"] != backend["port"])) {
-                found.push(finds(route, format!("the Service {name} has no port {}", backend["port"])));
+                found.push(finds(
+                    route,
+                    format!("the Service {name} has no port {}", backend["port"]),
+                ));
             }
         }
     }
@@ -271,11 +309,18 @@ fn monitors(set: &Set, found: &mut Vec<String>) {
     for monitor in set.of_kind("PodMonitor") {
         let selector = &monitor["spec"]["selector"];
         times += 1;
-        let pods: Vec<_> = set.workloads().into_iter().filter(|pods| selects(selector, &pods.labels())).collect();
+        let pods: Vec<_> = set
+            .workloads()
+            .into_iter()
+            .filter(|pods| selects(selector, &pods.labels()))
+            .collect();
         for endpoint in list(&monitor["spec"]["podMetricsEndpoints"]) {
             let port = endpoint["port"].as_str().unwrap_or_default();
             if !pods.iter().any(|pods| pods.ports().contains_key(port)) {
-                found.push(finds(monitor, format!("no pod that it selects has a port {port}")));
+                found.push(finds(
+                    monitor,
+                    format!("no pod that it selects has a port {port}"),
+                ));
             }
         }
     }
@@ -283,27 +328,38 @@ fn monitors(set: &Set, found: &mut Vec<String>) {
         let selector = &monitor["spec"]["selector"];
         for endpoint in list(&monitor["spec"]["endpoints"]) {
             let services = set.of_kind("Service").filter(|service| {
-                let has_port = list(&service["spec"]["ports"]).iter().any(|port| port["name"] == endpoint["port"]);
+                let has_port = list(&service["spec"]["ports"])
+                    .iter()
+                    .any(|port| port["name"] == endpoint["port"]);
                 has_port && selects(selector, &labels(&service["metadata"]["labels"]))
             });
             match services.count() {
-                0 => found.push(finds(monitor, format!("no Service that it selects has a port {}", endpoint["port"]))),
+                0 => found.push(finds(
+                    monitor,
+                    format!("no Service that it selects has a port {}", endpoint["port"]),
+                )),
                 count => times += count,
             }
         }
     }
-    let annotated = set.workloads().into_iter().filter(|pods| {
-        pods.template()["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
-    });
+    let annotated = set
+        .workloads()
+        .into_iter()
+        .filter(|pods| pods.template()["metadata"]["annotations"]["prometheus.io/scrape"] == "true");
     if times + annotated.count() > 1 {
-        found.push("Prometheus finds every pod more than once (PodMonitor, ServiceMonitor, annotations)".into());
+        found.push(
+            "Prometheus finds every pod more than once (PodMonitor, ServiceMonitor, annotations)".into(),
+        );
     }
 }
 
 /// All in one namespace, which is the one that is made here, if one is.
 fn namespaces(set: &Set, found: &mut Vec<String>) {
     let cluster_wide = ["Namespace", "ClusterRole", "ClusterRoleBinding"];
-    let namespaced = set.objects.iter().filter(|object| !cluster_wide.iter().any(|kind| object["kind"] == *kind));
+    let namespaced = set
+        .objects
+        .iter()
+        .filter(|object| !cluster_wide.iter().any(|kind| object["kind"] == *kind));
     let names: BTreeSet<&str> = namespaced.map(namespace_of).collect();
     if names.len() > 1 {
         found.push(format!("objects in several namespaces: {names:?}"));

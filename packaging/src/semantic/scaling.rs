@@ -33,15 +33,22 @@ fn budgets(set: &Set, workload: Workload, found: &mut Vec<String>) {
     let budgets: Vec<&Value> = set
         .of_kind("PodDisruptionBudget")
         .filter(|budget| {
-            namespace_of(budget) == workload.namespace() && selects(&budget["spec"]["selector"], &workload.labels())
+            namespace_of(budget) == workload.namespace()
+                && selects(&budget["spec"]["selector"], &workload.labels())
         })
         .collect();
     if budgets.len() != 1 {
-        found.push(workload.finds(format!("{} PodDisruptionBudgets, it should be one", budgets.len())));
+        found.push(workload.finds(format!(
+            "{} PodDisruptionBudgets, it should be one",
+            budgets.len()
+        )));
     }
     for budget in budgets {
         if budget["spec"]["maxUnavailable"] != 1 {
-            found.push(finds(budget, "maxUnavailable is not 1: with few pods no node can be drained"));
+            found.push(finds(
+                budget,
+                "maxUnavailable is not 1: with few pods no node can be drained",
+            ));
         }
         if budget["spec"]["unhealthyPodEvictionPolicy"] != "AlwaysAllow" {
             found.push(finds(budget, "pods that are not ready hold up drains"));
@@ -78,12 +85,19 @@ fn pace(scaler: &Value, found: &mut Vec<String>) {
     let slow = list(&down["policies"]).iter().all(|policy| {
         policy["type"] == "Pods" && policy["value"] == 1 && policy["periodSeconds"].as_u64() >= Some(600)
     });
-    if !slow || list(&down["policies"]).is_empty() || down["stabilizationWindowSeconds"].as_u64() < Some(1800) {
-        found.push(finds(scaler, "scales down faster than a pod in 600 s, or sooner than after 1800 s"));
+    if !slow || list(&down["policies"]).is_empty() || down["stabilizationWindowSeconds"].as_u64() < Some(1800)
+    {
+        found.push(finds(
+            scaler,
+            "scales down faster than a pod in 600 s, or sooner than after 1800 s",
+        ));
     }
     for metric in list(&spec["metrics"]) {
         if metric["resource"]["name"] == "memory" {
-            found.push(finds(scaler, "scales on memory, which does not come down with the load"));
+            found.push(finds(
+                scaler,
+                "scales on memory, which does not come down with the load",
+            ));
         }
         let name = metric["pods"]["metric"]["name"].as_str().unwrap_or_default();
         if name.starts_with("smtp_queue") {
@@ -95,7 +109,10 @@ fn pace(scaler: &Value, found: &mut Vec<String>) {
     }
     for trigger in list(&spec["triggers"]) {
         if trigger["type"] == "memory" {
-            found.push(finds(scaler, "scales on memory, which does not come down with the load"));
+            found.push(finds(
+                scaler,
+                "scales on memory, which does not come down with the load",
+            ));
         }
     }
 }
@@ -117,7 +134,9 @@ fn most(set: &Set, workload: Workload) -> u64 {
         _ => pods.div_ceil(4),
     };
     // A Deployment does not wait for them. One may be told to end each time another has been ready for minReadySeconds.
-    let grace = workload.pod()["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
+    let grace = workload.pod()["terminationGracePeriodSeconds"]
+        .as_u64()
+        .unwrap_or(30);
     let ending = match spec["minReadySeconds"].as_u64().unwrap_or(0) {
         0 => pods,
         seconds => (grace.div_ceil(seconds) * surge).min(pods),
@@ -135,7 +154,9 @@ fn quotas(set: &Set, workload: Workload, found: &mut Vec<String>) {
                 None if what == "pods" => Some(1000),
                 Some((which @ ("requests" | "limits"), resource)) => {
                     let containers: Vec<&Value> = workload.containers().collect();
-                    let each = containers.iter().map(|one| quantity(&one["resources"][which][resource]));
+                    let each = containers
+                        .iter()
+                        .map(|one| quantity(&one["resources"][which][resource]));
                     let sum: Option<u128> = each.sum();
                     if sum.is_none() {
                         found.push(finds(
@@ -152,7 +173,11 @@ fn quotas(set: &Set, workload: Workload, found: &mut Vec<String>) {
             {
                 found.push(finds(
                     quota,
-                    format!("{what}: room for {} pods of {}, there may be {most}", allowed / one, workload.name()),
+                    format!(
+                        "{what}: room for {} pods of {}, there may be {most}",
+                        allowed / one,
+                        workload.name()
+                    ),
                 ));
             }
         }
@@ -172,7 +197,10 @@ fn limits(set: &Set, workload: Workload, found: &mut Vec<String>) {
                 // `max` without `default` is a default too.
                 let given = !limit["default"]["cpu"].is_null() || !limit["max"]["cpu"].is_null();
                 if given && container["resources"]["limits"]["cpu"].is_null() {
-                    found.push(finds(range, format!("gives the pods of {} a CPU limit", workload.name())));
+                    found.push(finds(
+                        range,
+                        format!("gives the pods of {} a CPU limit", workload.name()),
+                    ));
                 }
                 for (bound, below) in [("max", true), ("min", false)] {
                     let bound_of = quantity(&limit[bound]["memory"]);
@@ -193,9 +221,13 @@ fn connections(set: &Set, workload: Workload, found: &mut Vec<String>) {
     if !workload.shares_its_queue() || setting_is(set, workload, "pooler", "true") {
         return;
     }
-    let config: toml::Table = text(set, workload).and_then(|text| text.parse().ok()).unwrap_or_default();
+    let config: toml::Table = text(set, workload)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
     let pool = setting(workload, &config, "storage", "pool_size");
-    let pool = pool.and_then(|value| value.to_string().trim_matches('"').parse().ok()).unwrap_or(POOL);
+    let pool = pool
+        .and_then(|value| value.to_string().trim_matches('"').parse().ok())
+        .unwrap_or(POOL);
     let scaled = set.scalers(workload).iter().map(|scaler| bounds(scaler).1).max();
     let pods = scaled.unwrap_or_else(|| workload.replicas()) + 1;
     if pool * pods > CONNECTIONS {
@@ -206,6 +238,8 @@ fn connections(set: &Set, workload: Workload, found: &mut Vec<String>) {
 }
 
 fn setting_is(set: &Set, workload: Workload, key: &str, value: &str) -> bool {
-    let config: toml::Table = text(set, workload).and_then(|text| text.parse().ok()).unwrap_or_default();
+    let config: toml::Table = text(set, workload)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
     setting(workload, &config, "storage", key).is_some_and(|is| is.to_string().trim_matches('"') == value)
 }

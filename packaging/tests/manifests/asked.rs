@@ -19,7 +19,10 @@ impl Good {
         certificate(folder, &["mail.example.com"], 90);
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a file");
         let mut openssl = program("/usr/bin/openssl");
-        run(openssl.args(["genrsa", "-out"]).arg(folder.join("dkim.pem")).arg("2048"));
+        run(openssl
+            .args(["genrsa", "-out"])
+            .arg(folder.join("dkim.pem"))
+            .arg("2048"));
         Good(BTreeMap::from([
             ("SMTP_ADMIN_PASSWORD", PASSWORD.to_owned()),
             ("SMTP_DKIM_PRIVATE_KEY", read("dkim.pem")),
@@ -38,29 +41,33 @@ struct Container {
 
 fn container(set: &Set, workload: Workload, good: &Good, folder: &Path) -> Container {
     let server = workload.server().expect("the server");
-    let mounts: Vec<(String, PathBuf)> = server["volumeMounts"]
+    let mounts: Vec<(String, String)> = server["volumeMounts"]
         .as_array()
         .expect("mounts")
         .iter()
         .map(|mount| {
             let word = |key: &str| mount[key].as_str().expect("a word").to_owned();
-            (word("mountPath"), folder.join(word("name")))
+            (word("mountPath"), word("name"))
         })
         .collect();
-    // Where a path in the pod is in the folder. In the file paths stand behind a quotation mark.
+    // Where a path in the pod is in the folder. In the file paths stand behind a quotation mark. In two steps, since the
+    // folder itself may be below a path that is mounted.
     let here = |text: &str| {
-        let moved = mounts.iter().fold(format!("\"{text}"), |text, (path, place)| {
-            text.replace(&format!("\"{path}/"), &format!("\"{}/", place.display()))
+        let marked = mounts.iter().fold(format!("\"{text}"), |text, (path, name)| {
+            text.replace(&format!("\"{path}/"), &format!("\"\0{name}/"))
         });
-        moved[1..].to_owned()
+        marked[1..].replace('\0', &format!("{}/", folder.display()))
     };
-    for (_, place) in &mounts {
-        std::fs::create_dir_all(place).expect("a folder");
+    for (_, name) in &mounts {
+        std::fs::create_dir_all(folder.join(name)).expect("a folder");
     }
     for volume in workload.pod()["volumes"].as_array().expect("volumes") {
         let place = folder.join(volume["name"].as_str().expect("a name"));
         if let Some(name) = volume["configMap"]["name"].as_str() {
-            for (key, value) in find(set.objects, "ConfigMap", name)["data"].as_object().expect("data") {
+            for (key, value) in find(set.objects, "ConfigMap", name)["data"]
+                .as_object()
+                .expect("data")
+            {
                 std::fs::write(place.join(key), here(value.as_str().expect("text"))).expect("a file");
             }
         }
@@ -102,9 +109,17 @@ fn container(set: &Set, workload: Workload, good: &Good, folder: &Path) -> Conta
 fn check(container: &Container) -> (bool, String) {
     let mut command = Command::new(binary());
     command.env_clear().envs(container.env.iter().cloned());
-    let output = command.arg("check").arg("--config").arg(&container.config).output().expect("check");
+    let output = command
+        .arg("check")
+        .arg("--config")
+        .arg(&container.config)
+        .output()
+        .expect("check");
     let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
 
 #[test]
@@ -139,13 +154,21 @@ fn each_secret_that_was_not_replaced_is_refused() {
     for (key, said) in [
         ("SMTP_ADMIN_PASSWORD", "admin.password"),
         ("SMTP_DKIM_PRIVATE_KEY", "dkim.private_key"),
-        ("tls.crt", "tls.cert_file"),
-        ("tls.key", "tls.key_file"),
+        ("tls.crt", "/tls/tls.crt: "),
+        ("tls.key", "/tls/tls.key: "),
     ] {
         let mut good = Good::new(folder.path());
         good.0.remove(key);
-        let (accepted, text) = check(&container(&set, set.workloads()[0], &good, &folder.path().join(key)));
-        assert!(!accepted && text.contains(said), "{key}: {text}");
+        let (accepted, text) = check(&container(
+            &set,
+            set.workloads()[0],
+            &good,
+            &folder.path().join(key),
+        ));
+        assert!(
+            !accepted && text.contains(said) && !text.contains("No such file"),
+            "{key}: {text}"
+        );
     }
 }
 
@@ -168,10 +191,21 @@ fn a_running_server_answers_probes_and_has_the_metrics() {
     assert_eq!(asked, OVERLAYS.len() * 3);
     let (status, metrics) = server.get("/metrics");
     assert_eq!(status, 200);
-    let has = |name: &str| metrics.lines().any(|line| line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{")));
-    for name in ["smtp_active_connections", "smtp_queue_recipients", "smtp_queue_oldest_due_seconds"] {
+    let has = |name: &str| {
+        metrics
+            .lines()
+            .any(|line| line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{")))
+    };
+    for name in [
+        "smtp_active_connections",
+        "smtp_queue_recipients",
+        "smtp_queue_oldest_due_seconds",
+    ] {
         assert!(has(name), "{name}");
-        assert!(expressions().iter().any(|expression| expression.contains(name)), "nobody asks for {name}");
+        assert!(
+            expressions().iter().any(|expression| expression.contains(name)),
+            "nobody asks for {name}"
+        );
     }
     let mut named: Vec<String> = expressions()
         .iter()
@@ -185,7 +219,10 @@ fn a_running_server_answers_probes_and_has_the_metrics() {
     }
     for monitor in ["podmonitor", "servicemonitor"] {
         let object = &files(&[&format!("monitoring/{monitor}")])[0];
-        let endpoints = [&object["spec"]["podMetricsEndpoints"], &object["spec"]["endpoints"]];
+        let endpoints = [
+            &object["spec"]["podMetricsEndpoints"],
+            &object["spec"]["endpoints"],
+        ];
         let endpoint = endpoints.iter().find(|one| one.is_array()).expect("endpoints");
         let (status, _) = server.get(endpoint[0]["path"].as_str().expect("a path"));
         assert_eq!(status, 200, "{monitor}");
@@ -196,10 +233,14 @@ fn a_running_server_answers_probes_and_has_the_metrics() {
 fn expressions() -> Vec<String> {
     let keda = files(&["components/keda/scaledobject"]);
     let triggers = keda[0]["spec"]["triggers"].as_array().expect("triggers").iter();
-    let mut all: Vec<String> =
-        triggers.filter_map(|trigger| trigger["metadata"]["query"].as_str().map(str::to_owned)).collect();
+    let mut all: Vec<String> = triggers
+        .filter_map(|trigger| trigger["metadata"]["query"].as_str().map(str::to_owned))
+        .collect();
     let adapter = &files(&["components/hpa-metrics/prometheus-adapter"])[0]["rules"];
-    for rule in ["custom", "external"].iter().flat_map(|kind| adapter[*kind].as_array().expect("rules")) {
+    for rule in ["custom", "external"]
+        .iter()
+        .flat_map(|kind| adapter[*kind].as_array().expect("rules"))
+    {
         let series = rule["seriesQuery"].as_str().expect("a series");
         let query = rule["metricsQuery"].as_str().expect("a query");
         all.push(series.to_owned());
@@ -214,7 +255,9 @@ fn expressions() -> Vec<String> {
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_owned).collect()
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -231,14 +274,21 @@ fn prometheus_understands_what_scales_the_pods() {
     std::fs::write(&file, groups.to_string()).expect("a file");
     run(program("/usr/bin/promtool").args(["check", "rules"]).arg(&file));
     // What the HPA asks for is what the adapter offers.
-    let hpa = all(Release::Helm4).into_iter().find(|one| one.name == "postgresql+hpa-metrics").expect("rendered");
+    let hpa = all(Release::Helm4)
+        .into_iter()
+        .find(|one| one.name == "postgresql+hpa-metrics")
+        .expect("rendered");
     let metrics = find(&hpa.objects, "HorizontalPodAutoscaler", "smtp-server-hpa")["spec"]["metrics"].clone();
     let adapter = std::fs::read_to_string(root().join("k8s/components/hpa-metrics/prometheus-adapter.yaml"));
     let adapter = adapter.expect("the adapter's rules");
     let metrics = metrics.as_array().expect("metrics");
     assert_eq!(metrics.len(), 3);
     for name in metrics.iter().filter_map(|one| {
-        let of = if one["type"] == "Pods" { &one["pods"] } else { &one["external"] };
+        let of = if one["type"] == "Pods" {
+            &one["pods"]
+        } else {
+            &one["external"]
+        };
         of["metric"]["name"].as_str()
     }) {
         assert!(adapter.contains(name), "{name}");

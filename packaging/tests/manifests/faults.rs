@@ -13,7 +13,11 @@ use std::collections::BTreeMap;
 #[test]
 fn each_fault_is_found_and_nothing_else() {
     let folder = root().join("packaging/tests/manifests/faults");
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("faults").flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("faults")
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     files.sort();
     assert!(files.len() > 50, "{}", files.len());
     let mut rendered: BTreeMap<(String, String), Vec<Value>> = BTreeMap::new();
@@ -22,19 +26,29 @@ fn each_fault_is_found_and_nothing_else() {
         let name = path.file_name().expect("a name").display().to_string();
         let text = std::fs::read_to_string(&path).expect("a file");
         let header = |word: &str| -> Vec<&str> {
-            text.lines().filter_map(|line| line.strip_prefix(&format!("# {word}: "))).collect()
+            text.lines()
+                .filter_map(|line| line.strip_prefix(&format!("# {word}: ")))
+                .collect()
         };
         let (overlay, with) = (header("over")[0].to_owned(), header("with").join(" "));
-        let good = rendered.entry((overlay.clone(), with.clone())).or_insert_with(|| {
-            let components: Vec<String> = with.split_whitespace().map(|name| match name {
-                "monitoring" => name.to_owned(),
-                _ => format!("components/{name}"),
-            }).collect();
-            let components: Vec<&str> = components.iter().map(String::as_str).collect();
-            objects(&customized(Release::Helm4, &overlay, &components))
-        });
+        let good = rendered
+            .entry((overlay.clone(), with.clone()))
+            .or_insert_with(|| {
+                let components: Vec<String> = with
+                    .split_whitespace()
+                    .map(|name| match name {
+                        "monitoring" => name.to_owned(),
+                        _ => format!("components/{name}"),
+                    })
+                    .collect();
+                let components: Vec<&str> = components.iter().map(String::as_str).collect();
+                objects(&customized(Release::Helm4, &overlay, &components))
+            });
         let mut broken = good.clone();
-        for change in objects(&text).iter().flat_map(|document| document.as_array().expect("changes")) {
+        for change in objects(&text)
+            .iter()
+            .flat_map(|document| document.as_array().expect("changes"))
+        {
             apply(&mut broken, change, &name);
         }
         let found = findings(&broken);
@@ -62,7 +76,11 @@ fn apply(broken: &mut Vec<Value>, change: &Value, name: &str) {
     } else {
         let called = change["in"].as_str().expect("in");
         let object = broken.iter_mut().find(|object| is(object, called));
-        patch(object.unwrap_or_else(|| panic!("{name}: no {called}")), change, name);
+        patch(
+            object.unwrap_or_else(|| panic!("{name}: no {called}")),
+            change,
+            name,
+        );
     }
 }
 
@@ -71,7 +89,9 @@ fn patch(object: &mut Value, change: &Value, name: &str) {
     let path = change["path"].as_str().expect("a path");
     let (parent, last) = path.rsplit_once('/').expect("a path");
     let last = last.replace("~1", "/").replace("~0", "~");
-    let parent = object.pointer_mut(parent).unwrap_or_else(|| panic!("{name}: no {path}"));
+    let parent = object
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("{name}: no {path}"));
     let value = change["value"].clone();
     let there = match parent {
         Value::Object(map) => map.contains_key(&last),
@@ -96,7 +116,8 @@ fn patch(object: &mut Value, change: &Value, name: &str) {
 #[test]
 fn the_guides_own_faults_are_found() {
     let found = findings(&file("packaging/tests/manifests/guide.yaml"));
-    let text = std::fs::read_to_string(root().join("packaging/tests/manifests/guide.findings")).expect("findings");
+    let text =
+        std::fs::read_to_string(root().join("packaging/tests/manifests/guide.findings")).expect("findings");
     let expected: Vec<&str> = text.lines().collect();
     assert_eq!(found, expected, "{}", found.join("\n"));
 }

@@ -16,11 +16,16 @@ fn every_version_of_kubernetes_knows_every_field() {
     let rendered = all(Release::Helm4).into_iter().flat_map(|one| one.objects);
     let rendered: BTreeSet<String> = rendered.map(|object| format!("---\n{object}\n")).collect();
     let mut files = single_files();
-    files.push(write(folder.path(), "rendered", &Vec::from_iter(rendered).concat()));
+    files.push(write(
+        folder.path(),
+        "rendered",
+        &Vec::from_iter(rendered).concat(),
+    ));
     let found = schemas(&files);
     assert!(found.is_empty(), "{}", found.join("\n"));
     // It does look.
-    let misspelt = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: x}\nautomountServiceAcountToken: false\n";
+    let misspelt =
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: x}\nautomountServiceAcountToken: false\n";
     let found = schemas(&[write(folder.path(), "misspelt", misspelt)]);
     assert_eq!(found.len(), packaging::render::KUBERNETES.len(), "{found:?}");
 }
@@ -28,8 +33,12 @@ fn every_version_of_kubernetes_knows_every_field() {
 /// What controllers read, by their own schemas.
 #[test]
 fn every_controller_knows_every_field() {
-    let mut all_of_them: Vec<_> = all(Release::Helm4).into_iter().flat_map(|one| one.objects).collect();
-    let monitor = std::fs::read_to_string(packaging::tools::root().join("k8s/monitoring/servicemonitor.yaml"));
+    let mut all_of_them: Vec<_> = all(Release::Helm4)
+        .into_iter()
+        .flat_map(|one| one.objects)
+        .collect();
+    let monitor =
+        std::fs::read_to_string(packaging::tools::root().join("k8s/monitoring/servicemonitor.yaml"));
     all_of_them.extend(objects(&monitor.expect("servicemonitor.yaml")));
     let kinds: BTreeSet<&str> = all_of_them
         .iter()
@@ -73,7 +82,9 @@ fn pods_are_restricted_and_references_lead_somewhere() {
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     // What is excused is there: an excuse that nothing needs would hide something one day.
     for (rule, resource) in EXCUSED {
-        let needed = found.iter().any(|one| one.rule == rule && one.resource.starts_with(resource));
+        let needed = found
+            .iter()
+            .any(|one| one.rule == rule && one.resource.starts_with(resource));
         assert!(needed, "{rule} of {resource} needs no excuse");
     }
 }
@@ -95,10 +106,22 @@ fn excused(one: &Complaint) -> bool {
 
 /// Checks of checkov that are not followed, and why. Each was looked at in all overlays.
 const SKIPPED: [(&str, &str); 4] = [
-    ("CKV_K8S_11", "CPU limits throttle: greetings come late, and nothing is saved"),
-    ("CKV_K8S_15", "a version's image does not change, so it need not be pulled each time"),
-    ("CKV_K8S_40", "the guide fixed UID 1000; on a node it is an ordinary user's at worst, and has no capability"),
-    ("CKV_K8S_43", "the digest is known when the image is published: overlays have a place for it"),
+    (
+        "CKV_K8S_11",
+        "CPU limits throttle: greetings come late, and nothing is saved",
+    ),
+    (
+        "CKV_K8S_15",
+        "a version's image does not change, so it need not be pulled each time",
+    ),
+    (
+        "CKV_K8S_40",
+        "the guide fixed UID 1000; on a node it is an ordinary user's at worst, and has no capability",
+    ),
+    (
+        "CKV_K8S_43",
+        "the digest is known when the image is published: overlays have a place for it",
+    ),
 ];
 /// On the host's network by intention, so its port too.
 const SKIPPED_AT_THE_EDGE: [&str; 2] = ["CKV_K8S_19", "CKV_K8S_26"];
@@ -113,12 +136,18 @@ fn checkov_finds_nothing_that_was_not_looked_at() {
         assert!(edge || skipped, "{one:?}");
     }
     for rule in SKIPPED.iter().map(|(rule, _)| *rule).chain(SKIPPED_AT_THE_EDGE) {
-        assert!(found.iter().any(|one| one.rule == rule), "{rule} needs not be skipped");
+        assert!(
+            found.iter().any(|one| one.rule == rule),
+            "{rule} needs not be skipped"
+        );
     }
 }
 
 fn overlays(folder: &Path) -> Vec<PathBuf> {
-    OVERLAYS.iter().map(|name| write(folder, name, &overlay(name).yaml)).collect()
+    OVERLAYS
+        .iter()
+        .map(|name| write(folder, name, &overlay(name).yaml))
+        .collect()
 }
 
 fn write(folder: &Path, name: &str, yaml: &str) -> PathBuf {

@@ -14,7 +14,10 @@ fn the_guides_files_are_links_to_what_overlays_are_made_of() {
         let link = std::fs::read_link(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(link.is_relative(), "{name}");
         let real = path.canonicalize().expect("the file it leads to");
-        assert!(real.starts_with(k8s.join("base")) || real.starts_with(k8s.join("components")), "{name}");
+        assert!(
+            real.starts_with(k8s.join("base")) || real.starts_with(k8s.join("components")),
+            "{name}"
+        );
     }
 }
 
@@ -27,7 +30,10 @@ fn the_quick_start_and_the_overlays_bring_the_same() {
         // Single files have no patches: the embedded mode's have a rule and a key for a database that is not there.
         if of == "embedded" {
             let without = |objects: &BTreeMap<String, Value>, name: &str| objects[name].clone();
-            for name in ["NetworkPolicy/allow-database", "NetworkPolicy/allow-database-ingress"] {
+            for name in [
+                "NetworkPolicy/allow-database",
+                "NetworkPolicy/allow-database-ingress",
+            ] {
                 assert!(by_overlay.insert(name.into(), without(&by_file, name)).is_none());
             }
             let secret = by_overlay.get_mut("Secret/smtp-secrets").expect("the Secret");
@@ -35,7 +41,11 @@ fn the_quick_start_and_the_overlays_bring_the_same() {
             secret["stringData"]["SMTP_DATABASE_URL"] =
                 by_file["Secret/smtp-secrets"]["stringData"]["SMTP_DATABASE_URL"].clone();
         }
-        assert_eq!(by_file.keys().collect::<Vec<_>>(), by_overlay.keys().collect::<Vec<_>>(), "{of}");
+        assert_eq!(
+            by_file.keys().collect::<Vec<_>>(),
+            by_overlay.keys().collect::<Vec<_>>(),
+            "{of}"
+        );
         for (name, object) in &by_file {
             assert_eq!(object, &by_overlay[name], "{of}: {name}");
         }
@@ -54,7 +64,10 @@ fn both_workloads_have_the_same_pods() {
         let spec = &mut pod["spec"];
         let grace = spec["terminationGracePeriodSeconds"].take();
         assert_eq!(grace, [120, 300][place]);
-        for constraint in spec["topologySpreadConstraints"].as_array_mut().expect("constraints") {
+        for constraint in spec["topologySpreadConstraints"]
+            .as_array_mut()
+            .expect("constraints")
+        {
             let label = constraint["matchLabelKeys"].take();
             assert_eq!(label[0], ["pod-template-hash", "controller-revision-hash"][place]);
         }
@@ -64,7 +77,10 @@ fn both_workloads_have_the_same_pods() {
         }
         let env = server["env"].as_array_mut().expect("variables");
         env.retain(|one| one["name"] != "SMTP_DATABASE_URL_FILE");
-        spec["volumes"].as_array_mut().expect("volumes").retain(|volume| volume["name"] != "data");
+        spec["volumes"]
+            .as_array_mut()
+            .expect("volumes")
+            .retain(|volume| volume["name"] != "data");
     }
     assert_eq!(pods[0], pods[1]);
 }
@@ -74,7 +90,10 @@ fn both_workloads_have_the_same_pods() {
 fn the_service_account_is_the_same_in_both_files() {
     let account = |name: &str| {
         let objects = files(&[name]);
-        objects.into_iter().find(|object| object["kind"] == "ServiceAccount").expect("an account")
+        objects
+            .into_iter()
+            .find(|object| object["kind"] == "ServiceAccount")
+            .expect("an account")
     };
     assert_eq!(account("deployment"), account("serviceaccount"));
 }
@@ -84,7 +103,10 @@ fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
         .into_iter()
         .map(|object| {
             let word = |value: &Value| value.as_str().expect("a word").to_owned();
-            (format!("{}/{}", word(&object["kind"]), word(&object["metadata"]["name"])), object)
+            (
+                format!("{}/{}", word(&object["kind"]), word(&object["metadata"]["name"])),
+                object,
+            )
         })
         .collect()
 }

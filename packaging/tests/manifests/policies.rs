@@ -51,7 +51,13 @@ fn table() -> Vec<Flow> {
         (In, at("10.0.0.7"), Tcp, 8080, NONE),
         (In, End::pod("shop", &[("app", "prometheus")]), Tcp, 8080, NONE),
         (In, End::pod("mail", &[("app", "smtp-server")]), Tcp, 8080, NONE),
-        (In, End::pod("kube-system", &[("k8s-app", "kube-dns")]), Tcp, 8080, NONE),
+        (
+            In,
+            End::pod("kube-system", &[("k8s-app", "kube-dns")]),
+            Tcp,
+            8080,
+            NONE,
+        ),
         // Names.
         (Out, dns(), Udp, 53, RESOLVING),
         (Out, dns(), Tcp, 53, RESOLVING),
@@ -93,7 +99,13 @@ fn table() -> Vec<Flow> {
         (Out, at("169.254.169.254"), Tcp, 53, NONE),
         (Out, at("fd00:ec2::254"), Tcp, 80, NONE),
         (Out, at("10.96.0.1"), Tcp, 443, NONE),
-        (Out, End::pod("monitoring", &[("app", "prometheus")]), Tcp, 9090, NONE),
+        (
+            Out,
+            End::pod("monitoring", &[("app", "prometheus")]),
+            Tcp,
+            9090,
+            NONE,
+        ),
         // The provider, by its addresses.
         (Out, at("192.0.2.25"), Tcp, 587, &["smarthost"]),
         (Out, at("192.0.2.25"), Tcp, 465, &["smarthost"]),
@@ -144,11 +156,21 @@ fn what_is_let_through_is_in_the_table() {
 /// The component opens what it says, and only that.
 #[test]
 fn https_goes_out_with_its_component() {
-    let objects = objects(&customized(Release::Helm4, "embedded", &["components/https-egress"]));
+    let objects = objects(&customized(
+        Release::Helm4,
+        "embedded",
+        &["components/https-egress"],
+    ));
     let policies = Policies::of(&objects);
     let set = Set::new(&objects, &[]);
     let out = |address: &str, port: u16| {
-        policies.let_through(set.workloads()[0], Way::Out, &End::address(address), Protocol::Tcp, port)
+        policies.let_through(
+            set.workloads()[0],
+            Way::Out,
+            &End::address(address),
+            Protocol::Tcp,
+            port,
+        )
     };
     assert!(out("203.0.113.9", 443) && out("2001:db8::9", 443) && out("203.0.113.9", 25));
     for closed in ["10.96.0.1", "169.254.169.254", "fd00:ec2::254", "100.64.0.1"] {
@@ -168,7 +190,13 @@ fn a_database_beside_the_server_answers() {
     objects.push(database.clone());
     let policies = Policies::of(&objects);
     let asks = |other: &End, port: u16| {
-        policies.let_through(Workload { object: &database }, Way::In, other, Protocol::Tcp, port)
+        policies.let_through(
+            Workload { object: &database },
+            Way::In,
+            other,
+            Protocol::Tcp,
+            port,
+        )
     };
     assert!(asks(&End::pod("mail", &[("app", "smtp-server")]), 5432));
     assert!(!asks(&End::pod("mail", &[("app", "smtp-server")]), 22));
@@ -186,7 +214,9 @@ fn the_evaluator_knows_the_rules() {
                               "spec": {"containers": [{"ports": [{"name": "web", "containerPort": 8000}]}]}}}
     });
     let policy = |spec: Value| {
-        vec![serde_json::json!({"kind": "NetworkPolicy", "metadata": {"name": "p", "namespace": "n"}, "spec": spec})]
+        vec![
+            serde_json::json!({"kind": "NetworkPolicy", "metadata": {"name": "p", "namespace": "n"}, "spec": spec}),
+        ]
     };
     let ask = |policies: &[Value], way, other: &str, port| {
         let workload = Workload { object: &pod };
@@ -196,22 +226,38 @@ fn the_evaluator_knows_the_rules() {
     let (world, v6) = ("203.0.113.9", "2001:db8::1");
     // None: everything. One about other pods or in another namespace: still everything.
     assert!(ask(&[], Way::In, world, 1));
-    assert!(ask(&policy(json!({"podSelector": {"matchLabels": {"app": "b"}}})), Way::In, world, 1));
+    assert!(ask(
+        &policy(json!({"podSelector": {"matchLabels": {"app": "b"}}})),
+        Way::In,
+        world,
+        1
+    ));
     // Without types it is about what comes in, and about what goes out if it has rules for it.
     let silent = policy(json!({"podSelector": {}}));
     assert!(!ask(&silent, Way::In, world, 1) && ask(&silent, Way::Out, world, 1));
     let out = policy(json!({"podSelector": {}, "egress": [{}]}));
     assert!(!ask(&out, Way::In, world, 1) && ask(&out, Way::Out, v6, 1));
     // An empty rule lets everything through; an empty list nothing.
-    assert!(ask(&policy(json!({"podSelector": {}, "ingress": [{}]})), Way::In, world, 1));
-    assert!(!ask(&policy(json!({"podSelector": {}, "ingress": []})), Way::In, world, 1));
+    assert!(ask(
+        &policy(json!({"podSelector": {}, "ingress": [{}]})),
+        Way::In,
+        world,
+        1
+    ));
+    assert!(!ask(
+        &policy(json!({"podSelector": {}, "ingress": []})),
+        Way::In,
+        world,
+        1
+    ));
     // Ports by name and by range.
     let named = policy(json!({"podSelector": {}, "ingress": [{"ports": [{"port": "web"}]}]}));
     assert!(ask(&named, Way::In, world, 8000) && !ask(&named, Way::In, world, 8001));
     let range = policy(json!({"podSelector": {}, "ingress": [{"ports": [{"port": 10, "endPort": 12}]}]}));
     assert!(ask(&range, Way::In, world, 12) && !ask(&range, Way::In, world, 13));
     // A block of one family says nothing about the other.
-    let block = policy(json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]}));
+    let block =
+        policy(json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]}));
     assert!(ask(&block, Way::In, world, 1) && !ask(&block, Way::In, v6, 1));
     // Selectors of pods alone mean the policy's own namespace; with both, both have to match.
     let from = |peer: Value| policy(json!({"podSelector": {}, "ingress": [{"from": [peer]}]}));
@@ -222,7 +268,8 @@ fn the_evaluator_knows_the_rules() {
     };
     let pods = from(json!({"podSelector": {"matchLabels": {"app": "b"}}}));
     assert!(by(&pods, "n", "b") && !by(&pods, "m", "b") && !by(&pods, "n", "c"));
-    let namespaces = from(json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "m"}}}));
+    let namespaces =
+        from(json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "m"}}}));
     assert!(by(&namespaces, "m", "c") && !by(&namespaces, "n", "c"));
     let both = from(json!({"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "b"}}}));
     assert!(by(&both, "m", "b") && !by(&both, "m", "c"));

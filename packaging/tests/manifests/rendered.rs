@@ -68,7 +68,12 @@ const TOGETHER: [(&str, &[&str]); 4] = [
     ),
     (
         "postgresql",
-        &["components/keda", "components/gateway-api", "components/proxy-protocol", "components/existing-secrets"],
+        &[
+            "components/keda",
+            "components/gateway-api",
+            "components/proxy-protocol",
+            "components/existing-secrets",
+        ],
     ),
     (
         "embedded",
@@ -81,7 +86,15 @@ const TOGETHER: [(&str, &[&str]); 4] = [
             "components/scrape-annotations",
         ],
     ),
-    ("smarthost", &["components/cert-manager", "components/external-secrets", "components/limits", "monitoring"]),
+    (
+        "smarthost",
+        &[
+            "components/cert-manager",
+            "components/external-secrets",
+            "components/limits",
+            "monitoring",
+        ],
+    ),
 ];
 
 /// Something rendered.
@@ -120,7 +133,10 @@ pub(crate) fn all(release: Release) -> Vec<Rendered> {
 }
 
 fn rendered(release: Release, overlay: &str, components: &[&str]) -> Rendered {
-    let name = [&[overlay], components].concat().join("+").replace("components/", "");
+    let name = [&[overlay], components]
+        .concat()
+        .join("+")
+        .replace("components/", "");
     let yaml = if components.is_empty() {
         kustomize(release, &format!("k8s/overlays/{overlay}"))
     } else {
@@ -187,9 +203,14 @@ pub(crate) fn single_files() -> Vec<PathBuf> {
 /// Patches in overlays, and values for another chart, are no objects by themselves.
 fn is_part(path: &std::path::Path) -> bool {
     let text = path.display().to_string();
-    ["overlays/dev/statefulset.yaml", "overlays/edge/statefulset.yaml", "overlays/edge/service.yaml", "prometheus-adapter.yaml"]
-        .iter()
-        .any(|part| text.ends_with(part))
+    [
+        "overlays/dev/statefulset.yaml",
+        "overlays/edge/statefulset.yaml",
+        "overlays/edge/service.yaml",
+        "prometheus-adapter.yaml",
+    ]
+    .iter()
+    .any(|part| text.ends_with(part))
 }
 
 #[test]
@@ -204,18 +225,30 @@ fn both_versions_of_kustomize_make_the_same() {
 #[test]
 fn every_overlay_and_component_is_looked_at() {
     let names = |folder: &str| -> Vec<String> {
-        let entries = std::fs::read_dir(root().join(folder)).expect("a folder").flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
+        let entries = std::fs::read_dir(root().join(folder))
+            .expect("a folder")
+            .flatten();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+            .collect();
         names.sort();
         names
     };
     assert_eq!(names("k8s/overlays"), OVERLAYS);
-    let mut known: Vec<&str> = BOTH.iter().chain(&SCALED).filter_map(|path| path.strip_prefix("components/")).collect();
+    let mut known: Vec<&str> = BOTH
+        .iter()
+        .chain(&SCALED)
+        .filter_map(|path| path.strip_prefix("components/"))
+        .collect();
     known.sort_unstable();
     assert_eq!(names("k8s/components"), known);
     // All of these are in every overlay that may have them, so alone they were looked at there.
     for name in OVERLAYS {
-        let namespaces: Vec<_> = overlay(name).objects.into_iter().filter(|object| object["kind"] == "Namespace").collect();
+        let namespaces: Vec<_> = overlay(name)
+            .objects
+            .into_iter()
+            .filter(|object| object["kind"] == "Namespace")
+            .collect();
         assert_eq!(namespaces.len(), 1, "{name}");
     }
 }
