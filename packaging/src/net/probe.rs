@@ -2,7 +2,7 @@
 
 use super::cluster::Host;
 use nix::errno::Errno;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -61,4 +61,16 @@ pub fn listen(host: &Host, port: u16) {
     let listener = host.space.inside(|| TcpListener::bind(("::", port)));
     let listener = listener.unwrap_or_else(|error| panic!("port {port}: {error}"));
     std::thread::spawn(move || for _ in listener.incoming() {});
+}
+
+/// A GET from where the calling thread is, as the kubelet asks: status and body, or nothing in time.
+pub fn get(address: SocketAddr, path: &str, patience: Duration) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
+    // Of version 1.0, so that the body comes as it is.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 
 /// A network namespace. It has no name on the machine, so no other test's can be mistaken for it, and nothing is left when
 /// a test is killed: it is gone with this and the last process in it.
@@ -30,6 +31,15 @@ impl Space {
         };
         let result = std::thread::scope(|scope| scope.spawn(within).join());
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// The same in a thread that goes on.
+    pub fn spawn<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let space = self.0.try_clone().expect("the namespace");
+        std::thread::spawn(move || {
+            setns(&space, CloneFlags::CLONE_NEWNET).expect("enter the network namespace");
+            what()
+        })
     }
 
     /// Its name for programs; as long as this lives.

@@ -1,13 +1,14 @@
 //! The NetworkPolicies that ship, in force: who reaches whom, tried by real connections, and mail that flows in and out
 //! under them.
 
-use super::pods::{hello, setup, sink, start};
+use super::pods::hello;
 use super::town::{Shape, Town};
 use blackbox::dns::{Dns, Record};
 use blackbox::postgres::Postgres;
 use blackbox::server::{Server, http};
 use blackbox::sink::Sink;
 use packaging::net::addresses::service;
+use packaging::net::pods::{setup, sink, start};
 use packaging::net::cluster::Service;
 use packaging::render::{chart, kustomize, objects};
 use packaging::tools::Release;

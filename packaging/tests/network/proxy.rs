@@ -1,9 +1,10 @@
 //! haproxy before pods, saying by PROXY v2 who the client is.
 
-use super::pods::{hello, relaying, setup, sink, start};
+use super::pods::{hello, relaying};
 use blackbox::server::Server;
 use blackbox::wire::Wire;
 use packaging::net::addresses::{internet, other_pod, pod};
+use packaging::net::pods::{setup, sink, start};
 use packaging::net::cluster::{Cluster, Host};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Stdio};

@@ -1,7 +1,8 @@
 //! Services whose pods see clients' addresses, and such as hide them behind the node's.
 
-use super::pods::{hello, relaying, setup, sink, start};
+use super::pods::{hello, relaying};
 use packaging::net::addresses::{NODE, internet, pod, service};
+use packaging::net::pods::{setup, sink, start};
 use packaging::net::cluster::{Cluster, Service};
 use blackbox::server::Server;
 use blackbox::wait_for;

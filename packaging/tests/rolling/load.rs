@@ -1,0 +1,202 @@
+//! Clients that send as mail servers do: what is put off, refused a connection, or broken off, they try again.
+
+use packaging::net::cluster::Host;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Messages of one connection.
+const MESSAGES: usize = 25;
+/// Between two messages of a client.
+const PAUSE: Duration = Duration::from_millis(30);
+/// Before another try.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long a reply may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What clients know of their messages.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Names of messages that got a 250.
+    pub acknowledged: BTreeSet<String>,
+    /// How often a message was sent whole without a reply.
+    pub unanswered: BTreeMap<String, usize>,
+    /// Replies that say never.
+    pub permanent: Vec<String>,
+    /// Connections that were refused.
+    pub refused: usize,
+    /// Messages that were put off, or whose connection broke before they were sent.
+    pub put_off: usize,
+}
+
+/// Why a message was not taken.
+enum Failure {
+    Refused,
+    /// A reply, or the end of the connection, before the message was whole, or a reply after it.
+    PutOff,
+    Permanent(String),
+    /// No reply to a whole message.
+    Unanswered,
+}
+
+/// Clients on a host. Dropped, they end.
+pub(crate) struct Load {
+    pub ledger: Arc<Mutex<Ledger>>,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts clients, each at one of the addresses.
+    pub(crate) fn start(host: &Host, addresses: &[IpAddr], count: usize) -> Load {
+        let (ledger, stop) = (Arc::<Mutex<Ledger>>::default(), Arc::new(AtomicBool::new(false)));
+        let client = |number: usize| {
+            let (ledger, stop) = (ledger.clone(), stop.clone());
+            let address = SocketAddr::new(addresses[number % addresses.len()], 25);
+            host.space.spawn(move || client(address, number, &ledger, &stop))
+        };
+        let clients = (0..count).map(client).collect();
+        Load { ledger, stop, clients }
+    }
+
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.ledger.lock().expect("ledger").acknowledged.len()
+    }
+
+    /// Lets clients finish what they began.
+    pub(crate) fn end(mut self) -> Ledger {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in std::mem::take(&mut self.clients) {
+            client.join().expect("a client");
+        }
+        std::mem::take(&mut *self.ledger.lock().expect("ledger"))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn client(address: SocketAddr, number: usize, ledger: &Mutex<Ledger>, stop: &AtomicBool) {
+    let mut connection = None;
+    for count in 1.. {
+        let name = format!("message-{number}-{count}");
+        loop {
+            let mut open = match connection.take() {
+                Some(open) => open,
+                None => match Connection::open(address) {
+                    Ok(open) => open,
+                    Err(failure) => {
+                        note(ledger, &name, failure);
+                        std::thread::sleep(AGAIN);
+                        continue;
+                    }
+                },
+            };
+            match open.send(&name) {
+                Ok(()) => {
+                    ledger.lock().expect("ledger").acknowledged.insert(name.clone());
+                    connection = open.next();
+                    break;
+                }
+                Err(failure) => note(ledger, &name, failure),
+            }
+            std::thread::sleep(AGAIN);
+        }
+        // Nobody gives a message up before it is taken.
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn note(ledger: &Mutex<Ledger>, name: &str, failure: Failure) {
+    let mut ledger = ledger.lock().expect("ledger");
+    match failure {
+        Failure::Refused => ledger.refused += 1,
+        Failure::PutOff => ledger.put_off += 1,
+        Failure::Permanent(reply) => ledger.permanent.push(reply),
+        Failure::Unanswered => *ledger.unanswered.entry(name.to_owned()).or_default() += 1,
+    }
+}
+
+struct Connection {
+    stream: BufReader<TcpStream>,
+    messages: usize,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> Result<Connection, Failure> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| match error.kind() {
+            ErrorKind::ConnectionRefused => Failure::Refused,
+            _ => Failure::PutOff,
+        })?;
+        let patient = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_nodelay(true));
+        patient.expect("a socket's settings");
+        let mut connection = Connection {
+            stream: BufReader::new(stream),
+            messages: 0,
+        };
+        connection.expect(None, 220)?;
+        connection.expect(Some("EHLO client.test"), 250)?;
+        Ok(connection)
+    }
+
+    fn send(&mut self, name: &str) -> Result<(), Failure> {
+        self.expect(Some("MAIL FROM:<a@x.test>"), 250)?;
+        self.expect(Some("RCPT TO:<b@y.test>"), 250)?;
+        self.expect(Some("DATA"), 354)?;
+        let text = format!("Subject: {name}\r\n\r\n{}", "Some words of a message.\r\n".repeat(100));
+        self.stream.get_mut().write_all(text.as_bytes()).map_err(|_| Failure::PutOff)?;
+        match self.say(Some(".")) {
+            Some(reply) => judge(reply, 250),
+            None => Err(Failure::Unanswered),
+        }
+    }
+
+    /// The connection, if another message may go over it.
+    fn next(mut self) -> Option<Connection> {
+        self.messages += 1;
+        if self.messages < MESSAGES {
+            return Some(self);
+        }
+        let _ = self.say(Some("QUIT"));
+        None
+    }
+
+    fn expect(&mut self, line: Option<&str>, code: u16) -> Result<(), Failure> {
+        judge(self.say(line).ok_or(Failure::PutOff)?, code)
+    }
+
+    /// Says a line, if there is one; the last line of the reply, if there is one.
+    fn say(&mut self, line: Option<&str>) -> Option<String> {
+        if let Some(line) = line {
+            // Even if this fails a reply may be there to be read.
+            let _ = self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes());
+        }
+        loop {
+            let mut reply = String::new();
+            match self.stream.read_line(&mut reply) {
+                Ok(length) if length > 3 => {}
+                _ => return None,
+            }
+            if reply.as_bytes()[3] != b'-' {
+                return Some(reply.trim_end().to_owned());
+            }
+        }
+    }
+}
+
+fn judge(reply: String, code: u16) -> Result<(), Failure> {
+    if reply.starts_with(&code.to_string()) {
+        return Ok(());
+    }
+    Err(if reply.starts_with('5') { Failure::Permanent(reply) } else { Failure::PutOff })
+}
