@@ -2,11 +2,13 @@
 //! given to the real server to read.
 
 mod manifests {
+    mod api_server;
     mod asked;
     mod faults;
     mod judged;
     mod links;
     mod meaning;
     mod policies;
+    mod quick_start;
     pub(crate) mod rendered;
 }
