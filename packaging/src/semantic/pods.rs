@@ -10,6 +10,8 @@ const FLUSH: u64 = 15;
 const SLACK: u64 = 15;
 /// The cluster autoscaler waits no longer.
 const LONGEST_GRACE: u64 = 600;
+/// Octets of all annotations of an object.
+const LARGEST: usize = 256 * 1024;
 /// What the server needs beside volumes in memory: 256 MiB, in thousandths of octets.
 const LEAST_MEMORY: u128 = 256 * 1024 * 1024 * 1000;
 
@@ -35,6 +37,12 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
     }
     for object in set.objects {
         labelled(object, found);
+        if object.to_string().len() > LARGEST {
+            found.push(finds(
+                object,
+                "too large: `kubectl apply` keeps a copy in an annotation, which has a limit",
+            ));
+        }
     }
 }
 
@@ -340,5 +348,25 @@ fn labelled(object: &Value, found: &mut Vec<String>) {
     }
     if name_of(object).is_empty() {
         found.push(finds(object, "no name"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_cannot_be_applied_is_too_large() {
+        let labels = json!({"app.kubernetes.io/name": "a", "app.kubernetes.io/part-of": "b"});
+        let map = |size: usize| {
+            json!({"kind": "ConfigMap", "metadata": {"name": "m", "labels": labels}, "data": {"key": "x".repeat(size)}})
+        };
+        for (size, findings) in [(200_000, 0), (270_000, 1)] {
+            let objects = [map(size)];
+            let mut found = Vec::new();
+            look(&Set::new(&objects, &[]), &mut found);
+            assert_eq!(found.len(), findings, "{size}: {found:?}");
+        }
     }
 }
