@@ -359,9 +359,7 @@ mod tests {
     #[test]
     fn what_cannot_be_applied_is_too_large() {
         let labels = json!({"app.kubernetes.io/name": "a", "app.kubernetes.io/part-of": "b"});
-        let map = |size: usize| {
-            json!({"kind": "ConfigMap", "metadata": {"name": "m", "labels": labels}, "data": {"key": "x".repeat(size)}})
-        };
+        let map = |size: usize| json!({"kind": "ConfigMap", "metadata": {"name": "m", "labels": labels}, "data": {"key": "x".repeat(size)}});
         for (size, findings) in [(200_000, 0), (270_000, 1)] {
             let objects = [map(size)];
             let mut found = Vec::new();
