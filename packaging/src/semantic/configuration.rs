@@ -23,7 +23,7 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
             }
         };
         for network in networks(workload, &config, "relay", "networks") {
-            if private(&network) {
+            if private(&network) && !behind_a_proxy(set, workload) {
                 found.push(workload.finds(format!(
                     "relay.networks has {network}: pods and nodes are there, and clients whose address is replaced by a node's"
                 )));
@@ -54,6 +54,19 @@ pub fn text<'a>(set: &Set<'a>, workload: Workload<'a>) -> Option<&'a str> {
     let volume = volumes.iter().find(|volume| volume["name"] == mount["name"])?;
     let map = set.get("ConfigMap", volume["configMap"]["name"].as_str()?)?;
     map["data"]["config.toml"].as_str()
+}
+
+/// The same, read. One that is no TOML is found by `look`.
+pub fn table(set: &Set, workload: Workload) -> toml::Table {
+    text(set, workload)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
+}
+
+/// The address of each client is what a proxy says, on the listener for everybody and on those that do as it does.
+pub fn behind_a_proxy(set: &Set, workload: Workload) -> bool {
+    let config = table(set, workload);
+    setting(workload, &config, "server", "proxy_protocol").is_some_and(|value| value.as_str() == Some("v2"))
 }
 
 /// A setting: its variable, or in the file.

@@ -217,23 +217,24 @@ fn incoming(set: &Set, policies: &Policies, workload: Workload, found: &mut Vec<
     let listening = listening(set, workload);
     let asks = |other: &End, port: u16| policies.let_through(workload, Way::In, other, Protocol::Tcp, port);
     for (name, port) in &listening {
+        let for_everybody = !["http", "metrics"].contains(name);
         for address in WORLD {
             match asks(&End::address(address), *port) {
-                false if *name != "http" => {
+                false if for_everybody => {
                     found.push(workload.finds(format!("policies let nobody in to {name} ({address})")));
                 }
-                true if *name == "http" => {
+                true if !for_everybody => {
                     found.push(workload.finds("policies let the world in to metrics and the admin API"));
                 }
                 _ => {}
             }
         }
+        if !for_everybody && asks(&End::pod("shop", &[("app", "shop")]), *port) {
+            found.push(workload.finds("policies let every namespace in to metrics and the admin API"));
+        }
     }
-    let http = listening["http"];
-    if asks(&End::pod("shop", &[("app", "shop")]), http) {
-        found.push(workload.finds("policies let every namespace in to metrics and the admin API"));
-    }
-    if !asks(&End::pod("monitoring", &[("app", "prometheus")]), http) {
+    let metrics = listening.get("metrics").unwrap_or(&listening["http"]);
+    if !asks(&End::pod("monitoring", &[("app", "prometheus")]), *metrics) {
         found.push(workload.finds("policies keep Prometheus out"));
     }
     // A port that is let in is one that somebody listens on.

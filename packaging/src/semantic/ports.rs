@@ -1,6 +1,6 @@
 //! One port from the world to the listener: Services, containers, and where the server listens.
 
-use super::configuration::{setting, text};
+use super::configuration::{behind_a_proxy, setting, table};
 use super::meaning::{Set, Workload, finds, labels, list, namespace_of};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -45,19 +45,31 @@ pub fn defaults() -> &'static BTreeMap<&'static str, u16> {
     })
 }
 
-/// Where a workload's server listens: its variables, its file, its defaults.
+/// Where a workload's server listens: its variables, its file, its defaults. Listeners that are off are left out; metrics are
+/// there when they have a listener of their own.
 pub fn listening(set: &Set, workload: Workload) -> BTreeMap<&'static str, u16> {
-    let config: toml::Table = text(set, workload)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default();
+    let config = table(set, workload);
+    let configured = |section: &str, key: &str| -> Option<String> {
+        let value = setting(workload, &config, section, key)?;
+        Some(value.to_string().trim_matches('"').to_owned())
+    };
     let mut ports = defaults().clone();
     for (name, section, short, _) in LISTENERS {
-        let configured = setting(workload, &config, section, "port");
-        let configured = configured.map(|value| value.to_string().trim_matches('"').to_owned());
-        let port = workload.variable(short).map(str::to_owned).or(configured);
+        let port = workload.variable(short).map(str::to_owned);
+        let port = port.or_else(|| configured(section, "port"));
         if let Some(port) = port.and_then(|port| port.parse().ok()) {
             ports.insert(name, port);
         }
+        // Both need TLS, and are open where there is some.
+        let tls = configured("tls", "enabled").unwrap_or_else(|| "true".into());
+        if ["smtps", "submission"].contains(&name) && configured(section, "enabled").unwrap_or(tls) == "false"
+        {
+            ports.remove(name);
+        }
+    }
+    let metrics = configured("metrics", "port").and_then(|port| port.parse().ok());
+    if let Some(port) = metrics.filter(|port| *port != ports["http"]) {
+        ports.insert("metrics", port);
     }
     ports
 }
@@ -86,7 +98,7 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
     }
     for service in set.of_kind("Service") {
         service_ports(set, service, found);
-        exposure(service, found);
+        exposure(set, service, found);
     }
 }
 
@@ -144,7 +156,7 @@ fn service_ports(set: &Set, service: &Value, found: &mut Vec<String>) {
 }
 
 /// What is open to the world.
-fn exposure(service: &Value, found: &mut Vec<String>) {
+fn exposure(set: &Set, service: &Value, found: &mut Vec<String>) {
     let spec = &service["spec"];
     if spec["ipFamilyPolicy"] != "PreferDualStack" && spec["ipFamilyPolicy"] != "RequireDualStack" {
         found.push(finds(service, "one address family only"));
@@ -152,7 +164,12 @@ fn exposure(service: &Value, found: &mut Vec<String>) {
     if spec["type"] != "LoadBalancer" && spec["type"] != "NodePort" {
         return;
     }
-    if spec["externalTrafficPolicy"] != "Local" {
+    // A proxy says who the client is, whatever address the connection has.
+    let told = set
+        .workloads()
+        .into_iter()
+        .any(|workload| behind_a_proxy(set, workload));
+    if spec["externalTrafficPolicy"] != "Local" && !told {
         found.push(finds(
             service,
             "clients get a node's address (externalTrafficPolicy is not Local)",

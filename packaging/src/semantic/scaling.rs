@@ -1,6 +1,6 @@
 //! How many pods, who decides, and whether there is room for them.
 
-use super::configuration::{setting, text};
+use super::configuration::{setting, table};
 use super::meaning::{Set, Workload, finds, list, namespace_of, quantity, selects};
 use serde_json::Value;
 
@@ -221,9 +221,7 @@ fn connections(set: &Set, workload: Workload, found: &mut Vec<String>) {
     if !workload.shares_its_queue() || setting_is(set, workload, "pooler", "true") {
         return;
     }
-    let config: toml::Table = text(set, workload)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default();
+    let config = table(set, workload);
     let pool = setting(workload, &config, "storage", "pool_size");
     let pool = pool
         .and_then(|value| value.to_string().trim_matches('"').parse().ok())
@@ -238,8 +236,6 @@ fn connections(set: &Set, workload: Workload, found: &mut Vec<String>) {
 }
 
 fn setting_is(set: &Set, workload: Workload, key: &str, value: &str) -> bool {
-    let config: toml::Table = text(set, workload)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default();
+    let config = table(set, workload);
     setting(workload, &config, "storage", key).is_some_and(|is| is.to_string().trim_matches('"') == value)
 }

@@ -1,6 +1,7 @@
 //! What the manifests mean together.
 
-use crate::manifests::rendered::{EMBEDDED, QUICK_START, all, files};
+use crate::manifests::rendered::{EMBEDDED, QUICK_START, all, customized, files};
+use packaging::render::objects;
 use packaging::semantic::{findings, findings_but};
 use packaging::tools::Release;
 
@@ -23,5 +24,21 @@ fn the_quick_start_is_complete() {
     for left_out in ["configmap", "secrets", "deployment", "pdb"] {
         let names: Vec<&str> = QUICK_START.into_iter().filter(|name| *name != left_out).collect();
         assert!(!findings(&files(&names)).is_empty(), "nobody missed {left_out}");
+    }
+}
+
+/// With PROXY the header says who the client is: then a node's address in its place is no fault, and without it is.
+#[test]
+fn clients_may_be_hidden_where_a_proxy_tells_of_them() {
+    for (components, allowed) in [(&["components/proxy-protocol"][..], true), (&[], false)] {
+        let yaml = customized(Release::Helm4, "embedded", components);
+        let mut objects = objects(&yaml);
+        for service in objects
+            .iter_mut()
+            .filter(|object| object["spec"]["type"] == "LoadBalancer")
+        {
+            service["spec"]["externalTrafficPolicy"] = "Cluster".into();
+        }
+        assert_eq!(findings(&objects).is_empty(), allowed, "{:?}", findings(&objects));
     }
 }
