@@ -133,7 +133,7 @@ fn schema(mut schema: Value, values: &[Entry]) -> Result<String, String> {
     remove(&mut config, &["properties", "storage", "properties"], "path")?;
     schema["properties"]["config"] = config;
     // What is within `config` says itself what it is.
-    for entry in values.iter().filter(|entry| entry.path[0] != "config") {
+    for entry in values.iter().filter(|entry| entry.path[0] != "config" || entry.path.len() == 1) {
         let pointer = pointer(&schema, &entry.path);
         let node = schema.pointer_mut(&pointer).and_then(Value::as_object_mut);
         let node = node.ok_or_else(|| format!("values.schema.json does not know {}", entry.path.join(".")))?;

@@ -45,7 +45,7 @@ fn every_refusal_is_tried() {
         count += 1;
         assert!(tried, "no file in refused/ for {text:?}");
     }
-    assert!(count > 30, "{count} refusals found");
+    assert!(count >= 30, "{count} refusals found");
 }
 
 /// All of it at once, not one after the other.

@@ -190,7 +190,8 @@ fn every_value_does_something() {
                 merge(&mut base, json!({"replicaCount": 1, "profile": "testing"}));
             }
             let mut changed = base.clone();
-            let value = if path == "mode" { json!("embedded") } else { another(path, default) };
+            let current = base.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(default);
+            let value = if path == "mode" { json!("embedded") } else { another(path, current) };
             if path == "mode" {
                 merge(&mut base, json!({"autoscaling": {"enabled": false}}));
                 merge(&mut changed, json!({"autoscaling": {"enabled": false}}));
