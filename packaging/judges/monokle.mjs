@@ -41,7 +41,8 @@ for (const file of process.argv.slice(2)) {
   for (const document of parseAllDocuments(text)) {
     const content = document.toJS();
     if (!content) continue;
-    const id = `${content.kind}/${content.metadata.name}`;
+    // With the file: what refers to what is remembered by id, also from one file to the next.
+    const id = `${file}/${content.kind}/${content.metadata.name}`;
     resources.push({
       id,
       fileId: file,

@@ -16,7 +16,8 @@ pub(crate) fn files() -> Result<Vec<(PathBuf, String)>, String> {
         std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
     };
     let values = entries(&read("values.yaml")?)?;
-    let schema: Value = serde_json::from_str(&read("values.schema.json")?).map_err(|error| error.to_string())?;
+    let schema: Value =
+        serde_json::from_str(&read("values.schema.json")?).map_err(|error| error.to_string())?;
     let schema = self::schema(schema, &values)?;
     let readme = format!("{}\n{}", read("README.head.md")?, table(&values));
     Ok(vec![
@@ -49,7 +50,11 @@ fn indent(line: &str) -> usize {
 }
 
 fn read_block(lines: &[&str], parent: &[String], entries: &mut Vec<Entry>) -> Result<(), String> {
-    let Some(depth) = lines.iter().find(|line| !line.is_empty()).map(|line| indent(line)) else {
+    let Some(depth) = lines
+        .iter()
+        .find(|line| !line.is_empty())
+        .map(|line| indent(line))
+    else {
         return Ok(());
     };
     let mut doc = Vec::new();
@@ -70,7 +75,9 @@ fn read_block(lines: &[&str], parent: &[String], entries: &mut Vec<Entry>) -> Re
             .split_once(':')
             .ok_or_else(|| format!("values.yaml: no key in `{line}`"))?;
         let within = |line: &&&str| {
-            line.trim().is_empty() || indent(line) > depth || (indent(line) == depth && line.trim().starts_with("- "))
+            line.trim().is_empty()
+                || indent(line) > depth
+                || (indent(line) == depth && line.trim().starts_with("- "))
         };
         let mut body: Vec<&str> = lines[at..].iter().take_while(within).copied().collect();
         at += body.len();
@@ -86,7 +93,10 @@ fn read_block(lines: &[&str], parent: &[String], entries: &mut Vec<Entry>) -> Re
             None => inline.trim().to_owned(),
             Some(first) => {
                 let margin = indent(first);
-                let lines: Vec<&str> = body.iter().map(|line| line.get(margin..).unwrap_or_default()).collect();
+                let lines: Vec<&str> = body
+                    .iter()
+                    .map(|line| line.get(margin..).unwrap_or_default())
+                    .collect();
                 lines.join("\n")
             }
         });
@@ -133,10 +143,14 @@ fn schema(mut schema: Value, values: &[Entry]) -> Result<String, String> {
     remove(&mut config, &["properties", "storage", "properties"], "path")?;
     schema["properties"]["config"] = config;
     // What is within `config` says itself what it is.
-    for entry in values.iter().filter(|entry| entry.path[0] != "config" || entry.path.len() == 1) {
+    for entry in values
+        .iter()
+        .filter(|entry| entry.path[0] != "config" || entry.path.len() == 1)
+    {
         let pointer = pointer(&schema, &entry.path);
         let node = schema.pointer_mut(&pointer).and_then(Value::as_object_mut);
-        let node = node.ok_or_else(|| format!("values.schema.json does not know {}", entry.path.join(".")))?;
+        let node =
+            node.ok_or_else(|| format!("values.schema.json does not know {}", entry.path.join(".")))?;
         describe(node, &entry.doc);
     }
     let text = serde_json::to_string_pretty(&schema).map_err(|error| error.to_string())?;
@@ -147,7 +161,9 @@ fn schema(mut schema: Value, values: &[Entry]) -> Result<String, String> {
 fn pointer(schema: &Value, path: &[String]) -> String {
     path.iter().fold(String::new(), |pointer, key| {
         let node = schema.pointer(&pointer).unwrap_or(&Value::Null);
-        let reference = node["$ref"].as_str().or_else(|| node["allOf"][0]["$ref"].as_str());
+        let reference = node["$ref"]
+            .as_str()
+            .or_else(|| node["allOf"][0]["$ref"].as_str());
         let node = reference.map_or(pointer, |reference| reference.trim_start_matches('#').to_owned());
         format!("{node}/properties/{key}")
     })
@@ -165,7 +181,9 @@ fn describe(node: &mut Map<String, Value>, doc: &str) {
 fn without_secrets(schema: &mut Value) {
     let secret = |schema: &Value| {
         schema["writeOnly"] == true
-            || schema["description"].as_str().is_some_and(|doc| doc.contains("Never shown"))
+            || schema["description"]
+                .as_str()
+                .is_some_and(|doc| doc.contains("Never shown"))
     };
     match schema {
         Value::Object(map) => {
@@ -195,7 +213,11 @@ mod tests {
     fn chart_is_current() {
         for (path, text) in super::files().expect("generated") {
             let written = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(written == text, "{} is stale: run `cargo xtask docs`", path.display());
+            assert!(
+                written == text,
+                "{} is stale: run `cargo xtask docs`",
+                path.display()
+            );
         }
     }
 }

@@ -30,7 +30,11 @@ fn here(folder: &Path, path: &str) -> String {
 
 /// Every file that a variable or the configuration names, with something in it that the server takes.
 fn make_files(folder: &Path, paths: impl Iterator<Item = String>) {
-    certificate(folder, &["mail.example.com", "mx.example.com", "relay.example.com"], 30);
+    certificate(
+        folder,
+        &["mail.example.com", "mx.example.com", "relay.example.com"],
+        30,
+    );
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a file of the certificate");
     let (certificate, key) = (read("cert.pem"), read("key.pem"));
     let dkim = run(Command::new("openssl").args(["genrsa", "2048"])).stdout;
@@ -41,7 +45,9 @@ fn make_files(folder: &Path, paths: impl Iterator<Item = String>) {
             name if name.ends_with(".key") => key.clone(),
             name if name.contains("DKIM") => dkim.clone(),
             name if name.contains("WEBHOOK") => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into(),
-            name if name == "uri" || name.contains("DATABASE") => "postgresql://smtp:secret@127.0.0.1:1/smtp".into(),
+            name if name == "uri" || name.contains("DATABASE") => {
+                "postgresql://smtp:secret@127.0.0.1:1/smtp".into()
+            }
             _ => "0123456789abcdef0123456789abcdef".into(),
         };
         let path = here(folder, &path);
@@ -73,16 +79,27 @@ fn moved(value: &mut toml::Value, folder: &Path) {
 fn check(objects: &[Value]) -> std::process::Output {
     let folder = folder();
     let (text, pod) = rendered(objects);
-    let mut config: toml::Value = toml::Value::Table(text.parse().unwrap_or_else(|error| panic!("{error}\n{text}")));
+    let mut config: toml::Value =
+        toml::Value::Table(text.parse().unwrap_or_else(|error| panic!("{error}\n{text}")));
     let variables: Vec<(String, String)> = pod["containers"][0]["env"]
         .as_array()
         .expect("variables")
         .iter()
-        .filter_map(|one| Some((one["name"].as_str()?.to_owned(), one["value"].as_str()?.to_owned())))
+        .filter_map(|one| {
+            Some((
+                one["name"].as_str()?.to_owned(),
+                one["value"].as_str()?.to_owned(),
+            ))
+        })
         .collect();
     let mut named = Vec::new();
     paths(&config, &mut named);
-    named.extend(variables.iter().filter(|(name, _)| name.ends_with("_FILE")).map(|(_, value)| value.clone()));
+    named.extend(
+        variables
+            .iter()
+            .filter(|(name, _)| name.ends_with("_FILE"))
+            .map(|(_, value)| value.clone()),
+    );
     make_files(folder.path(), named.into_iter());
     moved(&mut config, folder.path());
     std::fs::create_dir_all(folder.path().join("data")).expect("a folder");
@@ -91,7 +108,11 @@ fn check(objects: &[Value]) -> std::process::Output {
     let mut server = Command::new(binary());
     server.env_clear().arg("check").arg("--config").arg(&file);
     for (name, value) in variables {
-        let value = if value.starts_with('/') { here(folder.path(), &value) } else { value };
+        let value = if value.starts_with('/') {
+            here(folder.path(), &value)
+        } else {
+            value
+        };
         server.env(name, value);
     }
     server.output().expect("the server")
@@ -116,11 +137,13 @@ fn the_server_takes_every_configuration() {
 fn the_server_is_asked_indeed() {
     let folder = folder();
     let values = folder.path().join("values.yaml");
-    let wrong = json!({"config": {"server": {"hostname": "mail.example.com"}, "dns": {"servers": ["nowhere"]}}});
+    let wrong =
+        json!({"config": {"server": {"hostname": "mail.example.com"}, "dns": {"servers": ["nowhere"]}}});
     std::fs::write(&values, wrong.to_string()).expect("written");
     let answer = check(&template(&values));
     assert_eq!(answer.status.code(), Some(78));
-    let text = String::from_utf8_lossy(&answer.stderr).into_owned() + &String::from_utf8_lossy(&answer.stdout);
+    let text =
+        String::from_utf8_lossy(&answer.stderr).into_owned() + &String::from_utf8_lossy(&answer.stdout);
     assert!(text.contains("dns.servers"), "{text}");
 }
 
@@ -168,9 +191,16 @@ fn values_are_exact_toml() {
             "/domains",
             "/aliases",
         ] {
-            assert_eq!(read.pointer(pointer), config.pointer(pointer), "{release:?} {pointer}\n{text}");
+            assert_eq!(
+                read.pointer(pointer),
+                config.pointer(pointer),
+                "{release:?} {pointer}\n{text}"
+            );
         }
-        assert!(read.pointer("/limits/max_line_length").is_none(), "null takes a default of the chart away: {text}");
+        assert!(
+            read.pointer("/limits/max_line_length").is_none(),
+            "null takes a default of the chart away: {text}"
+        );
         // What the values do not say, the defaults do.
         assert_eq!(read["limits"]["max_recipients"], 100);
     }
@@ -191,7 +221,12 @@ fn configuration_takes_no_secrets() {
         let folder = folder();
         let values = folder.path().join("values.yaml");
         let mut config = json!({"server": {"hostname": "mail.example.com"}});
-        let (section, content) = wrong.as_object().expect("an object").iter().next().expect("a section");
+        let (section, content) = wrong
+            .as_object()
+            .expect("an object")
+            .iter()
+            .next()
+            .expect("a section");
         config[section] = content.clone();
         std::fs::write(&values, json!({"config": config}).to_string()).expect("written");
         for release in Release::ALL {
@@ -234,13 +269,19 @@ fn notes_tell_what_to_publish() {
     // Every command of the server's in them is one.
     for values in ci() {
         for line in notes(&name(&values)).lines() {
-            let Some((_, command)) = line.split_once(" -- smtp-server ") else { continue };
+            let Some((_, command)) = line.split_once(" -- smtp-server ") else {
+                continue;
+            };
             let words: Vec<&str> = command
                 .split(' ')
                 .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()) && !word.contains('.'))
                 .take(2)
                 .collect();
-            let help = Command::new(binary()).args(&words).arg("--help").output().expect("the server");
+            let help = Command::new(binary())
+                .args(&words)
+                .arg("--help")
+                .output()
+                .expect("the server");
             assert!(help.status.success(), "{line}");
         }
     }
@@ -263,21 +304,35 @@ fn the_test_pod_finds_out() {
             .expect("arguments")
             .iter()
             .map(|one| one.as_str().expect("text"))
-            .map(|one| one.replace("smtp-server:25", smtp).replace("smtp-server:8080", http))
+            .map(|one| {
+                one.replace("smtp-server:25", smtp)
+                    .replace("smtp-server:8080", http)
+            })
             .collect();
         let mut client = Command::new(binary());
         client.env_clear().args(&arguments).stdin(Stdio::null());
         client.output().expect("the client")
     };
-    let server = Server::start(Setup::new("[[domains]]\nname = \"example.com\"\ndeliver = \"capture\"\n"));
+    let server = Server::start(Setup::new(
+        "[[domains]]\nname = \"example.com\"\ndeliver = \"capture\"\n",
+    ));
     for container in &containers {
         let output = call(container, &server.smtp.to_string(), &server.http.to_string());
-        assert!(output.status.success(), "{}: {}", container["name"], String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            container["name"],
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     server.wait_event("delivery", |event| event["to"] == "postmaster@example.com");
     // Ports that nobody listens on.
     for container in &containers {
         let output = call(container, "127.0.0.1:1", "127.0.0.1:1");
-        assert!(!output.status.success(), "{} ends well without a server", container["name"]);
+        assert!(
+            !output.status.success(),
+            "{} ends well without a server",
+            container["name"]
+        );
     }
 }

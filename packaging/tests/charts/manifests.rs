@@ -47,8 +47,12 @@ fn compare(mode: &str) {
     let overlay = objects(&kustomize(Release::Helm4, &format!("k8s/overlays/{mode}")));
     // The chart's test, which runs when it is asked for; and what the chart takes as made: the namespace, and the Secrets, of
     // which the overlay has placeholders.
-    let chart = chart.into_iter().filter(|object| object["metadata"]["annotations"]["helm.sh/hook"].is_null());
-    let overlay = overlay.into_iter().filter(|object| object["kind"] != "Namespace" && object["kind"] != "Secret");
+    let chart = chart
+        .into_iter()
+        .filter(|object| object["metadata"]["annotations"]["helm.sh/hook"].is_null());
+    let overlay = overlay
+        .into_iter()
+        .filter(|object| object["kind"] != "Namespace" && object["kind"] != "Secret");
     let (chart, overlay) = (by_name(chart), by_name(overlay));
     let (ours, theirs): (Vec<_>, Vec<_>) = (chart.keys().collect(), overlay.keys().collect());
     assert_eq!(ours, theirs, "the chart's objects, and the overlay's");
@@ -83,17 +87,72 @@ fn components_are_the_charts_too() {
         by_name(template(&values).into_iter())
     };
     for (kind, name, file, monitor) in [
-        ("PodMonitor", "smtp-server", "monitoring/podmonitor.yaml", "podMonitor"),
-        ("ServiceMonitor", "smtp-server", "monitoring/servicemonitor.yaml", "serviceMonitor"),
-        ("PrometheusRule", "smtp-server-alerts", "monitoring/prometheusrule.yaml", "podMonitor"),
-        ("LimitRange", "smtp-limits", "components/limits/limits.yaml", "podMonitor"),
-        ("ResourceQuota", "smtp-quota", "components/limits/limits.yaml", "podMonitor"),
-        ("TCPRoute", "smtp-server-smtp", "components/gateway-api/tcproutes.yaml", "podMonitor"),
-        ("TCPRoute", "smtp-server-smtps", "components/gateway-api/tcproutes.yaml", "podMonitor"),
-        ("TCPRoute", "smtp-server-submission", "components/gateway-api/tcproutes.yaml", "podMonitor"),
-        ("Certificate", "smtp-tls", "components/cert-manager/certificate.yaml", "podMonitor"),
-        ("ExternalSecret", "smtp-secrets", "components/external-secrets/externalsecret.yaml", "podMonitor"),
-        ("ScaledObject", "smtp-server", "components/keda/scaledobject.yaml", "podMonitor"),
+        (
+            "PodMonitor",
+            "smtp-server",
+            "monitoring/podmonitor.yaml",
+            "podMonitor",
+        ),
+        (
+            "ServiceMonitor",
+            "smtp-server",
+            "monitoring/servicemonitor.yaml",
+            "serviceMonitor",
+        ),
+        (
+            "PrometheusRule",
+            "smtp-server-alerts",
+            "monitoring/prometheusrule.yaml",
+            "podMonitor",
+        ),
+        (
+            "LimitRange",
+            "smtp-limits",
+            "components/limits/limits.yaml",
+            "podMonitor",
+        ),
+        (
+            "ResourceQuota",
+            "smtp-quota",
+            "components/limits/limits.yaml",
+            "podMonitor",
+        ),
+        (
+            "TCPRoute",
+            "smtp-server-smtp",
+            "components/gateway-api/tcproutes.yaml",
+            "podMonitor",
+        ),
+        (
+            "TCPRoute",
+            "smtp-server-smtps",
+            "components/gateway-api/tcproutes.yaml",
+            "podMonitor",
+        ),
+        (
+            "TCPRoute",
+            "smtp-server-submission",
+            "components/gateway-api/tcproutes.yaml",
+            "podMonitor",
+        ),
+        (
+            "Certificate",
+            "smtp-tls",
+            "components/cert-manager/certificate.yaml",
+            "podMonitor",
+        ),
+        (
+            "ExternalSecret",
+            "smtp-secrets",
+            "components/external-secrets/externalsecret.yaml",
+            "podMonitor",
+        ),
+        (
+            "ScaledObject",
+            "smtp-server",
+            "components/keda/scaledobject.yaml",
+            "podMonitor",
+        ),
     ] {
         let chart = with(monitor);
         let kustomize = by_name(packaging::render::file(&format!("k8s/{file}")).into_iter());
@@ -101,10 +160,19 @@ fn components_are_the_charts_too() {
         let (ours, theirs) = (&chart[&name], &kustomize[&name]);
         if kind == "ResourceQuota" {
             // Helm keeps its history in Secrets: room for ten more.
-            assert_eq!((&ours["spec"]["hard"]["secrets"], &theirs["spec"]["hard"]["secrets"]), (&json!("30"), &json!("20")));
+            assert_eq!(
+                (
+                    &ours["spec"]["hard"]["secrets"],
+                    &theirs["spec"]["hard"]["secrets"]
+                ),
+                (&json!("30"), &json!("20"))
+            );
         }
         let (ours, theirs) = (comparable(ours), comparable(theirs));
-        assert!(ours == theirs, "{name} of the chart:\n{ours:#}\nof k8s/:\n{theirs:#}");
+        assert!(
+            ours == theirs,
+            "{name} of the chart:\n{ours:#}\nof k8s/:\n{theirs:#}"
+        );
     }
 }
 
@@ -118,7 +186,9 @@ fn comparable(object: &Value) -> Value {
     if let Some(hard) = spec.get_mut("hard").and_then(Value::as_object_mut) {
         hard.remove("secrets");
     }
-    let text = object.to_string().replace(r#",pod=~\"smtp-server-[a-z0-9]+-[a-z0-9]+\""#, "");
+    let text = object
+        .to_string()
+        .replace(r#",pod=~\"smtp-server-[a-z0-9]+-[a-z0-9]+\""#, "");
     serde_json::from_str(&text).expect("JSON")
 }
 
@@ -142,12 +212,21 @@ fn in_force(config: &str) -> Value {
     let file = folder.path().join("config.toml");
     std::fs::write(&file, config).expect("written");
     let mut server = Command::new(binary());
-    server.env_clear().args(["config", "show", "--output", "json", "--config"]).arg(file);
-    server.env("SMTP_PROFILE", "production").env("SMTP_ADMIN_PASSWORD", blackbox::server::PASSWORD);
+    server
+        .env_clear()
+        .args(["config", "show", "--output", "json", "--config"])
+        .arg(file);
+    server
+        .env("SMTP_PROFILE", "production")
+        .env("SMTP_ADMIN_PASSWORD", blackbox::server::PASSWORD);
     let output = run(&mut server);
     let lines = String::from_utf8(output.stdout).expect("UTF-8");
-    let settings = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("a setting"));
-    settings.map(|setting| json!([setting["key"], setting["value"]])).collect()
+    let settings = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a setting"));
+    settings
+        .map(|setting| json!([setting["key"], setting["value"]]))
+        .collect()
 }
 
 /// Without what is Helm's, with k8s/'s names, and without the order of what has names.

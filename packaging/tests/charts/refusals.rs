@@ -8,33 +8,54 @@ use serde_json::{Value, json};
 fn expected(file: &std::path::Path) -> String {
     let text = std::fs::read_to_string(file).expect("a file");
     let first = text.lines().next().expect("a line");
-    first.strip_prefix("# ").unwrap_or_else(|| panic!("{}: no text", file.display())).to_owned()
+    first
+        .strip_prefix("# ")
+        .unwrap_or_else(|| panic!("{}: no text", file.display()))
+        .to_owned()
 }
 
 #[test]
 fn what_cannot_work_is_refused() {
     let chart = root().join(CHART);
     let files = refused();
-    let calls: Vec<_> = files.iter().flat_map(|file| Release::ALL.map(|release| (release, file))).collect();
+    let calls: Vec<_> = files
+        .iter()
+        .flat_map(|file| Release::ALL.map(|release| (release, file)))
+        .collect();
     each(&calls, |(release, file)| {
         let output = try_template(*release, &chart, file, &[]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{release:?} renders {}", name(file));
         let expected = expected(file);
-        assert!(text.contains(&expected), "{release:?} {}: {expected:?} is not in\n{text}", name(file));
+        assert!(
+            text.contains(&expected),
+            "{release:?} {}: {expected:?} is not in\n{text}",
+            name(file)
+        );
         // One thing is wrong with it, and nothing else is said.
-        assert_eq!(text.matches("\n* ").count(), 1, "{release:?} {}: {text}", name(file));
+        assert_eq!(
+            text.matches("\n* ").count(),
+            1,
+            "{release:?} {}: {text}",
+            name(file)
+        );
     });
 }
 
 /// Each refusal of the chart has a file that meets with it.
 #[test]
 fn every_refusal_is_tried() {
-    let guards = std::fs::read_to_string(root().join(CHART).join("templates/guards.yaml")).expect("the guards");
+    let guards =
+        std::fs::read_to_string(root().join(CHART).join("templates/guards.yaml")).expect("the guards");
     let expected: Vec<String> = refused().iter().map(|file| expected(file)).collect();
     let mut count = 0;
-    for line in guards.lines().filter(|line| line.contains("append $problems") || line.contains("$say = printf")) {
-        let Some(text) = line.split('"').nth(1) else { continue };
+    for line in guards
+        .lines()
+        .filter(|line| line.contains("append $problems") || line.contains("$say = printf"))
+    {
+        let Some(text) = line.split('"').nth(1) else {
+            continue;
+        };
         // Between the words that are filled in.
         let parts = text.split("%s").flat_map(|part| part.split("%d"));
         let mut parts = parts.map(str::trim).filter(|part| part.len() > 12);
@@ -58,7 +79,12 @@ fn all_that_is_wrong_is_said() {
     for release in Release::ALL {
         let output = try_template(release, &root().join(CHART), &values, &[]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        for part in ["hostname has to be set", "no source of a certificate", "autoscaling needs", "is too short"] {
+        for part in [
+            "hostname has to be set",
+            "no source of a certificate",
+            "autoscaling needs",
+            "is too short",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
@@ -91,18 +117,27 @@ fn networks_are_compared_by_their_bits() {
         ("fe80::a:b:c:d/128", "fe80::/10", true),
     ];
     let folder = folder();
-    let calls: Vec<_> = cases.iter().flat_map(|case| Release::ALL.map(|release| (release, case))).collect();
+    let calls: Vec<_> = cases
+        .iter()
+        .flat_map(|case| Release::ALL.map(|release| (release, case)))
+        .collect();
     each(&calls, |(release, (trusted, cluster, overlap))| {
         let values = json!({
             "config": {"server": {"hostname": "mail.example.com"}, "relay": {"networks": [trusted]}},
             "clusterCidrs": [cluster],
             "mx": {"externalTrafficPolicy": "Cluster"},
         });
-        let file = folder.path().join(format!("{release:?}-{trusted}-{cluster}").replace(['/', ':'], "_"));
+        let file = folder
+            .path()
+            .join(format!("{release:?}-{trusted}-{cluster}").replace(['/', ':'], "_"));
         std::fs::write(&file, values.to_string()).expect("written");
         let output = try_template(*release, &chart, &file, &[]);
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(!output.status.success(), *overlap, "{release:?} {trusted} {cluster}: {text}");
+        assert_eq!(
+            !output.status.success(),
+            *overlap,
+            "{release:?} {trusted} {cluster}: {text}"
+        );
         assert_eq!(text.contains("hides clients"), *overlap, "{text}");
     });
 }
@@ -115,7 +150,14 @@ fn unknown_values_are_refused() {
     let mut open = Vec::new();
     look("", &schema, &mut open);
     // Kubernetes' own objects, which the API server looks at; and what a parent chart passes to all.
-    assert_eq!(open, ["/definitions/kubernetes", "/properties/extraObjects/items", "/properties/global"]);
+    assert_eq!(
+        open,
+        [
+            "/definitions/kubernetes",
+            "/properties/extraObjects/items",
+            "/properties/global"
+        ]
+    );
     let chart = root().join(CHART);
     let wrong = [
         "replicas=3",
@@ -130,12 +172,18 @@ fn unknown_values_are_refused() {
         "image.pullPolicy=Sometimes",
         "replicaCount=0",
     ];
-    let calls: Vec<_> = wrong.iter().flat_map(|set| Release::ALL.map(|release| (release, *set))).collect();
+    let calls: Vec<_> = wrong
+        .iter()
+        .flat_map(|set| Release::ALL.map(|release| (release, *set)))
+        .collect();
     each(&calls, |(release, set)| {
         let output = try_template(*release, &chart, &ci()[0], &["--set", set]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{release:?} takes {set}");
-        assert!(text.contains("values don't meet the specifications of the schema"), "{set}: {text}");
+        assert!(
+            text.contains("values don't meet the specifications of the schema"),
+            "{set}: {text}"
+        );
     });
 }
 
@@ -147,7 +195,8 @@ fn look(pointer: &str, schema: &Value, open: &mut Vec<String>) {
                 Value::Array(kinds) => kinds.iter().any(|kind| kind == "object"),
                 _ => false,
             };
-            let closed = schema["additionalProperties"] == false || schema["additionalProperties"].is_object();
+            let closed =
+                schema["additionalProperties"] == false || schema["additionalProperties"].is_object();
             if is_object && !closed {
                 open.push(pointer.to_owned());
             }

@@ -68,13 +68,19 @@ pub fn template_of(release: Release, chart: &Path, values: &Path, more: &[&str])
 
 /// With Helm 4 and the newest Kubernetes.
 pub fn template(values: &Path) -> Vec<Value> {
-    template_of(Release::Helm4, &root().join(CHART), values, &["--kube-version", "1.37.0"])
+    template_of(
+        Release::Helm4,
+        &root().join(CHART),
+        values,
+        &["--kube-version", "1.37.0"],
+    )
 }
 
 /// Calls a function with each, several at a time; in the order of the list.
 pub fn each<T: Sync, R: Send>(list: &[T], call: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = std::sync::atomic::AtomicUsize::new(0);
-    let results: Vec<std::sync::Mutex<Option<R>>> = list.iter().map(|_| std::sync::Mutex::new(None)).collect();
+    let results: Vec<std::sync::Mutex<Option<R>>> =
+        list.iter().map(|_| std::sync::Mutex::new(None)).collect();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -97,12 +103,18 @@ pub fn folder() -> tempfile::TempDir {
     std::fs::create_dir_all(target().join("tmp")).expect("a folder");
     // Not a hidden one: checkov passes over these.
     let mut folder = tempfile::Builder::new();
-    folder.prefix("chart-").tempdir_in(target().join("tmp")).expect("a folder")
+    folder
+        .prefix("chart-")
+        .tempdir_in(target().join("tmp"))
+        .expect("a folder")
 }
 
 /// Writes objects as YAML documents; JSON is YAML.
 pub fn write(path: &Path, objects: &[Value]) {
-    let documents: Vec<String> = objects.iter().map(|object| format!("---\n{object:#}\n")).collect();
+    let documents: Vec<String> = objects
+        .iter()
+        .map(|object| format!("---\n{object:#}\n"))
+        .collect();
     std::fs::write(path, documents.concat()).expect("written");
 }
 

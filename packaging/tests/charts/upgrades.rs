@@ -1,9 +1,9 @@
 //! A new version of the chart fits an installation of an old one.
 
 use crate::rendering::{CHART, copied_chart, folder, template_of};
+use blackbox::tools::run;
 use packaging::render::{find, objects};
 use packaging::tools::{Release, root};
-use blackbox::tools::run;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -20,11 +20,16 @@ fn immutable(objects: &[Value]) -> Value {
                 "volumeClaimTemplates": spec["volumeClaimTemplates"],
             }),
             Some("Deployment") => json!({"selector": spec["selector"]}),
-            Some("Service") => json!({"clusterIP": spec["clusterIP"], "loadBalancerClass": spec["loadBalancerClass"], "selector": spec["selector"]}),
+            Some("Service") => {
+                json!({"clusterIP": spec["clusterIP"], "loadBalancerClass": spec["loadBalancerClass"], "selector": spec["selector"]})
+            }
             Some("PodDisruptionBudget") => json!({"selector": spec["selector"]}),
             _ => continue,
         };
-        all.insert(format!("{}/{}", object["kind"], object["metadata"]["name"]).replace('"', ""), fixed);
+        all.insert(
+            format!("{}/{}", object["kind"], object["metadata"]["name"]).replace('"', ""),
+            fixed,
+        );
     }
     Value::Object(all)
 }
@@ -37,9 +42,15 @@ fn values(mode: &str) -> std::path::PathBuf {
 #[test]
 fn what_cannot_change_is_as_it_was() {
     for mode in ["embedded", "postgresql"] {
-        let made = immutable(&template_of(Release::Helm4, &root().join(CHART), &values(mode), &[]));
+        let made = immutable(&template_of(
+            Release::Helm4,
+            &root().join(CHART),
+            &values(mode),
+            &[],
+        ));
         let kept = root().join(format!("packaging/tests/charts/immutable/{mode}.json"));
-        let kept: Value = serde_json::from_str(&std::fs::read_to_string(kept).expect("what was")).expect("JSON");
+        let kept: Value =
+            serde_json::from_str(&std::fs::read_to_string(kept).expect("what was")).expect("JSON");
         assert_eq!(made, kept, "{mode}: {made:#}");
     }
 }
@@ -82,12 +93,17 @@ fn releases_keep_apart() {
     let render = |release: &str| {
         let mut helm = Release::Helm4.helm();
         helm.args(["template", release]).arg(root().join(CHART));
-        let output = run(helm.args(["--namespace", "mail", "--values"]).arg(root().join(CHART).join("ci/single-values.yaml")));
+        let output = run(helm
+            .args(["--namespace", "mail", "--values"])
+            .arg(root().join(CHART).join("ci/single-values.yaml")));
         objects(&String::from_utf8(output.stdout).expect("UTF-8"))
     };
     let (one, two) = (render("mx"), render("relay"));
     let names = |objects: &[Value]| -> Vec<String> {
-        objects.iter().map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"])).collect()
+        objects
+            .iter()
+            .map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]))
+            .collect()
     };
     let other = names(&two);
     for name in names(&one) {
@@ -95,9 +111,19 @@ fn releases_keep_apart() {
     }
     let pods = &find(&two, "StatefulSet", "relay-smtp-server")["spec"]["template"]["metadata"]["labels"];
     for object in &one {
-        for selector in [&object["spec"]["selector"], &object["spec"]["selector"]["matchLabels"], &object["spec"]["podSelector"]["matchLabels"]] {
-            let Some(labels) = selector.as_object().filter(|labels| labels.contains_key("app")) else { continue };
-            assert!(labels.iter().any(|(key, value)| pods[key] != *value), "{} selects the other's pods", object["metadata"]["name"]);
+        for selector in [
+            &object["spec"]["selector"],
+            &object["spec"]["selector"]["matchLabels"],
+            &object["spec"]["podSelector"]["matchLabels"],
+        ] {
+            let Some(labels) = selector.as_object().filter(|labels| labels.contains_key("app")) else {
+                continue;
+            };
+            assert!(
+                labels.iter().any(|(key, value)| pods[key] != *value),
+                "{} selects the other's pods",
+                object["metadata"]["name"]
+            );
         }
     }
 }
@@ -108,16 +134,33 @@ fn the_package_is_the_chart() {
     let folder = folder();
     for release in Release::ALL {
         let mut helm = release.helm();
-        run(helm.args(["package", "--destination"]).arg(folder.path()).arg(root().join(CHART)));
+        run(helm
+            .args(["package", "--destination"])
+            .arg(folder.path())
+            .arg(root().join(CHART)));
         let package = folder.path().join("smtp-server-0.1.0.tgz");
         let output = run(std::process::Command::new("tar").arg("tzf").arg(&package));
         let files = String::from_utf8(output.stdout).expect("UTF-8");
-        let has = |file: &str| files.lines().any(|line| Path::new(line) == Path::new("smtp-server").join(file));
-        for file in ["Chart.yaml", "values.yaml", "values.schema.json", "README.md", "UPGRADING.md", "templates/NOTES.txt"] {
+        let has = |file: &str| {
+            files
+                .lines()
+                .any(|line| Path::new(line) == Path::new("smtp-server").join(file))
+        };
+        for file in [
+            "Chart.yaml",
+            "values.yaml",
+            "values.schema.json",
+            "README.md",
+            "UPGRADING.md",
+            "templates/NOTES.txt",
+        ] {
             assert!(has(file), "{file}: {files}");
         }
         assert!(!files.contains("/ci/") && !has("README.head.md"), "{files}");
-        assert!(files.contains("/files/alerts/") && files.contains("/files/dashboards/"), "{files}");
+        assert!(
+            files.contains("/files/alerts/") && files.contains("/files/dashboards/"),
+            "{files}"
+        );
         // It installs as well as the folder does.
         let values = values("monitoring");
         let from = |chart: &Path| template_of(release, chart, &values, &[]);

@@ -34,16 +34,22 @@ fn beside(path: &str) -> Value {
         }),
         "tls.existingSecret" => json!({"tls": {"certManager": {"enabled": false}}}),
         "serviceAccount.name" | "serviceAccount.create" => json!({"serviceAccount": {"name": "somebody"}}),
-        path if path.starts_with("keda.") => json!({"autoscaling": {"enabled": false}, "keda": {"enabled": path != "keda.enabled"}}),
+        path if path.starts_with("keda.") => {
+            json!({"autoscaling": {"enabled": false}, "keda": {"enabled": path != "keda.enabled"}})
+        }
         path if path.starts_with("serviceMonitor.") => {
             json!({"podMonitor": {"enabled": false}, "serviceMonitor": {"enabled": path != "serviceMonitor.enabled"}})
         }
         "hostNetwork" => json!({"podMonitor": {"enabled": false}}),
         "replicaCount" => json!({"autoscaling": {"enabled": false}}),
         "mx.nodePort" => json!({"mx": {"type": "NodePort"}}),
-        "submission.smtpsNodePort" | "submission.submissionNodePort" => json!({"submission": {"type": "NodePort"}}),
+        "submission.smtpsNodePort" | "submission.submissionNodePort" => {
+            json!({"submission": {"type": "NodePort"}})
+        }
         // A network is trusted, so that it matters where nodes may be.
-        "clusterCidrs" => json!({"config": {"relay": {"networks": ["198.51.100.0/24"]}}, "mx": {"externalTrafficPolicy": "Cluster"}, "gateway": {"enabled": false}}),
+        "clusterCidrs" => {
+            json!({"config": {"relay": {"networks": ["198.51.100.0/24"]}}, "mx": {"externalTrafficPolicy": "Cluster"}, "gateway": {"enabled": false}})
+        }
         _ => json!({}),
     }
 }
@@ -53,7 +59,9 @@ fn another(path: &str, default: &Value) -> Value {
     match path {
         "profile" => return json!("testing"),
         "nameOverride" | "fullnameOverride" => return json!("other"),
-        "commonLabels" | "podLabels" | "commonAnnotations" | "podAnnotations" | "nodeSelector" => return json!({"a.example.com/b": "c"}),
+        "commonLabels" | "podLabels" | "commonAnnotations" | "podAnnotations" | "nodeSelector" => {
+            return json!({"a.example.com/b": "c"});
+        }
         "image.digest" => return json!(format!("sha256:{}", "0".repeat(64))),
         "image.pullPolicy" => return json!("Always"),
         "image.pullSecrets" => return json!([{"name": "registry"}]),
@@ -90,18 +98,26 @@ fn another(path: &str, default: &Value) -> Value {
         "gateway.listeners" => return json!({"smtp": ""}),
         "service.trafficDistribution" => return json!("PreferClose"),
         "clusterCidrs" => return json!(["198.51.100.0/25"]),
-        "networkPolicy.nextHops" => return json!([{"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}], "ports": [24]}]),
-        "networkPolicy.extraIngress" | "networkPolicy.extraEgress" => return json!([{"ports": [{"port": 4318}]}]),
+        "networkPolicy.nextHops" => {
+            return json!([{"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}], "ports": [24]}]);
+        }
+        "networkPolicy.extraIngress" | "networkPolicy.extraEgress" => {
+            return json!([{"ports": [{"port": 4318}]}]);
+        }
         "autoscaling.maxReplicas" | "keda.maxReplicas" => return json!(19),
         "autoscaling.extraMetrics" => return json!([{"type": "Resource"}]),
-        "autoscaling.behavior" | "keda.behavior" => return json!({"scaleUp": {"stabilizationWindowSeconds": 7}}),
+        "autoscaling.behavior" | "keda.behavior" => {
+            return json!({"scaleUp": {"stabilizationWindowSeconds": 7}});
+        }
         "keda.prometheus" => return json!("http://other:9090"),
         "keda.extraTriggers" => return json!([{"type": "cron", "metadata": {}}]),
         "limitRange.limits" => return json!([{"type": "Pod", "max": {"memory": "1Gi"}}]),
         "resourceQuota.hard" => return json!({"pods": "150"}),
         "tests.recipient" => return json!("ann@example.com"),
         "prometheusRule.excludeRules" => return json!(["SMTPConfigRefused"]),
-        "extraObjects" => return json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}]),
+        "extraObjects" => {
+            return json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}]);
+        }
         _ => {}
     }
     let key = path.rsplit('.').next().unwrap_or_default();
@@ -114,7 +130,9 @@ fn another(path: &str, default: &Value) -> Value {
         ("nodePort" | "healthCheckNodePort" | "smtpsNodePort" | "submissionNodePort", _) => json!(30123),
         ("loadBalancerSourceRanges" | "mailFrom", _) => json!(["203.0.113.0/24"]),
         ("externalIPs", _) => json!(["203.0.113.7"]),
-        ("metricsFrom" | "adminFrom" | "dns" | "database", _) => json!([{"podSelector": {"matchLabels": {"a": "b"}}}]),
+        ("metricsFrom" | "adminFrom" | "dns" | "database", _) => {
+            json!([{"podSelector": {"matchLabels": {"a": "b"}}}])
+        }
         ("relabelings" | "metricRelabelings", _) => json!([{"action": "labeldrop", "regex": "a"}]),
         ("startup" | "liveness" | "readiness", _) => json!({"periodSeconds": 4}),
         ("interval" | "scrapeTimeout" | "refreshInterval", _) => json!("7s"),
@@ -130,7 +148,13 @@ fn another(path: &str, default: &Value) -> Value {
 
 /// Values, one by one: maps that have no documentation within count as one.
 fn leaves(path: &str, value: &Value, documented: &[String], found: &mut Vec<(String, Value)>) {
-    let within = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let within = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
     match value.as_object() {
         Some(map) if map.keys().any(|key| documented.contains(&within(key))) => {
             for (key, value) in map {
@@ -144,7 +168,11 @@ fn leaves(path: &str, value: &Value, documented: &[String], found: &mut Vec<(Str
 fn set(values: &mut Value, path: &str, value: Value) {
     let mut at = values;
     for key in path.split('.') {
-        at = at.as_object_mut().expect("an object").entry(key).or_insert_with(|| Map::new().into());
+        at = at
+            .as_object_mut()
+            .expect("an object")
+            .entry(key)
+            .or_insert_with(|| Map::new().into());
     }
     *at = value;
 }
@@ -190,8 +218,14 @@ fn every_value_does_something() {
                 merge(&mut base, json!({"replicaCount": 1, "profile": "testing"}));
             }
             let mut changed = base.clone();
-            let current = base.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(default);
-            let value = if path == "mode" { json!("embedded") } else { another(path, current) };
+            let current = base
+                .pointer(&format!("/{}", path.replace('.', "/")))
+                .unwrap_or(default);
+            let value = if path == "mode" {
+                json!("embedded")
+            } else {
+                another(path, current)
+            };
             if path == "mode" {
                 merge(&mut base, json!({"autoscaling": {"enabled": false}}));
                 merge(&mut changed, json!({"autoscaling": {"enabled": false}}));
