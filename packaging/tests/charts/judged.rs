@@ -102,7 +102,6 @@ fn every_kubernetes_takes_it() {
         // HPA is not always there, but these are, for each file.
         assert!(passed >= files.len() * 8, "{passed} objects looked at: {text}");
         for line in text.lines() {
-            // `trafficDistribution` came with 1.30 and is left out of strict schemas before.
             assert!(line.contains(" passed for resource "), "{version}: {line}");
         }
     });

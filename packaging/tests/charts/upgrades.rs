@@ -1,9 +1,10 @@
 //! A new version of the chart fits an installation of an old one.
 
 use crate::rendering::{CHART, copied_chart, folder, template_of};
+use blackbox::server::binary;
 use blackbox::tools::run;
 use packaging::render::{find, objects};
-use packaging::tools::{Release, root};
+use packaging::tools::{Release, python, root};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -166,4 +167,65 @@ fn the_package_is_the_chart() {
         let from = |chart: &Path| template_of(release, chart, &values, &[]);
         assert_eq!(from(&package), from(&root().join(CHART)));
     }
+}
+
+/// The Job that UPGRADING.md moves a queue with.
+#[test]
+fn the_job_that_moves_a_queue_is_one() {
+    let page = std::fs::read_to_string(root().join(CHART).join("UPGRADING.md")).expect("the page");
+    let block = page
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("a manifest");
+    let job = objects(block).remove(0);
+    let folder = folder();
+    let file = folder.path().join("job.yaml");
+    std::fs::write(&file, job.to_string()).expect("written");
+    let mut judge = python("kubernetes-validate", "kubernetes_validate");
+    run(judge.args(["--strict", "-k", "1.37.0"]).arg(&file));
+    // The server knows what it is told, and looks for the queue where the claim is.
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    let arguments: Vec<&str> = container["args"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(&arguments[..2], ["queue", "migrate"]);
+    let help = run(std::process::Command::new(binary()).args(["queue", "migrate", "--help"]));
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    for argument in &arguments[2..] {
+        let option = argument.split('=').next().expect("an option");
+        assert!(help.contains(&format!("{option} <")), "{option}: {help}");
+    }
+    let claims = template_of(Release::Helm4, &root().join(CHART), &values("embedded"), &[]);
+    let claim =
+        &find(&claims, "StatefulSet", "smtp-server")["spec"]["volumeClaimTemplates"][0]["metadata"]["name"];
+    let volumes = job["spec"]["template"]["spec"]["volumes"]
+        .as_array()
+        .expect("volumes");
+    let named = volumes
+        .iter()
+        .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+    assert_eq!(
+        named.collect::<Vec<_>>(),
+        [format!("{}-smtp-server-0", claim.as_str().expect("a name"))]
+    );
+    // And it would be let into a namespace that is restricted.
+    assert_eq!(
+        packaging::semantic::findings_but(std::slice::from_ref(&labelled(job)), &OUTSIDE),
+        Vec::<String>::new()
+    );
+}
+
+const OUTSIDE: [(&str, &str); 2] = [
+    ("Secret", "smtp-secrets"),
+    ("PersistentVolumeClaim", "data-smtp-server-0"),
+];
+
+fn labelled(mut job: Value) -> Value {
+    job["metadata"]["labels"] =
+        json!({"app.kubernetes.io/name": "smtp-server", "app.kubernetes.io/part-of": "mail"});
+    job
 }
