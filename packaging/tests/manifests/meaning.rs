@@ -1,6 +1,6 @@
 //! What the manifests mean together.
 
-use crate::manifests::rendered::{EMBEDDED, QUICK_START, all, customized, files};
+use crate::manifests::rendered::{EMBEDDED, QUICK_START, all, customized, files, pairs};
 use packaging::render::objects;
 use packaging::semantic::{findings, findings_but};
 use packaging::tools::Release;
@@ -8,6 +8,16 @@ use packaging::tools::Release;
 #[test]
 fn overlays_and_components_fit_together() {
     for one in all(Release::Helm4) {
+        let found = findings_but(&one.objects, &one.outside);
+        assert!(found.is_empty(), "{}:\n{}", one.name, found.join("\n"));
+    }
+}
+
+#[test]
+fn components_fit_each_other() {
+    let pairs = pairs();
+    assert!(pairs.len() > 70, "{}", pairs.len());
+    for one in pairs {
         let found = findings_but(&one.objects, &one.outside);
         assert!(found.is_empty(), "{}:\n{}", one.name, found.join("\n"));
     }

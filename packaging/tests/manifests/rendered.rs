@@ -50,6 +50,12 @@ const BOTH: [&str; 12] = [
 /// Those that need an HPA.
 const SCALED: [&str; 2] = ["components/hpa-metrics", "components/keda"];
 
+/// Pairs that exclude each other: two that scale, two ways to be found by Prometheus.
+const INSTEAD: [[&str; 2]; 2] = [
+    ["components/hpa-metrics", "components/keda"],
+    ["components/scrape-annotations", "monitoring"],
+];
+
 /// Several at once, as somebody would have them.
 const TOGETHER: [(&str, &[&str]); 4] = [
     (
@@ -130,6 +136,25 @@ pub(crate) fn all(release: Release) -> Vec<Rendered> {
         all.push(rendered(release, overlay, components));
     }
     all
+}
+
+/// Every two components that may be together.
+pub(crate) fn pairs() -> Vec<Rendered> {
+    let components: Vec<&str> = BOTH.into_iter().chain(SCALED).collect();
+    let mut pairs = Vec::new();
+    for (place, one) in components.iter().enumerate() {
+        for other in &components[place + 1..] {
+            let both = [*one, *other];
+            let twice = both.contains(&"components/namespace");
+            let excluded = INSTEAD
+                .iter()
+                .any(|pair| pair.iter().all(|one| both.contains(one)));
+            if !twice && !excluded {
+                pairs.push(rendered(Release::Helm4, "postgresql", &both));
+            }
+        }
+    }
+    pairs
 }
 
 fn rendered(release: Release, overlay: &str, components: &[&str]) -> Rendered {
