@@ -51,7 +51,11 @@ fn read(folder: &Path) -> Result<Vec<(String, String)>, String> {
     }
     for entry in std::fs::read_dir(folder).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         // An editor's own files are none of ours.
         if !name.starts_with('.') {
             files.push((name, std::fs::read_to_string(&path).map_err(wrong)?));
@@ -71,7 +75,12 @@ fn object(api: &str, kind: &str, name: &str, labels: &str) -> String {
 
 /// Recording rules and alerts in one object, with their comments: the groups of all files, two columns to the right.
 fn prometheus_rule() -> Result<String, String> {
-    let mut text = object("monitoring.coreos.com/v1", "PrometheusRule", "smtp-server-alerts", "");
+    let mut text = object(
+        "monitoring.coreos.com/v1",
+        "PrometheusRule",
+        "smtp-server-alerts",
+        "",
+    );
     text.push_str("spec:\n  groups:\n");
     for (name, file) in sources("rules")?.into_iter().chain(sources("alerts")?) {
         let (comment, groups) = file

@@ -1,20 +1,32 @@
 //! That nothing is missing: each alert has its runbook and its test, what is generated is current, and promtool has nothing to say.
 
-use super::files::{alerts, dashboard_expressions, dashboards, panels, promtool, recording, rules, string, text, texts, write_rules, yaml};
+use super::files::{
+    alerts, dashboard_expressions, dashboards, panels, promtool, recording, rules, string, text, texts,
+    write_rules, yaml,
+};
 use blackbox::tools::run;
-use packaging::tools::root;
+use packaging::render::{KUBERNETES, chart};
+use packaging::tools::{Release, root};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The names that the guide gave; alertmanagers route by them.
-const GUIDE: [&str; 4] = ["SMTPServerDown", "SMTPHighErrorRate", "SMTPQueueBacklog", "SMTPHighMemory"];
+const GUIDE: [&str; 4] = [
+    "SMTPServerDown",
+    "SMTPHighErrorRate",
+    "SMTPQueueBacklog",
+    "SMTPHighMemory",
+];
 
 #[test]
 fn each_alert_has_its_runbook_and_its_test() {
     let alerts: BTreeSet<String> = alerts().into_keys().collect();
     let mut tests: BTreeSet<String> = texts("monitoring/tests", ".yaml").into_keys().collect();
     for file in recording().into_keys() {
-        assert!(tests.remove(&format!("rules-{file}")), "the rules of {file} have no test");
+        assert!(
+            tests.remove(&format!("rules-{file}")),
+            "the rules of {file} have no test"
+        );
     }
     let mut runbooks: BTreeSet<String> = texts("docs/runbooks", ".md").into_keys().collect();
     assert!(runbooks.remove("README"), "the list of runbooks");
@@ -26,8 +38,14 @@ fn each_alert_has_its_runbook_and_its_test() {
     let list = text(&root().join("docs/runbooks/README.md"));
     let page = text(&root().join("docs/monitoring.md"));
     for name in &alerts {
-        assert!(list.contains(&format!("[{name}]({name}.md)")), "{name} in the list of runbooks");
-        assert!(page.contains(&format!("`{name}`")), "{name} in docs/monitoring.md");
+        assert!(
+            list.contains(&format!("[{name}]({name}.md)")),
+            "{name} in the list of runbooks"
+        );
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "{name} in docs/monitoring.md"
+        );
     }
 }
 
@@ -37,13 +55,26 @@ fn each_alert_says_what_is_wrong_and_what_to_read() {
         let rules = rules(&file);
         let mut severities = BTreeSet::new();
         for rule in &rules {
-            assert_eq!(string(rule, "alert"), name, "one alert in a file, which is called like it");
+            assert_eq!(
+                string(rule, "alert"),
+                name,
+                "one alert in a file, which is called like it"
+            );
             let severity = string(&rule["labels"], "severity");
-            assert!(["critical", "warning", "info"].contains(&severity), "{name}: {severity}");
-            assert!(severities.insert(rule["labels"].to_string()), "{name}: two rules with the same labels");
+            assert!(
+                ["critical", "warning", "info"].contains(&severity),
+                "{name}: {severity}"
+            );
+            assert!(
+                severities.insert(rule["labels"].to_string()),
+                "{name}: two rules with the same labels"
+            );
             let annotations = &rule["annotations"];
             assert!(string(annotations, "summary").len() > 15, "{name}: summary");
-            assert!(string(annotations, "description").len() > 40, "{name}: description");
+            assert!(
+                string(annotations, "description").len() > 40,
+                "{name}: description"
+            );
             assert_eq!(string(annotations, "runbook"), format!("docs/runbooks/{name}.md"));
         }
     }
@@ -54,7 +85,12 @@ fn each_alert_says_what_is_wrong_and_what_to_read() {
 fn each_test_sees_its_alert_fire_and_not_fire() {
     let tests = texts("monitoring/tests", ".yaml");
     for (name, file) in alerts() {
-        let said = |rule: &&Value| (string(&rule["labels"], "severity").to_owned(), string(&rule["annotations"], "summary").to_owned());
+        let said = |rule: &&Value| {
+            (
+                string(&rule["labels"], "severity").to_owned(),
+                string(&rule["annotations"], "summary").to_owned(),
+            )
+        };
         let rules: BTreeSet<_> = rules(&file).iter().map(said).collect();
         let mut fired = BTreeSet::new();
         let mut silent = 0;
@@ -83,10 +119,16 @@ fn promtool_finds_nothing_wrong() {
     let operator = folder.path().join("prometheusrule.yaml");
     write_rules(&operator, &object["spec"]);
     let mut check = promtool();
-    check.args(["check", "rules", "--lint=all", "--lint-fatal"]).arg(&operator);
+    check
+        .args(["check", "rules", "--lint=all", "--lint-fatal"])
+        .arg(&operator);
     let all = ["alerts", "rules"].map(|kind| root().join("monitoring").join(kind));
     for folder in &all {
-        check.args(std::fs::read_dir(folder).expect("files").map(|entry| entry.expect("entry").path()));
+        check.args(
+            std::fs::read_dir(folder)
+                .expect("files")
+                .map(|entry| entry.expect("entry").path()),
+        );
     }
     run(&mut check);
     let tests = std::fs::read_dir(root().join("monitoring/tests")).expect("tests");
@@ -111,18 +153,53 @@ fn what_is_generated_is_current() {
     for (folder, ending) in [("alerts", ".yaml"), ("rules", ".yaml"), ("dashboards", ".json")] {
         let written = texts(&format!("monitoring/{folder}"), ending);
         let copies = texts(&format!("charts/smtp-server/files/{folder}"), ending);
-        assert!(written == copies, "charts/smtp-server/files/{folder}: run `cargo xtask docs`");
+        assert!(
+            written == copies,
+            "charts/smtp-server/files/{folder}: run `cargo xtask docs`"
+        );
     }
     let map = yaml(&text(&root().join("k8s/monitoring/dashboards.yaml")));
     let written: BTreeMap<String, String> = texts("monitoring/dashboards", ".json");
     let held = map["data"].as_object().expect("data");
     assert_eq!(held.len(), written.len());
     for (name, text) in &written {
-        assert!(held[&format!("{name}.json")] == text.as_str(), "{name}: run `cargo xtask docs`");
+        assert!(
+            held[&format!("{name}.json")] == text.as_str(),
+            "{name}: run `cargo xtask docs`"
+        );
     }
     // `kubectl apply` keeps what was applied in an annotation, which may have 256 KiB.
     let size: usize = written.values().map(String::len).sum();
     assert!(size < 200_000, "{size} octets of dashboards");
+}
+
+/// With an address for the runbooks, a label for routing, and without what was to be left out.
+#[test]
+fn the_chart_installs_the_same_rules() {
+    let values = root().join("charts/smtp-server/ci/monitoring-values.yaml");
+    let more = [
+        "--show-only=templates/prometheusrule.yaml",
+        "--set=prometheusRule.runbookBaseUrl=https://runbooks.example/smtp/",
+        "--set=prometheusRule.excludeRules={SMTPLogLinesDropped}",
+    ];
+    for release in Release::ALL {
+        let object = yaml(&chart(release, Some(&values), KUBERNETES[0], &more));
+        let mut rendered: Vec<Value> = rules(&object["spec"]).into_iter().cloned().collect();
+        for rule in rendered.iter_mut().filter(|rule| rule["alert"].is_string()) {
+            let page = format!("https://runbooks.example/smtp/{}.md", string(rule, "alert"));
+            let annotations = rule["annotations"].as_object_mut().expect("annotations");
+            assert_eq!(annotations.remove("runbook_url"), Some(json!(page)));
+            let labels = rule["labels"].as_object_mut().expect("labels");
+            assert_eq!(labels.remove("team"), Some(json!("mail")));
+        }
+        let written: Vec<Value> = recording().into_values().chain(alerts().into_values()).collect();
+        let written: Vec<Value> = written.iter().flat_map(rules).cloned().collect();
+        let kept: Vec<Value> = written
+            .into_iter()
+            .filter(|rule| rule["alert"] != "SMTPLogLinesDropped")
+            .collect();
+        assert_eq!(rendered, kept, "{release:?}");
+    }
 }
 
 #[test]
@@ -160,28 +237,57 @@ fn dashboards_are_what_grafana_10_and_11_read() {
     for (name, dashboard) in &dashboards {
         assert!(uids.insert(string(dashboard, "uid")), "{name}: uid");
         assert!(string(dashboard, "uid").len() <= 40);
-        assert_eq!(string(dashboard, "title").split(" / ").next(), Some("SMTP server"), "{name}");
+        assert_eq!(
+            string(dashboard, "title").split(" / ").next(),
+            Some("SMTP server"),
+            "{name}"
+        );
         let version = dashboard["schemaVersion"].as_u64().expect("schemaVersion");
-        assert!((36..=39).contains(&version), "{name}: the schema of Grafana 10 has at most 39");
-        assert!(dashboard["id"].is_null(), "{name}: a dashboard to import has no id");
+        assert!(
+            (36..=39).contains(&version),
+            "{name}: the schema of Grafana 10 has at most 39"
+        );
+        assert!(
+            dashboard["id"].is_null(),
+            "{name}: a dashboard to import has no id"
+        );
         let variables = dashboard["templating"]["list"].as_array().expect("variables");
-        let variables: Vec<&str> = variables.iter().map(|variable| string(variable, "name")).collect();
+        let variables: Vec<&str> = variables
+            .iter()
+            .map(|variable| string(variable, "name"))
+            .collect();
         assert_eq!(variables, ["datasource", "namespace", "job", "pod"], "{name}");
         let mut ids = BTreeSet::new();
         for panel in panels(dashboard) {
             let title = string(panel, "title");
-            assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{name}: {title} has another's id");
+            assert!(
+                ids.insert(panel["id"].as_u64().expect("an id")),
+                "{name}: {title} has another's id"
+            );
             let place = &panel["gridPos"];
             let (x, w) = (place["x"].as_u64().expect("x"), place["w"].as_u64().expect("w"));
-            assert!(x + w <= 24 && w > 0 && place["h"].as_u64() > Some(0), "{name}: {title} is out of the grid");
+            assert!(
+                x + w <= 24 && w > 0 && place["h"].as_u64() > Some(0),
+                "{name}: {title} is out of the grid"
+            );
             if panel["type"] == "row" {
                 continue;
             }
-            assert_eq!(panel["datasource"], json!({"type": "prometheus", "uid": "${datasource}"}), "{name}: {title}");
-            assert!(string(panel, "description").len() > 15, "{name}: {title} is not explained");
+            assert_eq!(
+                panel["datasource"],
+                json!({"type": "prometheus", "uid": "${datasource}"}),
+                "{name}: {title}"
+            );
+            assert!(
+                string(panel, "description").len() > 15,
+                "{name}: {title} is not explained"
+            );
             for target in panel["targets"].as_array().expect("targets") {
                 let expr = string(target, "expr");
-                assert!(expr.contains("$namespace") && expr.contains("$"), "{name}: {title} is about every namespace");
+                assert!(
+                    expr.contains("$namespace") && expr.contains("$"),
+                    "{name}: {title} is about every namespace"
+                );
                 assert!(!string(target, "refId").is_empty());
             }
         }
@@ -209,12 +315,19 @@ fn promtool_parses_every_expression_of_the_dashboards() {
     let mut rules = Vec::new();
     for (name, dashboard) in dashboards() {
         let expressions = dashboard_expressions(&dashboard);
-        assert!(expressions.len() >= 10, "{name}: {} expressions", expressions.len());
+        assert!(
+            expressions.len() >= 10,
+            "{name}: {} expressions",
+            expressions.len()
+        );
         for (place, expr) in expressions.iter().enumerate() {
             rules.push(json!({"record": format!("{name}:{place}"), "expr": expr}));
         }
     }
     let file = folder.path().join("dashboards.yaml");
-    write_rules(&file, &json!({"groups": [{"name": "dashboards", "rules": rules}]}));
+    write_rules(
+        &file,
+        &json!({"groups": [{"name": "dashboards", "rules": rules}]}),
+    );
     run(promtool().args(["check", "rules", "--lint=none"]).arg(&file));
 }

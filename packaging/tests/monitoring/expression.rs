@@ -59,7 +59,12 @@ impl Expression {
                 self.labels.extend(labels);
                 return length + close + 1;
             }
-        } else if !calls && !WORDS.contains(&word) && !LISTS.iter().any(|list| behind.trim_start().starts_with(&format!("{list} "))) {
+        } else if !calls
+            && !WORDS.contains(&word)
+            && !LISTS
+                .iter()
+                .any(|list| behind.trim_start().starts_with(&format!("{list} ")))
+        {
             // An aggregation may have its labels before what it aggregates: `sum by (x) (…)`, which is none of a metric.
             self.selectors.push(Selector {
                 metric: word.to_owned(),
@@ -137,7 +142,10 @@ fn expressions_are_read() {
     );
     let metrics: Vec<&str> = read.selectors.iter().map(|one| one.metric.as_str()).collect();
     assert_eq!(metrics, ["a_total", "b", "ns:c:rate5m", "d"]);
-    assert_eq!(read.selectors[0].matchers[1], ("reason".into(), "=~".into(), "p|q".into()));
+    assert_eq!(
+        read.selectors[0].matchers[1],
+        ("reason".into(), "=~".into(), "p|q".into())
+    );
     assert_eq!(read.labels, ["namespace", "job", "job", "namespace", "le"]);
     let compared: Vec<_> = read
         .comparisons

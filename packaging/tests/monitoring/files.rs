@@ -47,7 +47,10 @@ pub(crate) fn recording() -> BTreeMap<String, Value> {
 
 fn parsed(folder: &str) -> BTreeMap<String, Value> {
     let texts = texts(folder, ".yaml");
-    texts.into_iter().map(|(name, text)| (name, yaml(&text))).collect()
+    texts
+        .into_iter()
+        .map(|(name, text)| (name, yaml(&text)))
+        .collect()
 }
 
 /// The dashboards, by name.
@@ -60,7 +63,9 @@ pub(crate) fn dashboards() -> BTreeMap<String, Value> {
 /// The rules of a file's groups.
 pub(crate) fn rules(file: &Value) -> Vec<&Value> {
     let groups = file["groups"].as_array().expect("groups");
-    let rules = groups.iter().map(|group| group["rules"].as_array().expect("rules"));
+    let rules = groups
+        .iter()
+        .map(|group| group["rules"].as_array().expect("rules"));
     rules.flatten().collect()
 }
 

@@ -34,7 +34,10 @@ fn a_test_notices_every_change_of_its_alert() {
     assert!(written.len() > 150, "{} changes", written.len());
     let survivors = passing(folder.path(), &written.keys().cloned().collect::<Vec<_>>());
     let survivors: Vec<_> = survivors.iter().map(|name| &written[name]).collect();
-    assert!(survivors.is_empty(), "no test notices these changes: {survivors:#?}");
+    assert!(
+        survivors.is_empty(),
+        "no test notices these changes: {survivors:#?}"
+    );
 }
 
 /// Every change of a file.
@@ -42,7 +45,11 @@ fn mutants(file: &Value) -> Vec<Mutant> {
     let mut found = Vec::new();
     let mut add = |rule: &str, key: &str, was: &str, is: String| {
         let mut file = file.clone();
-        *file.pointer_mut(rule).expect("the rule").get_mut(key).expect("the key") = json!(is);
+        *file
+            .pointer_mut(rule)
+            .expect("the rule")
+            .get_mut(key)
+            .expect("the key") = json!(is);
         found.push(Mutant {
             what: format!("{key}: {} is {}", was.trim(), is.trim()),
             file,

@@ -34,11 +34,17 @@ impl Live {
         let (status, text) = server.get("/metrics");
         assert_eq!(status, 200, "{text}");
         let mut metrics: BTreeMap<String, Vec<Labels>> = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        for line in text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+        {
             let (series, _) = line.rsplit_once(' ').expect("a value");
             let read = Expression::read(series);
             let Selector { metric, matchers } = read.selectors.into_iter().next().expect("a series");
-            let labels = matchers.into_iter().map(|(label, _, value)| (label, value)).collect();
+            let labels = matchers
+                .into_iter()
+                .map(|(label, _, value)| (label, value))
+                .collect();
             metrics.entry(metric).or_default().push(labels);
         }
         assert!(metrics.len() > 60, "{} metrics", metrics.len());
@@ -46,7 +52,11 @@ impl Live {
     }
 
     fn labels(&self) -> BTreeSet<&str> {
-        self.0.values().flatten().flat_map(|labels| labels.keys().map(String::as_str)).collect()
+        self.0
+            .values()
+            .flatten()
+            .flat_map(|labels| labels.keys().map(String::as_str))
+            .collect()
     }
 
     /// What is wrong with a selector: every value that it asks for has to be that of a series.
@@ -54,7 +64,10 @@ impl Live {
         let Some(series) = self.0.get(&selector.metric) else {
             return Some(format!("no metric {}", selector.metric));
         };
-        let of_ours = selector.matchers.iter().filter(|(label, ..)| !TARGET.contains(&label.as_str()));
+        let of_ours = selector
+            .matchers
+            .iter()
+            .filter(|(label, ..)| !TARGET.contains(&label.as_str()));
         // All that `=~` may be, one after the other.
         let mut wanted: Vec<Labels> = vec![Labels::new()];
         for (label, operator, value) in of_ours {
@@ -64,7 +77,9 @@ impl Live {
                 operator => return Some(format!("{operator}?")),
             };
             if let Some(strange) = values.iter().find(|value| value.contains(['*', '+', '[', '('])) {
-                return Some(format!("{label}=~{strange}: name the values, so that it can be checked"));
+                return Some(format!(
+                    "{label}=~{strange}: name the values, so that it can be checked"
+                ));
             }
             let with = |labels: &Labels| {
                 let labels = labels.clone();
@@ -76,9 +91,13 @@ impl Live {
             };
             wanted = wanted.iter().flat_map(with).collect();
         }
-        let missing = wanted
-            .iter()
-            .find(|wanted| !series.iter().any(|labels| wanted.iter().all(|(label, value)| labels.get(label) == Some(value))));
+        let missing = wanted.iter().find(|wanted| {
+            !series.iter().any(|labels| {
+                wanted
+                    .iter()
+                    .all(|(label, value)| labels.get(label) == Some(value))
+            })
+        });
         missing.map(|missing| format!("no {} with {missing:?}", selector.metric))
     }
 }
@@ -103,7 +122,9 @@ fn every_metric_label_and_value_is_a_running_servers() {
             wrong.extend(live.wrong(selector).map(|wrong| format!("{place}: {wrong}")));
         }
         let labels = live.labels();
-        let known = |label: &&String| labels.contains(label.as_str()) || TARGET.contains(&label.as_str()) || *label == "le";
+        let known = |label: &&String| {
+            labels.contains(label.as_str()) || TARGET.contains(&label.as_str()) || *label == "le"
+        };
         let strange = read.labels.iter().filter(|label| !known(label));
         wrong.extend(strange.map(|label| format!("{place}: no label {label}")));
     }
@@ -121,7 +142,10 @@ fn manifests() -> Vec<PathBuf> {
                 continue;
             } else if path.is_dir() {
                 walk(&path, found);
-            } else if path.extension().is_some_and(|ending| ending == "yaml" || ending == "tpl") {
+            } else if path
+                .extension()
+                .is_some_and(|ending| ending == "yaml" || ending == "tpl")
+            {
                 found.push(path);
             }
         }
@@ -144,7 +168,10 @@ fn metric_words(text: &str) -> BTreeSet<String> {
 #[test]
 fn scalers_ask_for_what_is_there() {
     let live = Live::look();
-    let texts: Vec<(PathBuf, String)> = manifests().into_iter().map(|path| (path.clone(), text(&path))).collect();
+    let texts: Vec<(PathBuf, String)> = manifests()
+        .into_iter()
+        .map(|path| (path.clone(), text(&path)))
+        .collect();
     // The adapter makes metrics of its own.
     let made: BTreeSet<String> = texts
         .iter()
@@ -164,7 +191,9 @@ fn scalers_ask_for_what_is_there() {
                 seen.insert(word);
             }
             let field = |name: &str| line.trim().trim_start_matches("- ").strip_prefix(name);
-            let query = field("query: ").or_else(|| field("metricsQuery: ")).or_else(|| field("seriesQuery: "));
+            let query = field("query: ")
+                .or_else(|| field("metricsQuery: "))
+                .or_else(|| field("seriesQuery: "));
             queries.extend(query.map(|query| (path.clone(), filled_in(query))));
         }
     }
@@ -175,7 +204,10 @@ fn scalers_ask_for_what_is_there() {
             // An empty value asks for series that have the label at all.
             let mut selector = selector;
             selector.matchers.retain(|(_, _, value)| !value.is_empty());
-            wrong.extend(live.wrong(&selector).map(|wrong| format!("{}: {wrong} ({query})", path.display())));
+            wrong.extend(
+                live.wrong(&selector)
+                    .map(|wrong| format!("{}: {wrong} ({query})", path.display())),
+            );
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -194,7 +226,9 @@ fn scalers_ask_for_what_is_there() {
 fn filled_in(query: &str) -> String {
     let query = query.trim().trim_matches('\'');
     let query = query.replace("<<.Series>>", "smtp_active_connections");
-    let query = query.replace("<<.LabelMatchers>>", "namespace=\"mail\"").replace("<<.GroupBy>>", "pod");
+    let query = query
+        .replace("<<.LabelMatchers>>", "namespace=\"mail\"")
+        .replace("<<.GroupBy>>", "pod");
     let mut plain = String::new();
     let mut rest = query.as_str();
     // Helm puts label matchers in.

@@ -43,21 +43,30 @@ impl Prometheus {
         });
         let file = folder.path().join("prometheus.yml");
         write_rules(&file, &config);
-        run(Command::new("/usr/bin/promtool").args(["check", "config"]).arg(&file));
+        run(Command::new("/usr/bin/promtool")
+            .args(["check", "config"])
+            .arg(&file));
         let address = free_address();
         // A path, so that a test that finds it missing says so.
         drop(program("/usr/bin/prometheus"));
         let log = std::fs::File::create(folder.path().join("log")).expect("log");
         let child = Command::new("/usr/bin/prometheus")
             .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.path().join("data").display()
+            ))
             .arg(format!("--web.listen-address={address}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("start Prometheus");
-        let mut prometheus = Prometheus { child, address, folder };
+        let mut prometheus = Prometheus {
+            child,
+            address,
+            folder,
+        };
         wait_for_secs("Prometheus to be ready", 60, || {
             let ended = prometheus.child.try_wait().expect("wait");
             assert!(ended.is_none(), "Prometheus ended: {}", prometheus.log());
@@ -72,12 +81,16 @@ impl Prometheus {
 
     /// HTTP 1.0, so that the answer comes in one piece.
     fn get(&self, path: &str) -> (u16, String) {
-        http(self.address, &format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n"))
+        http(
+            self.address,
+            &format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n"),
+        )
     }
 
     fn api(&self, path: &str) -> Value {
         let (status, body) = self.get(&format!("/api/v1/{path}"));
-        let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{status} {error}: {body}"));
+        let answer: Value =
+            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{status} {error}: {body}"));
         assert_eq!(answer["status"], "success", "{answer}");
         answer["data"].clone()
     }
@@ -89,7 +102,13 @@ impl Prometheus {
         let firing = alerts.filter(|alert| alert["state"] == "firing");
         let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
         firing
-            .map(|alert| (label(alert, "alertname"), label(alert, "severity"), label(alert, "namespace")))
+            .map(|alert| {
+                (
+                    label(alert, "alertname"),
+                    label(alert, "severity"),
+                    label(alert, "namespace"),
+                )
+            })
             .collect()
     }
 
@@ -97,7 +116,13 @@ impl Prometheus {
     fn wait_firing(&self, wanted: &[(&str, &str, &str)]) {
         let wanted: BTreeSet<_> = wanted
             .iter()
-            .map(|(name, severity, namespace)| ((*name).to_owned(), (*severity).to_owned(), (*namespace).to_owned()))
+            .map(|(name, severity, namespace)| {
+                (
+                    (*name).to_owned(),
+                    (*severity).to_owned(),
+                    (*namespace).to_owned(),
+                )
+            })
             .collect();
         wait_for_secs(&format!("{wanted:?}"), 60, || wanted.is_subset(&self.firing()));
     }
@@ -110,14 +135,17 @@ impl Prometheus {
         wait_for_secs("every rule to be evaluated again", 60, || {
             let groups = self.api("rules")["groups"].clone();
             let rules = groups.as_array().expect("groups").iter();
-            let rules: Vec<&Value> = rules.flat_map(|group| group["rules"].as_array().expect("rules")).collect();
+            let rules: Vec<&Value> = rules
+                .flat_map(|group| group["rules"].as_array().expect("rules"))
+                .collect();
             assert_eq!(rules.len(), how_many, "rules that Prometheus knows");
             for rule in &rules {
                 assert!(rule["lastError"].is_null(), "{rule:#}");
             }
-            rules
-                .iter()
-                .all(|rule| rule["health"] == "ok" && seconds_of(rule["lastEvaluation"].as_str().unwrap_or_default()) > since.as_secs())
+            rules.iter().all(|rule| {
+                rule["health"] == "ok"
+                    && seconds_of(rule["lastEvaluation"].as_str().unwrap_or_default()) > since.as_secs()
+            })
         });
     }
 }
@@ -151,7 +179,9 @@ impl Tmpfs {
     fn new(size: &str) -> Tmpfs {
         let folder = tempfile::tempdir().expect("a folder");
         let options = format!("size={size},mode=777");
-        run(root("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()));
+        run(root("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder.path()));
         Tmpfs(folder)
     }
     fn path(&self) -> PathBuf {
@@ -227,7 +257,9 @@ fn the_right_alerts_fire() {
     prometheus.wait_firing(&[("SMTPConfigRefused", "warning", "changed")]);
     // The disk is filled, and clients come.
     std::fs::write(disk.path().join("filler"), vec![1; 61 << 20]).expect("filler");
-    wait_for_secs("the server to see its disk", 30, || full.get("/health/ready").0 == 503);
+    wait_for_secs("the server to see its disk", 30, || {
+        full.get("/health/ready").0 == 503
+    });
     let mut wire = Wire::hello(full.smtp);
     for _ in 0..20 {
         wire.expect("MAIL FROM:<a@x.test>", 452);
@@ -261,5 +293,8 @@ fn the_right_alerts_fire() {
         .filter(|(name, _, namespace)| !expected.contains(&(name.as_str(), namespace.as_str())))
         .collect();
     assert!(strange.is_empty(), "{strange:?}");
-    assert!(!firing.iter().any(|(name, ..)| name == "SMTPPodDown"), "none of them is up: {firing:?}");
+    assert!(
+        !firing.iter().any(|(name, ..)| name == "SMTPPodDown"),
+        "none of them is up: {firing:?}"
+    );
 }
