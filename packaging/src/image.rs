@@ -1,6 +1,6 @@
 //! The container image, made as `cargo xtask image` makes it, and a place for containers that goes with the test.
 
-use blackbox::tools::{program, run};
+use blackbox::tools::{program, run, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,20 +9,22 @@ pub const NAME: &str = "localhost/smtp-server:0.1.0";
 
 /// The files of the image, as `cargo xtask test` has laid them out before it starts the tests.
 pub fn files() -> PathBuf {
-    given("SMTP_SERVER_IMAGE")
+    given("SMTP_SERVER_IMAGE", "image/release")
 }
 
 /// The program behind `cargo xtask`.
 pub fn xtask() -> Command {
-    program(&given("SMTP_SERVER_XTASK").display().to_string())
+    program(&given("SMTP_SERVER_XTASK", "release/xtask").display().to_string())
 }
 
-fn given(variable: &str) -> PathBuf {
-    let value = std::env::var_os(variable);
-    let path: PathBuf = value
-        .unwrap_or_else(|| panic!("{variable} is not set: `cargo xtask test` sets it"))
-        .into();
-    assert!(path.exists(), "{} is missing", path.display());
+/// What a variable names, or what is in the target folder since it was last made.
+fn given(variable: &str, usual: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map_or_else(|| target().join(usual), PathBuf::from);
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo xtask test` makes it",
+        path.display()
+    );
     path
 }
 

@@ -1,11 +1,14 @@
 //! A node's bridge, its pods' network namespaces, and the ways from there to what listens on loopback.
 
 use blackbox::tools::{program, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// A bridge and its network, 198.19.N.0/24 of the range for measuring devices: no address of anybody.
 pub(super) struct Bridge {
@@ -17,7 +20,8 @@ impl Bridge {
     /// The first number that is free. Who makes the bridge has it: the kernel refuses a second one of that name.
     pub(super) fn new() -> Bridge {
         sweep();
-        let first = std::process::id() % 256;
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let first = (std::process::id() + MADE.fetch_add(1, Ordering::Relaxed)) % 256;
         for number in (0..256).map(|more| (first + more) % 256) {
             let number = u8::try_from(number).expect("below 256");
             let name = format!("kubelet{number}");
@@ -62,7 +66,30 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
+        end_groups(&self.name);
         let _ = ip(&["link", "delete", &self.name]).output();
+    }
+}
+
+/// Ends what is left in the control groups of a node's pods, and removes these.
+fn end_groups(name: &str) {
+    // Version 1 has a hierarchy for each controller, version 2 is one.
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let hierarchies = hierarchies.map(|entry| entry.path().join(name));
+    for group in hierarchies.chain([PathBuf::from("/sys/fs/cgroup").join(name)]) {
+        let inner = std::fs::read_dir(&group).into_iter().flatten().flatten();
+        let inner = inner.map(|entry| entry.path()).filter(|path| path.is_dir());
+        for group in inner.chain([group.clone()]) {
+            let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            for process in processes.lines().filter_map(|line| line.parse().ok()) {
+                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            }
+            // Removed as soon as the last one is gone, which takes a moment.
+            let end = Instant::now() + Duration::from_secs(5);
+            while group.exists() && std::fs::remove_dir(&group).is_err() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
     }
 }
 
@@ -91,7 +118,7 @@ fn ip(args: &[&str]) -> Command {
     ip
 }
 
-/// Removes what tests left that were killed: their process, which the alias names, is gone.
+/// Removes what was left by tests that were killed: their process, which the alias names, is gone.
 fn sweep() {
     let links = run(ip(&["-json", "link", "show", "type", "bridge"]).arg("up"));
     let links: serde_json::Value = serde_json::from_slice(&links.stdout).unwrap_or_default();
@@ -110,6 +137,7 @@ fn sweep() {
                 let _ = ip(&["netns", "delete", &space]).output();
             }
         }
+        end_groups(name);
         let _ = ip(&["link", "delete", name]).output();
     }
 }
