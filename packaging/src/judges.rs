@@ -2,10 +2,10 @@
 //! practice. All of them are asked for many files at once, since starting them takes longest.
 
 use crate::render::KUBERNETES;
-use crate::tools::{node, peer, python, root};
+use crate::tools::{node, python, root};
 use blackbox::tools::run;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Groups of objects whose schemas controllers bring, not Kubernetes.
 const CUSTOM: [&str; 5] = [
@@ -123,14 +123,6 @@ pub fn checkov(files: &[PathBuf]) -> Vec<Complaint> {
             resource: word(one, "resource").into(),
         })
         .collect()
-}
-
-/// Hadolint, for a Containerfile.
-pub fn hadolint(file: &Path) -> Vec<String> {
-    let mut hadolint = blackbox::tools::program(&peer("hadolint").join("bin/hadolint").display().to_string());
-    let output = hadolint.arg("--no-color").arg(file).output().expect("hadolint");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().map(str::to_owned).collect()
 }
 
 fn lines(output: &[u8]) -> Vec<Value> {
