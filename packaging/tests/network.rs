@@ -2,9 +2,9 @@
 //! that says who the client is.
 
 mod network {
-    mod policies;
-    pub(crate) mod town;
-    mod services;
-    mod proxy;
     pub(crate) mod pods;
+    mod policies;
+    mod proxy;
+    mod services;
+    pub(crate) mod town;
 }

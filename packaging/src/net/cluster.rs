@@ -112,7 +112,12 @@ impl Cluster {
     }
 
     /// Puts policies in force, instead of those that were. Connections that there are stay.
-    pub fn enforce(&self, policies: &[policy::Policy], pods: &[policy::Pod], namespaces: &policy::Namespaces) {
+    pub fn enforce(
+        &self,
+        policies: &[policy::Policy],
+        pods: &[policy::Pod],
+        namespaces: &policy::Namespaces,
+    ) {
         self.node.nft(&policy::rules(policies, pods, namespaces));
     }
 }
@@ -131,11 +136,19 @@ impl Drop for Host {
 
 impl Host {
     pub fn v4(&self) -> IpAddr {
-        *self.addresses.iter().find(|a| a.is_ipv4()).expect("an IPv4 address")
+        *self
+            .addresses
+            .iter()
+            .find(|a| a.is_ipv4())
+            .expect("an IPv4 address")
     }
 
     pub fn v6(&self) -> IpAddr {
-        *self.addresses.iter().find(|a| a.is_ipv6()).expect("an IPv6 address")
+        *self
+            .addresses
+            .iter()
+            .find(|a| a.is_ipv6())
+            .expect("an IPv6 address")
     }
 }
 
@@ -156,13 +169,18 @@ fn service_rules(services: &[Service]) -> String {
     rules.push_str("chain in { type nat hook prerouting priority dstnat;\n");
     for service in services {
         for address in &service.addresses {
-            let of_family = |pod: &Vec<IpAddr>| pod.iter().find(|a| a.is_ipv4() == address.is_ipv4()).copied();
+            let of_family =
+                |pod: &Vec<IpAddr>| pod.iter().find(|a| a.is_ipv4() == address.is_ipv4()).copied();
             let pods: Vec<IpAddr> = service.endpoints.iter().filter_map(of_family).collect();
             if pods.is_empty() {
                 continue;
             }
             let family = family(*address);
-            let mark = if service.masquerade { format!("meta mark set {HIDDEN} ") } else { String::new() };
+            let mark = if service.masquerade {
+                format!("meta mark set {HIDDEN} ")
+            } else {
+                String::new()
+            };
             let targets: Vec<String> = pods
                 .iter()
                 .enumerate()

@@ -70,7 +70,10 @@ pub fn rules(policies: &[Policy], pods: &[Pod], namespaces: &Namespaces) -> Stri
             if let Some(rules) = of_pod(policies, pod, direction, pods, namespaces) {
                 let name = format!("{}_{}", direction.words().0, pod.link);
                 let _ = writeln!(jumps, "{way} \"{}\" jump {name}", pod.link);
-                let _ = writeln!(chains, "chain {name} {{\n{rules}counter reject with icmpx admin-prohibited\n}}");
+                let _ = writeln!(
+                    chains,
+                    "chain {name} {{\n{rules}counter reject with icmpx admin-prohibited\n}}"
+                );
             }
         }
     }
@@ -91,7 +94,10 @@ fn of_pod(
 ) -> Option<String> {
     let (list, other, _) = direction.words();
     let applies = |policy: &&Policy| {
-        policy["metadata"]["namespace"].as_str().expect("a policy's namespace") == pod.namespace
+        policy["metadata"]["namespace"]
+            .as_str()
+            .expect("a policy's namespace")
+            == pod.namespace
             && selects(&policy["spec"]["podSelector"], &pod.labels)
             && concerns(&policy["spec"], direction)
     };
@@ -151,7 +157,9 @@ fn side(peer: &Value, direction: Direction, own: &str, pods: &[Pod], namespaces:
     };
     if let Some(cidr) = peer["ipBlock"]["cidr"].as_str() {
         let family = if cidr.contains(':') { "ip6" } else { "ip" };
-        let except: BTreeSet<&str> = each(&peer["ipBlock"]["except"]).filter_map(Value::as_str).collect();
+        let except: BTreeSet<&str> = each(&peer["ipBlock"]["except"])
+            .filter_map(Value::as_str)
+            .collect();
         let except: Vec<&str> = except.into_iter().collect();
         // With the prefix 0 nft matches nothing in particular, and needs to be told the family.
         let within = match cidr.ends_with("/0") {

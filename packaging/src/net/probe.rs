@@ -23,7 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Tries a TCP connection from a host.
 pub fn tcp(from: &Host, to: IpAddr, port: u16) -> Outcome {
     let target = SocketAddr::new(to, port);
-    match from.space.inside(|| TcpStream::connect_timeout(&target, PATIENCE)) {
+    match from
+        .space
+        .inside(|| TcpStream::connect_timeout(&target, PATIENCE))
+    {
         Ok(_) => Outcome::Open,
         Err(error) => refusal(&error).unwrap_or_else(|| panic!("{target}: {error}")),
     }

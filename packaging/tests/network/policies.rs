@@ -8,8 +8,8 @@ use blackbox::postgres::Postgres;
 use blackbox::server::{Server, http};
 use blackbox::sink::Sink;
 use packaging::net::addresses::service;
-use packaging::net::pods::{setup, sink, start};
 use packaging::net::cluster::Service;
+use packaging::net::pods::{setup, sink, start};
 use packaging::render::{chart, kustomize, objects};
 use packaging::tools::Release;
 use serde_json::Value;
@@ -32,12 +32,38 @@ fn shipped() -> Vec<(&'static str, Shape, Vec<Value>)> {
     };
     vec![
         ("overlay postgresql", plain, overlay("postgresql")),
-        ("overlay embedded", Shape { database: false, ..plain }, overlay("embedded")),
-        ("overlay smarthost", Shape { database: false, smarthost: true, ..plain }, overlay("smarthost")),
-        ("chart, postgresql", Shape { namespace_denied: false, ..plain }, chart(&["mode=postgresql"])),
+        (
+            "overlay embedded",
+            Shape {
+                database: false,
+                ..plain
+            },
+            overlay("embedded"),
+        ),
+        (
+            "overlay smarthost",
+            Shape {
+                database: false,
+                smarthost: true,
+                ..plain
+            },
+            overlay("smarthost"),
+        ),
+        (
+            "chart, postgresql",
+            Shape {
+                namespace_denied: false,
+                ..plain
+            },
+            chart(&["mode=postgresql"]),
+        ),
         (
             "chart, embedded",
-            Shape { namespace_denied: false, database: false, ..plain },
+            Shape {
+                namespace_denied: false,
+                database: false,
+                ..plain
+            },
             chart(&["mode=embedded"]),
         ),
     ]
@@ -51,7 +77,13 @@ fn everybody_reaches_whom_they_should_and_nobody_else() {
     let _hop = sink(&town.exchanger, 25);
     let _names = [&town.kube_dns, &town.exchanger].map(|host| host.space.inside(|| Dns::on("[::]:53")));
     let _server = start(&town.mail, setup(""));
-    town.listen(&[(&town.mail, 2525), (&town.mail, 4650), (&town.mail, 5870), (&town.mail, 8080), (&town.exchanger, 25)]);
+    town.listen(&[
+        (&town.mail, 2525),
+        (&town.mail, 4650),
+        (&town.mail, 5870),
+        (&town.mail, 8080),
+        (&town.exchanger, 25),
+    ]);
     // Without policies everybody reaches everybody: what is denied later is denied by them.
     assert_eq!(town.wrong(None), NOTHING, "without policies");
     for (name, shape, objects) in shipped() {
@@ -84,7 +116,10 @@ fn mail_flows(town: &Town, server: &Server, hop: &Sink, entrance: IpAddr) {
     let mut client = hello(&town.client, entrance, 25);
     for to in ["here", "four", "six", "private", "metadata"] {
         let content = format!("Subject: {to}\r\n\r\n");
-        assert_eq!(client.mail("a@x.test", &[&format!("b@{to}.test")], &content).code, 250);
+        assert_eq!(
+            client.mail("a@x.test", &[&format!("b@{to}.test")], &content).code,
+            250
+        );
     }
     for (to, status) in [
         ("b@here.test", "sent"),
@@ -95,7 +130,11 @@ fn mail_flows(town: &Town, server: &Server, hop: &Sink, entrance: IpAddr) {
     ] {
         server.wait_event("delivery", |line| line["to"] == to && line["status"] == status);
     }
-    let mut subjects: Vec<_> = hop.messages().iter().filter_map(|message| message.field("Subject")).collect();
+    let mut subjects: Vec<_> = hop
+        .messages()
+        .iter()
+        .filter_map(|message| message.field("Subject"))
+        .collect();
     subjects.sort();
     assert_eq!(subjects, ["four", "six"]);
 }
@@ -108,7 +147,10 @@ fn mail_flows_in_and_out_under_the_policies() {
     let astray = [&town.office, &town.metadata].map(|host| sink(host, 25));
     let dns = town.kube_dns.space.inside(|| Dns::on("[::]:53"));
     publish(&town, &dns);
-    let database = town.database.space.inside(|| Postgres::with("listen_addresses = '*'\n"));
+    let database = town
+        .database
+        .space
+        .inside(|| Postgres::with("listen_addresses = '*'\n"));
     let everybody = "local all all trust\nhost all all all trust\n";
     town.database.space.inside(|| database.rules(everybody, ""));
     // It chose its port; the policies name the usual one.
@@ -149,16 +191,25 @@ fn mail_flows_in_and_out_under_the_policies() {
             let received = "smtp_messages_received_total{listener=\"smtp\"} 5\n";
             assert!(figures.contains(received), "{name}: {figures}");
             drop(server);
-            town.database.space.inside(|| database.sql("DELETE FROM messages"));
+            town.database
+                .space
+                .inside(|| database.sql("DELETE FROM messages"));
         }
     }
-    assert_eq!(astray.each_ref().map(Sink::connections), [0, 0], "nothing went astray");
+    assert_eq!(
+        astray.each_ref().map(Sink::connections),
+        [0, 0],
+        "nothing went astray"
+    );
 }
 
 #[test]
 fn with_a_smarthost_mail_leaves_by_it_alone() {
     let town = Town::new();
-    let (_, shape, objects) = shipped().into_iter().find(|(_, shape, _)| shape.smarthost).expect("such an overlay");
+    let (_, shape, objects) = shipped()
+        .into_iter()
+        .find(|(_, shape, _)| shape.smarthost)
+        .expect("such an overlay");
     assert!(shape.smarthost);
     town.enforce(&objects);
     let provider = sink(&town.smarthost, 587);
@@ -172,7 +223,11 @@ fn with_a_smarthost_mail_leaves_by_it_alone() {
         );
         let server = start(&town.mail, setup(&config));
         let mut client = hello(&town.client, town.mail.v4(), 2525);
-        client.mail("a@x.test", &["b@foreign.test"], "Subject: by the smarthost\r\n\r\n");
+        client.mail(
+            "a@x.test",
+            &["b@foreign.test"],
+            "Subject: by the smarthost\r\n\r\n",
+        );
         client.mail("a@x.test", &["b@four.test"], "Subject: around it\r\n\r\n");
         for (to, status) in [("b@foreign.test", "sent"), ("b@four.test", "deferred")] {
             server.wait_event("delivery", |line| line["to"] == to && line["status"] == status);
@@ -185,8 +240,15 @@ fn with_a_smarthost_mail_leaves_by_it_alone() {
 /// Changes the policies in one place, which there has to be.
 fn changed(objects: &[Value], policy: &str, pointer: &str, change: impl FnOnce(&mut Value)) -> Vec<Value> {
     let mut objects = objects.to_vec();
-    let policy = objects.iter_mut().find(|object| object["kind"] == "NetworkPolicy" && object["metadata"]["name"] == policy);
-    change(policy.expect("the policy").pointer_mut(pointer).expect("what is changed"));
+    let policy = objects
+        .iter_mut()
+        .find(|object| object["kind"] == "NetworkPolicy" && object["metadata"]["name"] == policy);
+    change(
+        policy
+            .expect("the policy")
+            .pointer_mut(pointer)
+            .expect("what is changed"),
+    );
     objects
 }
 
@@ -196,26 +258,43 @@ fn policies_with_a_fault_are_told_from_right_ones() {
     let _hop = sink(&town.exchanger, 25);
     let _names = [&town.kube_dns, &town.exchanger].map(|host| host.space.inside(|| Dns::on("[::]:53")));
     let _server = start(&town.mail, setup(""));
-    town.listen(&[(&town.mail, 2525), (&town.mail, 4650), (&town.mail, 5870), (&town.mail, 8080), (&town.exchanger, 25)]);
+    town.listen(&[
+        (&town.mail, 2525),
+        (&town.mail, 4650),
+        (&town.mail, 5870),
+        (&town.mail, 8080),
+        (&town.exchanger, 25),
+    ]);
     let (_, shape, right) = shipped().remove(0);
-    let egress = |pointer: &str, change: fn(&mut Value)| changed(&right, "allow-smtp-egress", pointer, change);
+    let egress =
+        |pointer: &str, change: fn(&mut Value)| changed(&right, "allow-smtp-egress", pointer, change);
     let faults = [
         // As the guide had it: private networks left out, but not the metadata address; and nothing of IPv6.
         (
             egress("/spec/egress/1/to/0/ipBlock/except", |except| {
-                except.as_array_mut().expect("a list").retain(|network| network != "169.254.0.0/16");
+                except
+                    .as_array_mut()
+                    .expect("a list")
+                    .retain(|network| network != "169.254.0.0/16");
             }),
             vec!["to the metadata service, as mail (169.254.169.254 port 25): Open"],
         ),
         (
-            egress("/spec/egress/1/to", |to| drop(to.as_array_mut().expect("a list").pop())),
+            egress("/spec/egress/1/to", |to| {
+                drop(to.as_array_mut().expect("a list").pop())
+            }),
             vec!["to an exchanger (2001:db8:1::25 port 25): Denied"],
         ),
         // Every namespace may ask for figures, and with them reaches the admin API.
         (
-            changed(&right, "allow-smtp-ingress", "/spec/ingress/1/from/0/namespaceSelector", |selector| {
-                *selector = serde_json::json!({});
-            }),
+            changed(
+                &right,
+                "allow-smtp-ingress",
+                "/spec/ingress/1/from/0/namespaceSelector",
+                |selector| {
+                    *selector = serde_json::json!({});
+                },
+            ),
             vec![
                 "another namespace to http (198.18.1.1 port 8080): Open",
                 "another namespace to http (fd00:18:1::1 port 8080): Open",
@@ -225,6 +304,9 @@ fn policies_with_a_fault_are_told_from_right_ones() {
     for (objects, expected) in faults {
         town.enforce(&objects);
         assert_eq!(town.wrong(Some(shape)), expected);
-        assert!(!town.otherwise(shape, &objects).is_empty(), "the evaluator sees it too");
+        assert!(
+            !town.otherwise(shape, &objects).is_empty(),
+            "the evaluator sees it too"
+        );
     }
 }

@@ -4,8 +4,8 @@ use super::pods::{hello, relaying};
 use blackbox::server::Server;
 use blackbox::wire::Wire;
 use packaging::net::addresses::{internet, other_pod, pod};
-use packaging::net::pods::{setup, sink, start};
 use packaging::net::cluster::{Cluster, Host};
+use packaging::net::pods::{setup, sink, start};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
@@ -38,16 +38,22 @@ impl Haproxy {
         let spawn = || {
             let mut haproxy = Command::new("/usr/sbin/haproxy");
             haproxy.arg("-db").arg("-f").arg(&path).stdin(Stdio::null());
-            haproxy.spawn().expect("haproxy is missing: `cargo xtask peers` installs it")
+            haproxy
+                .spawn()
+                .expect("haproxy is missing: `cargo xtask peers` installs it")
         };
         let child = host.space.inside(spawn);
         blackbox::wait_for("haproxy to listen", || {
             [25, 26].iter().all(|port| {
                 let address = SocketAddr::new(host.addresses[0], *port);
-                host.space.inside(|| std::net::TcpStream::connect(address).is_ok())
+                host.space
+                    .inside(|| std::net::TcpStream::connect(address).is_ok())
             })
         });
-        Haproxy { child, _folder: folder }
+        Haproxy {
+            child,
+            _folder: folder,
+        }
     }
 }
 
@@ -105,24 +111,44 @@ fn only_the_proxy_says_who_the_client_is() {
         "[server]\nproxy_protocol = \"v2\"\nproxy_networks = [\"{}/32\", \"{}/128\"]\n\
          [relay]\nnetworks = [\"{}/32\", \"{}/128\"]\nsmarthost = \"smtp://{}:25\"\n\
          [[domains]]\nname = \"here.test\"\ndeliver = \"capture\"\n",
-        balancer.v4(), balancer.v6(), trusted.v4(), trusted.v6(), hop.v4(),
+        balancer.v4(),
+        balancer.v6(),
+        trusted.v4(),
+        trusted.v6(),
+        hop.v4(),
     );
     let servers = [0, 1].map(|n| start(&hosts[n], setup(&config)));
     let _haproxy = Haproxy::start(&balancer, &[&hosts[0], &hosts[1]]);
-    let count = |result: &str| (0..2).map(|n| headers(&hosts[n], &servers[n], result)).sum::<f64>();
+    let count = |result: &str| {
+        (0..2)
+            .map(|n| headers(&hosts[n], &servers[n], result))
+            .sum::<f64>()
+    };
     let taken = count("taken");
 
     // Right: each client is who it is, to both pods in turn, and by both families.
     for address in balancer.addresses.clone() {
         for _ in 0..2 {
-            assert_eq!(relaying(&mut hello(&trusted, address, 25)), 250, "the trusted client at {address}");
-            assert_eq!(relaying(&mut hello(&stranger, address, 25)), 554, "a stranger at {address}");
+            assert_eq!(
+                relaying(&mut hello(&trusted, address, 25)),
+                250,
+                "the trusted client at {address}"
+            );
+            assert_eq!(
+                relaying(&mut hello(&stranger, address, 25)),
+                554,
+                "a stranger at {address}"
+            );
         }
     }
-    let reply = hello(&trusted, balancer.v6(), 25).mail("a@x.test", &["b@foreign.test"], "Subject: proxied\r\n\r\n");
+    let reply =
+        hello(&trusted, balancer.v6(), 25).mail("a@x.test", &["b@foreign.test"], "Subject: proxied\r\n\r\n");
     assert_eq!(reply.code, 250);
     let received = sink.wait(1)[0].field("Received").expect("a Received field");
-    assert!(received.contains(&format!("[IPv6:{}]", trusted.v6())), "{received}");
+    assert!(
+        received.contains(&format!("[IPv6:{}]", trusted.v6())),
+        "{received}"
+    );
     assert_eq!(count("taken") - taken, 9.0);
 
     // Missing: the proxy, set up without.
@@ -139,15 +165,31 @@ fn only_the_proxy_says_who_the_client_is() {
         assert_eq!(count("untrusted") - before, 2.0);
         // From the proxy, and of another version.
         let before = count("invalid");
-        turned_away(&balancer, *to, 2525, &[b"PROXY TCP4 203.0.113.7 198.18.2.1 1000 25\r\n", HELLO]);
+        turned_away(
+            &balancer,
+            *to,
+            2525,
+            &[b"PROXY TCP4 203.0.113.7 198.18.2.1 1000 25\r\n", HELLO],
+        );
         assert_eq!(count("invalid") - before, 1.0);
     }
     // A header of the client's own, behind the proxy's, is no header, and gives no right.
-    let mut client = stranger.space.inside(|| Wire::connect(SocketAddr::new(balancer.v4(), 25)));
+    let mut client = stranger
+        .space
+        .inside(|| Wire::connect(SocketAddr::new(balancer.v4(), 25)));
     assert_eq!(client.reply().code, 220);
-    client.send([&header(trusted.v4(), balancer.v4())[..], HELLO, b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@foreign.test>\r\n"].concat());
+    client.send(
+        [
+            &header(trusted.v4(), balancer.v4())[..],
+            HELLO,
+            b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@foreign.test>\r\n",
+        ]
+        .concat(),
+    );
     // It is made to look like QUIT to whoever takes it for SMTP.
-    let codes: Vec<u16> = std::iter::from_fn(|| client.try_reply()).map(|reply| reply.code).collect();
+    let codes: Vec<u16> = std::iter::from_fn(|| client.try_reply())
+        .map(|reply| reply.code)
+        .collect();
     assert!(!codes.contains(&250) && codes.last() == Some(&221), "{codes:?}");
     assert_eq!(sink.count(), 1, "nothing was relayed for strangers");
     assert_eq!(count("taken") - taken, 10.0);

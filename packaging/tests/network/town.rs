@@ -4,8 +4,8 @@ use packaging::net::addresses::{METADATA, both, internet, other_pod, pod, privat
 use packaging::net::cluster::{Cluster, Host};
 use packaging::net::policy::{Labels, Namespaces, Pod, labels};
 use packaging::net::probe::{self, Outcome};
-use packaging::semantic::{Set, Workload};
 use packaging::semantic::network::{End, Policies, Protocol, Way};
+use packaging::semantic::{Set, Workload};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -99,7 +99,11 @@ impl Town {
             pod(&self.shop, "shop", workload.labels()),
             pod(&self.database, "mail", labels(&[("app", "postgresql")])),
             pod(&self.neighbour, "mail", labels(&[("app", "webmail")])),
-            pod(&self.prometheus, "monitoring", labels(&[("app.kubernetes.io/name", "prometheus")])),
+            pod(
+                &self.prometheus,
+                "monitoring",
+                labels(&[("app.kubernetes.io/name", "prometheus")]),
+            ),
             pod(&self.kube_dns, "kube-system", labels(&[("k8s-app", "kube-dns")])),
         ]
     }
@@ -109,7 +113,8 @@ impl Town {
         let policies = objects.iter().filter(|object| object["kind"] == "NetworkPolicy");
         let policies: Vec<Value> = policies.cloned().collect();
         assert!(policies.len() >= 3, "policies");
-        self.cluster.enforce(&policies, &self.pods(objects), &Namespaces::new());
+        self.cluster
+            .enforce(&policies, &self.pods(objects), &Namespaces::new());
     }
 
     /// The truth table; with policies of no shape, everything is right.
@@ -134,31 +139,79 @@ impl Town {
             ("another namespace to smtp", &self.shop, mail, 2525, true),
             ("another namespace to http", &self.shop, mail, 8080, false),
             ("a neighbour to http", &self.neighbour, mail, 8080, false),
-            ("another pod of the server to http", &self.mail_other, mail, 8080, false),
+            (
+                "another pod of the server to http",
+                &self.mail_other,
+                mail,
+                8080,
+                false,
+            ),
             ("monitoring to http", &self.prometheus, mail, 8080, true),
             ("monitoring to anything else", &self.prometheus, mail, 9999, false),
             // Out: mail, names, the database.
-            ("to an exchanger", mail, &self.exchanger, 25, !smarthost || shape.is_none()),
+            (
+                "to an exchanger",
+                mail,
+                &self.exchanger,
+                25,
+                !smarthost || shape.is_none(),
+            ),
             ("to an exchanger's submission", mail, &self.exchanger, 587, false),
             ("to the smarthost", mail, &self.smarthost, 587, smarthost),
             ("to the smarthost in TLS", mail, &self.smarthost, 465, smarthost),
             ("to the database", mail, &self.database, 5432, database),
-            ("to the database, not as a database", mail, &self.database, 25, false),
+            (
+                "to the database, not as a database",
+                mail,
+                &self.database,
+                25,
+                false,
+            ),
             ("to kube-dns", mail, &self.kube_dns, 53, true),
             ("to kube-dns, not for names", mail, &self.kube_dns, 25, false),
             ("to names elsewhere", mail, &self.shop, 53, false),
             ("to the metadata service", mail, &self.metadata, 80, false),
-            ("to the metadata service, as mail", mail, &self.metadata, 25, false),
+            (
+                "to the metadata service, as mail",
+                mail,
+                &self.metadata,
+                25,
+                false,
+            ),
             ("to a private machine", mail, &self.office, 25, false),
             ("to a private machine's database", mail, &self.office, 5432, false),
             ("to a carrier's machine", mail, &self.carrier, 25, false),
             ("to another pod's mail", mail, &self.shop, 25, false),
             ("to plain HTTP", mail, &self.web, 80, false),
             // Whoever is not selected may what they want; whoever is in the namespace may nothing by default.
-            ("another namespace to the internet", &self.shop, &self.web, 80, true),
-            ("another namespace to the metadata service", &self.shop, &self.metadata, 80, true),
-            ("a neighbour to the internet", &self.neighbour, &self.web, 80, !namespace_denied),
-            ("another namespace to a neighbour", &self.shop, &self.neighbour, 80, !namespace_denied),
+            (
+                "another namespace to the internet",
+                &self.shop,
+                &self.web,
+                80,
+                true,
+            ),
+            (
+                "another namespace to the metadata service",
+                &self.shop,
+                &self.metadata,
+                80,
+                true,
+            ),
+            (
+                "a neighbour to the internet",
+                &self.neighbour,
+                &self.web,
+                80,
+                !namespace_denied,
+            ),
+            (
+                "another namespace to a neighbour",
+                &self.shop,
+                &self.neighbour,
+                80,
+                !namespace_denied,
+            ),
         ];
         let tcp = |(name, from, to, port, right)| Row {
             name,
@@ -168,7 +221,10 @@ impl Town {
             protocol: Protocol::Tcp,
             right: right || shape.is_none(),
         };
-        let udp = [("to kube-dns, UDP", &self.kube_dns, true), ("to names elsewhere, UDP", &self.exchanger, false)];
+        let udp = [
+            ("to kube-dns, UDP", &self.kube_dns, true),
+            ("to names elsewhere, UDP", &self.exchanger, false),
+        ];
         let udp = udp.map(|(name, to, right)| Row {
             protocol: Protocol::Udp,
             ..tcp((name, mail, to, 53, right))
@@ -222,7 +278,11 @@ impl Town {
         let pods = self.pods(objects);
         let ends = |host: &Host| match pods.iter().find(|pod| pod.link == host.link) {
             Some(pod) => vec![End::Pod(pod.namespace.clone(), pod.labels.clone())],
-            None => host.addresses.iter().map(|address| End::Address(*address)).collect(),
+            None => host
+                .addresses
+                .iter()
+                .map(|address| End::Address(*address))
+                .collect(),
         };
         let mut otherwise = Vec::new();
         for row in self.table(Some(shape)) {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Times of the Deployment are shortened by this.
 const FACTOR: f64 = 5.0;
-/// How long kube-proxy takes to follow. This is not shortened, which makes it harder: 1.5 s of 3 s instead of 15 s.
+/// How long kube-proxy takes to take a pod out. This is not shortened, which makes it harder: 1.5 s of 3 s instead of 15 s.
 const LAG: Duration = Duration::from_millis(1500);
 
 /// The times of a Deployment, shortened.
@@ -43,7 +43,10 @@ impl Times {
         let number = |value: &Value, name: &str| value[name].as_u64().unwrap_or_else(|| panic!("{name}"));
         let time = |value: &Value, name: &str| Duration::from_secs(number(value, name)).div_f64(FACTOR);
         // How pods are replaced here.
-        assert_eq!(spec["strategy"]["rollingUpdate"], json!({"maxSurge": 1, "maxUnavailable": 0}));
+        assert_eq!(
+            spec["strategy"]["rollingUpdate"],
+            json!({"maxSurge": 1, "maxUnavailable": 0})
+        );
         let (startup, ready) = (&container["startupProbe"], &container["readinessProbe"]);
         assert_eq!(startup["httpGet"]["path"], "/health/live");
         assert_eq!(ready["httpGet"]["path"], "/health/ready");
@@ -124,8 +127,7 @@ impl Deployment {
         for pod in &pods {
             deployment.wait_ready(pod);
         }
-        // Until kube-proxy knows of them too.
-        std::thread::sleep(2 * LAG);
+        deployment.wait_served();
         deployment
     }
 
@@ -149,7 +151,10 @@ impl Deployment {
         });
         state.pods.lock().expect("pods").push(pod.clone());
         state.announce();
-        let setup = state.setup.clone().env("SMTP_HOSTNAME", format!("{}.mail.test", pod.name));
+        let setup = state
+            .setup
+            .clone()
+            .env("SMTP_HOSTNAME", format!("{}.mail.test", pod.name));
         *pod.server.lock().expect("server") = Some(start(&pod.host, setup));
         let (watched, kubelet) = (pod.clone(), state.clone());
         let probes = state.cluster.node().spawn(move || probes(&kubelet, &watched));
@@ -160,6 +165,11 @@ impl Deployment {
     fn wait_ready(&self, pod: &Pod) {
         let ready = || pod.ready.load(Ordering::Relaxed);
         wait_for_secs(&format!("{} to be ready", pod.name), 30, ready);
+    }
+
+    /// Until kube-proxy knows what is known now.
+    fn wait_served(&self) {
+        std::thread::sleep(2 * LAG);
     }
 
     /// Replaces each pod by a new one: `maxSurge: 1`, `maxUnavailable: 0`.
@@ -190,15 +200,21 @@ impl Deployment {
         pod.gone.store(true, Ordering::Relaxed);
         // What is under way on its cable may arrive.
         std::thread::sleep(Duration::from_millis(500));
-        self.0.pods.lock().expect("pods").retain(|other| !Arc::ptr_eq(pod, other));
+        self.0
+            .pods
+            .lock()
+            .expect("pods")
+            .retain(|other| !Arc::ptr_eq(pod, other));
         self.0.announce();
     }
 
-    /// Kills the container of a pod, as the kernel does when memory is short. The kubelet sees it.
-    pub(crate) fn kill(&self, pod: &Pod) {
+    /// Kills the container of a pod, as the kernel does when memory is short. The kubelet sees it. Gives its process' number.
+    pub(crate) fn kill(&self, pod: &Pod) -> u32 {
         let mut server = pod.server.lock().expect("server");
-        server.as_mut().expect("a server").kill();
+        let running = server.as_mut().expect("a server");
+        running.kill();
         pod.ready.store(false, Ordering::Relaxed);
+        running.pid()
     }
 
     /// Starts the container again, in the same pod, with the folder that it had.
@@ -208,7 +224,7 @@ impl Deployment {
         *server = Some(pod.host.space.inside(|| ended.restart()));
         drop(server);
         self.wait_ready(pod);
-        std::thread::sleep(2 * LAG);
+        self.wait_served();
     }
 }
 
@@ -236,7 +252,10 @@ impl State {
             link: pod.host.link.clone(),
             ports: workload.ports(),
         }));
-        let policies = self.objects.iter().filter(|object| object["kind"] == "NetworkPolicy");
+        let policies = self
+            .objects
+            .iter()
+            .filter(|object| object["kind"] == "NetworkPolicy");
         let policies: Vec<Value> = policies.cloned().collect();
         self.cluster.enforce(&policies, &known, &Namespaces::new());
         // The labels that a PodMonitor gives.
@@ -268,7 +287,8 @@ impl State {
 fn probes(state: &State, pod: &Pod) {
     let times = state.times;
     let address = SocketAddr::new(pod.host.v4(), 8080);
-    let ask = |path: &str| probe::get(address, path, times.ready_timeout).is_some_and(|(status, _)| status == 200);
+    let ask =
+        |path: &str| probe::get(address, path, times.ready_timeout).is_some_and(|(status, _)| status == 200);
     let goes_on = || !state.stop.load(Ordering::Relaxed) && !pod.gone.load(Ordering::Relaxed);
     while goes_on() && !ask("/health/live") {
         std::thread::sleep(times.startup_period);
@@ -289,19 +309,31 @@ fn probes(state: &State, pod: &Pod) {
     pod.ready.store(false, Ordering::Relaxed);
 }
 
-/// Follows the endpoints, with a lag.
+/// Follows the endpoints: who comes is there at once, who goes is there for a while. Nothing could be harder for clients.
 fn kube_proxy(state: &State) {
-    let mut known = Vec::new();
-    let mut coming: Vec<(Instant, Vec<Vec<IpAddr>>)> = Vec::new();
+    let mut known: Vec<(Vec<IpAddr>, Option<Instant>)> = Vec::new();
+    let mut served = Vec::new();
     while !state.stop.load(Ordering::Relaxed) {
         let endpoints = state.endpoints();
-        if coming.last().map_or(&known, |(_, last)| last) != &endpoints {
-            coming.push((Instant::now() + LAG, endpoints));
+        for (pod, until) in &mut known {
+            match endpoints.contains(pod) {
+                true => *until = None,
+                false => drop(until.get_or_insert(Instant::now() + LAG)),
+            }
         }
-        while coming.first().is_some_and(|(at, _)| *at <= Instant::now()) {
-            known = coming.remove(0).1;
-            let endpoints = known.clone();
-            state.cluster.serve(&[Service { endpoints, ..state.service.clone() }]);
+        known.retain(|(_, until)| until.is_none_or(|until| until > Instant::now()));
+        for pod in endpoints {
+            if known.iter().all(|(other, _)| *other != pod) {
+                known.push((pod, None));
+            }
+        }
+        let endpoints: Vec<Vec<IpAddr>> = known.iter().map(|(pod, _)| pod.clone()).collect();
+        if endpoints != served {
+            served = endpoints.clone();
+            state.cluster.serve(&[Service {
+                endpoints,
+                ..state.service.clone()
+            }]);
         }
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Messages of one connection.
+/// Messages of one connection. Every third client keeps its connection as long as the server does.
 const MESSAGES: usize = 25;
+/// How long another third take over the content of a message, so that a server that stops is in the middle of one.
+const SLOW: Duration = Duration::from_millis(700);
 /// Between two messages of a client.
 const PAUSE: Duration = Duration::from_millis(30);
 /// Before another try.
@@ -60,7 +62,11 @@ impl Load {
             host.space.spawn(move || client(address, number, &ledger, &stop))
         };
         let clients = (0..count).map(client).collect();
-        Load { ledger, stop, clients }
+        Load {
+            ledger,
+            stop,
+            clients,
+        }
     }
 
     pub(crate) fn acknowledged(&self) -> usize {
@@ -90,7 +96,7 @@ fn client(address: SocketAddr, number: usize, ledger: &Mutex<Ledger>, stop: &Ato
         loop {
             let mut open = match connection.take() {
                 Some(open) => open,
-                None => match Connection::open(address) {
+                None => match Connection::open(address, number) {
                     Ok(open) => open,
                     Err(failure) => {
                         note(ledger, &name, failure);
@@ -129,20 +135,27 @@ fn note(ledger: &Mutex<Ledger>, name: &str, failure: Failure) {
 
 struct Connection {
     stream: BufReader<TcpStream>,
+    /// How many more may go over it.
     messages: usize,
+    /// A pause in each content.
+    pause: Duration,
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Result<Connection, Failure> {
+    /// As a client of this number does.
+    fn open(address: SocketAddr, number: usize) -> Result<Connection, Failure> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| match error.kind() {
             ErrorKind::ConnectionRefused => Failure::Refused,
             _ => Failure::PutOff,
         })?;
-        let patient = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_nodelay(true));
+        let patient = stream
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| stream.set_nodelay(true));
         patient.expect("a socket's settings");
         let mut connection = Connection {
             stream: BufReader::new(stream),
-            messages: 0,
+            messages: if number % 3 == 1 { usize::MAX } else { MESSAGES },
+            pause: if number % 3 == 2 { SLOW } else { Duration::ZERO },
         };
         connection.expect(None, 220)?;
         connection.expect(Some("EHLO client.test"), 250)?;
@@ -153,8 +166,10 @@ impl Connection {
         self.expect(Some("MAIL FROM:<a@x.test>"), 250)?;
         self.expect(Some("RCPT TO:<b@y.test>"), 250)?;
         self.expect(Some("DATA"), 354)?;
-        let text = format!("Subject: {name}\r\n\r\n{}", "Some words of a message.\r\n".repeat(100));
-        self.stream.get_mut().write_all(text.as_bytes()).map_err(|_| Failure::PutOff)?;
+        let words = "Some words of a message.\r\n".repeat(50);
+        self.write(&format!("Subject: {name}\r\n\r\n{words}"))?;
+        std::thread::sleep(self.pause);
+        self.write(&words)?;
         match self.say(Some(".")) {
             Some(reply) => judge(reply, 250),
             None => Err(Failure::Unanswered),
@@ -163,12 +178,19 @@ impl Connection {
 
     /// The connection, if another message may go over it.
     fn next(mut self) -> Option<Connection> {
-        self.messages += 1;
-        if self.messages < MESSAGES {
+        self.messages -= 1;
+        if self.messages > 0 {
             return Some(self);
         }
         let _ = self.say(Some("QUIT"));
         None
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
+        self.stream
+            .get_mut()
+            .write_all(text.as_bytes())
+            .map_err(|_| Failure::PutOff)
     }
 
     fn expect(&mut self, line: Option<&str>, code: u16) -> Result<(), Failure> {
@@ -198,5 +220,9 @@ fn judge(reply: String, code: u16) -> Result<(), Failure> {
     if reply.starts_with(&code.to_string()) {
         return Ok(());
     }
-    Err(if reply.starts_with('5') { Failure::Permanent(reply) } else { Failure::PutOff })
+    Err(if reply.starts_with('5') {
+        Failure::Permanent(reply)
+    } else {
+        Failure::PutOff
+    })
 }

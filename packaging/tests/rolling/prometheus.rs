@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many times shorter alerts have to hold before they fire: minutes become seconds.
 const FACTOR: u64 = 60;
@@ -20,6 +20,8 @@ pub(crate) struct Prometheus<'h> {
     folder: tempfile::TempDir,
     /// Names of the alerts that ship.
     pub alerts: BTreeSet<String>,
+    /// When it had found the pods, and no alert fired.
+    calm: Instant,
 }
 
 impl Prometheus<'_> {
@@ -33,9 +35,12 @@ impl Prometheus<'_> {
                 let name = path.file_name().expect("a name").to_string_lossy().into_owned();
                 let text = std::fs::read_to_string(&path).expect("rules");
                 let mut objects = packaging::render::objects(&text);
-                let [rules] = &mut objects[..] else { panic!("{name}: one document") };
+                let [rules] = &mut objects[..] else {
+                    panic!("{name}: one document")
+                };
                 shorten(rules, &mut alerts);
-                std::fs::write(folder.path().join(format!("{kind}-{name}")), rules.to_string()).expect("rules");
+                std::fs::write(folder.path().join(format!("{kind}-{name}")), rules.to_string())
+                    .expect("rules");
             }
         }
         assert!(alerts.len() > 10, "{alerts:?}");
@@ -54,16 +59,32 @@ impl Prometheus<'_> {
         let spawn = || {
             let mut prometheus = Command::new("/usr/bin/prometheus");
             prometheus.arg("--config.file").arg(&path);
-            prometheus.arg("--storage.tsdb.path").arg(folder.path().join("data"));
+            prometheus
+                .arg("--storage.tsdb.path")
+                .arg(folder.path().join("data"));
             prometheus.args(["--web.listen-address=127.0.0.1:9090", "--log.level=warn"]);
             prometheus.stdin(Stdio::null()).stderr(log);
-            prometheus.spawn().expect("Prometheus is missing: `cargo xtask peers` installs it")
+            prometheus
+                .spawn()
+                .expect("Prometheus is missing: `cargo xtask peers` installs it")
         };
         let child = host.space.inside(spawn);
-        let prometheus = Prometheus { host, child, folder, alerts };
+        let mut prometheus = Prometheus {
+            host,
+            child,
+            folder,
+            alerts,
+            calm: Instant::now(),
+        };
         blackbox::wait_for_secs("Prometheus to scrape three pods", 60, || {
-            prometheus.query("count(up == 1)").first().is_some_and(|series| series["value"][1] == "3")
+            prometheus
+                .query("count(up == 1)")
+                .first()
+                .is_some_and(|series| series["value"][1] == "3")
         });
+        // Before it found the pods there were none.
+        blackbox::wait_for_secs("no alert", 60, || prometheus.firing().is_empty());
+        prometheus.calm = Instant::now();
         prometheus
     }
 
@@ -83,32 +104,48 @@ impl Prometheus<'_> {
     pub(crate) fn query(&self, query: &str) -> Vec<Value> {
         let encoded: String = query.bytes().map(|octet| format!("%{octet:02X}")).collect();
         let answer = self.ask(&format!("/api/v1/query?query={encoded}"));
-        answer.and_then(|data| data["result"].as_array().cloned()).unwrap_or_default()
+        answer
+            .and_then(|data| data["result"].as_array().cloned())
+            .unwrap_or_default()
     }
 
-    /// Alerts that fire, or did at any time.
+    /// Alerts that fire, or did since it found the pods.
     pub(crate) fn fired(&self) -> BTreeSet<String> {
-        let series = self.query("count_over_time(ALERTS{alertstate=\"firing\"}[1h])");
-        series.iter().map(|one| one["metric"]["alertname"].as_str().expect("a name").to_owned()).collect()
+        let since = self.calm.elapsed().as_secs();
+        let series = self.query(&format!(
+            "count_over_time(ALERTS{{alertstate=\"firing\"}}[{since}s])"
+        ));
+        series
+            .iter()
+            .map(|one| one["metric"]["alertname"].as_str().expect("a name").to_owned())
+            .collect()
     }
 
     /// Alerts that fire now, with the pods that they are about.
     pub(crate) fn firing(&self) -> BTreeSet<(String, String)> {
         let series = self.query("ALERTS{alertstate=\"firing\"}");
         let label = |one: &Value, name: &str| one["metric"][name].as_str().unwrap_or_default().to_owned();
-        series.iter().map(|one| (label(one, "alertname"), label(one, "pod"))).collect()
+        series
+            .iter()
+            .map(|one| (label(one, "alertname"), label(one, "pod")))
+            .collect()
     }
 
     /// Every rule was evaluated, without an error; and those that ship are there.
     pub(crate) fn assert_rules_evaluate(&self) {
         let rules = self.ask("/api/v1/rules").expect("rules");
         let groups = rules["groups"].as_array().expect("groups");
-        let rules: Vec<&Value> = groups.iter().flat_map(|group| group["rules"].as_array().expect("rules")).collect();
+        let rules: Vec<&Value> = groups
+            .iter()
+            .flat_map(|group| group["rules"].as_array().expect("rules"))
+            .collect();
         for rule in &rules {
             assert_eq!(rule["health"], "ok", "{rule}");
         }
         let alerting = rules.iter().filter(|rule| rule["type"] == "alerting");
-        let names: BTreeSet<String> = alerting.map(|rule| rule["name"].as_str().expect("a name").to_owned()).collect();
+        let names: BTreeSet<String> = alerting
+            .map(|rule| rule["name"].as_str().expect("a name").to_owned())
+            .collect();
         assert_eq!(names, self.alerts);
     }
 }

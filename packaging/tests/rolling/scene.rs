@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +25,15 @@ pub(crate) struct Arrival {
     pub from: String,
 }
 
+/// Lets the next hop keep its replies back.
+#[derive(Default)]
+pub(crate) struct Hold {
+    /// Whom it does not answer, by its greeting.
+    pub whom: Mutex<Option<String>>,
+    /// Messages that it took and did not answer.
+    pub messages: AtomicUsize,
+}
+
 pub(crate) struct Scene {
     pub client: Host,
     pub deployment: Deployment,
@@ -32,6 +42,7 @@ pub(crate) struct Scene {
     pub database_host: Host,
     /// What arrived, in order.
     pub arrived: Arc<Mutex<Vec<Arrival>>>,
+    pub hold: Arc<Hold>,
     _sink: Sink,
     _hop: Host,
     /// What Prometheus reads.
@@ -51,7 +62,9 @@ impl Scene {
         let client = cluster.host(&internet(7));
         let hop = cluster.host(&internet(25));
         let (database_host, prometheus) = (cluster.host(&pod(1)), cluster.host(&other_pod(1)));
-        let database = database_host.space.inside(|| Postgres::with("listen_addresses = '*'\nmax_connections = 80\n"));
+        let database = database_host
+            .space
+            .inside(|| Postgres::with("listen_addresses = '*'\nmax_connections = 80\n"));
         let everybody = "local all all trust\nhost all all all trust\n";
         database_host.space.inside(|| database.rules(everybody, ""));
         // It chose its port; the policies name the usual one.
@@ -60,7 +73,8 @@ impl Scene {
             database.port
         ));
         let arrived: Arc<Mutex<Vec<Arrival>>> = Arc::default();
-        let sink = hop.space.inside(|| sink(arrived.clone()));
+        let hold = Arc::<Hold>::default();
+        let sink = hop.space.inside(|| sink(arrived.clone(), hold.clone()));
         let config = format!(
             "[relay]\nnetworks = [\"{}/32\", \"{}/128\"]\nsmarthost = \"smtp://{}:25\"\n[storage]\npool_size = 5\n",
             client.v4(),
@@ -68,7 +82,9 @@ impl Scene {
             hop.v4()
         );
         let url = database.url_at(SocketAddr::new(database_host.v4(), 5432));
-        let setup = setup(&config).env("SMTP_LOG_LEVEL", "info").env("SMTP_DATABASE_URL", url);
+        let setup = setup(&config)
+            .env("SMTP_LOG_LEVEL", "info")
+            .env("SMTP_DATABASE_URL", url);
         let other = |host: &Host, namespace: &str, pairs: &[(&str, &str)]| policy::Pod {
             namespace: namespace.to_owned(),
             labels: labels(pairs),
@@ -78,7 +94,11 @@ impl Scene {
         };
         let others = vec![
             other(&database_host, "mail", &[("app", "postgresql")]),
-            other(&prometheus, "monitoring", &[("app.kubernetes.io/name", "prometheus")]),
+            other(
+                &prometheus,
+                "monitoring",
+                &[("app.kubernetes.io/name", "prometheus")],
+            ),
         ];
         let mx = Service {
             addresses: service(1).to_vec(),
@@ -97,6 +117,7 @@ impl Scene {
             database,
             database_host,
             arrived,
+            hold,
             _sink: sink,
             _hop: hop,
             targets,
@@ -120,23 +141,31 @@ impl Scene {
 }
 
 /// A next hop that notes what comes, and takes its time for some of it, so that whoever stops there has replies to wait for.
-fn sink(arrived: Arc<Mutex<Vec<Arrival>>>) -> Sink {
+fn sink(arrived: Arc<Mutex<Vec<Arrival>>>, hold: Arc<Hold>) -> Sink {
     let greetings: Mutex<BTreeMap<usize, String>> = Mutex::default();
     let script = move |connection: usize, moment: &Moment| match moment {
         Moment::Command(line) if line.starts_with("EHLO ") => {
-            greetings.lock().expect("greetings").insert(connection, line[5..].to_owned());
+            greetings
+                .lock()
+                .expect("greetings")
+                .insert(connection, line[5..].to_owned());
             Act::Default
         }
         Moment::EndOfData(message) => {
             let from = greetings.lock().expect("greetings").get(&connection).cloned();
+            let held = || hold.whom.lock().expect("whom").as_deref() == from.as_deref();
             let mut list = arrived.lock().expect("arrivals");
             list.push(Arrival {
                 name: message.field("Subject").expect("a subject"),
-                from: from.expect("a greeting"),
+                from: from.clone().expect("a greeting"),
             });
             let slow = list.len().is_multiple_of(10);
             drop(list);
             std::thread::sleep(Duration::from_millis(if slow { 400 } else { 0 }));
+            if held() {
+                hold.messages.fetch_add(1, Ordering::Relaxed);
+                blackbox::wait_for_secs("replies to be let go", 60, || !held());
+            }
             Act::Forget
         }
         _ => Act::Default,
