@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Messages of one connection. Every third client keeps its connection as long as the server does.
-const MESSAGES: usize = 25;
+const MESSAGES: usize = 3;
 /// How long another third take over the content of a message, so that a server that stops is in the middle of one.
 const SLOW: Duration = Duration::from_millis(700);
 /// Between two messages of a client.
@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     pub permanent: Vec<String>,
     /// Connections that were refused.
     pub refused: usize,
+    /// Connections that were not greeted with 220.
+    pub not_greeted: usize,
     /// Messages that were put off, or whose connection broke before they were sent.
     pub put_off: usize,
 }
@@ -61,7 +63,11 @@ impl Load {
             let address = SocketAddr::new(addresses[number % addresses.len()], 25);
             host.space.spawn(move || client(address, number, &ledger, &stop))
         };
-        let clients = (0..count).map(client).collect();
+        let mut clients: Vec<JoinHandle<()>> = (0..count).map(client).collect();
+        for address in addresses {
+            let (address, ledger, stop) = (SocketAddr::new(*address, 25), ledger.clone(), stop.clone());
+            clients.push(host.space.spawn(move || knock(address, &ledger, &stop)));
+        }
         Load {
             ledger,
             stop,
@@ -123,6 +129,18 @@ fn client(address: SocketAddr, number: usize, ledger: &Mutex<Ledger>, stop: &Ato
     }
 }
 
+/// Connects again and again, and no more: so no moment goes by in which nobody does.
+fn knock(address: SocketAddr, ledger: &Mutex<Ledger>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match Connection::greeted(address) {
+            Ok(mut connection) => drop(connection.say(Some("QUIT"))),
+            Err(Failure::Refused) => ledger.lock().expect("ledger").refused += 1,
+            Err(_) => ledger.lock().expect("ledger").not_greeted += 1,
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 fn note(ledger: &Mutex<Ledger>, name: &str, failure: Failure) {
     let mut ledger = ledger.lock().expect("ledger");
     match failure {
@@ -142,22 +160,32 @@ struct Connection {
 }
 
 impl Connection {
-    /// As a client of this number does.
-    fn open(address: SocketAddr, number: usize) -> Result<Connection, Failure> {
+    fn greeted(address: SocketAddr) -> Result<Connection, Failure> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| match error.kind() {
             ErrorKind::ConnectionRefused => Failure::Refused,
             _ => Failure::PutOff,
         })?;
-        let patient = stream
-            .set_read_timeout(Some(PATIENCE))
-            .and_then(|()| stream.set_nodelay(true));
-        patient.expect("a socket's settings");
+        let patient = stream.set_read_timeout(Some(PATIENCE));
+        patient
+            .and_then(|()| stream.set_nodelay(true))
+            .expect("a socket's settings");
         let mut connection = Connection {
             stream: BufReader::new(stream),
-            messages: if number % 3 == 1 { usize::MAX } else { MESSAGES },
-            pause: if number % 3 == 2 { SLOW } else { Duration::ZERO },
+            messages: MESSAGES,
+            pause: Duration::ZERO,
         };
         connection.expect(None, 220)?;
+        Ok(connection)
+    }
+
+    /// As a client of this number does.
+    fn open(address: SocketAddr, number: usize) -> Result<Connection, Failure> {
+        let mut connection = Connection::greeted(address)?;
+        match number % 3 {
+            1 => connection.messages = usize::MAX,
+            2 => connection.pause = SLOW,
+            _ => {}
+        }
         connection.expect(Some("EHLO client.test"), 250)?;
         Ok(connection)
     }

@@ -52,6 +52,10 @@ fn pods_are_replaced_under_load_and_every_message_arrives_once() {
     assert_eq!(ledger.permanent, Vec::<String>::new(), "nobody is told never");
     // kube-proxy follows within the preStop hook's time, so a pod that is in its set serves.
     assert_eq!(ledger.refused, 0, "connections refused though pods were ready");
+    assert_eq!(
+        ledger.not_greeted, 0,
+        "connections that were turned away, or broke"
+    );
     // A pod that stops answers what it was sent, and tells clients that stay to come again.
     assert_eq!(ledger.unanswered, BTreeMap::new());
     assert!(ledger.put_off > 0, "no pod was stopped while a client was there");
