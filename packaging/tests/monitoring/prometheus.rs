@@ -1,7 +1,7 @@
 //! A real Prometheus with every rule reads real servers, and things happen to them. Only `for` is shortened: nobody waits for a quarter of an hour.
 
 use super::files::{alerts, recording, rules, write_rules};
-use blackbox::server::{Server, Setup, http};
+use blackbox::server::{Setup, http};
 use blackbox::tools::{certificate, certificate_config, program, run};
 use blackbox::wait_for_secs;
 use blackbox::wire::Wire;
@@ -216,11 +216,14 @@ fn the_right_alerts_fire() {
     let good = certified(&certificates.path().join("good"), 90);
     let old = certified(&certificates.path().join("old"), 2);
     let disk = Tmpfs::new("64m");
-    let mut first = Server::with(&good);
-    let mut second = Server::with(&good);
-    let fine = Server::with(&good);
-    let aged = Server::with(&old);
-    let mut changed = Server::with(&good);
+    // The others have room: what else this machine does with its disk is none of theirs.
+    let roomy = Tmpfs::new("256m");
+    let start = |name: &str, config: &str| Setup::new(config).data(roomy.path().join(name)).start();
+    let mut first = start("first", &good);
+    let mut second = start("second", &good);
+    let fine = start("fine", &good);
+    let aged = start("aged", &old);
+    let mut changed = start("changed", &good);
     let full = Setup::new(format!("{good}[storage]\nmin_free = {}\n", 8 << 20))
         .data(disk.path())
         .start();
