@@ -236,3 +236,6 @@ fn selects(selector: &Value, labels: &Labels) -> bool {
 fn each(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,17 +51,21 @@ enum Failure {
 pub(crate) struct Load {
     pub ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
+    /// The test has failed: what was begun is of no interest any more.
+    abandoned: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     /// Starts clients, each at one of the addresses.
     pub(crate) fn start(host: &Host, addresses: &[IpAddr], count: usize) -> Load {
-        let (ledger, stop) = (Arc::<Mutex<Ledger>>::default(), Arc::new(AtomicBool::new(false)));
+        let ledger = Arc::<Mutex<Ledger>>::default();
+        let (stop, abandoned) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let client = |number: usize| {
-            let (ledger, stop) = (ledger.clone(), stop.clone());
+            let (ledger, stop, abandoned) = (ledger.clone(), stop.clone(), abandoned.clone());
             let address = SocketAddr::new(addresses[number % addresses.len()], 25);
-            host.space.spawn(move || client(address, number, &ledger, &stop))
+            host.space
+                .spawn(move || client(address, number, &ledger, &stop, &abandoned))
         };
         let mut clients: Vec<JoinHandle<()>> = (0..count).map(client).collect();
         for address in addresses {
@@ -71,6 +75,7 @@ impl Load {
         Load {
             ledger,
             stop,
+            abandoned,
             clients,
         }
     }
@@ -92,14 +97,21 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 }
 
-fn client(address: SocketAddr, number: usize, ledger: &Mutex<Ledger>, stop: &AtomicBool) {
+fn client(
+    address: SocketAddr,
+    number: usize,
+    ledger: &Mutex<Ledger>,
+    stop: &AtomicBool,
+    abandoned: &AtomicBool,
+) {
     let mut connection = None;
     for count in 1.. {
         let name = format!("message-{number}-{count}");
-        loop {
+        while !abandoned.load(Ordering::Relaxed) {
             let mut open = match connection.take() {
                 Some(open) => open,
                 None => match Connection::open(address, number) {
