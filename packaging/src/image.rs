@@ -1,8 +1,11 @@
 //! The container image, made as `cargo xtask image` makes it, and a place for containers that goes with the test.
 
 use blackbox::tools::{program, run, target};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// What the image is called in the tests, and in the manifests without its first part.
 pub const NAME: &str = "localhost/smtp-server:0.1.0";
@@ -79,6 +82,13 @@ impl Storage {
         command
     }
 
+    /// The control group for its containers, for `podman run --cgroup-parent`: one that is left is ended with the
+    /// storage, where podman's own would stay.
+    pub fn group(&self) -> String {
+        let name = self.path().file_name().expect("a name");
+        name.to_string_lossy().into_owned()
+    }
+
     pub fn podman(&self) -> Command {
         self.used_by(program("/usr/bin/podman"))
     }
@@ -110,6 +120,29 @@ impl Drop for Storage {
         // Containers first: they have mounts in the folder.
         let mut remove = self.podman();
         let _ = remove.args(["rm", "--all", "--force", "--time", "0"]).output();
+        end_group(&self.group());
+    }
+}
+
+/// Ends what is left in a control group, and removes it.
+pub(crate) fn end_group(name: &str) {
+    // Version 1 has a hierarchy for each controller, version 2 is one.
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let hierarchies = hierarchies.map(|entry| entry.path().join(name));
+    for group in hierarchies.chain([PathBuf::from("/sys/fs/cgroup").join(name)]) {
+        let inner = std::fs::read_dir(&group).into_iter().flatten().flatten();
+        let inner = inner.map(|entry| entry.path()).filter(|path| path.is_dir());
+        for group in inner.chain([group.clone()]) {
+            let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            for process in processes.lines().filter_map(|line| line.parse().ok()) {
+                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            }
+            // Removed as soon as the last one is gone, which takes a moment.
+            let end = Instant::now() + Duration::from_secs(5);
+            while group.exists() && std::fs::remove_dir(&group).is_err() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
     }
 }
 

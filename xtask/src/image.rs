@@ -124,16 +124,17 @@ impl Source {
     }
 }
 
-/// Lays out the files of the image in `folder/rootfs`, and gives the folder the list of what was linked too.
+/// Lays out the files of the image in `folder/rootfs`, those of its user in `folder/owned`, and beside them the list
+/// of what was linked.
 fn files(profile: &str, folder: &Path) -> Result<(), String> {
     let binary = static_binary(profile)?;
-    let rootfs = folder.join("rootfs");
-    let io = |error: std::io::Error| format!("{}: {error}", rootfs.display());
-    if rootfs.exists() {
-        std::fs::remove_dir_all(&rootfs).map_err(io)?;
+    let (rootfs, owned) = (folder.join("rootfs"), folder.join("owned"));
+    let io = |error: std::io::Error| format!("{}: {error}", folder.display());
+    for old in [&rootfs, &owned].into_iter().filter(|path| path.exists()) {
+        std::fs::remove_dir_all(old).map_err(io)?;
     }
     let sbom = rootfs.join(SBOM);
-    for path in [rootfs.join("data"), rootfs.join("tmp"), sbom.with_file_name("")] {
+    for path in [owned.join("data"), rootfs.join("tmp"), sbom.with_file_name("")] {
         std::fs::create_dir_all(path).map_err(io)?;
     }
     std::fs::copy(&binary, rootfs.join("smtp-server")).map_err(io)?;
@@ -145,16 +146,16 @@ fn files(profile: &str, folder: &Path) -> Result<(), String> {
     std::fs::write(folder.join("smtp-server.cdx.json"), &list).map_err(io)?;
     // Whatever the umask was.
     for (path, mode) in [
-        ("", 0o755),
-        ("smtp-server", 0o755),
-        ("data", 0o750),
-        ("tmp", 0o1777),
-        ("usr", 0o755),
-        ("usr/share", 0o755),
-        ("usr/share/sbom", 0o755),
-        (SBOM, 0o644),
+        (rootfs.clone(), 0o755),
+        (rootfs.join("smtp-server"), 0o755),
+        (rootfs.join("tmp"), 0o1777),
+        (rootfs.join("usr"), 0o755),
+        (rootfs.join("usr/share"), 0o755),
+        (rootfs.join("usr/share/sbom"), 0o755),
+        (sbom, 0o644),
+        (owned.clone(), 0o755),
+        (owned.join("data"), 0o750),
     ] {
-        let path = rootfs.join(path);
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(io)?;
     }
     Ok(())
@@ -293,7 +294,7 @@ fn twice(profile: &str) -> Result<bool, String> {
         if !crate::run::succeeds(&mut build)? {
             return Err("one of the two does not build".into());
         }
-        let list = "cd \"$0\" && find rootfs -type f -print0 | sort -z | xargs -0 sha256sum";
+        let list = "cd \"$0\" && find rootfs owned -type f -print0 | sort -z | xargs -0 sha256sum";
         digests.push(output(Command::new("sh").args(["-c", list]).arg(&files))?);
     }
     println!("{}", digests[0]);

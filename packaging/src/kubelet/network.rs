@@ -1,14 +1,13 @@
 //! A node's bridge, its pods' network namespaces, and the ways from there to what listens on loopback.
 
+use crate::image::end_group;
 use blackbox::tools::{program, run};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A bridge and its network, 198.19.N.0/24 of the range for measuring devices: no address of anybody.
 pub(super) struct Bridge {
@@ -66,30 +65,8 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        end_groups(&self.name);
+        end_group(&self.name);
         let _ = ip(&["link", "delete", &self.name]).output();
-    }
-}
-
-/// Ends what is left in the control groups of a node's pods, and removes these.
-fn end_groups(name: &str) {
-    // Version 1 has a hierarchy for each controller, version 2 is one.
-    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    let hierarchies = hierarchies.map(|entry| entry.path().join(name));
-    for group in hierarchies.chain([PathBuf::from("/sys/fs/cgroup").join(name)]) {
-        let inner = std::fs::read_dir(&group).into_iter().flatten().flatten();
-        let inner = inner.map(|entry| entry.path()).filter(|path| path.is_dir());
-        for group in inner.chain([group.clone()]) {
-            let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            for process in processes.lines().filter_map(|line| line.parse().ok()) {
-                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
-            }
-            // Removed as soon as the last one is gone, which takes a moment.
-            let end = Instant::now() + Duration::from_secs(5);
-            while group.exists() && std::fs::remove_dir(&group).is_err() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
     }
 }
 
@@ -137,7 +114,7 @@ fn sweep() {
                 let _ = ip(&["netns", "delete", &space]).output();
             }
         }
-        end_groups(name);
+        end_group(name);
         let _ = ip(&["link", "delete", name]).output();
     }
 }

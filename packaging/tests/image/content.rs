@@ -91,8 +91,10 @@ fn it_says_who_it_is_and_runs_as_nobody_special() {
 fn it_starts_without_anything_around_it() {
     let storage = Storage::new();
     storage.build(NAME);
+    let group = format!("--cgroup-parent=/{}", storage.group());
     let confined = [
         "run",
+        &group,
         "--rm",
         "--pull=never",
         "--network=none",

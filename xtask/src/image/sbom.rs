@@ -36,12 +36,17 @@ pub(super) fn cyclonedx(binary: &Path, time: &str) -> Result<String, String> {
     main["type"] = json!("application");
     main["hashes"] = json!([{ "alg": "SHA-256", "content": sum }]);
 
-    let mut components = Vec::new();
+    let mut components = toolchain(binary)?;
     let mut dependencies = Vec::new();
+    let below = |component: &Value| component["bom-ref"].as_str().unwrap_or_default().to_owned();
+    let from_toolchain: BTreeSet<String> = components.iter().map(below).collect();
     for (purl, found) in &all {
         let mut needs = found.needs.clone();
+        if purl == &purl_of(root) {
+            needs.extend(from_toolchain.iter().cloned());
+        }
         if let Some(code) = brought_along(found)? {
-            needs.insert(code["bom-ref"].as_str().unwrap_or_default().to_owned());
+            needs.insert(below(&code));
             components.push(code);
         }
         dependencies.push(json!({ "ref": purl, "dependsOn": needs }));
@@ -155,6 +160,54 @@ fn checksums() -> Result<BTreeMap<(String, String), String>, String> {
         }
     }
     Ok(sums)
+}
+
+/// What comes from the toolchain: Rust's standard library and the crates in it, as the binary names them, and the C
+/// library, which a static binary brings along.
+fn toolchain(binary: &Path) -> Result<Vec<Value>, String> {
+    let library = |purl: String, name: &str, version: &str, licence: &str| {
+        json!({
+            "type": "library",
+            "bom-ref": purl,
+            "name": name,
+            "version": version,
+            "purl": purl,
+            "licenses": [{ "expression": licence }],
+            "scope": "required",
+        })
+    };
+    let generic = |name: &str, version: &str, licence: &str| {
+        library(format!("pkg:generic/{name}@{version}"), name, version, licence)
+    };
+    let release = output(Command::new("rustc").arg("-vV"))?;
+    let release = release.lines().find_map(|line| line.strip_prefix("release: "));
+    let mut found = vec![generic("rust-std", release.unwrap_or_default(), "MIT OR Apache-2.0")];
+    let libc = output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;
+    let libc = libc.strip_prefix("glibc ").ok_or("the C library is not glibc")?;
+    let mut glibc = generic("glibc", libc, "LGPL-2.1-or-later");
+    glibc["cpe"] = json!(format!("cpe:2.3:a:gnu:glibc:{libc}:*:*:*:*:*:*:*"));
+    found.push(glibc);
+    let gcc = output(Command::new("cc").arg("-dumpfullversion"))?;
+    found.push(generic("libgcc", &gcc, "GPL-3.0-or-later WITH GCC-exception-3.1"));
+    // Where the standard library's crates were when it was built: /rust/deps/NAME-VERSION/…
+    let content = std::fs::read(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
+    let text = String::from_utf8_lossy(&content);
+    let mut crates = BTreeSet::new();
+    for (place, mark) in text.match_indices("/rust/deps/") {
+        let folder = text[place + mark.len()..].split('/').next().unwrap_or_default();
+        let is_version = |(at, _): &(usize, &str)| folder[at + 1..].starts_with(|c: char| c.is_ascii_digit());
+        if let Some((dash, _)) = folder.match_indices('-').find(is_version) {
+            crates.insert((folder[..dash].to_owned(), folder[dash + 1..].to_owned()));
+        }
+    }
+    for (name, version) in crates {
+        let purl = format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"));
+        // All that the standard library may use is under both, or under more than these.
+        let mut component = library(purl, &name, &version, "MIT OR Apache-2.0");
+        component["description"] = json!("part of Rust's standard library");
+        found.push(component);
+    }
+    Ok(found)
 }
 
 /// The C code that a crate compiles, with the version that its own files say.
