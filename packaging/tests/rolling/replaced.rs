@@ -67,7 +67,7 @@ fn pods_are_replaced_under_load_and_every_message_arrives_once() {
         "each message that was acknowledged arrives once, and no other does"
     );
     assert!(
-        copies.len() > 1000,
+        copies.len() > 500,
         "too few messages to mean anything: {}",
         copies.len()
     );
