@@ -124,15 +124,34 @@ impl Drop for Storage {
     }
 }
 
-/// Ends what is left in a control group, and removes it.
-pub(crate) fn end_group(name: &str) {
-    // Version 1 has a hierarchy for each controller, version 2 is one.
+/// The folders that a control group has: one in each hierarchy of version 1, the one of version 2.
+fn group_folders(name: &str) -> Vec<PathBuf> {
     let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     let hierarchies = hierarchies.map(|entry| entry.path().join(name));
-    for group in hierarchies.chain([PathBuf::from("/sys/fs/cgroup").join(name)]) {
-        let inner = std::fs::read_dir(&group).into_iter().flatten().flatten();
-        let inner = inner.map(|entry| entry.path()).filter(|path| path.is_dir());
-        for group in inner.chain([group.clone()]) {
+    let folders = hierarchies.chain([PathBuf::from("/sys/fs/cgroup").join(name)]);
+    folders.filter(|folder| folder.exists()).collect()
+}
+
+/// The groups within a group.
+fn inner_groups(group: &Path) -> Vec<PathBuf> {
+    let inner = std::fs::read_dir(group).into_iter().flatten().flatten();
+    inner.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// Removes a control group that nobody is in.
+pub fn end_group_if_empty(name: &str) {
+    for group in group_folders(name) {
+        // The kernel refuses to remove one with processes or groups in it.
+        for group in inner_groups(&group).into_iter().chain([group]) {
+            let _ = std::fs::remove_dir(group);
+        }
+    }
+}
+
+/// Ends what is left in a control group, and removes it.
+pub(crate) fn end_group(name: &str) {
+    for group in group_folders(name) {
+        for group in inner_groups(&group).into_iter().chain([group]) {
             let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
             for process in processes.lines().filter_map(|line| line.parse().ok()) {
                 let _ = kill(Pid::from_raw(process), Signal::SIGKILL);

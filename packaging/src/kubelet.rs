@@ -18,3 +18,4 @@ mod volumes;
 pub use node::Node;
 pub use pod::{Ended, Pod};
 pub use timeline::{Happened, Timeline};
+pub use volumes::contents;

@@ -5,5 +5,6 @@ mod pods {
     mod faults;
     mod life;
     mod postgresql;
+    mod second;
     mod stage;
 }

@@ -2,7 +2,7 @@
 
 use super::network::{Bridge, forward, forward_names};
 use super::pod::Pod;
-use super::volumes::{Projected, content};
+use super::volumes::{Projected, contents};
 use crate::image::{NAME, Storage};
 use blackbox::dns::Dns;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ impl Node {
 
     /// The text of a key of a ConfigMap or Secret.
     pub fn value(&self, kind: &str, name: &str, key: &str) -> String {
-        let found = content(&self.object(kind, name)).remove(key);
+        let found = contents(&self.object(kind, name)).remove(key);
         let octets = found.unwrap_or_else(|| panic!("no key {key} in {kind} {name}"));
         String::from_utf8(octets).expect("UTF-8")
     }
@@ -84,7 +84,7 @@ impl Node {
         for (key, value) in values {
             object[field][*key] = json!(value);
         }
-        let content = content(object);
+        let content = contents(object);
         let full_name = object["metadata"]["name"].as_str().expect("a name").to_owned();
         for (of, name, volume) in self.following.lock().expect("volumes").iter() {
             if let (true, Some(volume)) = (of == kind && *name == full_name, volume.upgrade()) {
@@ -94,7 +94,7 @@ impl Node {
     }
 
     pub(super) fn follow(&self, kind: &str, name: &str, volume: &Arc<Projected>) {
-        volume.write(&content(&self.object(kind, name)));
+        volume.write(&contents(&self.object(kind, name)));
         let mut following = self.following.lock().expect("volumes");
         following.push((kind.to_owned(), name.to_owned(), Arc::downgrade(volume)));
     }
@@ -102,6 +102,18 @@ impl Node {
     /// Starts a pod of a StatefulSet (by its ordinal) or of a Deployment.
     pub fn start(&self, kind: &str, name: &str, ordinal: u32) -> Pod {
         Pod::start(self, &self.object(kind, name), ordinal)
+    }
+
+    /// Changes an object; pods that are started from then on follow.
+    pub fn edit(&self, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut objects = self.objects.lock().expect("objects");
+        let object = objects.iter_mut().find(|object| is(object, kind, name));
+        change(object.unwrap_or_else(|| panic!("no {kind} {name}")));
+    }
+
+    /// Its images and containers.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// Where a claim's files are; they stay when a pod goes.

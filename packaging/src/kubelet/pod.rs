@@ -5,7 +5,7 @@ use super::node::Node;
 use super::probe::Probe;
 use super::spec::{Source, Spec, Volume};
 use super::timeline::{Happened, Timeline};
-use super::volumes::{Projected, content, writable};
+use super::volumes::{Projected, contents, writable};
 use crate::image::said;
 use blackbox::wait_for_secs;
 use nix::sys::signal::{Signal, kill};
@@ -395,7 +395,7 @@ fn value(source: &Source, node: &Node, workload: &Value, pod: &str, namespace: &
     match source {
         Source::Value(value) => value.clone(),
         Source::Key { kind, name, key } => {
-            let octets = content(&node.object(kind, name)).remove(key).expect("the key");
+            let octets = contents(&node.object(kind, name)).remove(key).expect("the key");
             String::from_utf8(octets).expect("UTF-8")
         }
         Source::Field(field) => match field.as_str() {

@@ -99,7 +99,7 @@ fn give(path: &Path, group: Option<u32>, mode: u32) {
 }
 
 /// What a ConfigMap or Secret holds, by key.
-pub(super) fn content(object: &Value) -> BTreeMap<String, Vec<u8>> {
+pub fn contents(object: &Value) -> BTreeMap<String, Vec<u8>> {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::STANDARD;
     let entries = |field: &str| object[field].as_object().cloned().unwrap_or_default();
