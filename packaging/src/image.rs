@@ -126,7 +126,10 @@ impl Drop for Storage {
 
 /// The folders that a control group has: one in each hierarchy of version 1, the one of version 2.
 fn group_folders(name: &str) -> Vec<PathBuf> {
-    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
     let hierarchies = hierarchies.map(|entry| entry.path().join(name));
     let folders = hierarchies.chain([PathBuf::from("/sys/fs/cgroup").join(name)]);
     folders.filter(|folder| folder.exists()).collect()
@@ -135,7 +138,10 @@ fn group_folders(name: &str) -> Vec<PathBuf> {
 /// The groups within a group.
 fn inner_groups(group: &Path) -> Vec<PathBuf> {
     let inner = std::fs::read_dir(group).into_iter().flatten().flatten();
-    inner.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    inner
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
 }
 
 /// Removes a control group that nobody is in.

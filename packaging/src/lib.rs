@@ -3,10 +3,10 @@
 //!
 //! As in `blackbox`, everything here panics when something is missing or does not happen in time.
 
-pub mod net;
 pub mod image;
 pub mod judges;
 pub mod kubelet;
+pub mod net;
 pub mod render;
 pub mod semantic;
 pub mod tools;

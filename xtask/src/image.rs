@@ -97,7 +97,12 @@ impl Source {
     /// Of the environment (`SOURCE_DATE_EPOCH`, `REVISION`: a container build has no history), else of git.
     fn of(folder: &Path) -> Self {
         let git = |args: &[&str]| -> Option<String> {
-            let output = Command::new("git").arg("-C").arg(folder).args(args).output().ok()?;
+            let output = Command::new("git")
+                .arg("-C")
+                .arg(folder)
+                .args(args)
+                .output()
+                .ok()?;
             let text = String::from_utf8(output.stdout).ok()?;
             output.status.success().then(|| text.trim().to_owned())
         };
@@ -164,7 +169,14 @@ fn files(profile: &str, folder: &Path) -> Result<(), String> {
 /// Builds the server without anything that it would have to find when it starts. Only the last step, linking, is
 /// another one than that of `cargo build`, so that nothing has to be compiled twice for it.
 fn static_binary(profile: &str) -> Result<PathBuf, String> {
-    let mut build = cargo(&["rustc", "--locked", "--package", "smtp-server", "--bin", "smtp-server"]);
+    let mut build = cargo(&[
+        "rustc",
+        "--locked",
+        "--package",
+        "smtp-server",
+        "--bin",
+        "smtp-server",
+    ]);
     build.args(["--profile", profile]);
     // Who ships it says nothing of his folders. The profile of the tests keeps its flags: with others, everything
     // would be compiled again.
@@ -175,7 +187,10 @@ fn static_binary(profile: &str) -> Result<PathBuf, String> {
             let pairs = remapped.iter();
             pairs.map(|(from, to)| format!("{prefix}{from}={to}")).collect()
         };
-        build.env("CARGO_ENCODED_RUSTFLAGS", flags("--remap-path-prefix=").join("\x1f"));
+        build.env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            flags("--remap-path-prefix=").join("\x1f"),
+        );
         build.env("CFLAGS", flags("-ffile-prefix-map=").join(" "));
         build.env("CARGO_INCREMENTAL", "0");
     }
@@ -232,7 +247,10 @@ fn nothing_of_here(binary: &Path) -> Result<(), String> {
         let folder = folder.display().to_string();
         // A folder named `/src` proves nothing: only paths below it do.
         let path = format!("{folder}/");
-        if let Some(place) = content.windows(path.len()).position(|found| found == path.as_bytes()) {
+        if let Some(place) = content
+            .windows(path.len())
+            .position(|found| found == path.as_bytes())
+        {
             let around = &content[place..content.len().min(place + 120)];
             return Err(format!(
                 "the binary holds a path of this machine: {}",
@@ -286,11 +304,18 @@ fn twice(profile: &str) -> Result<bool, String> {
         let place = folder.join(place);
         std::fs::create_dir_all(&place).map_err(io)?;
         let clone = place.join("clone");
-        output(Command::new("git").args(["clone", "--quiet"]).arg(root()).arg(&clone))?;
+        output(
+            Command::new("git")
+                .args(["clone", "--quiet"])
+                .arg(root())
+                .arg(&clone),
+        )?;
         let files = place.join("files");
         let mut build = cargo(&["xtask", "image", "--profile", profile, "--files-only"]);
         build.arg(&files).current_dir(&clone);
-        build.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_MANIFEST_DIR");
+        build
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("CARGO_MANIFEST_DIR");
         if !crate::run::succeeds(&mut build)? {
             return Err("one of the two does not build".into());
         }
@@ -307,7 +332,9 @@ fn twice(profile: &str) -> Result<bool, String> {
 
 /// What a command says, which has to succeed.
 fn output(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{command:?} ended with {}: {said}", output.status));

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, and one line at the end.
 
-use crate::{image, peers};
 use crate::run::{build_server, cargo, quietly, succeeds, target};
+use crate::{image, peers};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;

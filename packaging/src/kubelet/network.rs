@@ -54,7 +54,9 @@ impl Bridge {
         ]));
         run(&mut ip(&["link", "set", &outside, "master", &self.name, "up"]));
         let with_mask = format!("{address}/24");
-        run(&mut ip(&["-n", name, "address", "add", &with_mask, "dev", "eth0"]));
+        run(&mut ip(&[
+            "-n", name, "address", "add", &with_mask, "dev", "eth0",
+        ]));
         run(&mut ip(&["-n", name, "link", "set", "lo", "up"]));
         run(&mut ip(&["-n", name, "link", "set", "eth0", "up"]));
         let gateway = self.address().to_string();
@@ -101,7 +103,8 @@ fn sweep() {
     let links: serde_json::Value = serde_json::from_slice(&links.stdout).unwrap_or_default();
     for link in links.as_array().into_iter().flatten() {
         let (name, alias) = (link["ifname"].as_str(), link["ifalias"].as_str());
-        let (Some(name), Some(process)) = (name, alias.and_then(|alias| alias.strip_prefix("process "))) else {
+        let (Some(name), Some(process)) = (name, alias.and_then(|alias| alias.strip_prefix("process ")))
+        else {
             continue;
         };
         let is_ours = name.starts_with("kubelet");

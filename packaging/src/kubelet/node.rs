@@ -31,7 +31,10 @@ impl Node {
         let node = Node {
             storage: Storage::new(),
             bridge: Bridge::new(),
-            folder: tempfile::Builder::new().prefix("kubelet-").tempdir().expect("a folder"),
+            folder: tempfile::Builder::new()
+                .prefix("kubelet-")
+                .tempdir()
+                .expect("a folder"),
             names: Dns::start(),
             objects: Mutex::new(objects),
             following: Mutex::default(),

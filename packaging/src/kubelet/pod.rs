@@ -113,7 +113,10 @@ impl Pod {
                 }
                 Volume::Memory { size } => {
                     let size = size.map(|size| format!(",tmpfs-size={size}")).unwrap_or_default();
-                    format!("--mount=type=tmpfs,destination={},tmpfs-mode=1777{size}", mount.path)
+                    format!(
+                        "--mount=type=tmpfs,destination={},tmpfs-mode=1777{size}",
+                        mount.path
+                    )
                 }
             });
         }
@@ -126,7 +129,10 @@ impl Pod {
         if let Some(program) = words.next() {
             run.push(format!("--entrypoint={program}"));
         }
-        run.push(format!("localhost/{}", spec.image.trim_start_matches("localhost/")));
+        run.push(format!(
+            "localhost/{}",
+            spec.image.trim_start_matches("localhost/")
+        ));
         run.extend(words.chain(&spec.args).cloned());
 
         let environment = node.storage.podman();
@@ -181,7 +187,9 @@ impl Pod {
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line.unwrap_or_else(|| panic!("no field {field}")).trim().to_owned()
+        line.unwrap_or_else(|| panic!("no field {field}"))
+            .trim()
+            .to_owned()
     }
 
     /// The container's root as its process sees it, mounts and all.
@@ -276,11 +284,20 @@ impl Pod {
             shared.signal("KILL");
         }
         let took = terminated.elapsed();
-        self.supervisor.take().expect("supervisor").join().expect("supervisor");
-        let code = shared.timeline.events().into_iter().rev().find_map(|what| match what {
-            Happened::Exited(code) => Some(code),
-            _ => None,
-        });
+        self.supervisor
+            .take()
+            .expect("supervisor")
+            .join()
+            .expect("supervisor");
+        let code = shared
+            .timeline
+            .events()
+            .into_iter()
+            .rev()
+            .find_map(|what| match what {
+                Happened::Exited(code) => Some(code),
+                _ => None,
+            });
         let ended = Ended {
             code: code.expect("an exit code"),
             took,
@@ -341,7 +358,10 @@ impl Shared {
 /// What `podman run` is told besides volumes and variables.
 fn container(spec: &Spec, name: &str, namespace: &Namespace, folder: &Path, node: &Node) -> Vec<String> {
     let gateway = node.address();
-    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{}\t{name}\n", namespace.address);
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost\n{}\t{name}\n",
+        namespace.address
+    );
     let names = format!(
         "search mail.svc.cluster.local svc.cluster.local cluster.local\nnameserver {gateway}\noptions ndots:{}\n",
         spec.ndots
@@ -479,7 +499,11 @@ fn watch(pod: &Arc<Shared>, container: &str) -> i32 {
         ]));
         status.starts_with("exited") || status.starts_with("stopped")
     });
-    status.rsplit(' ').next().and_then(|code| code.parse().ok()).expect("a code")
+    status
+        .rsplit(' ')
+        .next()
+        .and_then(|code| code.parse().ok())
+        .expect("a code")
 }
 
 /// Startup first; then liveness, which ends with the pod's deletion, and readiness, which does not.

@@ -34,7 +34,11 @@ pub(super) struct Spec {
 pub(super) enum Source {
     Value(String),
     Field(String),
-    Key { kind: &'static str, name: String, key: String },
+    Key {
+        kind: &'static str,
+        name: String,
+        key: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -47,10 +51,18 @@ pub(super) struct Mount {
 #[derive(Clone, Debug)]
 pub(super) enum Volume {
     /// A ConfigMap or Secret.
-    Object { kind: &'static str, name: String, mode: u32 },
+    Object {
+        kind: &'static str,
+        name: String,
+        mode: u32,
+    },
     Folder,
-    Memory { size: Option<u64> },
-    Claim { name: String },
+    Memory {
+        size: Option<u64>,
+    },
+    Claim {
+        name: String,
+    },
 }
 
 /// Panics at a field that the kubelet of the tests does not know: what is passed over is not tested.
@@ -75,7 +87,9 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn number(value: &Value) -> Option<u32> {
-    value.as_u64().map(|value| u32::try_from(value).expect("a number"))
+    value
+        .as_u64()
+        .map(|value| u32::try_from(value).expect("a number"))
 }
 
 /// The octets, or cores, of a quantity.
@@ -98,7 +112,12 @@ pub(super) fn quantity(value: &Value) -> Option<f64> {
     let (figure, unit) = units
         .iter()
         .find_map(|(unit, octets)| Some((text.strip_suffix(unit)?, octets)))?;
-    Some(figure.parse::<f64>().unwrap_or_else(|_| panic!("no quantity: {text}")) * unit)
+    Some(
+        figure
+            .parse::<f64>()
+            .unwrap_or_else(|_| panic!("no quantity: {text}"))
+            * unit,
+    )
 }
 
 impl Spec {
@@ -130,8 +149,14 @@ impl Spec {
                 "schedulerName",
             ],
         );
-        assert_eq!(pod["enableServiceLinks"], false, "variables of services are not played");
-        assert_eq!(pod["automountServiceAccountToken"], false, "tokens are not played");
+        assert_eq!(
+            pod["enableServiceLinks"], false,
+            "variables of services are not played"
+        );
+        assert_eq!(
+            pod["automountServiceAccountToken"], false,
+            "tokens are not played"
+        );
         let containers: Vec<&Value> = list(&pod["containers"]).collect();
         let &[container] = containers.as_slice() else {
             panic!("one container is played");
@@ -238,7 +263,11 @@ impl Spec {
 fn variable(variable: &Value) -> (String, Source) {
     only(variable, "a variable", &["name", "value", "valueFrom"]);
     let from = &variable["valueFrom"];
-    only(from, "valueFrom", &["fieldRef", "configMapKeyRef", "secretKeyRef"]);
+    only(
+        from,
+        "valueFrom",
+        &["fieldRef", "configMapKeyRef", "secretKeyRef"],
+    );
     let key = |kind, of: &Value| Source::Key {
         kind,
         name: text(&of["name"]),
@@ -252,7 +281,10 @@ fn variable(variable: &Value) -> (String, Source) {
         key("Secret", of)
     } else {
         let value = variable["value"].as_str().unwrap_or_default();
-        assert!(!value.contains("$("), "references in values are not played: {value}");
+        assert!(
+            !value.contains("$("),
+            "references in values are not played: {value}"
+        );
         Source::Value(value.to_owned())
     };
     (text(&variable["name"]), source)
@@ -303,7 +335,12 @@ fn volumes(workload: &Value) -> Vec<(String, Volume)> {
     // A claim for each pod: `NAME-POD`, completed when the pod has its name.
     let templates = list(&workload["spec"]["volumeClaimTemplates"]).map(|claim| {
         let name = text(&claim["metadata"]["name"]);
-        (name.clone(), Volume::Claim { name: format!("{name}-{{pod}}") })
+        (
+            name.clone(),
+            Volume::Claim {
+                name: format!("{name}-{{pod}}"),
+            },
+        )
     });
     declared.chain(templates).collect()
 }

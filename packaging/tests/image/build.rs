@@ -14,7 +14,11 @@ fn digest(storage: &Storage, files: &Path, epoch: &str) -> String {
     image.arg("image").arg("--files").arg(files);
     run(image.arg("--archive").arg(&archive));
     let archive = format!("oci-archive:{}", archive.display());
-    said(storage.skopeo().args(["inspect", "--format", "{{.Digest}}", &archive]))
+    said(
+        storage
+            .skopeo()
+            .args(["inspect", "--format", "{{.Digest}}", &archive]),
+    )
 }
 
 #[test]
@@ -67,7 +71,11 @@ fn a_build_from_source_gets_what_it_needs_and_no_more() {
     let mut build = storage.buildah();
     build.args(["build", "--quiet", "--tag", "localhost/context", "--file"]);
     run(build.arg(&all).arg(root()));
-    let container = said(storage.buildah().args(["from", "--pull-never", "localhost/context"]));
+    let container = said(
+        storage
+            .buildah()
+            .args(["from", "--pull-never", "localhost/context"]),
+    );
     let mounted = said(storage.buildah().args(["mount", &container]));
     let mounted = Path::new(&mounted);
     for needed in [
@@ -79,7 +87,10 @@ fn a_build_from_source_gets_what_it_needs_and_no_more() {
         "tests/Cargo.toml",
         "xtask/src/image.rs",
     ] {
-        let (there, here) = (std::fs::read(mounted.join(needed)), std::fs::read(root().join(needed)));
+        let (there, here) = (
+            std::fs::read(mounted.join(needed)),
+            std::fs::read(root().join(needed)),
+        );
         assert_eq!(there.expect(needed), here.expect(needed), "{needed}");
     }
     let names = std::fs::read_dir(mounted).expect("the context").flatten();
@@ -103,5 +114,8 @@ fn a_build_from_source_gets_what_it_needs_and_no_more() {
 
 #[test]
 fn the_name_is_the_manifests() {
-    assert_eq!(NAME, format!("localhost/smtp-server:{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        NAME,
+        format!("localhost/smtp-server:{}", env!("CARGO_PKG_VERSION"))
+    );
 }

@@ -69,9 +69,16 @@ fn it_says_who_it_is_and_runs_as_nobody_special() {
 
     let label = |name: &str| {
         let label = &config["Labels"][format!("org.opencontainers.image.{name}")];
-        label.as_str().unwrap_or_else(|| panic!("no label {name}: {config}")).to_owned()
+        label
+            .as_str()
+            .unwrap_or_else(|| panic!("no label {name}: {config}"))
+            .to_owned()
     };
-    assert_eq!(config["Labels"].as_object().map(serde_json::Map::len), Some(6), "{config}");
+    assert_eq!(
+        config["Labels"].as_object().map(serde_json::Map::len),
+        Some(6),
+        "{config}"
+    );
     assert_eq!(label("title"), "smtp-server");
     assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
     assert_eq!(label("licenses"), env!("CARGO_PKG_LICENSE"));
@@ -108,7 +115,9 @@ fn it_starts_without_anything_around_it() {
     assert_eq!(version, format!("smtp-server {}", env!("CARGO_PKG_VERSION")));
     // The names of other programs are there for those who call them.
     let mut mailq = storage.podman();
-    let mailq = mailq.args(confined).args(["--entrypoint", "/mailq", NAME, "--help"]);
+    let mailq = mailq
+        .args(confined)
+        .args(["--entrypoint", "/mailq", NAME, "--help"]);
     assert!(said(mailq).contains("mailq"));
     // There is nothing to get a foothold with.
     for shell in ["/bin/sh", "/bin/bash", "/bin/busybox"] {

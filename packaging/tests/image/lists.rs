@@ -108,44 +108,81 @@ fn everything_on_it_is_locked_and_the_c_code_goes_by_its_own_name() {
         .iter()
         .map(|package| {
             let text = |key: &str| package[key].as_str().expect("text").to_owned();
-            format!("pkg:cargo/{}@{}", text("name"), text("version").replace('+', "%2B"))
+            format!(
+                "pkg:cargo/{}@{}",
+                text("name"),
+                text("version").replace('+', "%2B")
+            )
         })
         .collect();
     let (linked, before) = (purls(&list, "required"), purls(&list, "excluded"));
     let (crates, code): (Vec<_>, Vec<_>) = linked.iter().partition(|purl| purl.starts_with("pkg:cargo/"));
     // But for the standard library's, which came with the compiler.
     let components = list["components"].as_array().expect("components");
-    let of_std = components.iter().filter(|component| component["description"].is_string());
-    let of_std: BTreeSet<&str> = of_std.map(|component| component["purl"].as_str().expect("a purl")).collect();
-    assert!(of_std.iter().any(|purl| purl.starts_with("pkg:cargo/gimli@")), "{of_std:?}");
+    let of_std = components
+        .iter()
+        .filter(|component| component["description"].is_string());
+    let of_std: BTreeSet<&str> = of_std
+        .map(|component| component["purl"].as_str().expect("a purl"))
+        .collect();
+    assert!(
+        of_std.iter().any(|purl| purl.starts_with("pkg:cargo/gimli@")),
+        "{of_std:?}"
+    );
     for purl in crates.iter().copied().chain(&before) {
-        assert!(of_std.contains(purl.as_str()) || locked.contains(purl), "{purl} is not in Cargo.lock");
+        assert!(
+            of_std.contains(purl.as_str()) || locked.contains(purl),
+            "{purl} is not in Cargo.lock"
+        );
     }
     // What only tests need is not in the binary, and what derives code is not either.
-    let named = |name: &str| linked.iter().any(|purl| purl.starts_with(&format!("pkg:cargo/{name}@")));
+    let named = |name: &str| {
+        linked
+            .iter()
+            .any(|purl| purl.starts_with(&format!("pkg:cargo/{name}@")))
+    };
     for name in ["tokio", "rustls", "rusqlite", "tokio-postgres", "smtp-queue"] {
         assert!(named(name), "{name} is not on the list");
     }
     for name in ["blackbox", "proptest", "serde_derive", "xtask"] {
         assert!(!named(name), "{name} is on the list");
     }
-    assert!(before.iter().any(|purl| purl.starts_with("pkg:cargo/serde_derive@")), "{before:?}");
+    assert!(
+        before
+            .iter()
+            .any(|purl| purl.starts_with("pkg:cargo/serde_derive@")),
+        "{before:?}"
+    );
     let code: Vec<&str> = code
         .iter()
         .filter_map(|purl| purl.strip_prefix("pkg:generic/")?.split('@').next())
         .collect();
-    assert_eq!(code, ["aws-lc", "glibc", "jemalloc", "libgcc", "rust-std", "sqlite"]);
+    assert_eq!(
+        code,
+        ["aws-lc", "glibc", "jemalloc", "libgcc", "rust-std", "sqlite"]
+    );
     // SQLite says its version itself, in the binary.
-    let sqlite = linked.iter().find_map(|purl| purl.strip_prefix("pkg:generic/sqlite@"));
+    let sqlite = linked
+        .iter()
+        .find_map(|purl| purl.strip_prefix("pkg:generic/sqlite@"));
     let sqlite = format!("{}\0", sqlite.expect("SQLite"));
     let binary = std::fs::read(files().join("rootfs/smtp-server")).expect("the binary");
-    assert!(binary.windows(sqlite.len()).any(|found| found == sqlite.as_bytes()), "{sqlite}");
+    assert!(
+        binary
+            .windows(sqlite.len())
+            .any(|found| found == sqlite.as_bytes()),
+        "{sqlite}"
+    );
     // Each has what an audit asks for.
     for component in list["components"].as_array().expect("components") {
-        let is_ours = component["name"].as_str().is_some_and(|name| name.starts_with("smtp"));
+        let is_ours = component["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("smtp"));
         assert!(component["licenses"][0]["expression"].is_string(), "{component}");
         let sum = component["hashes"][0]["content"].is_string();
-        let is_code = component["purl"].as_str().is_some_and(|purl| purl.starts_with("pkg:generic/"));
+        let is_code = component["purl"]
+            .as_str()
+            .is_some_and(|purl| purl.starts_with("pkg:generic/"));
         let is_std = component["description"].is_string();
         assert!(sum || is_ours || is_code || is_std, "{component}");
     }

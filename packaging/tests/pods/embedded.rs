@@ -56,13 +56,33 @@ fn mail_in_the_claim_outlives_the_container_and_the_pod() {
     // As an operator would, with what is in the pod: the program, the password's file, the loopback address.
     let listed = pod.exec(&["smtp-server", "queue", "list", "--output", "json"]);
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert_eq!(text.lines().count(), 1, "{text}{}", String::from_utf8_lossy(&listed.stderr));
+    assert_eq!(
+        text.lines().count(),
+        1,
+        "{text}{}",
+        String::from_utf8_lossy(&listed.stderr)
+    );
     // `localhost` is found in the pod's hosts file, without a resolver's library in the image.
-    let retried = pod.exec(&["smtp-server", "queue", "retry", "--all", "--url", "http://localhost:8080"]);
-    assert!(retried.status.success(), "{}", String::from_utf8_lossy(&retried.stderr));
+    let retried = pod.exec(&[
+        "smtp-server",
+        "queue",
+        "retry",
+        "--all",
+        "--url",
+        "http://localhost:8080",
+    ]);
+    assert!(
+        retried.status.success(),
+        "{}",
+        String::from_utf8_lossy(&retried.stderr)
+    );
     stage.sink.wait(1);
     wait_for("the queue to be empty", || pod.metric("smtp_queue_depth") == 0.0);
     assert_eq!(subjects(&stage.sink), ["kept"]);
     let mailq = pod.exec(&["mailq"]);
-    assert!(mailq.status.success(), "{}", String::from_utf8_lossy(&mailq.stderr));
+    assert!(
+        mailq.status.success(),
+        "{}",
+        String::from_utf8_lossy(&mailq.stderr)
+    );
 }

@@ -60,7 +60,10 @@ fn a_server_that_hangs_is_started_again_with_its_mail() {
     });
     let events = pod.timeline().events();
     let after = events.iter().skip_while(|what| **what != Happened::Unhealthy);
-    let after: Vec<&Happened> = after.filter(|what| !matches!(what, Happened::Ready(_))).take(4).collect();
+    let after: Vec<&Happened> = after
+        .filter(|what| !matches!(what, Happened::Ready(_)))
+        .take(4)
+        .collect();
     // It could not hear SIGTERM either.
     assert_eq!(
         after[..],

@@ -1,6 +1,6 @@
 //! What holds for a pod in either mode.
 
-use super::stage::{Stage, bring, give, shown, submit, subjects};
+use super::stage::{Stage, bring, give, shown, subjects, submit};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use packaging::kubelet::{Happened, Pod};
@@ -35,7 +35,9 @@ pub(crate) fn is_confined(pod: &Pod, memory: u64) {
         .or_else(|_| pod.read("sys/fs/cgroup/memory.max"));
     assert_eq!(limit.expect("a memory limit").trim(), memory.to_string());
     // And the process is in that group, not only its neighbour.
-    let groups = pod.read(&format!("proc/{}/cgroup", namespaced(pod))).expect("cgroup");
+    let groups = pod
+        .read(&format!("proc/{}/cgroup", namespaced(pod)))
+        .expect("cgroup");
     assert!(groups.contains("/kubelet"), "{groups}");
 }
 
@@ -50,7 +52,9 @@ pub(crate) fn carries_mail(stage: &Stage, pod: &Pod) {
     bring(pod, "in");
     submit(pod, "out");
     let messages = stage.sink.wait(2);
-    let out = messages.iter().find(|message| message.field("Subject").as_deref() == Some("out"));
+    let out = messages
+        .iter()
+        .find(|message| message.field("Subject").as_deref() == Some("out"));
     let out = out.expect("the submitted message");
     // With the key that is mounted.
     let signature = out.field("DKIM-Signature").expect("a signature");
@@ -77,9 +81,11 @@ pub(crate) fn follows_what_is_mounted(stage: &Stage, pod: &Pod) {
     let greeting = || Wire::connect(pod.at(2525)).reply().text();
     assert!(greeting().contains("changed while it ran"));
     // A mistake in it changes nothing, and is said.
-    stage
-        .node
-        .change("ConfigMap", "smtp-config", &[("config.toml", "[server]\nbaner = 1\n")]);
+    stage.node.change(
+        "ConfigMap",
+        "smtp-config",
+        &[("config.toml", "[server]\nbaner = 1\n")],
+    );
     pod.wait_event("config_refused", |_| true);
     assert!(greeting().contains("changed while it ran"));
     stage
@@ -104,7 +110,10 @@ pub(crate) fn ends_in_order(stage: &Stage, pod: Pod) {
     assert_eq!(give(&mut Wire::hello(smtp), "during preStop"), 250);
     let request = "GET /health/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     assert_eq!(blackbox::server::http(http, request).0, 200);
-    assert!(timeline.last(&Happened::PreStopped).is_none(), "the test was too slow:\n{timeline}");
+    assert!(
+        timeline.last(&Happened::PreStopped).is_none(),
+        "the test was too slow:\n{timeline}"
+    );
     assert!(timeline.is_ready());
 
     wait_for("SIGTERM", || timeline.last(&Happened::Terminated).is_some());

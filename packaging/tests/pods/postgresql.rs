@@ -50,7 +50,11 @@ fn another_pod_delivers_what_a_lost_one_had() {
     pod.wait_ready();
     assert_eq!(pod.timeline().events().last(), Some(&Happened::Ready(true)));
     let retried = pod.exec(&["smtp-server", "queue", "retry", "--all"]);
-    assert!(retried.status.success(), "{}", String::from_utf8_lossy(&retried.stderr));
+    assert!(
+        retried.status.success(),
+        "{}",
+        String::from_utf8_lossy(&retried.stderr)
+    );
     stage.sink.wait(1);
     wait_for("the queue to be empty", || pod.metric("smtp_queue_depth") == 0.0);
     assert_eq!(subjects(&stage.sink), ["left behind"]);

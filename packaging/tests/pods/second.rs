@@ -52,7 +52,9 @@ fn podman_confines_the_pod_as_the_kubelet_does() {
     let file = storage.path().join("pod.yaml");
     std::fs::write(&file, documents(&stage)).expect("pod.yaml");
     let mut play = storage.podman();
-    run(play.args(["kube", "play", "--build=false", "--network=none"]).arg(&file));
+    run(play
+        .args(["kube", "play", "--build=false", "--network=none"])
+        .arg(&file));
     let name = "smtp-server-0-smtp-server";
     let inspect = |format: &str| said(storage.podman().args(["inspect", "--format", format, name]));
     wait_for("the server to be ready", || {
@@ -77,7 +79,9 @@ fn podman_confines_the_pod_as_the_kubelet_does() {
     assert_eq!(inspect("{{.HostConfig.Memory}}"), (512 << 20).to_string());
     let mut mailq = storage.podman();
     run(mailq.args(["exec", name, "mailq"]));
-    run(storage.podman().args(["pod", "rm", "--force", "--time", "0", "--all"]));
+    run(storage
+        .podman()
+        .args(["pod", "rm", "--force", "--time", "0", "--all"]));
     // The one control group whose name cannot be chosen here; it goes if nobody else is in it.
     packaging::image::end_group_if_empty("libpod_parent");
 }

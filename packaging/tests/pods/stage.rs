@@ -7,8 +7,8 @@ use packaging::kubelet::{Node, Pod};
 use packaging::render::{kustomize, objects};
 use packaging::tools::Release;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -40,7 +40,9 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let key = folder.path().join("dkim.pem");
         let mut openssl = program("/usr/bin/openssl");
-        run(openssl.args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&key));
+        run(openssl
+            .args(["genpkey", "-algorithm", "ed25519", "-out"])
+            .arg(&key));
         let key = std::fs::read_to_string(key).expect("a key");
         node.change(
             "Secret",
@@ -53,14 +55,18 @@ impl Stage {
         );
         let closed = Arc::new(AtomicBool::new(false));
         let refuses = closed.clone();
-        let sink = Sink::on(&node.at(25).to_string(), &["PIPELINING", "8BITMIME"], move |_, moment| {
-            match moment {
-                Moment::Command(command) if command.starts_with("RCPT") && refuses.load(Ordering::Relaxed) => {
+        let sink = Sink::on(
+            &node.at(25).to_string(),
+            &["PIPELINING", "8BITMIME"],
+            move |_, moment| match moment {
+                Moment::Command(command)
+                    if command.starts_with("RCPT") && refuses.load(Ordering::Relaxed) =>
+                {
                     Act::Say("451 4.3.0 later".into())
                 }
                 _ => Act::Default,
-            }
-        });
+            },
+        );
         let address = node.address().to_string();
         node.names.mx("partner.example", 10, "mx.partner.example");
         for name in ["mx.partner.example", "mailboxes.mail.svc.cluster.local"] {
@@ -110,7 +116,8 @@ pub(crate) fn bring(pod: &Pod, subject: &str) {
 
 /// A message on a connection that is open: the reply's code.
 pub(crate) fn give(wire: &mut Wire, subject: &str) -> u16 {
-    let content = format!("From: <a@far.example>\r\nTo: <ann@example.com>\r\nSubject: {subject}\r\n\r\nHello\r\n");
+    let content =
+        format!("From: <a@far.example>\r\nTo: <ann@example.com>\r\nSubject: {subject}\r\n\r\nHello\r\n");
     wire.mail("a@far.example", &["ann@example.com"], &content).code
 }
 
@@ -123,7 +130,10 @@ pub(crate) fn submit(pod: &Pod, subject: &str) {
 
 /// The subjects that have arrived, in order.
 pub(crate) fn subjects(sink: &Sink) -> Vec<String> {
-    let subjects = sink.messages().into_iter().filter_map(|message| message.field("Subject"));
+    let subjects = sink
+        .messages()
+        .into_iter()
+        .filter_map(|message| message.field("Subject"));
     let mut subjects: Vec<String> = subjects.collect();
     subjects.sort();
     subjects
@@ -133,7 +143,10 @@ pub(crate) fn subjects(sink: &Sink) -> Vec<String> {
 pub(crate) fn shown(address: SocketAddr) -> String {
     let mut openssl = program("/usr/bin/openssl");
     openssl.args(["s_client", "-connect", &address.to_string()]);
-    let output = openssl.stdin(std::process::Stdio::null()).output().expect("openssl");
+    let output = openssl
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("openssl");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let start = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(0);
     let end = text.find("-----END CERTIFICATE-----").unwrap_or(0);

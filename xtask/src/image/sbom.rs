@@ -53,7 +53,11 @@ pub(super) fn cyclonedx(binary: &Path, time: &str) -> Result<String, String> {
         if purl != &purl_of(root) {
             let mut component = component(found, &checksums);
             // What only ran while it was compiled is not in the binary.
-            let scope = if linked.contains_key(purl) { "required" } else { "excluded" };
+            let scope = if linked.contains_key(purl) {
+                "required"
+            } else {
+                "excluded"
+            };
             component["scope"] = json!(scope);
             components.push(component);
         }
@@ -152,7 +156,9 @@ fn checksums() -> Result<BTreeMap<(String, String), String>, String> {
     for package in text.split("[[package]]") {
         let value = |key: &str| {
             let start = format!("{key} = \"");
-            let line = package.lines().find_map(|line| line.strip_prefix(start.as_str()))?;
+            let line = package
+                .lines()
+                .find_map(|line| line.strip_prefix(start.as_str()))?;
             Some(line.trim_end_matches('"').to_owned())
         };
         if let (Some(name), Some(version), Some(sum)) = (value("name"), value("version"), value("checksum")) {
@@ -181,7 +187,11 @@ fn toolchain(binary: &Path) -> Result<Vec<Value>, String> {
     };
     let release = output(Command::new("rustc").arg("-vV"))?;
     let release = release.lines().find_map(|line| line.strip_prefix("release: "));
-    let mut found = vec![generic("rust-std", release.unwrap_or_default(), "MIT OR Apache-2.0")];
+    let mut found = vec![generic(
+        "rust-std",
+        release.unwrap_or_default(),
+        "MIT OR Apache-2.0",
+    )];
     let libc = output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;
     let libc = libc.strip_prefix("glibc ").ok_or("the C library is not glibc")?;
     let mut glibc = generic("glibc", libc, "LGPL-2.1-or-later");
@@ -261,6 +271,10 @@ fn sources(found: &Crate) -> Result<PathBuf, String> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     packages
         .filter(|package| package["name"] == *found.name && package["version"] == *found.version)
-        .find_map(|package| Path::new(package["manifest_path"].as_str()?).parent().map(Path::to_owned))
+        .find_map(|package| {
+            Path::new(package["manifest_path"].as_str()?)
+                .parent()
+                .map(Path::to_owned)
+        })
         .ok_or_else(|| format!("cargo metadata does not name {}", found.name))
 }
