@@ -38,7 +38,7 @@ struct Table {
     queries: Vec<(String, u16)>,
 }
 
-/// A running server on loopback. Names that the table does not hold do not exist.
+/// A running server. Names that the table does not hold do not exist.
 #[derive(Clone)]
 pub struct Dns {
     pub address: SocketAddr,
@@ -52,8 +52,13 @@ const TXT: u16 = 16;
 const AAAA: u16 = 28;
 
 impl Dns {
+    /// On loopback.
     pub fn start() -> Dns {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port for DNS");
+        Dns::on("127.0.0.1:0")
+    }
+    /// On a given address.
+    pub fn on(address: &str) -> Dns {
+        let socket = UdpSocket::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
         let address = socket.local_addr().expect("address");
         let table: Arc<Mutex<Table>> = Arc::default();
         let dns = Dns {

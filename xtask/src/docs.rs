@@ -1,5 +1,7 @@
-//! `cargo xtask docs`: the pages of `docs/reference`, from the definitions that the server runs on.
+//! `cargo xtask docs`: the pages of `docs/reference`, from the definitions that the server runs on, and what the chart
+//! has from them.
 
+use crate::{chart, monitoring};
 use crate::run::{build_server, root};
 use smtp_observe::catalogue;
 use std::fmt::Write;
@@ -10,8 +12,10 @@ use std::process::Command;
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let check = args.iter().any(|arg| arg == "--check");
     let mut current = true;
-    for (name, page) in pages().into_iter().chain([("commands.md", commands()?)]) {
-        let path = path(name);
+    let pages = pages().into_iter().chain([("commands.md", commands()?)]);
+    let files = pages.map(|(name, page)| (path(name), page));
+    let files = files.chain(monitoring::files()?).chain(chart::files()?);
+    for (path, page) in files {
         if std::fs::read_to_string(&path).is_ok_and(|written| written == page) {
             continue;
         }
@@ -19,7 +23,18 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         if check {
             eprintln!("{} is stale: run `cargo xtask docs`", path.display());
         } else {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            }
             std::fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    for path in monitoring::left_over()? {
+        current = false;
+        if check {
+            eprintln!("{} has no source any more: run `cargo xtask docs`", path.display());
+        } else {
+            std::fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         }
     }
     Ok(current || !check)

@@ -5,11 +5,15 @@
 //! * `bench` measures speed and memory beside Postfix in one run.
 //! * `docs` writes the generated pages of `docs/reference`; with `--check` it says
 //!   whether they are stale.
+//! * `image` builds the container image, or only the files in it.
 //! * `fuzz` runs every fuzz target for a time.
 
 mod bench;
+mod chart;
 mod docs;
 mod fuzz;
+mod image;
+mod monitoring;
 mod peers;
 mod run;
 mod test;
@@ -28,6 +32,9 @@ cargo xtask <chore>
   docs [--check]           write the pages of docs/reference
   fuzz [--seconds N] [TARGET]...
                            run the fuzz targets, 600 s each unless told
+  image [--profile NAME] [--tag NAME] [--archive FILE]
+                           build the container image, with buildah or podman
+  image --twice            build its files twice in two folders, and compare
   peers                    only install the peers that tests and benchmarks need
 ";
 
@@ -40,6 +47,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "docs" => docs::run(&rest),
         "fuzz" => fuzz::run(&rest),
+        "image" => image::run(&rest),
         "peers" => peers::install(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

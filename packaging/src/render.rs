@@ -1,0 +1,53 @@
+//! Manifests and chart, as a cluster would get them.
+
+use crate::tools::{Release, root};
+use blackbox::tools::run;
+use serde_json::Value;
+use std::path::Path;
+
+/// The Kubernetes versions that are supported.
+pub const KUBERNETES: [&str; 8] = [
+    "1.30.0", "1.31.0", "1.32.0", "1.33.0", "1.34.0", "1.35.0", "1.36.0", "1.37.0",
+];
+
+/// The objects of a text with YAML documents; empty documents are none.
+pub fn objects(yaml: &str) -> Vec<Value> {
+    use serde::Deserialize as _;
+    serde_yaml_ng::Deserializer::from_str(yaml)
+        .map(|document| Value::deserialize(document).unwrap_or_else(|error| panic!("{error}\n{yaml}")))
+        .filter(|object| !object.is_null())
+        .collect()
+}
+
+/// The objects of a file, whose path is relative to the workspace.
+pub fn file(path: &str) -> Vec<Value> {
+    let path = root().join(path);
+    objects(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// What `kubectl kustomize` makes of a folder, relative to the workspace (`k8s/overlays/embedded`).
+pub fn kustomize(release: Release, folder: &str) -> String {
+    let output = run(release.kubectl().arg("kustomize").arg(root().join(folder)));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// What `helm template` makes of the chart with a file of values.
+pub fn chart(release: Release, values: Option<&Path>, kubernetes: &str, more: &[&str]) -> String {
+    let mut helm = release.helm();
+    helm.args(["template", "smtp-server"]);
+    helm.arg(root().join("charts/smtp-server"));
+    helm.args(["--namespace", "mail", "--kube-version", kubernetes]);
+    if let Some(values) = values {
+        helm.arg("--values").arg(values);
+    }
+    let output = run(helm.args(more));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// One object of a kind and name.
+pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    objects
+        .iter()
+        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+        .unwrap_or_else(|| panic!("no {kind} {name}"))
+}

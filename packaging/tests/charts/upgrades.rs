@@ -1,0 +1,231 @@
+//! A new version of the chart fits an installation of an old one.
+
+use crate::rendering::{CHART, copied_chart, folder, template_of};
+use blackbox::server::binary;
+use blackbox::tools::run;
+use packaging::render::{find, objects};
+use packaging::tools::{Release, python, root};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// What Kubernetes lets nobody change, of the workload and the Services.
+fn immutable(objects: &[Value]) -> Value {
+    let mut all = serde_json::Map::new();
+    for object in objects {
+        let spec = &object["spec"];
+        let fixed = match object["kind"].as_str() {
+            Some("StatefulSet") => json!({
+                "selector": spec["selector"],
+                "serviceName": spec["serviceName"],
+                "podManagementPolicy": spec["podManagementPolicy"],
+                "volumeClaimTemplates": spec["volumeClaimTemplates"],
+            }),
+            Some("Deployment") => json!({"selector": spec["selector"]}),
+            Some("Service") => {
+                json!({"clusterIP": spec["clusterIP"], "loadBalancerClass": spec["loadBalancerClass"], "selector": spec["selector"]})
+            }
+            Some("PodDisruptionBudget") => json!({"selector": spec["selector"]}),
+            _ => continue,
+        };
+        all.insert(
+            format!("{}/{}", object["kind"], object["metadata"]["name"]).replace('"', ""),
+            fixed,
+        );
+    }
+    Value::Object(all)
+}
+
+fn values(mode: &str) -> std::path::PathBuf {
+    root().join(CHART).join(format!("ci/{mode}-values.yaml"))
+}
+
+/// What 0.1.0 made, which installations have: changing it means that they cannot be upgraded.
+#[test]
+fn what_cannot_change_is_as_it_was() {
+    for mode in ["embedded", "postgresql"] {
+        let made = immutable(&template_of(
+            Release::Helm4,
+            &root().join(CHART),
+            &values(mode),
+            &[],
+        ));
+        let kept = root().join(format!("packaging/tests/charts/immutable/{mode}.json"));
+        let kept: Value =
+            serde_json::from_str(&std::fs::read_to_string(kept).expect("what was")).expect("JSON");
+        assert_eq!(made, kept, "{mode}: {made:#}");
+    }
+}
+
+/// A chart of another version, with the same server, replaces no pod.
+#[test]
+fn another_version_of_the_chart_restarts_nothing() {
+    let folder = folder();
+    let chart = copied_chart(folder.path());
+    let file = chart.join("Chart.yaml");
+    let text = std::fs::read_to_string(&file).expect("Chart.yaml");
+    assert!(text.contains("\nversion: 0.1.0\n"), "{text}");
+    std::fs::write(&file, text.replace("\nversion: 0.1.0\n", "\nversion: 0.9.9\n")).expect("written");
+    for (mode, kind) in [("embedded", "StatefulSet"), ("postgresql", "Deployment")] {
+        let before = template_of(Release::Helm4, &root().join(CHART), &values(mode), &[]);
+        let after = template_of(Release::Helm4, &chart, &values(mode), &[]);
+        assert_ne!(before, after, "the label of the chart's version");
+        let spec = |objects: &[Value]| find(objects, kind, "smtp-server")["spec"].clone();
+        assert_eq!(spec(&before), spec(&after));
+        assert_eq!(immutable(&before), immutable(&after));
+    }
+}
+
+/// The configuration alone changes its ConfigMap and no pod, unless that is asked for.
+#[test]
+fn a_changed_configuration_restarts_nothing_unasked() {
+    let spec = |more: &[&str]| {
+        let objects = template_of(Release::Helm4, &root().join(CHART), &values("embedded"), more);
+        find(&objects, "StatefulSet", "smtp-server")["spec"].clone()
+    };
+    let change = ["--set", "config.limits.max_recipients=50"];
+    assert_eq!(spec(&[]), spec(&change));
+    let asked = ["--set", "rollOnConfigChange=true"];
+    assert_ne!(spec(&asked), spec(&[&asked[..], &change].concat()));
+}
+
+/// Two releases in one namespace have no object and no pod in common.
+#[test]
+fn releases_keep_apart() {
+    let render = |release: &str| {
+        let mut helm = Release::Helm4.helm();
+        helm.args(["template", release]).arg(root().join(CHART));
+        let output = run(helm
+            .args(["--namespace", "mail", "--values"])
+            .arg(root().join(CHART).join("ci/single-values.yaml")));
+        objects(&String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (one, two) = (render("mx"), render("relay"));
+    let names = |objects: &[Value]| -> Vec<String> {
+        objects
+            .iter()
+            .map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]))
+            .collect()
+    };
+    let other = names(&two);
+    for name in names(&one) {
+        assert!(!other.contains(&name), "both have {name}");
+    }
+    let pods = &find(&two, "StatefulSet", "relay-smtp-server")["spec"]["template"]["metadata"]["labels"];
+    for object in &one {
+        for selector in [
+            &object["spec"]["selector"],
+            &object["spec"]["selector"]["matchLabels"],
+            &object["spec"]["podSelector"]["matchLabels"],
+        ] {
+            let Some(labels) = selector.as_object().filter(|labels| labels.contains_key("app")) else {
+                continue;
+            };
+            assert!(
+                labels.iter().any(|(key, value)| pods[key] != *value),
+                "{} selects the other's pods",
+                object["metadata"]["name"]
+            );
+        }
+    }
+}
+
+/// What is packed: the chart, and nothing of its tests.
+#[test]
+fn the_package_is_the_chart() {
+    let folder = folder();
+    for release in Release::ALL {
+        let mut helm = release.helm();
+        run(helm
+            .args(["package", "--destination"])
+            .arg(folder.path())
+            .arg(root().join(CHART)));
+        let package = folder.path().join("smtp-server-0.1.0.tgz");
+        let output = run(std::process::Command::new("tar").arg("tzf").arg(&package));
+        let files = String::from_utf8(output.stdout).expect("UTF-8");
+        let has = |file: &str| {
+            files
+                .lines()
+                .any(|line| Path::new(line) == Path::new("smtp-server").join(file))
+        };
+        for file in [
+            "Chart.yaml",
+            "values.yaml",
+            "values.schema.json",
+            "README.md",
+            "UPGRADING.md",
+            "templates/NOTES.txt",
+        ] {
+            assert!(has(file), "{file}: {files}");
+        }
+        assert!(!files.contains("/ci/") && !has("README.head.md"), "{files}");
+        assert!(
+            files.contains("/files/alerts/") && files.contains("/files/dashboards/"),
+            "{files}"
+        );
+        // It installs as well as the folder does.
+        let values = values("monitoring");
+        let from = |chart: &Path| template_of(release, chart, &values, &[]);
+        assert_eq!(from(&package), from(&root().join(CHART)));
+    }
+}
+
+/// The Job that UPGRADING.md moves a queue with.
+#[test]
+fn the_job_that_moves_a_queue_is_one() {
+    let page = std::fs::read_to_string(root().join(CHART).join("UPGRADING.md")).expect("the page");
+    let block = page
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("a manifest");
+    let job = objects(block).remove(0);
+    let folder = folder();
+    let file = folder.path().join("job.yaml");
+    std::fs::write(&file, job.to_string()).expect("written");
+    let mut judge = python("kubernetes-validate", "kubernetes_validate");
+    run(judge.args(["--strict", "-k", "1.37.0"]).arg(&file));
+    // The server knows what it is told, and looks for the queue where the claim is.
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    let arguments: Vec<&str> = container["args"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(&arguments[..2], ["queue", "migrate"]);
+    let help = run(std::process::Command::new(binary()).args(["queue", "migrate", "--help"]));
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    for argument in &arguments[2..] {
+        let option = argument.split('=').next().expect("an option");
+        assert!(help.contains(&format!("{option} <")), "{option}: {help}");
+    }
+    let claims = template_of(Release::Helm4, &root().join(CHART), &values("embedded"), &[]);
+    let claim =
+        &find(&claims, "StatefulSet", "smtp-server")["spec"]["volumeClaimTemplates"][0]["metadata"]["name"];
+    let volumes = job["spec"]["template"]["spec"]["volumes"]
+        .as_array()
+        .expect("volumes");
+    let named = volumes
+        .iter()
+        .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+    assert_eq!(
+        named.collect::<Vec<_>>(),
+        [format!("{}-smtp-server-0", claim.as_str().expect("a name"))]
+    );
+    // And it would be let into a namespace that is restricted.
+    assert_eq!(
+        packaging::semantic::findings_but(std::slice::from_ref(&labelled(job)), &OUTSIDE),
+        Vec::<String>::new()
+    );
+}
+
+const OUTSIDE: [(&str, &str); 2] = [
+    ("Secret", "smtp-secrets"),
+    ("PersistentVolumeClaim", "data-smtp-server-0"),
+];
+
+fn labelled(mut job: Value) -> Value {
+    job["metadata"]["labels"] =
+        json!({"app.kubernetes.io/name": "smtp-server", "app.kubernetes.io/part-of": "mail"});
+    job
+}

@@ -1,0 +1,7 @@
+//! The container image.
+
+mod image {
+    mod build;
+    mod content;
+    mod lists;
+}

@@ -1,0 +1,121 @@
+//! How it is built.
+
+use blackbox::tools::{program, run};
+use packaging::image::{NAME, Storage, files, said, xtask};
+use packaging::tools::{peer, root};
+use std::path::Path;
+use std::process::Command;
+
+/// The digest of an image in a storage, from the file that it is carried away in.
+fn digest(storage: &Storage, files: &Path, epoch: &str) -> String {
+    let archive = storage.path().join("image.tar");
+    let mut image = storage.used_by(xtask());
+    image.env("SOURCE_DATE_EPOCH", epoch);
+    image.arg("image").arg("--files").arg(files);
+    run(image.arg("--archive").arg(&archive));
+    let archive = format!("oci-archive:{}", archive.display());
+    said(
+        storage
+            .skopeo()
+            .args(["inspect", "--format", "{{.Digest}}", &archive]),
+    )
+}
+
+#[test]
+fn two_builds_have_one_digest() {
+    // Another storage, another folder, other times of the files, another umask: nothing of that is in it.
+    let (first, second) = (Storage::new(), Storage::new());
+    let elsewhere = second.path().join("a longer path/files");
+    let script = "umask 077 && mkdir -p \"$1\" && cp -R \"$0/.\" \"$1/\" && find \"$1\" -type f -exec touch -d 2001-02-03 {} +";
+    let mut copy = Command::new("/bin/sh");
+    copy.args(["-c", script]).arg(files()).arg(&elsewhere);
+    run(&mut copy);
+    // `cp` under that umask has changed the modes, which are part of an image: they are set as xtask sets them.
+    let script = "cd \"$0\" && find . ! -type l -printf '%m %p\\0' | while IFS= read -r -d '' line; do chmod \"${line%% *}\" \"$1/${line#* }\"; done";
+    let mut modes = Command::new("/bin/bash");
+    run(modes.args(["-c", script]).arg(files()).arg(&elsewhere));
+    let one = digest(&first, &files(), "1700000000");
+    assert!(one.starts_with("sha256:"), "{one}");
+    assert_eq!(one, digest(&second, &elsewhere, "1700000000"));
+    // The commit's time is in it, so that this would have been seen.
+    assert_ne!(one, digest(&first, &files(), "1700000001"));
+}
+
+#[test]
+fn hadolint_has_nothing_to_say() {
+    let mut hadolint = program(&peer("hadolint").join("bin/hadolint").display().to_string());
+    run(hadolint.arg(root().join("Containerfile")));
+}
+
+#[test]
+fn what_it_says_of_itself_is_what_the_workspace_says() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).expect(file);
+    let containerfile = read("Containerfile");
+    let workspace: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let package = |key: &str| {
+        let value = &workspace["workspace"]["package"][key];
+        value.as_str().expect("text").to_owned()
+    };
+    let version = format!("ARG VERSION={}\n", package("version"));
+    assert!(containerfile.contains(&version), "{version}");
+    let rust = format!("docker.io/library/rust:{}-", package("rust-version"));
+    assert!(containerfile.contains(&rust), "{rust}");
+}
+
+#[test]
+fn a_build_from_source_gets_what_it_needs_and_no_more() {
+    // What docker and buildah send of this repository, as they read `.dockerignore`.
+    let storage = Storage::new();
+    let all = storage.path().join("Containerfile.context");
+    std::fs::write(&all, "FROM scratch\nCOPY . /\n").expect("a Containerfile");
+    let mut build = storage.buildah();
+    build.args(["build", "--quiet", "--tag", "localhost/context", "--file"]);
+    run(build.arg(&all).arg(root()));
+    let container = said(
+        storage
+            .buildah()
+            .args(["from", "--pull-never", "localhost/context"]),
+    );
+    let mounted = said(storage.buildah().args(["mount", &container]));
+    let mounted = Path::new(&mounted);
+    for needed in [
+        ".cargo/config.toml",
+        "Cargo.lock",
+        "Cargo.toml",
+        "crates/server/src/program.rs",
+        "packaging/Cargo.toml",
+        "tests/Cargo.toml",
+        "xtask/src/image.rs",
+    ] {
+        let (there, here) = (
+            std::fs::read(mounted.join(needed)),
+            std::fs::read(root().join(needed)),
+        );
+        assert_eq!(there.expect(needed), here.expect(needed), "{needed}");
+    }
+    let names = std::fs::read_dir(mounted).expect("the context").flatten();
+    let mut names: Vec<String> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let workspace = [
+        ".cargo",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "crates",
+        "packaging",
+        "tests",
+        "xtask",
+    ];
+    assert_eq!(names, workspace);
+    run(storage.buildah().args(["rm", &container]));
+}
+
+#[test]
+fn the_name_is_the_manifests() {
+    assert_eq!(
+        NAME,
+        format!("localhost/smtp-server:{}", env!("CARGO_PKG_VERSION"))
+    );
+}

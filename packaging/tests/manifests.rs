@@ -1,0 +1,14 @@
+//! `k8s/`: every overlay and component is rendered, held against schemas and practice, looked at for what it means, and
+//! given to the real server to read.
+
+mod manifests {
+    mod api_server;
+    mod asked;
+    mod faults;
+    mod judged;
+    mod links;
+    mod meaning;
+    mod policies;
+    mod quick_start;
+    pub(crate) mod rendered;
+}

@@ -1,0 +1,296 @@
+//! The real server, with exactly the configuration, variables and files that a pod would have.
+
+use crate::manifests::rendered::{OVERLAYS, QUICK_START, all, files, overlay};
+use blackbox::server::{PASSWORD, Setup, binary};
+use blackbox::tools::{certificate, program, run};
+use packaging::render::find;
+use packaging::semantic::{Set, Workload};
+use packaging::tools::{Release, root};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What replaces the values in the Secrets that are made to be refused.
+struct Good(BTreeMap<&'static str, String>);
+
+impl Good {
+    fn new(folder: &Path) -> Self {
+        certificate(folder, &["mail.example.com"], 90);
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a file");
+        let mut openssl = program("/usr/bin/openssl");
+        run(openssl
+            .args(["genrsa", "-out"])
+            .arg(folder.join("dkim.pem"))
+            .arg("2048"));
+        Good(BTreeMap::from([
+            ("SMTP_ADMIN_PASSWORD", PASSWORD.to_owned()),
+            ("SMTP_DKIM_PRIVATE_KEY", read("dkim.pem")),
+            ("SMTP_RELAY_PASSWORD", "secret".to_owned()),
+            ("tls.crt", read("cert.pem")),
+            ("tls.key", read("key.pem")),
+        ]))
+    }
+}
+
+/// A pod's files in a folder, and its variables, with paths to match.
+struct Container {
+    config: PathBuf,
+    env: Vec<(String, String)>,
+}
+
+fn container(set: &Set, workload: Workload, good: &Good, folder: &Path) -> Container {
+    let server = workload.server().expect("the server");
+    let mounts: Vec<(String, String)> = server["volumeMounts"]
+        .as_array()
+        .expect("mounts")
+        .iter()
+        .map(|mount| {
+            let word = |key: &str| mount[key].as_str().expect("a word").to_owned();
+            (word("mountPath"), word("name"))
+        })
+        .collect();
+    // Where a path in the pod is in the folder. In the file paths stand behind a quotation mark. In two steps, since the
+    // folder itself may be below a path that is mounted.
+    let here = |text: &str| {
+        let marked = mounts.iter().fold(format!("\"{text}"), |text, (path, name)| {
+            text.replace(&format!("\"{path}/"), &format!("\"\0{name}/"))
+        });
+        marked[1..].replace('\0', &format!("{}/", folder.display()))
+    };
+    for (_, name) in &mounts {
+        std::fs::create_dir_all(folder.join(name)).expect("a folder");
+    }
+    for volume in workload.pod()["volumes"].as_array().expect("volumes") {
+        let place = folder.join(volume["name"].as_str().expect("a name"));
+        if let Some(name) = volume["configMap"]["name"].as_str() {
+            for (key, value) in find(set.objects, "ConfigMap", name)["data"]
+                .as_object()
+                .expect("data")
+            {
+                std::fs::write(place.join(key), here(value.as_str().expect("text"))).expect("a file");
+            }
+        }
+        if let Some(name) = volume["secret"]["secretName"].as_str() {
+            // Made elsewhere: it has what is asked for.
+            let keys: BTreeMap<&str, &str> = match set.get("Secret", name) {
+                Some(secret) => secret["stringData"]
+                    .as_object()
+                    .expect("stringData")
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str().expect("text")))
+                    .collect(),
+                None => BTreeMap::from([
+                    ("SMTP_ADMIN_PASSWORD", ""),
+                    ("SMTP_DKIM_PRIVATE_KEY", ""),
+                    ("SMTP_DATABASE_URL", "postgresql://smtp@db.example/smtp"),
+                    ("SMTP_RELAY_PASSWORD", ""),
+                    ("tls.crt", ""),
+                    ("tls.key", ""),
+                ]),
+            };
+            for (key, value) in keys {
+                let value = good.0.get(key).map_or(value, String::as_str);
+                std::fs::write(place.join(key), value).expect("a file");
+            }
+        }
+    }
+    let env = server["env"].as_array().expect("variables").iter().map(|one| {
+        let word = |key: &str| one[key].as_str().expect("a word").to_owned();
+        (word("name"), here(&word("value")))
+    });
+    Container {
+        config: folder.join("config/config.toml"),
+        env: env.collect(),
+    }
+}
+
+/// `smtp-server check`: whether it accepts, and what it says.
+fn check(container: &Container) -> (bool, String) {
+    let mut command = Command::new(binary());
+    command.env_clear().envs(container.env.iter().cloned());
+    let output = command
+        .arg("check")
+        .arg("--config")
+        .arg(&container.config)
+        .output()
+        .expect("check");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[test]
+fn the_server_accepts_every_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = Good::new(folder.path());
+    let look = |name: &str, objects: &[Value]| {
+        let set = Set::new(objects, &[]);
+        for (place, workload) in set.workloads().into_iter().enumerate() {
+            let folder = folder.path().join(name.replace('/', "-")).join(place.to_string());
+            let (accepted, text) = check(&container(&set, workload, &good, &folder));
+            assert!(accepted, "{name}: {text}");
+            // Not by what is not there: nothing is ignored, and nothing is said to be wrong but that nobody publishes
+            // the key.
+            for line in text.lines().filter(|line| line.starts_with("warning")) {
+                assert!(line.contains("_domainkey"), "{name}: {line}");
+            }
+        }
+    };
+    for one in all(Release::Helm4) {
+        look(&one.name, &one.objects);
+    }
+    look("quick-start", &files(&QUICK_START));
+}
+
+/// Whoever applies the Secrets as they are gets no server with a password that everybody knows.
+#[test]
+fn each_secret_that_was_not_replaced_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = overlay("smarthost").objects;
+    let set = Set::new(&objects, &[]);
+    for (key, said) in [
+        ("SMTP_ADMIN_PASSWORD", "admin.password"),
+        ("SMTP_DKIM_PRIVATE_KEY", "dkim.private_key"),
+        ("tls.crt", "/tls/tls.crt: "),
+        ("tls.key", "/tls/tls.key: "),
+    ] {
+        let mut good = Good::new(folder.path());
+        good.0.remove(key);
+        let (accepted, text) = check(&container(
+            &set,
+            set.workloads()[0],
+            &good,
+            &folder.path().join(key),
+        ));
+        assert!(
+            !accepted && text.contains(said) && !text.contains("No such file"),
+            "{key}: {text}"
+        );
+    }
+}
+
+/// The probes, and what Prometheus and the HPA ask for, are answered by a server that runs.
+#[test]
+fn a_running_server_answers_probes_and_has_the_metrics() {
+    let server = Setup::new("").start();
+    let mut asked = 0;
+    for name in OVERLAYS {
+        let objects = overlay(name).objects;
+        for workload in Set::new(&objects, &[]).workloads() {
+            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                let path = workload.server().expect("the server")[probe]["httpGet"]["path"].as_str();
+                let (status, body) = server.get(path.expect("a path"));
+                assert_eq!(status, 200, "{name}: {probe}: {body}");
+                asked += 1;
+            }
+        }
+    }
+    assert_eq!(asked, OVERLAYS.len() * 3);
+    let (status, metrics) = server.get("/metrics");
+    assert_eq!(status, 200);
+    let has = |name: &str| {
+        metrics
+            .lines()
+            .any(|line| line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{")))
+    };
+    for name in [
+        "smtp_active_connections",
+        "smtp_queue_recipients",
+        "smtp_queue_oldest_due_seconds",
+    ] {
+        assert!(has(name), "{name}");
+        assert!(
+            expressions().iter().any(|expression| expression.contains(name)),
+            "nobody asks for {name}"
+        );
+    }
+    let mut named: Vec<String> = expressions()
+        .iter()
+        .flat_map(|expression| words(expression))
+        .filter(|word| word.starts_with("smtp_"))
+        .collect();
+    named.sort();
+    named.dedup();
+    for name in named {
+        assert!(has(&name), "no metric {name}");
+    }
+    for monitor in ["podmonitor", "servicemonitor"] {
+        let object = &files(&[&format!("monitoring/{monitor}")])[0];
+        let endpoints = [
+            &object["spec"]["podMetricsEndpoints"],
+            &object["spec"]["endpoints"],
+        ];
+        let endpoint = endpoints.iter().find(|one| one.is_array()).expect("endpoints");
+        let (status, _) = server.get(endpoint[0]["path"].as_str().expect("a path"));
+        assert_eq!(status, 200, "{monitor}");
+    }
+}
+
+/// Queries of KEDA and prometheus-adapter, with what the adapter puts into its templates.
+fn expressions() -> Vec<String> {
+    let keda = files(&["components/keda/scaledobject"]);
+    let triggers = keda[0]["spec"]["triggers"].as_array().expect("triggers").iter();
+    let mut all: Vec<String> = triggers
+        .filter_map(|trigger| trigger["metadata"]["query"].as_str().map(str::to_owned))
+        .collect();
+    let adapter = &files(&["components/hpa-metrics/prometheus-adapter"])[0]["rules"];
+    for rule in ["custom", "external"]
+        .iter()
+        .flat_map(|kind| adapter[*kind].as_array().expect("rules"))
+    {
+        let series = rule["seriesQuery"].as_str().expect("a series");
+        let query = rule["metricsQuery"].as_str().expect("a query");
+        all.push(series.to_owned());
+        all.push(
+            query
+                .replace("<<.Series>>", series.split('{').next().expect("a name"))
+                .replace("<<.LabelMatchers>>", "namespace=\"mail\"")
+                .replace("<<.GroupBy>>", "pod"),
+        );
+    }
+    all
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn prometheus_understands_what_scales_the_pods() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules: Vec<Value> = expressions()
+        .iter()
+        .enumerate()
+        .map(|(place, expression)| serde_json::json!({"record": format!("r{place}"), "expr": expression}))
+        .collect();
+    assert_eq!(rules.len(), 6);
+    let file = folder.path().join("rules.json");
+    let groups = serde_json::json!({"groups": [{"name": "g", "rules": rules}]});
+    std::fs::write(&file, groups.to_string()).expect("a file");
+    run(program("/usr/bin/promtool").args(["check", "rules"]).arg(&file));
+    // What the HPA asks for is what the adapter offers.
+    let hpa = all(Release::Helm4)
+        .into_iter()
+        .find(|one| one.name == "postgresql+hpa-metrics")
+        .expect("rendered");
+    let metrics = find(&hpa.objects, "HorizontalPodAutoscaler", "smtp-server-hpa")["spec"]["metrics"].clone();
+    let adapter = std::fs::read_to_string(root().join("k8s/components/hpa-metrics/prometheus-adapter.yaml"));
+    let adapter = adapter.expect("the adapter's rules");
+    let metrics = metrics.as_array().expect("metrics");
+    assert_eq!(metrics.len(), 3);
+    for name in metrics.iter().filter_map(|one| {
+        let of = if one["type"] == "Pods" {
+            &one["pods"]
+        } else {
+            &one["external"]
+        };
+        of["metric"]["name"].as_str()
+    }) {
+        assert!(adapter.contains(name), "{name}");
+    }
+}

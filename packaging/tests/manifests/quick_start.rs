@@ -1,0 +1,68 @@
+//! The guide's quick start, line by line, by the real `kubectl`.
+
+use crate::manifests::api_server::ApiServer;
+use crate::manifests::rendered::overlay;
+use packaging::tools::{Release, root};
+use serde_json::Value;
+use std::process::Command;
+
+/// Its lines that change something, as they stand in the guide.
+const LINES: &str = "\
+kubectl create namespace mail
+kubectl apply -f k8s/namespace.yaml
+kubectl apply -f k8s/configmap.yaml
+kubectl apply -f k8s/secrets.yaml
+kubectl apply -f k8s/network-policies.yaml
+kubectl apply -f k8s/deployment.yaml
+kubectl apply -f k8s/service.yaml
+kubectl apply -f k8s/hpa.yaml
+kubectl apply -f k8s/pdb.yaml";
+
+/// Each line succeeds, twice in a row but for the first, and what is there in the end is the overlay.
+#[test]
+fn the_quick_start_works_line_by_line() {
+    for release in Release::ALL {
+        let server = ApiServer::start();
+        let home = tempfile::tempdir().expect("a folder");
+        let run = |line: &str| {
+            let mut words = line.split_whitespace();
+            assert_eq!(words.next(), Some("kubectl"));
+            let mut kubectl: Command = release.kubectl();
+            kubectl.current_dir(root()).env("HOME", home.path());
+            kubectl
+                .arg(format!("--server=http://{}", server.address))
+                .args(words);
+            let output = kubectl.output().expect("kubectl");
+            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(output.status.success(), "{release:?}: {line}: {text}");
+            text
+        };
+        // Nothing gets in before the namespace is there.
+        let early = release
+            .kubectl()
+            .current_dir(root())
+            .env("HOME", home.path())
+            .arg(format!("--server=http://{}", server.address))
+            .args(["apply", "-f", "k8s/configmap.yaml"])
+            .output()
+            .expect("kubectl");
+        assert!(!early.status.success());
+        for line in LINES.lines() {
+            run(line);
+        }
+        for line in LINES.lines().skip(1) {
+            let text = run(line);
+            assert!(!text.contains(" created"), "{release:?}: {line}: {text}");
+        }
+        assert_eq!(
+            sorted(server.objects()),
+            sorted(overlay("postgresql").objects),
+            "{release:?}"
+        );
+    }
+}
+
+fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]["name"]));
+    objects
+}

@@ -1,0 +1,11 @@
+//! Alerts, rules and dashboards: that each is complete, that its words are the server's, that its test notices a change, and what a real Prometheus makes
+//! of it all.
+
+mod monitoring {
+    mod complete;
+    pub(crate) mod expression;
+    pub(crate) mod files;
+    mod mutants;
+    mod names;
+    mod prometheus;
+}

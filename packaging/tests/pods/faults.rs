@@ -1,0 +1,81 @@
+//! Pods that do not get well by themselves.
+
+use super::stage::{Stage, bring};
+use blackbox::wait_for_secs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use packaging::kubelet::Happened;
+use serde_json::json;
+
+#[test]
+fn a_wrong_configuration_never_gets_ready_and_a_right_one_heals_the_pod() {
+    let stage = Stage::new("embedded");
+    let right = stage.node.value("ConfigMap", "smtp-config", "config.toml");
+    let wrong = format!("{right}\n[limits2]\n");
+    stage
+        .node
+        .change("ConfigMap", "smtp-config", &[("config.toml", &wrong)]);
+    let pod = stage.node.start("StatefulSet", "smtp-server", 0);
+    wait_for_secs("the container to have ended twice", 60, || {
+        let events = pod.timeline().events();
+        let code = Happened::Exited(78);
+        events.iter().filter(|what| **what == code).count() == 2
+    });
+    let events = pod.timeline().events();
+    assert!(!events.contains(&Happened::Ready(true)), "{}", pod.timeline());
+    // Nothing was touched.
+    let claim = stage.node.claim("data-smtp-server-0");
+    assert_eq!(std::fs::read_dir(claim).expect("the claim").count(), 0);
+
+    stage
+        .node
+        .change("ConfigMap", "smtp-config", &[("config.toml", &right)]);
+    pod.wait_ready();
+    bring(&pod, "after all");
+    stage.sink.wait(1);
+}
+
+#[test]
+fn a_server_that_hangs_is_started_again_with_its_mail() {
+    let stage = Stage::new("embedded");
+    // The probe as it is rendered, sooner; and not five minutes for a server that hears nothing.
+    stage.node.edit("StatefulSet", "smtp-server", |set| {
+        let spec = &mut set["spec"]["template"]["spec"];
+        spec["terminationGracePeriodSeconds"] = json!(3);
+        let container = &mut spec["containers"][0];
+        container["lifecycle"]["preStop"]["sleep"]["seconds"] = json!(1);
+        let live = &mut container["livenessProbe"];
+        live["periodSeconds"] = json!(1);
+        live["timeoutSeconds"] = json!(1);
+    });
+    stage.put_off(true);
+    let pod = stage.node.start("StatefulSet", "smtp-server", 0);
+    pod.wait_ready();
+    bring(&pod, "kept");
+    pod.wait_event("delivery", |line| line["status"] == "deferred");
+    kill(Pid::from_raw(pod.pid()), Signal::SIGSTOP).expect("kill");
+    wait_for_secs("the container to be started again", 60, || {
+        let events = pod.timeline().events();
+        events.iter().filter(|what| **what == Happened::Started).count() == 2
+    });
+    let events = pod.timeline().events();
+    let after = events.iter().skip_while(|what| **what != Happened::Unhealthy);
+    let after: Vec<&Happened> = after
+        .filter(|what| !matches!(what, Happened::Ready(_)))
+        .take(4)
+        .collect();
+    // It could not hear SIGTERM either.
+    assert_eq!(
+        after[..],
+        [
+            &Happened::Unhealthy,
+            &Happened::Killed,
+            &Happened::Exited(137),
+            &Happened::Started
+        ],
+        "{}",
+        pod.timeline()
+    );
+    pod.wait_ready();
+    assert_eq!(pod.metric("smtp_queue_depth"), 1.0);
+}

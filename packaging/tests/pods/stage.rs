@@ -1,0 +1,154 @@
+//! What an operator fills in, and what is around a cluster.
+
+use blackbox::sink::{Act, Moment, Sink};
+use blackbox::tools::{certificate, program, run, swaks};
+use blackbox::wire::Wire;
+use packaging::kubelet::{Node, Pod};
+use packaging::render::{kustomize, objects};
+use packaging::tools::Release;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// One of ours delivers by `smtp:` to a mailbox server, the other goes out by its MX.
+const OURS: &str = r#"
+[[domains]]
+name = "example.com"
+deliver = "smtp:mailboxes.mail.svc.cluster.local:25"
+recipients = "any"
+
+[[accounts]]
+name = "billing"
+password_file = "/run/secrets/smtp/ACCOUNT_BILLING"
+senders = ["*@example.com"]
+"#;
+
+/// A node with an overlay's objects as an operator would complete them, and a server for the mail that leaves.
+pub(crate) struct Stage {
+    pub(crate) node: Node,
+    pub(crate) sink: Sink,
+    closed: Arc<AtomicBool>,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new(overlay: &str) -> Stage {
+        let rendered = kustomize(Release::Helm4, &format!("k8s/overlays/{overlay}"));
+        let node = Node::new(objects(&rendered));
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = folder.path().join("dkim.pem");
+        let mut openssl = program("/usr/bin/openssl");
+        run(openssl
+            .args(["genpkey", "-algorithm", "ed25519", "-out"])
+            .arg(&key));
+        let key = std::fs::read_to_string(key).expect("a key");
+        node.change(
+            "Secret",
+            "smtp-secrets",
+            &[
+                ("SMTP_ADMIN_PASSWORD", PASSWORD),
+                ("SMTP_DKIM_PRIVATE_KEY", &key),
+                ("ACCOUNT_BILLING", PASSWORD),
+            ],
+        );
+        let closed = Arc::new(AtomicBool::new(false));
+        let refuses = closed.clone();
+        let sink = Sink::on(
+            &node.at(25).to_string(),
+            &["PIPELINING", "8BITMIME"],
+            move |_, moment| match moment {
+                Moment::Command(command)
+                    if command.starts_with("RCPT") && refuses.load(Ordering::Relaxed) =>
+                {
+                    Act::Say("451 4.3.0 later".into())
+                }
+                _ => Act::Default,
+            },
+        );
+        let address = node.address().to_string();
+        node.names.mx("partner.example", 10, "mx.partner.example");
+        for name in ["mx.partner.example", "mailboxes.mail.svc.cluster.local"] {
+            node.names.a(name, &address);
+        }
+        let stage = Stage {
+            node,
+            sink,
+            closed,
+            folder,
+        };
+        stage.certificate("first");
+        stage.configure(OURS);
+        stage
+    }
+
+    /// Appends to the configuration, as rendered or as it is by now.
+    pub(crate) fn configure(&self, more: &str) {
+        let config = self.node.value("ConfigMap", "smtp-config", "config.toml");
+        let config = format!("{config}\n{more}");
+        self.node
+            .change("ConfigMap", "smtp-config", &[("config.toml", &config)]);
+    }
+
+    /// Puts a new certificate in the Secret. Gives it, as PEM.
+    pub(crate) fn certificate(&self, name: &str) -> String {
+        let folder = self.folder.path().join(name);
+        certificate(&folder, &["mail.example.com"], 90);
+        let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect("PEM");
+        let (cert, key) = (read("cert.pem"), read("key.pem"));
+        self.node
+            .change("Secret", "smtp-tls", &[("tls.crt", &cert), ("tls.key", &key)]);
+        cert
+    }
+
+    /// Whether the server for the mail that leaves puts everything off.
+    pub(crate) fn put_off(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+    }
+}
+
+/// Brings a message for a domain of ours, as anybody may.
+pub(crate) fn bring(pod: &Pod, subject: &str) {
+    let mut wire = Wire::hello(pod.at(2525));
+    assert_eq!(give(&mut wire, subject), 250);
+}
+
+/// A message on a connection that is open: the reply's code.
+pub(crate) fn give(wire: &mut Wire, subject: &str) -> u16 {
+    let content =
+        format!("From: <a@far.example>\r\nTo: <ann@example.com>\r\nSubject: {subject}\r\n\r\nHello\r\n");
+    wire.mail("a@far.example", &["ann@example.com"], &content).code
+}
+
+/// Submits a message for somebody else, as an account may.
+pub(crate) fn submit(pod: &Pod, subject: &str) {
+    let mut swaks = swaks(pod.at(5870), "billing", PASSWORD);
+    swaks.args(["--from", "billing@example.com", "--to", "bob@partner.example"]);
+    run(swaks.args(["--header", &format!("Subject: {subject}")]));
+}
+
+/// The subjects that have arrived, in order.
+pub(crate) fn subjects(sink: &Sink) -> Vec<String> {
+    let subjects = sink
+        .messages()
+        .into_iter()
+        .filter_map(|message| message.field("Subject"));
+    let mut subjects: Vec<String> = subjects.collect();
+    subjects.sort();
+    subjects
+}
+
+/// The certificate that is shown in TLS, as PEM.
+pub(crate) fn shown(address: SocketAddr) -> String {
+    let mut openssl = program("/usr/bin/openssl");
+    openssl.args(["s_client", "-connect", &address.to_string()]);
+    let output = openssl
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("openssl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let start = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(0);
+    let end = text.find("-----END CERTIFICATE-----").unwrap_or(0);
+    text[start..end].trim().to_owned()
+}

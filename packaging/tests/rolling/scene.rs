@@ -1,0 +1,174 @@
+//! Who is there: the database, the pods behind their Service, the next hop, clients, and Prometheus' host.
+
+use super::deployment::Deployment;
+use blackbox::postgres::Postgres;
+use blackbox::sink::{Act, Moment, Sink};
+use packaging::net::addresses::{internet, other_pod, pod, service};
+use packaging::net::cluster::{Cluster, Host, Service};
+use packaging::net::pods::setup;
+use packaging::net::policy::{self, labels};
+use packaging::render::{kustomize, objects};
+use packaging::tools::Release;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A message that arrived: when is its place in the list.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub name: String,
+    /// Who brought it, by its greeting.
+    pub from: String,
+}
+
+/// Lets the next hop keep its replies back.
+#[derive(Default)]
+pub(crate) struct Hold {
+    /// Whom it does not answer, by its greeting.
+    pub whom: Mutex<Option<String>>,
+    /// Messages that it took and did not answer.
+    pub messages: AtomicUsize,
+}
+
+pub(crate) struct Scene {
+    pub client: Host,
+    pub deployment: Deployment,
+    pub prometheus: Host,
+    pub database: Postgres,
+    pub database_host: Host,
+    /// What arrived, in order.
+    pub arrived: Arc<Mutex<Vec<Arrival>>>,
+    pub hold: Arc<Hold>,
+    _sink: Sink,
+    _hop: Host,
+    /// What Prometheus reads.
+    pub targets: PathBuf,
+    _folder: tempfile::TempDir,
+    /// One at a time: each fills both cores.
+    _turn: nix::fcntl::Flock<File>,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Scene {
+        let lock = File::create(blackbox::tools::target().join("rolling.lock")).expect("a lock");
+        let turn = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive);
+        let turn = turn.map_err(|(_, error)| error).expect("the lock");
+        let folder = tempfile::tempdir().expect("a folder");
+        let cluster = Cluster::new();
+        let client = cluster.host(&internet(7));
+        let hop = cluster.host(&internet(25));
+        let (database_host, prometheus) = (cluster.host(&pod(1)), cluster.host(&other_pod(1)));
+        let database = database_host
+            .space
+            .inside(|| Postgres::with("listen_addresses = '*'\nmax_connections = 80\n"));
+        let everybody = "local all all trust\nhost all all all trust\n";
+        database_host.space.inside(|| database.rules(everybody, ""));
+        // It chose its port; the policies name the usual one.
+        database_host.space.nft(&format!(
+            "table inet port {{\nchain in {{ type nat hook prerouting priority dstnat; tcp dport 5432 redirect to :{}; }}\n}}\n",
+            database.port
+        ));
+        let arrived: Arc<Mutex<Vec<Arrival>>> = Arc::default();
+        let hold = Arc::<Hold>::default();
+        let sink = hop.space.inside(|| sink(arrived.clone(), hold.clone()));
+        let config = format!(
+            "[relay]\nnetworks = [\"{}/32\", \"{}/128\"]\nsmarthost = \"smtp://{}:25\"\n[storage]\npool_size = 5\n",
+            client.v4(),
+            client.v6(),
+            hop.v4()
+        );
+        let url = database.url_at(SocketAddr::new(database_host.v4(), 5432));
+        let setup = setup(&config)
+            .env("SMTP_LOG_LEVEL", "info")
+            .env("SMTP_DATABASE_URL", url);
+        let other = |host: &Host, namespace: &str, pairs: &[(&str, &str)]| policy::Pod {
+            namespace: namespace.to_owned(),
+            labels: labels(pairs),
+            addresses: host.addresses.clone(),
+            link: host.link.clone(),
+            ports: BTreeMap::new(),
+        };
+        let others = vec![
+            other(&database_host, "mail", &[("app", "postgresql")]),
+            other(
+                &prometheus,
+                "monitoring",
+                &[("app.kubernetes.io/name", "prometheus")],
+            ),
+        ];
+        let mx = Service {
+            addresses: service(1).to_vec(),
+            port: 25,
+            target: 2525,
+            masquerade: false,
+            endpoints: Vec::new(),
+        };
+        let targets = folder.path().join("targets.json");
+        let objects = objects(&kustomize(Release::Helm4, "k8s/overlays/postgresql"));
+        let deployment = Deployment::start(cluster, objects, setup, others, mx, targets.clone());
+        Scene {
+            client,
+            deployment,
+            prometheus,
+            database,
+            database_host,
+            arrived,
+            hold,
+            _sink: sink,
+            _hop: hop,
+            targets,
+            _folder: folder,
+            _turn: turn,
+        }
+    }
+
+    /// How often each message arrived.
+    pub(crate) fn copies(&self) -> BTreeMap<String, usize> {
+        let mut copies = BTreeMap::new();
+        for arrival in self.arrived.lock().expect("arrivals").iter() {
+            *copies.entry(arrival.name.clone()).or_default() += 1;
+        }
+        copies
+    }
+
+    pub(crate) fn sql(&self, statement: &str) -> String {
+        self.database_host.space.inside(|| self.database.sql(statement))
+    }
+}
+
+/// A next hop that notes what comes, and takes its time for some of it, so that whoever stops there has replies to wait for.
+fn sink(arrived: Arc<Mutex<Vec<Arrival>>>, hold: Arc<Hold>) -> Sink {
+    let greetings: Mutex<BTreeMap<usize, String>> = Mutex::default();
+    let script = move |connection: usize, moment: &Moment| match moment {
+        Moment::Command(line) if line.starts_with("EHLO ") => {
+            greetings
+                .lock()
+                .expect("greetings")
+                .insert(connection, line[5..].to_owned());
+            Act::Default
+        }
+        Moment::EndOfData(message) => {
+            let from = greetings.lock().expect("greetings").get(&connection).cloned();
+            let held = || hold.whom.lock().expect("whom").as_deref() == from.as_deref();
+            let mut list = arrived.lock().expect("arrivals");
+            list.push(Arrival {
+                name: message.field("Subject").expect("a subject"),
+                from: from.clone().expect("a greeting"),
+            });
+            let slow = list.len().is_multiple_of(10);
+            drop(list);
+            std::thread::sleep(Duration::from_millis(if slow { 400 } else { 0 }));
+            if held() {
+                hold.messages.fetch_add(1, Ordering::Relaxed);
+                blackbox::wait_for_secs("replies to be let go", 60, || !held());
+            }
+            Act::Forget
+        }
+        _ => Act::Default,
+    };
+    Sink::on("[::]:25", &["PIPELINING", "8BITMIME", "SMTPUTF8"], script)
+}
