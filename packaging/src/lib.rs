@@ -3,6 +3,7 @@
 //!
 //! As in `blackbox`, everything here panics when something is missing or does not happen in time.
 
+pub mod disk;
 pub mod image;
 pub mod judges;
 pub mod kubelet;

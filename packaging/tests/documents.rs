@@ -161,9 +161,12 @@ fn commands_of_the_binary_exist() {
             let names: Vec<&str> = words
                 .iter()
                 .copied()
-                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-'))
+                .take_while(|word| {
+                    word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
+                })
                 .collect();
-            if !begins || names.is_empty() || line.starts_with("helm") || line.contains("charts/smtp-server ") {
+            if !begins || names.is_empty() || line.starts_with("helm") || line.contains("charts/smtp-server ")
+            {
                 continue;
             }
             seen += 1;
@@ -175,13 +178,19 @@ fn commands_of_the_binary_exist() {
                     .env_clear()
                     .output()
                     .expect("the binary");
-                output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+                output
+                    .status
+                    .success()
+                    .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
             });
             let Some(help) = help else {
                 wrong.insert(format!("{}: {line}", page.display()));
                 continue;
             };
-            for option in words.iter().filter(|word| word.starts_with("--") && word.len() > 2) {
+            for option in words
+                .iter()
+                .filter(|word| word.starts_with("--") && word.len() > 2)
+            {
                 let option = option.split('=').next().unwrap_or(option);
                 if !help.contains(option) {
                     wrong.insert(format!("{}: {line}: no {option}", page.display()));
@@ -231,7 +240,8 @@ fn alerts_and_metrics_exist() {
 fn values_of_the_chart_exist() {
     let values = packaging::render::file("charts/smtp-server/values.yaml");
     let schema: serde_json::Value =
-        serde_json::from_str(&text(&root().join("charts/smtp-server/values.schema.json"))).expect("the schema");
+        serde_json::from_str(&text(&root().join("charts/smtp-server/values.schema.json")))
+            .expect("the schema");
     let page = text(&root().join("docs/kubernetes.md"));
     let mut seen = 0;
     for part in page.split("chart: ").skip(1) {
@@ -252,7 +262,9 @@ fn values_of_the_chart_exist() {
 #[test]
 fn the_binary_is_the_one_that_is_documented() {
     let version = run(Command::new(binary()).arg("--version")).stdout;
-    let version = String::from_utf8_lossy(&version).trim().replace("smtp-server ", "");
+    let version = String::from_utf8_lossy(&version)
+        .trim()
+        .replace("smtp-server ", "");
     let chart = packaging::render::file("charts/smtp-server/Chart.yaml");
     assert_eq!(chart[0]["appVersion"], version.as_str());
 }

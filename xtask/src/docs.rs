@@ -1,8 +1,8 @@
 //! `cargo xtask docs`: the pages of `docs/reference`, from the definitions that the server runs on, and what the chart
 //! has from them.
 
-use crate::{chart, monitoring};
 use crate::run::{build_server, root};
+use crate::{chart, monitoring};
 use smtp_observe::catalogue;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -32,7 +32,10 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     for path in monitoring::left_over()? {
         current = false;
         if check {
-            eprintln!("{} has no source any more: run `cargo xtask docs`", path.display());
+            eprintln!(
+                "{} has no source any more: run `cargo xtask docs`",
+                path.display()
+            );
         } else {
             std::fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         }

@@ -144,7 +144,13 @@ fn node_packages() -> Result<bool, String> {
     }
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut npm = Command::new("/usr/bin/npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+    npm.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefix",
+    ]);
     if succeeds(npm.arg(&folder).args(NODE))? {
         Ok(true)
     } else {

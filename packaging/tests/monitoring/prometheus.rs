@@ -5,6 +5,7 @@ use blackbox::server::{Setup, http};
 use blackbox::tools::{certificate, certificate_config, program, run};
 use blackbox::wait_for_secs;
 use blackbox::wire::Wire;
+use packaging::disk::Tmpfs;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -172,38 +173,6 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-/// A file system of its own, unmounted when dropped.
-struct Tmpfs(tempfile::TempDir);
-
-impl Tmpfs {
-    fn new(size: &str) -> Tmpfs {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = format!("size={size},mode=777");
-        run(root("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(folder.path()));
-        Tmpfs(folder)
-    }
-    fn path(&self) -> PathBuf {
-        self.0.path().join("data")
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = root("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
-fn root(program: &str) -> Command {
-    if nix::unistd::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", program]);
-    command
-}
-
 /// A certificate that is good for so many days, as configuration.
 fn certified(folder: &Path, days: u32) -> String {
     certificate(folder, &["mx.test"], days);
@@ -218,14 +187,14 @@ fn the_right_alerts_fire() {
     let disk = Tmpfs::new("64m");
     // The others have room: what else this machine does with its disk is none of theirs.
     let roomy = Tmpfs::new("256m");
-    let start = |name: &str, config: &str| Setup::new(config).data(roomy.path().join(name)).start();
+    let start = |name: &str, config: &str| Setup::new(config).data(roomy.join(name)).start();
     let mut first = start("first", &good);
     let mut second = start("second", &good);
     let fine = start("fine", &good);
     let aged = start("aged", &old);
     let mut changed = start("changed", &good);
     let full = Setup::new(format!("{good}[storage]\nmin_free = {}\n", 8 << 20))
-        .data(disk.path())
+        .data(disk.join("data"))
         .start();
     let prometheus = Prometheus::start(&[
         ("killed", "smtp-server-0", first.http),

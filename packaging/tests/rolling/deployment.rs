@@ -4,6 +4,7 @@
 use blackbox::server::{Server, Setup};
 use blackbox::wait_for_secs;
 use nix::sys::signal::Signal;
+use packaging::disk::Tmpfs;
 use packaging::net::addresses::pod as pod_addresses;
 use packaging::net::cluster::{Cluster, Host, Service};
 use packaging::net::pods::start;
@@ -93,6 +94,8 @@ struct State {
     targets: PathBuf,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stop: AtomicBool,
+    /// Where the pods' volumes are.
+    disk: Tmpfs,
 }
 
 impl Deployment {
@@ -119,6 +122,7 @@ impl Deployment {
             targets,
             threads: Mutex::default(),
             stop: AtomicBool::new(false),
+            disk: Tmpfs::new("512m"),
         }));
         let state = deployment.0.clone();
         let follow = std::thread::spawn(move || kube_proxy(&state));
@@ -154,7 +158,8 @@ impl Deployment {
         let setup = state
             .setup
             .clone()
-            .env("SMTP_HOSTNAME", format!("{}.mail.test", pod.name));
+            .env("SMTP_HOSTNAME", format!("{}.mail.test", pod.name))
+            .data(state.disk.join(&pod.name));
         *pod.server.lock().expect("server") = Some(start(&pod.host, setup));
         let (watched, kubelet) = (pod.clone(), state.clone());
         let probes = state.cluster.node().spawn(move || probes(&kubelet, &watched));
