@@ -32,7 +32,9 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
             .with_no_client_auth();
         let verified = builder()?
-            .with_root_certificates(smtp_trust::roots(ca_file).map_err(|why| format!("delivery.ca_file {why}"))?)
+            .with_root_certificates(
+                smtp_trust::roots(ca_file).map_err(|why| format!("delivery.ca_file {why}"))?,
+            )
             .with_no_client_auth();
         Ok(Tls {
             any: Arc::new(any),

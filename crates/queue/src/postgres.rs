@@ -4,9 +4,10 @@
 //! | --- | --- |
 //! | `open`, `store` | opening; the contract, kept by what follows |
 //! | `connect`, `tls` | how the database is reached |
-//! | `link` | connections, statements, and an end to waiting |
+//! | `link`, `pause` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
 //! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
+//! | `hints` | what servers tell each other, so that nobody need wait for the next look |
 //! | `lane` | certainty about each change, and why nothing can be lost |
 //! | `writer` | many messages in one statement |
 //! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
@@ -28,6 +29,7 @@ mod directory;
 mod error;
 mod filter;
 mod finish;
+mod hints;
 mod history;
 mod insert;
 mod lane;
@@ -35,6 +37,7 @@ mod link;
 mod open;
 mod operate;
 mod outbox;
+mod pause;
 mod pulse;
 mod read;
 mod records;
@@ -57,6 +60,7 @@ use crate::store::{Filter, Shared, StoreError};
 use claim::Unreadable;
 use clock::Clock;
 use filter::Condition;
+use hints::Hint;
 use link::{Client, Link};
 use results::Results;
 use smtp_observe::Event;
@@ -71,23 +75,21 @@ use writer::{Shop, Writer};
 #[derive(Debug)]
 pub struct PostgresStore {
     link: Arc<Link>,
-    /// This process among those that share the queue.
-    id: Uuid,
     shop: Shop,
     writer: Writer,
     /// The lane of results.
     results: tokio::sync::Mutex<Results>,
     spool: Spool,
     shared: watch::Sender<Shared>,
-    /// Says that this server is there, and looks after those that are not.
-    pulse: JoinHandle<()>,
+    /// What this server does again and again: it says that it is there, and hears what others say.
+    tasks: Vec<JoinHandle<()>>,
     /// Of the folder: no other server uses it.
     _lock: File,
 }
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
-        self.pulse.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -101,10 +103,15 @@ impl PostgresStore {
         let row = link::query_one(
             &client,
             "SELECT count(*) FROM servers WHERE id <> $1",
-            &[&self.id],
+            &[&self.id()],
         )
         .await?;
         Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    /// This process among those that share the queue.
+    fn id(&self) -> Uuid {
+        self.shop.me.id
     }
 
     fn is_open(&self) -> Result<(), StoreError> {
@@ -146,6 +153,10 @@ impl PostgresStore {
             let t = client.transaction_by_keys().await?;
             let ids = operate::operate(&t, action, &condition, &keys, self.clock()).await?;
             t.commit().await?;
+            let due = matches!(action, Action::Retry { .. } | Action::Unhold { .. });
+            if due && !ids.is_empty() {
+                hints::say(&client, self.id(), Hint::Due).await;
+            }
             touched += ids.len() as u64;
             for id in ids {
                 self.shop.observer.emit(action.event(&id.to_string()));

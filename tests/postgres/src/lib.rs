@@ -52,7 +52,10 @@ pub fn hand_over(path: &Path) -> Result<(), String> {
 /// The file system's.
 pub fn new_folder() -> Result<TempDir, String> {
     let failed = |error: std::io::Error| format!("a folder for PostgreSQL: {error}");
-    let folder = tempfile::Builder::new().prefix("postgres-").tempdir().map_err(failed)?;
+    let folder = tempfile::Builder::new()
+        .prefix("postgres-")
+        .tempdir()
+        .map_err(failed)?;
     let readable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder.path(), readable).map_err(failed)?;
     hand_over(folder.path())?;
@@ -85,7 +88,12 @@ pub fn run(command: &mut Command) -> Result<Output, String> {
 /// What `initdb` says.
 pub fn initialise(data: &Path, durable: bool) -> Result<(), String> {
     let mut initdb = unprivileged(&program("initdb")?);
-    initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--pgdata"]);
+    initdb.args([
+        "--auth=trust",
+        "--username=postgres",
+        "--encoding=UTF8",
+        "--pgdata",
+    ]);
     initdb.arg(data);
     if !durable {
         initdb.args(["--no-sync", "--wal-segsize=1"]);
@@ -128,7 +136,10 @@ impl Server {
         let end = Instant::now() + START;
         while let Err(error) = self.ask("postgres", "SELECT 1") {
             if Instant::now() > end {
-                return Err(format!("PostgreSQL does not answer: {error}\n{}", self.end_of_log()));
+                return Err(format!(
+                    "PostgreSQL does not answer: {error}\n{}",
+                    self.end_of_log()
+                ));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -195,7 +206,10 @@ impl Server {
 
 fn spawn(folder: &Path, data: &Path, port: u16, settings: &[String]) -> Result<Child, String> {
     let failed = |error: std::io::Error| format!("PostgreSQL: {error}");
-    let log = OpenOptions::new().create(true).append(true).open(folder.join("log"));
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"));
     let log = log.map_err(failed)?;
     let mut postgres = unprivileged(&program("postgres")?);
     postgres.arg("-D").arg(data).arg("-k").arg(folder);

@@ -13,6 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
+use tokio::sync::SemaphorePermit;
 
 /// Octets of a piece of a content.
 const PIECE: usize = 256 << 10;
@@ -49,8 +50,16 @@ const STORE_PIECE: &str = "WITH relaxed AS (SELECT set_config('synchronous_commi
      still AS (SELECT message FROM uploads WHERE message = $1 FOR KEY SHARE)
      INSERT INTO bodies (message, number, content) SELECT message, $2, $3 FROM still, relaxed";
 
+/// A connection for a large content, and the place that it has among those.
+async fn connection(shop: &Shop) -> Result<(Client, SemaphorePermit<'_>), StoreError> {
+    let place = shop.large.acquire().await.map_err(|_| StoreError::Closed)?;
+    Ok((shop.link.client().await?, place))
+}
+
 /// Stores the content of a file.
-pub(super) async fn upload(db: &Client, shop: &Shop, path: &Path) -> Result<Upload, StoreError> {
+pub(super) async fn upload(shop: &Shop, path: &Path) -> Result<Upload, StoreError> {
+    let (db, _place) = connection(shop).await?;
+    let db = &db;
     // The key is known before anything is stored under it: whatever is lost after that, it can be removed.
     let row = query_one(db, "SELECT nextval('message_keys')", &[]).await?;
     let upload = Upload {
@@ -62,7 +71,7 @@ pub(super) async fn upload(db: &Client, shop: &Shop, path: &Path) -> Result<Uplo
         .await
         .map_err(|error| unreadable(&error))?;
     let begin = format!("INSERT INTO uploads (message, server, begun) VALUES ($1, $2, {NOW})");
-    run(db, &begin, &[&upload.key, &shop.server]).await?;
+    run(db, &begin, &[&upload.key, &shop.me.id]).await?;
     let (mut piece, mut number) = (Vec::with_capacity(PIECE), 0_i32);
     loop {
         piece.clear();
@@ -140,12 +149,13 @@ pub(super) async fn find(db: &Client, key: i64, id: QueueId) -> Result<Content, 
 }
 
 /// Copies a large content into a file that goes when nobody has it any more.
-pub(super) async fn download(db: &Client, spool: &Spool, key: i64, id: QueueId) -> Result<Body, StoreError> {
+pub(super) async fn download(shop: &Shop, spool: &Spool, key: i64, id: QueueId) -> Result<Body, StoreError> {
+    let (db, _place) = connection(shop).await?;
     let mut writer = spool.writer(id);
     let failed = |error: io::Error| file_error(&format!("cannot copy the content of {id} here"), &error);
     let sql = "SELECT content FROM bodies WHERE message = $1 AND number = $2";
     for number in 0_i32.. {
-        let rows = query(db, sql, &[&key, &number]).await?;
+        let rows = query(&db, sql, &[&key, &number]).await?;
         let Some(row) = rows.first() else { break };
         writer.write(row.get::<_, &[u8]>(0)).await.map_err(failed)?;
     }

@@ -1,20 +1,23 @@
 //! Opening the store: the schema, the server among the others, the folder for large contents.
 
+use super::PostgresStore;
 use super::clock::Measured;
 use super::connect::Database;
+use super::hints::{self, Heard, Hint, Listener};
 use super::lane::Lane;
-use super::pulse::{self, Pulse};
+use super::pulse::{self, LOOK, Pulse};
 use super::results::Results;
 use super::schema::{self, Migration};
+use super::servers::{self, Me};
 use super::writer::{LANES, Shop, Writer};
-use super::{PostgresStore, servers};
 use crate::spool::{Folders, Spool};
 use crate::store::StoreError;
 use smtp_observe::Observer;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::watch;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 /// Where and how to open the store.
@@ -24,6 +27,8 @@ pub struct PostgresSettings {
     pub database: Database,
     /// This server's name, for people.
     pub name: String,
+    /// Its version, for people.
+    pub version: &'static str,
     /// A folder of this machine for large bodies while they are received or sent; nothing in it is needed after a restart.
     pub folder: PathBuf,
     /// Octets that must stay free on its disk.
@@ -42,42 +47,66 @@ impl PostgresStore {
         settings: PostgresSettings,
         observer: Observer,
     ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
+        Self::open_looking(settings, observer, LOOK).await
+    }
+
+    /// The same, which looks what others do so often.
+    pub(super) async fn open_looking(
+        settings: PostgresSettings,
+        observer: Observer,
+        every: Duration,
+    ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
         let link = settings.database.link().map_err(StoreError::Unsuitable)?;
+        let listener = settings.database.listener().map_err(StoreError::Unsuitable)?;
         let (spool, lock) = scratch(&settings)?;
-        let (id, name): (_, Arc<str>) = (Uuid::new_v4(), settings.name.as_str().into());
+        let me = Arc::new(Me::new(&settings.name, settings.version));
         let client = link.client().await?;
         schema::check(&client).await?;
         schema::migrate(&client, false).await?;
-        if let Some(before) = predecessor(&settings.folder, id)? {
+        drop(client);
+        let client = link.client().await?;
+        if let Some(before) = predecessor(&settings.folder, me.id)? {
             // It had this folder, so it is dead: what it had claimed need not wait for that to be noticed.
             servers::leave(&client, before).await?;
         }
-        servers::beat(&client, id, &name).await?;
-        servers::take_over(&client).await?;
-        let clock = Measured::default();
-        let shared = watch::Sender::new(pulse::look(&client, &clock).await?);
+        me.beat(&client).await?;
+        hints::say(&client, me.id, Hint::Servers).await;
+        servers::take_over(&client, me.id).await?;
+        let (clock, heard) = (Measured::default(), Heard::default());
+        let shared = watch::Sender::new(pulse::look(&client, &clock, &heard).await?);
         drop(client);
         let shop = Shop {
             link: link.clone(),
-            server: id,
+            me: me.clone(),
             clock,
-            observer,
+            observer: observer.clone(),
             calls_stored: watch::Sender::new(()),
             overflow: Arc::default(),
+            large: Arc::new(Semaphore::new((settings.database.pool_size / 3).max(1))),
             unneeded: Arc::default(),
         };
-        let lane = |number| Lane::new(link.clone(), id, name.clone(), number);
+        let lane = |number| Lane::new(link.clone(), me.clone(), number);
         let pulse = Pulse {
             shop: shop.clone(),
-            name: name.clone(),
+            heard: heard.clone(),
+            every,
             shared: shared.clone(),
         };
+        let mut tasks = vec![tokio::spawn(pulse.run())];
+        if let Some(connector) = listener {
+            let listener = Listener {
+                connector,
+                server: me.id,
+                heard,
+                observer,
+            };
+            tasks.push(tokio::spawn(listener.run()));
+        }
         let store = PostgresStore {
             writer: Writer::start(shop.clone(), (0..LANES).map(lane).collect()),
             results: tokio::sync::Mutex::new(Results::new(lane(LANES))),
-            pulse: tokio::spawn(pulse.run()),
+            tasks,
             link: link.clone(),
-            id,
             shop,
             spool: spool.clone(),
             shared,

@@ -2,21 +2,24 @@
 
 use super::bodies::{self, Content};
 use super::filter::Condition;
+use super::hints::{self, Hint};
 use super::insert::{self, Insert};
-use super::{PostgresStore, claim, link, operate, read, records, servers};
+use super::{PostgresStore, claim, link, operate, read, records};
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
 use crate::store::{
-    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Shared, Stats, Store, StoreError,
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats,
+    Store, StoreError,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
 use smtp_observe::Event;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Results that are worth a transaction.
 const COMPANY: usize = 64;
@@ -40,7 +43,7 @@ impl Store for PostgresStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         let client = self.client().await?;
-        let (claims, unreadable) = claim::due(&client, self.id, &request, self.clock()).await?;
+        let (claims, unreadable) = claim::due(&client, self.id(), &request, self.clock()).await?;
         self.report(unreadable);
         Ok(claims)
     }
@@ -64,9 +67,7 @@ impl Store for PostgresStore {
             insert::check(&message)?;
             let uploaded = match &message.body {
                 Body::Memory(_) => None,
-                Body::File { path, .. } => {
-                    Some(bodies::upload(&self.client().await?, &self.shop, path).await?)
-                }
+                Body::File { path, .. } => Some(bodies::upload(&self.shop, path).await?),
             };
             inserts.push(Insert {
                 message,
@@ -125,7 +126,11 @@ impl Store for PostgresStore {
         }
         match small {
             Some(content) => Ok(Body::Memory(self.spool.read_back(content))),
-            None => bodies::download(&client, &self.spool, message.key, message.id).await,
+            None => {
+                // There may be none for a while.
+                drop(client);
+                bodies::download(&self.shop, &self.spool, message.key, message.id).await
+            }
         }
     }
 
@@ -177,7 +182,7 @@ impl Store for PostgresStore {
             return Ok((Vec::new(), None));
         };
         let (claims, unreadable) =
-            claim::selected(&client, self.id, &condition, &keys, &request, self.clock()).await?;
+            claim::selected(&client, self.id(), &condition, &keys, &request, self.clock()).await?;
         self.report(unreadable);
         Ok((claims, Some(last)))
     }
@@ -200,6 +205,9 @@ impl Store for PostgresStore {
         loop {
             let keys = read::keys(&client, &condition, after, operate::BATCH).await?;
             let Some(&last) = keys.last() else {
+                if released.messages > 0 {
+                    hints::say(&client, self.id(), Hint::Due).await;
+                }
                 return Ok(released);
             };
             after = last;
@@ -220,6 +228,7 @@ impl Store for PostgresStore {
         let t = client.transaction().await?;
         let taken = records::suspend(&t, &suspension).await?;
         t.commit().await?;
+        hints::say(&client, self.id(), Hint::Suspensions).await;
         Ok(taken)
     }
 
@@ -234,6 +243,7 @@ impl Store for PostgresStore {
         let t = client.transaction().await?;
         let ended = records::end_suspension(&t, kind, &name).await?;
         t.commit().await?;
+        hints::say(&client, self.id(), Hint::Suspensions).await;
         if !ended {
             return Ok(None);
         }
@@ -244,6 +254,9 @@ impl Store for PostgresStore {
             let t = client.transaction_by_keys().await?;
             touched += records::unpark(&t, &places, self.clock().stored(now)).await?;
             t.commit().await?;
+        }
+        if touched > 0 {
+            hints::say(&client, self.id(), Hint::Due).await;
         }
         Ok(Some(touched))
     }
@@ -306,7 +319,7 @@ impl Store for PostgresStore {
 
     async fn writable(&self) -> Result<(), StoreError> {
         let client = self.client().await?;
-        Ok(servers::beat(&client, self.id, "").await?)
+        Ok(self.shop.me.beat(&client).await?)
     }
 
     fn away(&self) -> Option<Duration> {
@@ -321,15 +334,27 @@ impl Store for PostgresStore {
         let client = self.client().await?;
         let sql = "UPDATE signals SET number = number + 1 WHERE name = 'reload' RETURNING number";
         let row = link::query_one(&client, sql, &[]).await?;
+        hints::say(&client, self.id(), Hint::Reload).await;
         Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    async fn announce_due(&self) -> Result<(), StoreError> {
+        hints::say(&self.client().await?, self.id(), Hint::Due).await;
+        Ok(())
+    }
+
+    async fn servers(&self) -> Result<Option<Vec<ServerInfo>>, StoreError> {
+        Ok(Some(self.shop.me.and_others(&self.client().await?).await?))
+    }
+
+    async fn draining(&self) -> Result<(), StoreError> {
+        Ok(self.shop.me.drain(&self.client().await?).await?)
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         let client = self.client().await?;
-        self.pulse.abort();
-        servers::leave(&client, self.id).await?;
-        // What it still had claimed is due for the others at once.
-        servers::take_over(&client).await?;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.shop.me.leave(&client).await?;
         drop(client);
         self.link.pool.close();
         Ok(())

@@ -1,6 +1,7 @@
 //! The suite of promises, against a real PostgreSQL.
 
 mod cluster;
+mod hints;
 mod large;
 
 use super::*;
@@ -44,6 +45,21 @@ async fn servers_that_start_together_migrate_once() {
     let newer = PostgresStore::open(cluster.settings("together"), Observer::silent()).await;
     let error = newer.unwrap_err().to_string();
     assert!(error.contains("newer version"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_migration_however_long_it_takes() {
+    let cluster = Cluster::start().await;
+    cluster.sql("postgres", "CREATE DATABASE slow").await;
+    // Another server migrates, for longer than any other statement may take.
+    let other = cluster.client("slow").await;
+    let locked = format!("SELECT pg_advisory_lock({})", schema::LOCK);
+    other.batch_execute(&locked).await.unwrap();
+    let (opened, ()) = tokio::join!(cluster.open("slow".into()), async {
+        tokio::time::sleep(link::PATIENCE + Duration::from_secs(2)).await;
+        drop(other);
+    });
+    assert!(opened.stats().await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

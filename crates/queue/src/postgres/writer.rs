@@ -7,6 +7,7 @@ use super::error::Error;
 use super::insert::{self, Insert, InsertAll, Stored};
 use super::lane::{Fate, Lane};
 use super::link::Link;
+use super::servers::Me;
 use crate::message::{Beginning, Body, Claim};
 use crate::outbox::Overflow;
 use crate::store::StoreError;
@@ -14,8 +15,7 @@ use parking_lot::Mutex;
 use smtp_observe::{Event, Observer};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot, watch};
-use uuid::Uuid;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Lanes that messages are stored by: one waits for the disk while the other gathers and sends.
 pub(super) const LANES: i16 = 2;
@@ -34,11 +34,13 @@ struct Pending {
 #[derive(Clone, Debug)]
 pub(super) struct Shop {
     pub(super) link: Arc<Link>,
-    pub(super) server: Uuid,
+    pub(super) me: Arc<Me>,
     pub(super) clock: Measured,
     pub(super) observer: Observer,
     pub(super) calls_stored: watch::Sender<()>,
     pub(super) overflow: Arc<Mutex<Overflow>>,
+    /// Large contents on their way, in or out: each has a connection for as long, and small mail must not wait for one.
+    pub(super) large: Arc<Semaphore>,
     /// Keys of large contents that nobody holds any more: what of them has no message goes when the database has time.
     pub(super) unneeded: Arc<Mutex<Vec<i64>>>,
 }
@@ -61,8 +63,7 @@ impl Writer {
     pub(super) async fn store(&self, mut insert: Insert) -> Result<Option<Claim>, StoreError> {
         insert::check(&insert.message)?;
         if let Body::File { path, .. } = &insert.message.body {
-            let client = self.shop.link.client().await?;
-            insert.uploaded = Some(bodies::upload(&client, &self.shop, path).await?);
+            insert.uploaded = Some(bodies::upload(&self.shop, path).await?);
         }
         let (reply, answer) = oneshot::channel();
         let pending = Pending { insert, reply };

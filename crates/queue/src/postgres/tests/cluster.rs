@@ -5,107 +5,57 @@ use crate::conformance::directory::ShelfSubject;
 use crate::conformance::outbox::OutboxSubject;
 use crate::conformance::shared::SharedSubject;
 use crate::outbox::Outbox;
+use crate::postgres::pulse::LOOK;
 use crate::postgres::{Database, PostgresSettings, PostgresStore, servers};
 use crate::store::Store;
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use real_postgres::Server;
 use smtp_directory::Shelf;
 use smtp_observe::Observer;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
+/// Names a socket; there is no other port.
+const PORT: u16 = 5432;
+
 /// A PostgreSQL of the test's own, on a socket in a folder of its own. Dropped, it is ended.
 pub(super) struct Cluster {
-    folder: TempDir,
+    server: Server,
+    /// Of its data.
+    _folder: TempDir,
     /// Folders of servers.
     folders: TempDir,
     /// Servers reach it as if a pooler were before it.
     pub(super) pooler: bool,
-    child: Child,
     made: AtomicUsize,
     /// The database of each store, by the store's address.
     of: Mutex<HashMap<usize, String>>,
 }
 
-/// Debian's newest.
-fn program(name: &str) -> PathBuf {
-    let versions =
-        std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: `cargo xtask peers` installs it");
-    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
-    folders.sort();
-    folders.last().expect("a version").join("bin").join(name)
-}
-
-/// PostgreSQL does not run as root: then as its own user.
-fn unprivileged(program: &Path) -> Command {
-    if nix::unistd::geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
-            .arg(program);
-        return command;
-    }
-    Command::new(program)
-}
-
 impl Cluster {
     pub(super) async fn start() -> Cluster {
-        let folder = TempDir::new().unwrap();
-        let data = folder.path().join("data");
-        if nix::unistd::geteuid().is_root() {
-            let owner = Command::new("chown")
-                .arg("postgres")
-                .arg(folder.path())
-                .status()
-                .unwrap();
-            assert!(owner.success());
-        }
-        let mut initdb = unprivileged(&program("initdb"));
-        initdb
-            .args([
-                "--auth=trust",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--no-sync",
-                "--pgdata",
-            ])
-            .arg(&data);
-        assert!(initdb.stdout(Stdio::null()).status().unwrap().success());
-        let mut server = unprivileged(&program("postgres"));
-        server.arg("-D").arg(&data).arg("-k").arg(folder.path());
-        server.args([
-            "-c",
-            "listen_addresses=",
-            "-c",
-            "fsync=off",
-            "-c",
-            "log_min_messages=fatal",
-        ]);
-        let child = server.stdout(Stdio::null()).spawn().unwrap();
-        let cluster = Cluster {
-            folder,
+        let started = tokio::task::spawn_blocking(|| {
+            let folder = real_postgres::new_folder()?;
+            let data = folder.path().join("data");
+            real_postgres::initialise(&data, false)?;
+            let settings = ["listen_addresses=", "fsync=off", "log_min_messages=fatal"];
+            Ok::<_, String>((Server::start(&data, PORT, &settings)?, folder))
+        });
+        let (server, folder) = started.await.unwrap().unwrap();
+        Cluster {
+            server,
+            _folder: folder,
             folders: TempDir::new().unwrap(),
             pooler: false,
-            child,
             made: AtomicUsize::new(0),
             of: Mutex::default(),
-        };
-        for _ in 0..300 {
-            if tokio_postgres::connect(&cluster.url("postgres"), NoTls)
-                .await
-                .is_ok()
-            {
-                return cluster;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        panic!("PostgreSQL does not start");
     }
 
     pub(super) fn settings(&self, database: &str) -> PostgresSettings {
@@ -118,15 +68,16 @@ impl Cluster {
                 pooler: self.pooler,
             },
             name: "test".into(),
+            version: "1.2.3",
             folder,
             min_free: 0,
             memory_budget: 1 << 20,
         }
     }
 
-    fn url(&self, database: &str) -> String {
-        let folder = self.folder.path().to_str().unwrap().replace('/', "%2F");
-        format!("postgresql://postgres@{folder}/{database}")
+    pub(super) fn url(&self, database: &str) -> String {
+        let sockets = self.server.sockets().to_str().unwrap().replace('/', "%2F");
+        format!("postgresql://postgres@{sockets}:{PORT}/{database}")
     }
 
     pub(super) async fn client(&self, database: &str) -> tokio_postgres::Client {
@@ -140,9 +91,13 @@ impl Cluster {
     }
 
     pub(super) async fn open(&self, database: String) -> Arc<PostgresStore> {
-        let (store, _) = PostgresStore::open(self.settings(&database), Observer::silent())
-            .await
-            .unwrap();
+        self.open_looking(database, LOOK).await
+    }
+
+    /// Opens a store that looks so often what others do.
+    pub(super) async fn open_looking(&self, database: String, every: Duration) -> Arc<PostgresStore> {
+        let opened = PostgresStore::open_looking(self.settings(&database), Observer::silent(), every);
+        let (store, _) = opened.await.unwrap();
         self.of.lock().insert(place(&store), database);
         store
     }
@@ -153,10 +108,14 @@ impl Cluster {
         self.open(name).await
     }
 
-    /// A connection to the database of a store.
+    /// The database of a store.
+    pub(super) fn database_of<T: ?Sized>(&self, store: &Arc<T>) -> String {
+        self.of.lock()[&place(store)].clone()
+    }
+
+    /// A connection to it.
     pub(super) async fn client_of<T: ?Sized>(&self, store: &Arc<T>) -> tokio_postgres::Client {
-        let database = self.of.lock()[&place(store)].clone();
-        self.client(&database).await
+        self.client(&self.database_of(store)).await
     }
 
     /// Its process died, and so long ago that the others know.
@@ -168,16 +127,8 @@ impl Cluster {
     }
 
     async fn change(&self, store: &Arc<dyn Store>, sql: &str) {
-        let database = self.of.lock()[&place(store)].clone();
+        let database = self.database_of(store);
         self.sql(&database, sql).await;
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGQUIT);
-        let _ = self.child.wait();
     }
 }
 
@@ -239,16 +190,18 @@ impl ShelfSubject for Cluster {
 impl SharedSubject for Cluster {
     async fn pair(&self) -> [Arc<dyn Store>; 2] {
         let one = self.new_store().await;
-        let database = self.of.lock()[&place(&one)].clone();
+        let database = self.database_of(&one);
         [one, self.open(database).await]
     }
     async fn bury(&self, dead: Arc<dyn Store>, other: &Arc<dyn Store>) {
-        let database = self.of.lock()[&place(&dead)].clone();
+        let database = self.database_of(&dead);
         drop(dead);
         let sql = "UPDATE servers SET seen = 0 WHERE id = (SELECT owner FROM recipients WHERE state = 1 ORDER BY message LIMIT 1)";
         self.sql(&database, sql).await;
         let living = self.open(database).await;
-        servers::take_over(&living.client().await.unwrap()).await.unwrap();
+        servers::take_over(&living.client().await.unwrap(), Uuid::nil())
+            .await
+            .unwrap();
         living.close().await.unwrap();
         other.writable().await.unwrap();
     }

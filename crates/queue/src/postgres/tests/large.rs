@@ -15,6 +15,8 @@ struct Scene {
     _cluster: Cluster,
     store: Arc<PostgresStore>,
     client: tokio_postgres::Client,
+    /// Holds tables. Within one transaction all that it could see is as it was when it looked first.
+    holder: tokio_postgres::Client,
     content: tempfile::NamedTempFile,
 }
 
@@ -34,6 +36,7 @@ impl Scene {
         let content = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(content.path(), vec![b'x'; SIZE]).unwrap();
         Scene {
+            holder: cluster.client_of(&store).await,
             _cluster: cluster,
             store,
             client,
@@ -85,11 +88,11 @@ impl Scene {
     /// Holds a table until [`Scene::let_go`].
     async fn hold(&self, table: &str) {
         let sql = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE");
-        self.client.batch_execute(&sql).await.unwrap();
+        self.holder.batch_execute(&sql).await.unwrap();
     }
 
     async fn let_go(&self) {
-        self.client.batch_execute("COMMIT").await.unwrap();
+        self.holder.batch_execute("COMMIT").await.unwrap();
     }
 
     /// Stores the large message, by a task of its own.
@@ -185,7 +188,7 @@ async fn of_a_message_that_is_refused_when_its_caller_is_gone_nothing_stays() {
     inserting.abort();
     assert!(inserting.await.unwrap_err().is_cancelled());
     let refusing = "ALTER TABLE messages ADD CONSTRAINT refused CHECK (sender = 'nobody')";
-    scene.client.batch_execute(refusing).await.unwrap();
+    scene.holder.batch_execute(refusing).await.unwrap();
     scene.let_go().await;
     assert_eq!(scene.noted().await, SIZE as i64);
     scene.until_nothing_stays().await;
@@ -207,6 +210,41 @@ async fn of_an_upload_of_a_server_that_was_thought_dead_nothing_stays() {
     // The next one is stored.
     scene.insert().await.unwrap().unwrap();
     assert_eq!(scene.store.stats().await.unwrap().messages, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_mail_does_not_wait_for_large_mail() {
+    let scene = Scene::new().await;
+    scene.hold("bodies").await;
+    // More of them than there are connections.
+    let inserting: Vec<_> = (0..10).map(|_| scene.insert()).collect();
+    scene.until_it_waits("INTO bodies").await;
+    for _ in 0..20 {
+        let small = scene.store.insert(message(0, &["a@x.example"]), Beginning::Due);
+        assert!(small.await.unwrap().is_none());
+    }
+    assert!(inserting.iter().all(|one| !one.is_finished()));
+    scene.let_go().await;
+    for one in inserting {
+        one.await.unwrap().unwrap();
+    }
+    // Out again, all at once.
+    let request = ClaimRequest {
+        now: Timestamp::now(),
+        lease: Duration::from_secs(60),
+        limit: 100,
+        exclude_domains: Vec::new(),
+    };
+    let claims = scene.store.claim(request).await.unwrap();
+    let large = claims.iter().filter(|claim| claim.message.size == SIZE as u64);
+    let bodies = large.map(|claim| scene.store.body(&claim.message));
+    let bodies = futures_util::future::join_all(bodies).await;
+    assert_eq!(bodies.len(), 10);
+    assert!(
+        bodies
+            .iter()
+            .all(|body| body.as_ref().is_ok_and(|body| body.size() == SIZE as u64))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
