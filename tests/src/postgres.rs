@@ -1,10 +1,10 @@
 //! A real PostgreSQL of the test's own, on a port and in folders of its own; its standby; a pooler before it; a proxy that cuts.
 
-use crate::postfix::{free_port, is_root};
-use crate::tools::{program, run};
+use crate::postfix::free_port;
+use crate::tools::run;
 use crate::wait_for_secs;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use real_postgres::{Server, unprivileged};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -16,53 +16,24 @@ use std::sync::{Arc, Mutex};
 const SETTINGS: &str = "listen_addresses = '127.0.0.1'\nmax_connections = 60\nlog_min_messages = log\nlog_line_prefix = '%m %a '\n\
                         shared_preload_libraries = 'pg_stat_statements'\n";
 
-/// A running PostgreSQL with an empty database `queue`. Dropped, it is ended.
+/// A running PostgreSQL with an empty database `queue…`. Dropped, it is ended.
 pub struct Postgres {
+    /// Of what a test gives it.
     folder: tempfile::TempDir,
     /// Where its data is, if not in its folder.
     data: PathBuf,
-    child: Child,
+    server: Server,
     pub port: u16,
     /// The queue's database. No other test's has this name: a port that a crash sets free may be another's next.
     pub name: String,
 }
 
-/// One of Debian's programs for the newest version there is.
-fn of_version(name: &str) -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql");
-    let versions = versions.expect("PostgreSQL is missing: `cargo xtask peers` installs it");
-    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
-    folders.sort();
-    folders.last().expect("a version").join("bin").join(name)
-}
-
-/// A command as its own user: PostgreSQL does not run as root.
-fn unprivileged(program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-    command.arg(program);
-    command
-}
-
-/// Gives a folder to the database's user.
-fn hand_over(folder: &Path) {
-    if is_root() {
-        run(Command::new("chown").args(["-R", "postgres"]).arg(folder));
-    }
+fn hand_over(path: &Path) {
+    real_postgres::hand_over(path).expect("chown");
 }
 
 fn new_folder() -> tempfile::TempDir {
-    let folder = tempfile::Builder::new()
-        .prefix("postgres-")
-        .tempdir()
-        .expect("a folder");
-    let readable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), readable).expect("permissions");
-    hand_over(folder.path());
-    folder
+    real_postgres::new_folder().expect("a folder")
 }
 
 impl Postgres {
@@ -84,26 +55,18 @@ impl Postgres {
     }
 
     fn at(folder: tempfile::TempDir, data: PathBuf, settings: &str) -> Postgres {
-        let mut initdb = unprivileged(&of_version("initdb"));
-        initdb.args([
-            "--auth=trust",
-            "--username=postgres",
-            "--encoding=UTF8",
-            "--no-sync",
-        ]);
-        run(initdb.args(["--wal-segsize=1", "--pgdata"]).arg(&data));
+        real_postgres::initialise(&data, false).expect("initdb");
         let port = free_port().port();
         write_settings(&data, &format!("{SETTINGS}{settings}"));
-        let child = spawn(folder.path(), &data, port);
+        let server = Server::start(&data, port, &[]).expect("PostgreSQL");
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let database = Postgres {
             folder,
             data,
-            child,
+            server,
             port,
             name: format!("queue{}", now.expect("clock").as_nanos()),
         };
-        database.wait();
         database.ask("postgres", &format!("CREATE DATABASE {}", database.name));
         database
     }
@@ -112,7 +75,7 @@ impl Postgres {
     pub fn synchronous_standby(&self) -> Postgres {
         let folder = new_folder();
         let data = folder.path().join("data");
-        let mut copy = unprivileged(&of_version("pg_basebackup"));
+        let mut copy = unprivileged(&real_postgres::program("pg_basebackup").expect("PostgreSQL"));
         copy.args([
             "-h",
             "127.0.0.1",
@@ -127,15 +90,13 @@ impl Postgres {
         ]);
         run(copy.arg(self.port.to_string()).arg("-D").arg(&data));
         let port = free_port().port();
-        let child = spawn(folder.path(), &data, port);
         let standby = Postgres {
+            server: Server::start(&data, port, &[]).expect("the standby"),
             folder,
             data,
-            child,
             port,
             name: self.name.clone(),
         };
-        standby.wait();
         self.ask("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
         self.ask("postgres", "SELECT pg_reload_conf()");
         wait_for_secs("the standby to be synchronous", 30, || {
@@ -146,15 +107,8 @@ impl Postgres {
 
     /// Makes a standby the primary.
     pub fn promote(&self) {
-        let mut promote = unprivileged(&of_version("pg_ctl"));
+        let mut promote = unprivileged(&real_postgres::program("pg_ctl").expect("PostgreSQL"));
         run(promote.args(["promote", "-w", "-D"]).arg(&self.data));
-    }
-
-    fn wait(&self) {
-        wait_for_secs("PostgreSQL to answer", 60, || {
-            let answer = self.psql("postgres", "SELECT 1").output().expect("psql");
-            answer.status.success()
-        });
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -171,30 +125,8 @@ impl Postgres {
         format!("postgresql://postgres@{address}/{}", self.name)
     }
 
-    fn psql(&self, database: &str, sql: &str) -> Command {
-        let mut psql = program("/usr/bin/psql");
-        psql.args([
-            "-h",
-            "127.0.0.1",
-            "-U",
-            "postgres",
-            "-qtAX",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-p",
-        ]);
-        psql.args([&self.port.to_string(), "-d", database, "-c", sql]);
-        // Whatever the server's are.
-        psql.env(
-            "PGOPTIONS",
-            "-c statement_timeout=0 -c default_transaction_read_only=off",
-        );
-        psql
-    }
-
     fn ask(&self, database: &str, sql: &str) -> String {
-        let output = run(&mut self.psql(database, sql));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        self.server.ask(database, sql).expect("an answer")
     }
 
     /// Runs a statement in the queue's database; gives what it answers, a row a line.
@@ -202,21 +134,14 @@ impl Postgres {
         self.ask(&self.name, sql)
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("pid"));
-        kill(pid, signal).expect("signal");
-    }
-
     /// Ends it at once, as a crash does.
     pub fn crash(&mut self) {
-        self.signal(Signal::SIGQUIT);
-        self.child.wait().expect("wait");
+        self.server.crash().expect("crash");
     }
 
     /// Starts it again, on the same port.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.folder.path(), &self.data, self.port);
-        self.wait();
+        self.server.start_again().expect("PostgreSQL again");
     }
 
     /// Takes up lines into its configuration; some take effect with a restart only.
@@ -229,7 +154,7 @@ impl Postgres {
     pub fn rules(&self, rules: &str, names: &str) {
         std::fs::write(self.data.join("pg_hba.conf"), rules).expect("pg_hba.conf");
         std::fs::write(self.data.join("pg_ident.conf"), format!("{names}\n")).expect("pg_ident.conf");
-        self.signal(Signal::SIGHUP);
+        self.server.signal(Signal::SIGHUP).expect("SIGHUP");
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
 
@@ -281,34 +206,11 @@ fn write_settings(data: &Path, settings: &str) {
     std::fs::write(&path, format!("{before}\n{settings}\n")).expect("postgresql.conf");
 }
 
-fn spawn(folder: &Path, data: &Path, port: u16) -> Child {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.join("log"));
-    let log = log.expect("log");
-    let mut postgres = unprivileged(&of_version("postgres"));
-    postgres.arg("-D").arg(data).arg("-k").arg(folder);
-    postgres.args(["-p", &port.to_string()]);
-    postgres
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("log"))
-        .stderr(log);
-    postgres.spawn().expect("start PostgreSQL")
-}
-
 impl Drop for Postgres {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default();
-            eprintln!("--- end of PostgreSQL's log\n{}", last.join("\n"));
+            eprintln!("--- end of PostgreSQL's log\n{}", self.server.end_of_log());
         }
-        // It may have ended.
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("pid"));
-        let _ = kill(pid, Signal::SIGQUIT);
-        let _ = self.child.wait();
     }
 }
 

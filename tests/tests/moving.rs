@@ -185,6 +185,12 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
     let to = other.join("smtp.db").display().to_string();
     let back = migrate(&database.url(), &to, &scratch).output().expect("migrate");
     assert!(back.status.success(), "{back:?}");
+    // Whoever looks at its log sees how far it is.
+    let progress = format!("moving: 100 of {}\n", count + 1.0);
+    assert!(
+        String::from_utf8_lossy(&back.stderr).starts_with(&progress),
+        "{back:?}"
+    );
     assert_eq!(moved(&back)["messages"].as_f64(), Some(count + 1.0));
     assert_empty(&database);
     let server = Setup::new(&config).data(&other).start();

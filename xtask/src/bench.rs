@@ -88,6 +88,12 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     if wanted("postgres") {
         postgres::speed(&mut bench)?;
     }
+    if wanted("postgres-alone") {
+        postgres::alone(&mut bench)?;
+    }
+    if wanted("postgres-memory") {
+        postgres::memory(&mut bench)?;
+    }
     if wanted("claims") {
         postgres::claims(&mut bench)?;
     }

@@ -1,11 +1,10 @@
 //! TLS towards next hops: one configuration that takes any certificate, one that verifies.
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
 use smtp_sasl::TlsExporter;
+use smtp_trust::AnyCertificate;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -33,7 +32,9 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
             .with_no_client_auth();
         let verified = builder()?
-            .with_root_certificates(roots(ca_file)?)
+            .with_root_certificates(
+                smtp_trust::roots(ca_file).map_err(|why| format!("delivery.ca_file {why}"))?,
+            )
             .with_no_client_auth();
         Ok(Tls {
             any: Arc::new(any),
@@ -85,63 +86,6 @@ pub(crate) fn exporter(stream: &TlsStream<TcpStream>) -> Option<TlsExporter> {
     exported.map(TlsExporter).ok()
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let Some(path) = ca_file else {
-        return Ok(RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        });
-    };
-    let wrong = |why: String| format!("delivery.ca_file {}: {why}", path.display());
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        store.add(certificate).map_err(|error| wrong(error.to_string()))?;
-    }
-    if store.is_empty() {
-        return Err(wrong("no certificate in it (PEM is expected)".into()));
-    }
-    Ok(store)
-}
-
-/// Takes any certificate: opportunistic TLS guards against listeners, not against impostors (RFC 7435).
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,13 +97,8 @@ mod tests {
         std::fs::write(&path, "nothing\n").unwrap();
         let error = Tls::new(Some(&path)).unwrap_err();
         assert!(
-            error.contains("ca.pem") && error.contains("no certificate"),
+            error.starts_with("delivery.ca_file /") && error.contains("no certificate"),
             "{error}"
-        );
-        assert!(
-            Tls::new(Some(&folder.path().join("none.pem")))
-                .unwrap_err()
-                .contains("none.pem")
         );
         assert!(Tls::new(None).is_ok());
     }

@@ -9,6 +9,7 @@ mod paging;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod server;
+pub(crate) mod servers;
 pub(crate) mod sessions;
 mod shapes;
 pub(crate) mod statistics;

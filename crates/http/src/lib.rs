@@ -23,8 +23,8 @@ mod server;
 
 pub use openapi::reference_markdown;
 pub use rooms::{
-    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
-    Status, Webhook,
+    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Member, Reloaded, Rooms, Session,
+    Setting, Status, Webhook,
 };
 pub use server::{BindError, MetricsSettings, Server, Settings, bind};
 

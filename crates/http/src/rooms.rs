@@ -9,7 +9,7 @@ use smtp_config::Scope;
 use smtp_directory::Directory;
 use smtp_history::History;
 use smtp_observe::Gauges;
-use smtp_queue::{Filter, Store, StoreError};
+use smtp_queue::{Filter, ServerInfo, Store, StoreError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,6 +121,45 @@ pub struct Session {
     pub state: &'static str,
     /// Messages taken so far.
     pub messages: u64,
+}
+
+/// A server of the queue.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Server)]
+pub struct Member {
+    /// Its id; each start is another one. `local` with a queue in SQLite, which has one server.
+    pub id: String,
+    /// Its machine, which is the pod, and its process.
+    pub name: String,
+    /// Its version; null when it is an older one that does not say.
+    pub version: Option<String>,
+    /// When it started; null as above.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started: Option<Timestamp>,
+    /// When it was heard of last; one that was not for 60 s is dead.
+    #[schema(value_type = String, format = DateTime)]
+    pub seen: Timestamp,
+    /// Whether it stops: it begins nothing.
+    pub draining: bool,
+    /// Recipients that it has in hand.
+    pub leases: u64,
+    /// Whether it is the one that answers.
+    pub this: bool,
+}
+
+impl From<ServerInfo> for Member {
+    fn from(one: ServerInfo) -> Member {
+        Member {
+            id: one.id,
+            name: one.name,
+            version: (!one.version.is_empty()).then_some(one.version),
+            started: one.started,
+            seen: one.seen,
+            draining: one.draining,
+            leases: one.leases,
+            this: one.this,
+        }
+    }
 }
 
 /// A next hop, as delivery sees it now.
@@ -261,6 +300,11 @@ pub trait Rooms: Send + Sync + 'static {
     /// # Errors
     /// The store's.
     async fn retry_webhook(&self, name: &str) -> Result<Option<u64>, StoreError>;
+    /// The servers of the queue by id.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn servers(&self) -> Result<Vec<Member>, StoreError>;
     /// Sessions in progress, by number: at most `limit` with higher numbers than `after`.
     fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session>;
     /// The admin password in force; `None` when there is none: the API answers 403 to everybody.

@@ -96,7 +96,8 @@ pub(crate) fn metrics_only(rooms: Arc<dyn Rooms>, observer: Observer, path: Opti
 /// Everything below `/api/v1`, by what it needs: whoever adds a route says who may use it, because there is no other place for one.
 fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
     use api::{
-        destinations, history, queue, server, sessions, statistics, suspensions, tokens, trail, webhooks,
+        destinations, history, queue, server, servers, sessions, statistics, suspensions, tokens, trail,
+        webhooks,
     };
     let read = OpenApiRouter::new()
         .routes(routes!(server::openapi))
@@ -105,6 +106,7 @@ fn routes() -> [(Scope, OpenApiRouter<Shared>); 3] {
         .routes(routes!(server::drain_status))
         .routes(routes!(statistics::statistics))
         .routes(routes!(sessions::sessions))
+        .routes(routes!(servers::list))
         .routes(routes!(destinations::destinations))
         .routes(routes!(webhooks::list))
         .routes(routes!(queue::list))

@@ -10,7 +10,7 @@ mod stage;
 mod tokens;
 mod trail;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use smtp_queue::{Body, State};
 use stage::{Stage, exchange};
 use std::io::Write;
@@ -36,6 +36,28 @@ async fn probes_need_no_password() {
     assert_eq!(stage.get("/health/live").await.status, 200);
     stage.rooms.stuck.store(true, Ordering::SeqCst);
     assert_eq!(stage.get("/health/live").await.status, 503);
+}
+
+#[tokio::test]
+async fn the_servers_of_the_queue_come_page_by_page() {
+    let stage = Stage::open(false).await;
+    let first = stage.admin_get("/api/v1/servers?limit=1").await.json();
+    assert_eq!(
+        (&first["entries"][0]["id"], &first["next"]),
+        (&json!("a"), &json!("a"))
+    );
+    assert_eq!(first["entries"][0]["started"], "1970-01-01T00:00:00Z");
+    let rest = stage.admin_get("/api/v1/servers?after=a").await.json();
+    assert_eq!(
+        (&rest["entries"][0]["id"], &rest["next"]),
+        (&json!("b"), &Value::Null)
+    );
+    // An older one that does not say.
+    assert_eq!(
+        (&rest["entries"][0]["version"], &rest["entries"][0]["started"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(stage.get("/api/v1/servers").await.status, 401);
 }
 
 #[tokio::test]

@@ -75,6 +75,18 @@ events! {
     /// together is shared out anew.
     Info "servers_changed" ServersChanged { servers: usize }
 
+    /// What other servers of this queue say is heard, on a connection of its own: they are looked at when they say something, and not only every
+    /// second.
+    Info "hints_heard" HintsHeard { channel: &'a str }
+
+    /// What other servers say is not heard any more: their changes arrive within a second or two until `hints_heard`. It is tried again and
+    /// again, with pauses of at most 30 s.
+    Warn "hints_lost" HintsLost { error: &'a str }
+
+    /// Another server said that it changed something: `due` (mail was given back or made due), `directory`, `suspensions`, `reload`, `servers`;
+    /// `unknown` is a later version, or somebody else who writes on the channel. `from` is the server's id.
+    Debug "hint" Hint { what: &'a str, from: &'a str }
+
     /// A listener accepts connections.
     Info "listening" Listening { listener: &'a str, address: SocketAddr }
 

@@ -16,11 +16,12 @@ mod folder;
 mod passing;
 mod writer;
 
+pub use folder::folder_of;
 pub use passing::Passing;
 pub use writer::BodyWriter;
 
 pub(crate) use files::{Folders, sync_folder};
-pub(crate) use folder::{folder_of, lock, make_folder};
+pub(crate) use folder::{lock, make_folder};
 
 use crate::id::QueueId;
 use crate::message::Body;

@@ -123,6 +123,31 @@ pub struct Shared {
     pub reloads: u64,
     /// Something is due that nobody has claimed.
     pub due: bool,
+    /// How often others said that something is due.
+    pub announced: u64,
+    /// How often suspensions were changed.
+    pub suspensions: u64,
+}
+
+/// A server that shares a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its id; each start is another one.
+    pub id: String,
+    /// Its machine, which is the pod, and its process.
+    pub name: String,
+    /// Its version; empty when it is one that does not say.
+    pub version: String,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// When it was heard of.
+    pub seen: Timestamp,
+    /// Whether it drains: it begins nothing.
+    pub draining: bool,
+    /// Recipients that it has in hand.
+    pub leases: u64,
+    /// Whether it is the one that was asked.
+    pub this: bool,
 }
 
 /// Durable storage of the queue.
@@ -246,7 +271,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         None
     }
 
-    /// What the servers that share it tell each other; `None` for a store that has one server. It is looked at every second.
+    /// What the servers that share it tell each other; `None` for a store that has one server. It is looked at every second, and at once when
+    /// another server says that it changed something.
     fn shared(&self) -> Option<watch::Receiver<Shared>> {
         None
     }
@@ -254,6 +280,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Tells all servers that share it to read their configurations again. Gives how often that was said.
     async fn ask_all_to_reload(&self) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    /// Tells the servers that share it that mail was given back, so that they need not find out.
+    async fn announce_due(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The servers that share it; `None` for a store that has one server.
+    async fn servers(&self) -> Result<Option<Vec<ServerInfo>>, StoreError> {
+        Ok(None)
+    }
+
+    /// This server drains from now on: the others are to know.
+    async fn draining(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Writes durably without changing anything, to know whether changes can be kept now.

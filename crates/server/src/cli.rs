@@ -81,6 +81,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// The servers that share the queue: version, since when, last heard of, what they have in hand
+    Servers {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// The next hops that a running server works with: up or down, connections, back-off, last error
     Destinations {
         #[command(flatten)]

@@ -89,6 +89,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Dkim(command)) => directory_command::dkim(&command),
         Some(Command::History(command)) => history_command::history(&command),
         Some(Command::Status { server }) => server_command::status(&server),
+        Some(Command::Servers { server }) => server_command::servers(&server),
         Some(Command::Sessions { server }) => server_command::sessions(&server),
         Some(Command::Destinations { server }) => server_command::destinations(&server),
         Some(Command::Webhooks { retry, server }) => server_command::webhooks(retry.as_deref(), &server),

@@ -84,14 +84,18 @@ pub(crate) async fn serve_until_asked(house: &Arc<House>, signals: &mut Signals)
 }
 
 /// Ends reception and delivery in good order: not ready, 421 for new connections, transactions may finish; mail
-/// before its final dot is given back, after it the reply is awaited. Returns when both are done, at their limit,
+/// before its final dot is given back, after it the reply is awaited. Returns when it is done, at their limit,
 /// or when somebody asks a second time.
 pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, reason: &str) {
     house.draining(reason);
     // From here on what is received waits in the store for the next start.
     queue.disconnect();
-    let both = async {
+    let all = async {
         tokio::join!(
+            async {
+                // Who does not hear of it sees a server that takes nothing any more.
+                let _ = queue.store().draining().await;
+            },
             async {
                 if let Some(reception) = house.reception() {
                     reception.drain(DRAIN_LIMIT).await;
@@ -105,7 +109,7 @@ pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, r
         )
     };
     tokio::select! {
-        _ = both => {}
+        _ = all => {}
         _ = signals.stop() => {}
         () = house.stop.now() => {}
     }

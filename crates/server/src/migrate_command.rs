@@ -3,6 +3,7 @@
 use crate::admin_client::block_on;
 use crate::cli::{MigrateArgs, SourceArgs};
 use crate::exit::{Exit, Failure};
+use crate::house::VERSION;
 use crate::output::{Output, print, remark};
 use crate::progress::Progress;
 use crate::sources;
@@ -60,8 +61,8 @@ pub(crate) async fn queue(args: &MigrateArgs) -> Result<(), Failure> {
             format_args!("{error}; what was moved is moved, and the rest can be later"),
         )
     };
-    let count = async { from.outbox.stats().await.map(|stats| stats.messages) };
-    let progress = Progress::of("moving", count).await.map_err(failed)?;
+    let all = from.outbox.stats().await.map_err(failed)?.messages;
+    let progress = Progress::always("moving", all);
     let moved = move_all(&from, &to, |moved| {
         progress.reached(moved.messages + moved.already)
     })
@@ -122,6 +123,7 @@ async fn in_postgres(url: &str, args: &MigrateArgs, side: &str) -> Result<Side, 
             pooler: false,
         },
         name: "queue migrate".into(),
+        version: VERSION,
         folder: args.scratch.join(side),
         min_free: 0,
         memory_budget: MEMORY,

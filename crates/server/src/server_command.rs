@@ -1,4 +1,4 @@
-//! `status`, `sessions`, `destinations`, `webhooks`: a running server, through its admin API.
+//! `status`, `servers`, `sessions`, `destinations`, `webhooks`: a running server, through its admin API.
 
 use crate::admin_client::{AdminClient, block_on};
 use crate::cli::ServerArgs;
@@ -26,6 +26,13 @@ pub(crate) fn sessions(server: &ServerArgs) -> Result<(), Failure> {
     block_on(async {
         let each = |entry: &Json| print(&one(entry, server.output, table::session));
         AdminClient::new(server)?.entries(&["sessions"], each).await
+    })
+}
+
+pub(crate) fn servers(server: &ServerArgs) -> Result<(), Failure> {
+    block_on(async {
+        let each = |entry: &Json| print(&one(entry, server.output, table::server));
+        AdminClient::new(server)?.entries(&["servers"], each).await
     })
 }
 

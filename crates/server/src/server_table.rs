@@ -68,6 +68,27 @@ pub(crate) fn session(session: &Json, now: Timestamp) -> String {
     )
 }
 
+/// `0197…  mail-1 (1)  0.1.0  up 2h10m  seen 3s ago  takes mail  17 in hand`
+pub(crate) fn server(server: &Json, now: Timestamp) -> String {
+    let lasted = time(&server["started"]).map_or("-".into(), |at| span(at, now));
+    format!(
+        "{}  {}  {}  up {lasted}  seen {} ago  {}  {} in hand{}\n",
+        text(server, "id"),
+        text(server, "name"),
+        text(server, "version"),
+        time(&server["seen"]).map_or("-".into(), |at| span(at, now)),
+        match server["draining"] == true {
+            true => "stops",
+            false => "takes mail",
+        },
+        server["leases"].as_u64().unwrap_or(0),
+        match server["this"] == true {
+            true => "  (this one)",
+            false => "",
+        },
+    )
+}
+
 /// `mx.example.org:25  down, next try in 4m12s  3 waiting, 0 sending, 0 of 1 connections (at most 20)`, and the last error below.
 pub(crate) fn destination(destination: &Json, now: Timestamp) -> String {
     let number = |key: &str| destination[key].as_u64().unwrap_or(0);
@@ -171,6 +192,23 @@ mod tests {
     }
 
     #[test]
+    fn a_server_says_whether_it_is_there() {
+        let stops = json!({
+            "id": "6f9c", "name": "mail-1 (1)", "version": "0.1.0", "started": "2025-01-01T00:00:40Z", "seen": "2025-01-01T00:01:37Z",
+            "draining": true, "leases": 17, "this": true,
+        });
+        assert_eq!(
+            server(&stops, now()),
+            "6f9c  mail-1 (1)  0.1.0  up 1m00s  seen 3s ago  stops  17 in hand  (this one)\n"
+        );
+        let older = json!({"id": "a", "name": "mail-2 (1)", "version": null, "started": null, "seen": "2025-01-01T00:01:40Z", "leases": 0});
+        assert_eq!(
+            server(&older, now()),
+            "a  mail-2 (1)  -  up -  seen 0s ago  takes mail  0 in hand\n"
+        );
+    }
+
+    #[test]
     fn a_webhook_says_what_waits() {
         let down = json!({
             "name": "crm", "state": "down", "events": ["bounced", "expired"], "waiting": 7, "oldest": "2025-01-01T00:00:40Z", "taken": 3,
@@ -217,7 +255,7 @@ mod tests {
     #[test]
     fn an_answer_of_another_shape_is_no_panic() {
         for answer in [json!(null), json!([]), json!({"listeners": 1}), json!("text")] {
-            assert!(!webhook(&answer, now()).is_empty());
+            assert!(!webhook(&answer, now()).is_empty() && !server(&answer, now()).is_empty());
             assert!(!session(&answer, now()).is_empty() && !destination(&answer, now()).is_empty());
             assert!(!status(&answer, &answer).is_empty() && !token(&answer, now()).is_empty());
         }

@@ -1,15 +1,14 @@
 //! Where the queue is kept: SQLite here, or PostgreSQL with others; and what follows from what the others do.
 
 use crate::exit::{Exit, Failure};
-use crate::house::House;
+use crate::house::{House, VERSION};
 use smtp_config::Config;
 use smtp_directory::Shelf;
 use smtp_history::Archive;
 use smtp_observe::Event;
 use smtp_queue::postgres::{Database, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
-use smtp_queue::{Outbox, Queue, StoreError};
-use std::path::{Path, PathBuf};
+use smtp_queue::{Outbox, Queue, StoreError, folder_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -66,7 +65,8 @@ async fn in_postgres(house: &House, config: &Config, database: Database) -> Resu
     let settings = PostgresSettings {
         database,
         name: server_name(),
-        folder: folder(&config.storage.path),
+        version: VERSION,
+        folder: folder_of(&config.storage.path),
         min_free: config.storage.min_free,
         memory_budget: config.storage.memory_budget,
     };
@@ -97,16 +97,9 @@ async fn in_sqlite(house: &House, config: &Config) -> Result<Result<Opened, Stor
 }
 
 /// What other servers and operators see: the machine, which is the pod, and the process.
-fn server_name() -> String {
+pub(crate) fn server_name() -> String {
     let host = nix::unistd::gethostname().unwrap_or_default();
     format!("{} ({})", host.to_string_lossy(), std::process::id())
-}
-
-fn folder(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
 
 /// What cannot be opened now may be free later (75); what is damaged will not mend by itself (74).
@@ -131,8 +124,17 @@ pub(crate) async fn follow(house: Arc<House>, queue: Queue) {
     let mut known = *shared.borrow_and_update();
     while shared.changed().await.is_ok() {
         let now = *shared.borrow_and_update();
-        if now.due && !known.due {
+        if now.due && (!known.due || now.announced != known.announced) {
             queue.wake();
+        }
+        if now.suspensions != known.suspensions
+            && let Some(delivery) = house.delivery()
+            && let Err(error) = delivery.suspensions_changed().await
+        {
+            house.observer.emit(Event::StoreFailed {
+                operation: "suspensions",
+                error: &error.to_string(),
+            });
         }
         if now.servers != known.servers {
             house

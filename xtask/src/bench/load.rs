@@ -11,6 +11,8 @@ pub(crate) struct Load {
     /// Many messages over each connection (`-d`) rather than one.
     pub(crate) reuse: bool,
     pub(crate) size: usize,
+    /// Clients at once.
+    pub(crate) clients: usize,
 }
 
 impl Load {
@@ -19,15 +21,20 @@ impl Load {
             messages,
             reuse: false,
             size: 5120,
+            clients: 50,
         }
     }
     pub(crate) fn reused(self) -> Load {
         Load { reuse: true, ..self }
     }
-    /// Sends it all with 50 sessions at once; how long that took.
+    pub(crate) fn one_at_a_time(self) -> Load {
+        Load { clients: 1, ..self }
+    }
+    /// Sends it all; how long that took.
     pub(crate) fn send(self, to: SocketAddr) -> Result<Duration, String> {
         let mut command = Command::new("/usr/bin/timeout");
-        command.arg("600").arg("/usr/sbin/smtp-source").args(["-s", "50"]);
+        command.arg("600").arg("/usr/sbin/smtp-source");
+        command.args(["-s", &self.clients.to_string()]);
         command.args(["-l", &self.size.to_string(), "-m", &self.messages.to_string()]);
         command.args(["-f", "a@x.test", "-t", "b@y.test"]);
         if self.reuse {

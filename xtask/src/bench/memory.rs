@@ -86,7 +86,7 @@ pub(crate) fn large(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-fn send_large(address: SocketAddr, size: usize) -> Result<(), String> {
+pub(crate) fn send_large(address: SocketAddr, size: usize) -> Result<(), String> {
     let mut stream = greeted(address)?;
     let mut lines = BufReader::new(stream.try_clone().map_err(|error| error.to_string())?);
     let line = format!("{}\r\n", "x".repeat(76));
@@ -128,9 +128,8 @@ pub(crate) fn backlog(bench: &mut Bench) -> Result<(), String> {
     }
     let rest = WAITING - 65_000;
     Load {
-        messages: rest,
-        reuse: true,
         size: 1024,
+        ..Load::of(rest).reused()
     }
     .send(server.smtp)?;
     settle(&server)?;

@@ -1,108 +1,42 @@
 //! The queue in PostgreSQL, on the same disk and the same cores: beside Postfix, and beside ourselves with SQLite.
 
 use super::load::Load;
+use super::memory::send_large;
 use super::peers::{Ours, Postfix, Sink, free_address};
-use super::speed::until_empty;
+use super::speed::{loaded_until_empty, until_empty};
 use super::{Bench, Bound, median};
+use real_postgres::Server;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A PostgreSQL of our own, as Debian ships it but for its shared memory. Dropped, it is ended.
 struct Postgres {
-    child: Child,
+    server: Server,
     port: u16,
-}
-
-fn program(name: &str) -> Result<PathBuf, String> {
-    let folder = std::fs::read_dir("/usr/lib/postgresql").map_err(|error| format!("PostgreSQL: {error}"))?;
-    let mut versions: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
-    versions.sort();
-    let newest = versions.last().ok_or("PostgreSQL is not installed")?;
-    Ok(newest.join("bin").join(name))
-}
-
-fn unprivileged(program: &Path) -> Command {
-    if !nix::unistd::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-    command.arg(program);
-    command
 }
 
 impl Postgres {
     fn start(folder: &Path) -> Result<Postgres, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let readable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder, readable).map_err(failed)?;
-        if nix::unistd::geteuid().is_root() {
-            let _ = Command::new("chown").arg("postgres").arg(folder).status();
-        }
+        real_postgres::hand_over(folder)?;
         let data = folder.join("data");
-        let mut initdb = unprivileged(&program("initdb")?);
-        initdb.args([
-            "--auth=trust",
-            "--username=postgres",
-            "--encoding=UTF8",
-            "--pgdata",
-        ]);
-        let made = initdb.arg(&data).stdout(Stdio::null()).status();
-        if !made.is_ok_and(|status| status.success()) {
-            return Err(format!("initdb failed in {}", data.display()));
-        }
+        real_postgres::initialise(&data, true)?;
         let port = free_address()?.port();
-        let mut server = unprivileged(&program("postgres")?);
-        server
-            .arg("-D")
-            .arg(&data)
-            .args(["-k", "/tmp", "-p", &port.to_string()]);
-        for setting in [
+        let settings = [
             "listen_addresses=127.0.0.1",
             "shared_buffers=512MB",
             "max_wal_size=4GB",
             "shared_preload_libraries=pg_stat_statements",
             "log_min_messages=fatal",
-        ] {
-            server.args(["-c", setting]);
-        }
-        let child = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let postgres = Postgres {
-            child: child.map_err(|error| format!("postgres: {error}"))?,
-            port,
-        };
-        let end = Instant::now() + Duration::from_secs(30);
-        while postgres.ask("postgres", "SELECT 1").is_err() {
-            if Instant::now() > end {
-                return Err("PostgreSQL does not answer".into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(postgres)
+        ];
+        let server = Server::start(&data, port, &settings)?;
+        Ok(Postgres { server, port })
     }
 
     fn ask(&self, database: &str, sql: &str) -> Result<String, String> {
-        let mut psql = Command::new("/usr/bin/psql");
-        psql.args([
-            "-h",
-            "127.0.0.1",
-            "-U",
-            "postgres",
-            "-qtAX",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-p",
-        ]);
-        psql.args([&self.port.to_string(), "-d", database, "-c", sql]);
-        let output = psql.output().map_err(|error| format!("psql: {error}"))?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
+        self.server.ask(database, sql)
     }
 
     /// A new database.
@@ -121,22 +55,15 @@ impl Postgres {
     }
 }
 
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT);
-        }
-        let _ = self.child.wait();
-    }
-}
-
 fn config(smarthost: SocketAddr, url: &str) -> String {
     format!(
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{smarthost}\"\n[server]\nmax_connections = 12000\n\
          [storage]\nurl = \"{url}\"\n"
     )
 }
+
+/// All statements since the figures were reset. BEGIN, COMMIT and settings are part of other statements' round trips, and counted all the same.
+const STATEMENTS: &str = "SELECT sum(calls) FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// Accepting and relaying with the queue in PostgreSQL; how many statements a message takes.
 pub(crate) fn speed(bench: &mut Bench) -> Result<(), String> {
@@ -175,9 +102,7 @@ pub(crate) fn speed(bench: &mut Bench) -> Result<(), String> {
         ours[1].push(until_empty(MESSAGES, server.smtp, || {
             server.metric("smtp_queue_depth") == 0.0
         })?);
-        // All of them but this question's own; BEGIN, COMMIT and settings are part of other statements' round trips, and counted all the same.
-        let calls = "SELECT sum(calls) FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        statements.push(database.number(&name, calls)? / MESSAGES as f64);
+        statements.push(database.number(&name, STATEMENTS)? / MESSAGES as f64);
         let sent = server.metric("smtp_deliveries_total{status=\"sent\"}");
         if sent != MESSAGES as f64 {
             return Err(format!("{MESSAGES} messages were taken, {sent} delivered"));
@@ -204,6 +129,103 @@ pub(crate) fn speed(bench: &mut Bench) -> Result<(), String> {
         median(statements),
         "",
         Bound::AtMost(3.0),
+    );
+    Ok(())
+}
+
+/// What a message takes when nothing can be shared: one client, which sends the next when it has the answer.
+pub(crate) fn alone(bench: &mut Bench) -> Result<(), String> {
+    const MESSAGES: usize = 2_000;
+    let (database, hop) = (
+        Postgres::start(&bench.folder.join("postgres-alone"))?,
+        Sink::start()?,
+    );
+    let (mut rates, mut statements, mut transactions) = (vec![], vec![], vec![]);
+    for round in 0..bench.rounds {
+        let name = format!("alone{round}");
+        database.database(&name)?;
+        let text = config(hop.address, &database.url(&name));
+        let folder = bench.folder.join(format!("pg-{name}"));
+        let (server, _) = Ours::configured(&bench.server, &folder, &text, &[])?;
+        // What a server asks anyhow, every second, is not a message's.
+        let begun = Instant::now();
+        database.ask(&name, "SELECT pg_stat_statements_reset()")?;
+        std::thread::sleep(Duration::from_secs(10));
+        let idle = (database.number(&name, STATEMENTS)? - 1.0) / begun.elapsed().as_secs_f64();
+        let idle_transactions = idle_rate(&database, &name)?;
+        let (begun, before) = (Instant::now(), committed(&database, &name)?);
+        database.ask(&name, "SELECT pg_stat_statements_reset()")?;
+        let load = Load::of(MESSAGES).reused().one_at_a_time();
+        rates.push(loaded_until_empty(load, server.smtp, || {
+            server.metric("smtp_queue_depth") == 0.0
+        })?);
+        let all = database.number(&name, STATEMENTS)?;
+        statements.push((all - idle * begun.elapsed().as_secs_f64()) / MESSAGES as f64);
+        let all = committed(&database, &name)? - before;
+        transactions.push((all - idle_transactions * begun.elapsed().as_secs_f64()) / MESSAGES as f64);
+    }
+    bench.say(format!(
+        "one client at a time, accepted and relayed: {:.0}/s, {:.2} statements a message, settings and COMMITs counted",
+        median(rates),
+        median(statements)
+    ));
+    // Each is sent as a whole, and its answers are waited for once.
+    bench.judge(
+        "transactions, which are round trips, of a message of one client at a time",
+        median(transactions),
+        "",
+        Bound::AtMost(3.0),
+    );
+    Ok(())
+}
+
+/// Transactions that were committed, when all connections have reported them.
+fn committed(database: &Postgres, name: &str) -> Result<f64, String> {
+    std::thread::sleep(Duration::from_secs(3));
+    let sql = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
+    database.number(name, sql)
+}
+
+/// The same a second, of a server that has nothing to do.
+fn idle_rate(database: &Postgres, name: &str) -> Result<f64, String> {
+    let (begun, before) = (Instant::now(), committed(database, name)?);
+    std::thread::sleep(Duration::from_secs(10));
+    Ok((committed(database, name)? - before) / begun.elapsed().as_secs_f64())
+}
+
+/// Memory of a server whose queue is elsewhere: at rest, after a load, and while a large message passes.
+pub(crate) fn memory(bench: &mut Bench) -> Result<(), String> {
+    const MESSAGES: usize = 20_000;
+    let (database, hop) = (
+        Postgres::start(&bench.folder.join("postgres-memory"))?,
+        Sink::start()?,
+    );
+    database.database("memory")?;
+    let text = config(hop.address, &database.url("memory"));
+    let (server, _) = Ours::configured(&bench.server, &bench.folder.join("pg-memory"), &text, &[])?;
+    let base = server.memory_at_rest();
+    server.reset_peak();
+    let empty = || server.metric("smtp_queue_depth") == 0.0;
+    until_empty(MESSAGES, server.smtp, empty)?;
+    let (peak, after) = (server.memory("VmHWM:"), server.memory_at_rest());
+    bench.say(format!(
+        "memory with the queue in PostgreSQL: {base} KiB at rest, {peak} KiB at most while {MESSAGES} messages are relayed, {after} KiB afterwards"
+    ));
+    server.reset_peak();
+    send_large(server.smtp, 25 * 1024 * 1024 - 1024)?;
+    let end = Instant::now() + Duration::from_secs(60);
+    while !empty() {
+        if Instant::now() > end {
+            return Err("the large message does not arrive".into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let peak = server.memory("VmHWM:");
+    bench.judge(
+        "growth with a 25 MiB message, the queue in PostgreSQL",
+        (peak as f64 - after as f64) / 1024.0,
+        "MiB",
+        Bound::AtMost(8.0),
     );
     Ok(())
 }

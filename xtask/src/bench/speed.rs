@@ -92,10 +92,19 @@ pub(crate) fn relay(bench: &mut Bench) -> Result<(), String> {
 pub(crate) fn until_empty(
     messages: usize,
     to: std::net::SocketAddr,
+    empty: impl FnMut() -> bool,
+) -> Result<f64, String> {
+    loaded_until_empty(Load::of(messages), to, empty)
+}
+
+/// The same with a load of another kind.
+pub(crate) fn loaded_until_empty(
+    load: Load,
+    to: std::net::SocketAddr,
     mut empty: impl FnMut() -> bool,
 ) -> Result<f64, String> {
     let start = Instant::now();
-    Load::of(messages).send(to)?;
+    load.send(to)?;
     let end = Instant::now() + Duration::from_secs(300);
     while !empty() {
         if Instant::now() > end {
@@ -103,7 +112,7 @@ pub(crate) fn until_empty(
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(messages as f64 / start.elapsed().as_secs_f64())
+    Ok(load.messages as f64 / start.elapsed().as_secs_f64())
 }
 
 /// Shows that messages are synced to disk, and that many share a sync.

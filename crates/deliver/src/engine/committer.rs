@@ -209,6 +209,9 @@ impl Committer {
         let reports = || batch.iter().flat_map(|job| &job.reports);
         let messages: Vec<NewMessage> = reports().map(|report| copy(&report.message)).collect();
         let due_soon = !messages.is_empty() || results.iter().any(is_due_soon);
+        let released = results
+            .iter()
+            .any(|result| matches!(result.outcome, Outcome::Released { .. }));
         let finished = self.store.finish(results, messages).await?;
         self.takes_results(true);
         // Before the end of what they are about.
@@ -219,6 +222,10 @@ impl Committer {
         self.say_lost(batch, &finished.fenced);
         if due_soon {
             self.wake_scheduler();
+        }
+        if released && self.is_stopping() {
+            // Who is not told finds it within a second.
+            let _ = self.store.announce_due().await;
         }
         Ok(())
     }
@@ -255,6 +262,11 @@ impl Committer {
         if changed && now {
             self.wake_scheduler();
         }
+    }
+
+    /// Whether what is given back is for others.
+    fn is_stopping(&self) -> bool {
+        self.engine.upgrade().is_none_or(|engine| engine.is_stopping())
     }
 
     fn wake_scheduler(&self) {

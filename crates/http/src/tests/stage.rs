@@ -2,8 +2,8 @@
 
 use super::fake_store::FakeStore;
 use crate::{
-    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, MetricsSettings, Reloaded, Rooms,
-    Session, Setting, Settings, Status, Webhook, bind,
+    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Member, MetricsSettings, Reloaded,
+    Rooms, Session, Setting, Settings, Status, Webhook, bind,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -193,6 +193,19 @@ impl Rooms for FakeRooms {
     }
     async fn retry_webhook(&self, name: &str) -> Result<Option<u64>, StoreError> {
         Ok((name == "crm").then_some(7))
+    }
+    async fn servers(&self) -> Result<Vec<Member>, StoreError> {
+        let one = |id: &str, version: Option<&str>| Member {
+            id: id.into(),
+            name: "mail-0 (1)".into(),
+            version: version.map(str::to_owned),
+            started: version.map(|_| Timestamp::UNIX_EPOCH),
+            seen: Timestamp::UNIX_EPOCH,
+            draining: false,
+            leases: 3,
+            this: version.is_some(),
+        };
+        Ok(vec![one("a", Some("0.1.0")), one("b", None)])
     }
     fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session> {
         let one = |number| Session {

@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::error::Error;
 use super::filter::Condition;
-use super::link::{Client, Params, query, run};
+use super::link::{Client, Params, run};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::message::{Attempt, Body, Claim, ClaimedRecipient, Message};
 use crate::store::ClaimRequest;
@@ -112,14 +112,14 @@ pub(super) async fn selected(
     let sql = format!(
         "WITH meant AS (
              SELECT r.message, r.idx FROM messages AS m JOIN recipients AS r ON r.message = m.key
-             WHERE m.key = ANY($1) AND r.state IN (0, 2, 3) AND {} FOR UPDATE OF r SKIP LOCKED)
+             WHERE m.key = ANY($1) AND r.state + 0 IN (0, 2, 3) AND {} FOR UPDATE OF r SKIP LOCKED)
          UPDATE recipients AS r SET state = 1, due = $2, epoch = r.epoch + 1, owner = $3, parked = false
          FROM meant LEFT JOIN messages AS m ON m.key = meant.message WHERE r.message = meant.message AND r.idx = meant.idx
          RETURNING {RECIPIENT_COLUMNS}, r.message, {MESSAGE_COLUMNS}, NULL::bytea",
         condition.joined_sql(4)
     );
     let until_stored = clock.stored(until);
-    let rows = query(db, &sql, &condition.values(&[&keys, &until_stored, &server])).await?;
+    let rows = one_in_one(db, &sql, &condition.values(&[&keys, &until_stored, &server])).await?;
     claims(db, rows, until).await
 }
 

@@ -7,14 +7,15 @@ use super::tls::{self, SslMode, TlsFiles};
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Config, Error, NoTls};
+use tokio_postgres::{AsyncMessage, Config, Connection, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long a connection may take, all of its servers tried; and how long one is waited for when all are busy.
@@ -82,14 +83,31 @@ impl Database {
         }
     }
 
-    /// The pool; nothing is connected yet.
-    pub(super) fn link(&self) -> Result<Arc<Link>, String> {
+    fn connector(&self) -> Result<Connector, String> {
         let reached = Reached::read(self, &|name| std::env::var(name).ok())?;
-        let (config, recycling_method) = (reached.config.clone(), RecyclingMethod::Fast);
-        let connector = Connector {
+        Ok(Connector {
             tls: Mutex::new(reached.tls()?),
             reached,
-        };
+        })
+    }
+
+    /// What connects for hints; `None` where a pooler would not pass them on.
+    pub(super) fn listener(&self) -> Result<Option<Connector>, String> {
+        if self.pooler {
+            return Ok(None);
+        }
+        let mut connector = self.connector()?;
+        // So that people can tell it from those that work.
+        let config = &mut connector.reached.config;
+        let name = format!("{} hints", config.get_application_name().unwrap_or_default());
+        config.application_name(name);
+        Ok(Some(connector))
+    }
+
+    /// The pool; nothing is connected yet.
+    pub(super) fn link(&self) -> Result<Arc<Link>, String> {
+        let connector = self.connector()?;
+        let (config, recycling_method) = (connector.reached.config.clone(), RecyclingMethod::Fast);
         let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(self.pool_size)
@@ -237,7 +255,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// Connects, with the files as they are then.
-struct Connector {
+pub(super) struct Connector {
     reached: Reached,
     /// As it was when the files could be read last.
     tls: Mutex<Option<ClientConfig>>,
@@ -246,18 +264,55 @@ struct Connector {
 type Connecting<'c> =
     Pin<Box<dyn Future<Output = Result<(tokio_postgres::Client, JoinHandle<()>), Error>> + Send + 'c>>;
 
+impl Connector {
+    fn current(&self) -> (Config, Option<ClientConfig>) {
+        // A file that is just being replaced is read with the next connection.
+        let config = self
+            .reached
+            .config()
+            .unwrap_or_else(|_| self.reached.config.clone());
+        if let Ok(tls) = self.reached.tls() {
+            *self.tls.lock() = tls;
+        }
+        (config, self.tls.lock().clone())
+    }
+
+    /// A connection, and the task that gives `hear` what is said on it, until it ends.
+    pub(super) async fn listen(
+        &self,
+        hear: impl Fn(&str) + Send + 'static,
+    ) -> Result<(tokio_postgres::Client, JoinHandle<Result<(), Error>>), Error> {
+        let (config, tls) = self.current();
+        Ok(match tls {
+            None => {
+                let (client, connection) = config.connect(NoTls).await?;
+                (client, tokio::spawn(pass_on(connection, hear)))
+            }
+            Some(tls) => {
+                let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await?;
+                (client, tokio::spawn(pass_on(connection, hear)))
+            }
+        })
+    }
+}
+
+async fn pass_on<S, T>(mut connection: Connection<S, T>, hear: impl Fn(&str)) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(said) = message? {
+            hear(said.payload());
+        }
+    }
+    Ok(())
+}
+
 impl Connect for Connector {
     fn connect(&self, _config: &Config) -> Connecting<'_> {
         Box::pin(async {
-            // A file that is just being replaced is read with the next connection.
-            let config = self
-                .reached
-                .config()
-                .unwrap_or_else(|_| self.reached.config.clone());
-            if let Ok(tls) = self.reached.tls() {
-                *self.tls.lock() = tls;
-            }
-            let tls = self.tls.lock().clone();
+            let (config, tls) = self.current();
             Ok(match tls {
                 None => {
                     let (client, connection) = config.connect(NoTls).await?;

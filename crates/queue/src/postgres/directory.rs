@@ -2,6 +2,7 @@
 
 use super::PostgresStore;
 use super::filter::plain;
+use super::hints::{self, Hint};
 use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
 use async_trait::async_trait;
@@ -91,6 +92,7 @@ impl PostgresStore {
             };
         }
         t.commit().await?;
+        hints::say(&client, self.id(), Hint::Directory).await;
         Ok(Some(revision + 1))
     }
 }

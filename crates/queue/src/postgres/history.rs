@@ -2,13 +2,14 @@
 //!
 //! COMMIT does not wait for the disk here: what a crash takes is the last moments of history. Calls block, on a thread of the history's.
 
+use super::PostgresStore;
 use super::error::Error;
 use super::link::{Client, Link, query, run};
-use super::{PostgresStore, Row};
 use crate::store::StoreError;
 use smtp_history::{Addition, Archive, MOST_STEPS, Old, Record};
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tokio_postgres::Row;
 
 /// Messages forgotten in one transaction.
 const FORGET: i64 = 500;

@@ -1,5 +1,6 @@
 //! Storing messages: many in one statement, which is one transaction and one round trip.
 
+use super::bodies::Upload;
 use super::clock::Clock;
 use super::error::Error;
 use super::filter::plain;
@@ -20,8 +21,26 @@ use tokio_postgres::Row;
 pub(super) struct Insert {
     pub(super) message: NewMessage,
     pub(super) beginning: Beginning,
-    /// The key under which its large content is there already.
-    pub(super) uploaded: Option<i64>,
+    /// Its large content, which is there already.
+    pub(super) uploaded: Option<Upload>,
+}
+
+/// What a recipient has beside its address, in octets, about.
+const RECIPIENT: u64 = 100;
+
+impl Insert {
+    /// Octets that travel in the statement, about.
+    pub(super) fn octets(&self) -> u64 {
+        let content = match &self.message.body {
+            Body::Memory(content) => content.len() as u64,
+            Body::File { .. } => 0,
+        };
+        let recipients = self.message.recipients.iter();
+        content
+            + recipients
+                .map(|one| one.address.as_str().len() as u64 + RECIPIENT)
+                .sum::<u64>()
+    }
 }
 
 /// What cannot be stored at all.
@@ -86,7 +105,7 @@ impl<'m> Messages<'m> {
         let (message, options) = (&insert.message, &insert.message.options);
         let text = |text: &Option<String>| text.as_deref().map(plain);
         self.ids.push(message.id.to_bytes().to_vec());
-        self.uploaded.push(insert.uploaded);
+        self.uploaded.push(insert.uploaded.as_ref().map(Upload::key));
         self.received_at.push(message.received_at.as_millisecond());
         self.senders.push(
             message

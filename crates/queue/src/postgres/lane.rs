@@ -14,7 +14,7 @@
 
 use super::error::Error;
 use super::link::{Client, Link, Param, query};
-use super::servers::{self, NOW};
+use super::servers::{Me, NOW};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,16 +26,20 @@ const DOUBT: Duration = Duration::from_secs(20);
 /// Pauses between looks.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+macro_rules! lane {
+    () => {
+        "WITH lane AS (UPDATE lanes SET last = $4 WHERE server = $1 AND number = $2 AND last = $3
+             RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+                            THEN set_config('synchronous_commit', 'on', true) END)"
+    };
+}
+
 /// How a statement that is part of a change by a lane begins: `lane` has one row, or, when the change comes too late, none. It also
 /// sees to it that COMMIT waits for the disk, whatever somebody set.
-pub(super) const LANE: &str = "WITH lane AS (UPDATE lanes SET last = $4 WHERE server = $1 AND number = $2 AND last = $3
-                  RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
-                                 THEN set_config('synchronous_commit', 'on', true) END)";
+pub(super) const LANE: &str = lane!();
 
 /// The same in a transaction of several statements, as the first of them: it fails when the change comes too late.
-pub(super) const GUARD: &str = "WITH lane AS (UPDATE lanes SET last = $4 WHERE server = $1 AND number = $2 AND last = $3
-                  RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
-                                 THEN set_config('synchronous_commit', 'on', true) END) SELECT 1 / count(*) FROM lane";
+pub(super) const GUARD: &str = concat!(lane!(), " SELECT 1 / count(*) FROM lane");
 /// What stands in for [`LANE`] in the statements behind [`GUARD`].
 pub(super) const IN_A_LANE: &str = "WITH lane AS (SELECT WHERE $1::uuid IS NOT NULL AND $2::smallint IS NOT NULL AND $3::bigint IS NOT NULL AND $4::bigint IS NOT NULL)";
 
@@ -67,8 +71,7 @@ impl Ticket {
 #[derive(Debug)]
 pub(super) struct Lane {
     link: Arc<Link>,
-    server: Uuid,
-    name: Arc<str>,
+    me: Arc<Me>,
     number: i16,
     /// What is stored; `None` until it was looked up.
     last: Option<i64>,
@@ -101,11 +104,10 @@ struct Raised {
 }
 
 impl Lane {
-    pub(super) fn new(link: Arc<Link>, server: Uuid, name: Arc<str>, number: i16) -> Lane {
+    pub(super) fn new(link: Arc<Link>, me: Arc<Me>, number: i16) -> Lane {
         Lane {
             link,
-            server,
-            name,
+            me,
             number,
             last: None,
         }
@@ -120,7 +122,7 @@ impl Lane {
         for _ in 0..2 {
             let before = self.before().await?;
             let ticket = Ticket {
-                server: self.server,
+                server: self.me.id,
                 number: self.number,
                 before,
                 after: before + 1,
@@ -183,16 +185,16 @@ impl Lane {
     async fn raised(&self) -> Result<Raised, Error> {
         let client = self.link.client().await?;
         let sql = "UPDATE lanes SET last = last + 2 WHERE server = $1 AND number = $2 RETURNING last";
-        let mut rows = query(&client, sql, &[&self.server, &self.number]).await?;
+        let mut rows = query(&client, sql, &[&self.me.id, &self.number]).await?;
         let anew = rows.is_empty();
         if anew {
-            servers::beat(&client, self.server, &self.name).await?;
+            self.me.beat(&client).await?;
             // Higher than any that a lane of this name can have had: none is raised a thousand times a second.
             let sql = format!(
                 "INSERT INTO lanes (server, number, last) VALUES ($1, $2, {NOW})
                        ON CONFLICT (server, number) DO UPDATE SET last = lanes.last + 2 RETURNING last"
             );
-            rows = query(&client, &sql, &[&self.server, &self.number]).await?;
+            rows = query(&client, &sql, &[&self.me.id, &self.number]).await?;
         }
         let gone = || Error::Away("this server's lane is gone".to_owned());
         let last = rows.first().map(|row| row.get(0)).ok_or_else(gone)?;

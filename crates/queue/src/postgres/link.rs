@@ -1,6 +1,7 @@
 //! Connections to the database: lent from the pool, with statements that are prepared or not, and an end to waiting.
 
 use super::error::Error;
+use super::pause::Pauses;
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -14,7 +15,10 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 /// How long a statement may take. A client at the end of its message waits for two of these at most.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long one of a migration may take: it may read a table of millions, or wait for another server that does.
+const MIGRATION: Duration = Duration::from_secs(3600);
 
 /// Shortest and longest pause between attempts to connect that fail.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -61,8 +65,8 @@ pub(super) struct Link {
     prepares: bool,
     /// Since when nothing answers.
     away: Mutex<Option<Instant>>,
-    /// Until when nobody tries to connect, after attempts in vain, and how long the next pause is.
-    pause: Mutex<Option<(Instant, Duration)>>,
+    /// Until when nobody tries to connect, after attempts in vain.
+    pause: Mutex<(Option<Instant>, Pauses)>,
 }
 
 impl Link {
@@ -71,14 +75,12 @@ impl Link {
             pool,
             prepares,
             away: Mutex::default(),
-            pause: Mutex::default(),
+            pause: Mutex::new((None, Pauses::new(PAUSE))),
         })
     }
 
     pub(super) async fn client(self: &Arc<Self>) -> Result<Client, Error> {
-        if let Some((until, _)) = *self.pause.lock()
-            && Instant::now() < until
-        {
+        if self.pause.lock().0.is_some_and(|until| Instant::now() < until) {
             return Err(Error::Away(
                 "the database is away; it is tried again in a moment".to_owned(),
             ));
@@ -94,22 +96,26 @@ impl Link {
                 return Err(error);
             }
         };
-        *self.pause.lock() = None;
+        self.pause_no_longer();
         Ok(Client {
             object: Some(object),
             link: self.clone(),
             spoilt: AtomicBool::new(false),
+            patient: AtomicBool::new(false),
         })
     }
 
-    /// Doubles the pause between attempts to connect, and spreads it: many servers lose the same database at once, and each has
-    /// many who ask for it.
+    /// For a while nobody tries to connect: each server has many who ask for it.
     fn pause_longer(&self) {
-        let mut pause = self.pause.lock();
-        let longer = pause.map_or(PAUSE.0, |(_, last)| (last * 2).min(PAUSE.1));
-        // Between a half and the whole of it.
-        let part = u32::from(Uuid::new_v4().as_bytes().first().copied().unwrap_or(0));
-        *pause = Some((Instant::now() + longer / 2 + longer / 2 * part / 255, longer));
+        let (until, pauses) = &mut *self.pause.lock();
+        *until = Some(Instant::now() + pauses.next());
+    }
+
+    fn pause_no_longer(&self) {
+        let (until, pauses) = &mut *self.pause.lock();
+        if until.take().is_some() {
+            pauses.reset();
+        }
     }
 
     /// Since when the database is away.
@@ -138,6 +144,8 @@ pub(super) struct Client {
     object: Option<Object>,
     link: Arc<Link>,
     spoilt: AtomicBool,
+    /// It migrates.
+    patient: AtomicBool,
 }
 
 impl Drop for Client {
@@ -157,10 +165,19 @@ impl Client {
         self.object.as_ref().ok_or_else(gone)
     }
 
+    /// From here on statements may take as long as those of a migration do.
+    pub(super) fn be_patient(&self) {
+        self.patient.store(true, Ordering::Relaxed);
+    }
+
     /// Waits for an answer, but not for ever; afterwards it is known whether the connection is good for more.
     async fn answer<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
-            let seconds = PATIENCE.as_secs();
+        let patience = match self.patient.load(Ordering::Relaxed) {
+            true => MIGRATION,
+            false => PATIENCE,
+        };
+        let answer = timeout(patience, asked).await.unwrap_or_else(|_| {
+            let seconds = patience.as_secs();
             Err(Error::Away(format!(
                 "the database does not answer within {seconds} s"
             )))

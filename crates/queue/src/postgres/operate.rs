@@ -29,14 +29,14 @@ pub(super) async fn operate(
     let (change, value) = match action {
         Action::Retry { now } => (
             "UPDATE recipients AS r SET state = 0, due = $2, parked = false FROM meant
-             WHERE r.message = meant.key AND r.state IN (0, 2) RETURNING r.message"
+             WHERE r.message = meant.key AND r.state + 0 IN (0, 2) RETURNING r.message"
                 .to_owned(),
             clock.stored(now),
         ),
         Action::Hold => (
             format!(
                 "UPDATE recipients AS r SET state = $2::bigint::smallint FROM meant, messages AS m
-                 WHERE m.key = meant.key AND r.message = meant.key AND r.state IN (0, 2) AND {} RETURNING r.message",
+                 WHERE m.key = meant.key AND r.message = meant.key AND r.state + 0 IN (0, 2) AND {} RETURNING r.message",
                 condition.joined_sql(3)
             ),
             3,
@@ -44,7 +44,7 @@ pub(super) async fn operate(
         Action::Unhold { now } => (
             format!(
                 "UPDATE recipients AS r SET state = 0, due = $2, parked = false FROM meant, messages AS m
-                 WHERE m.key = meant.key AND r.message = meant.key AND r.state = 3 AND {} RETURNING r.message",
+                 WHERE m.key = meant.key AND r.message = meant.key AND r.state + 0 = 3 AND {} RETURNING r.message",
                 condition.joined_sql(3)
             ),
             clock.stored(now),

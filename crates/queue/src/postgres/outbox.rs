@@ -105,7 +105,7 @@ impl Outbox for PostgresStore {
                 &clock.stored(now),
                 &(limit as i64),
                 &clock.stored(until),
-                &self.id,
+                &self.id(),
             ],
         )
         .await?;

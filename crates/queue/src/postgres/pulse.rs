@@ -3,19 +3,21 @@
 use super::bodies;
 use super::clock::Measured;
 use super::error::Error;
+use super::hints::Heard;
 use super::link::{Client, query, query_one, run};
 use super::servers::{self, NOW};
 use super::writer::Shop;
 use crate::store::{Shared, StoreError};
 use jiff::Timestamp;
 use smtp_observe::Event;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-/// How often a server looks what others did.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a server looks what others did, whether it was told or not.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// It looks at most so often, however much it is told.
+const PACE: Duration = Duration::from_millis(20);
 /// How often it says that it is there, and looks after those that are not.
 const BEAT: Duration = Duration::from_secs(10);
 /// A failure is told again after that time.
@@ -24,28 +26,37 @@ const TELL: Duration = Duration::from_secs(10);
 /// The task that does it.
 pub(super) struct Pulse {
     pub(super) shop: Shop,
-    pub(super) name: Arc<str>,
+    pub(super) heard: Heard,
+    /// How often it looks.
+    pub(super) every: Duration,
     pub(super) shared: watch::Sender<Shared>,
 }
 
 impl Pulse {
     /// Never ends.
     pub(super) async fn run(self) {
-        let (mut beaten, mut told) = (Instant::now(), None::<Instant>);
-        let mut looks = tokio::time::interval(LOOK);
+        let (mut beaten, mut looked, mut told) = (Instant::now(), Instant::now(), None::<Instant>);
+        let mut looks = tokio::time::interval(self.every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = self.heard.something() => {
+                    tokio::time::sleep(PACE.saturating_sub(looked.elapsed())).await;
+                    looks.reset();
+                }
+            }
+            looked = Instant::now();
             self.shop.overflow.lock().say(&self.shop.observer);
             let done = async {
                 let client = self.shop.link.client().await?;
-                let seen = look(&client, &self.shop.clock).await?;
+                let seen = look(&client, &self.shop.clock, &self.heard).await?;
                 self.shared
                     .send_if_modified(|known| std::mem::replace(known, seen) != seen);
                 self.discard(&client).await?;
                 if beaten.elapsed() >= BEAT {
-                    servers::beat(&client, self.shop.server, &self.name).await?;
-                    let taken_over = servers::take_over(&client).await?;
+                    self.shop.me.beat(&client).await?;
+                    let taken_over = servers::take_over(&client, self.shop.me.id).await?;
                     servers::say_taken_over(&self.shop.observer, taken_over);
                     sum_figures(&client).await?;
                     beaten = Instant::now();
@@ -83,11 +94,14 @@ impl Pulse {
 }
 
 /// Looks what others did, and how far the clocks are apart.
-pub(super) async fn look(client: &Client, clock: &Measured) -> Result<Shared, Error> {
+pub(super) async fn look(client: &Client, clock: &Measured, heard: &Heard) -> Result<Shared, Error> {
+    // What is said from here on may be about what is not seen.
+    let announced = heard.due();
     let sql = format!(
-        "SELECT {NOW}, (SELECT revision FROM directory), (SELECT number FROM signals WHERE name = 'reload'),
+        "SELECT {NOW}, coalesce((SELECT revision FROM directory), 0), coalesce((SELECT number FROM signals WHERE name = 'reload'), 0),
                 (SELECT count(*) FROM servers WHERE seen >= {NOW} - $1),
-                EXISTS (SELECT 1 FROM recipients WHERE state IN (0, 2) AND due <= {NOW})"
+                EXISTS (SELECT 1 FROM recipients WHERE state IN (0, 2) AND due <= {NOW}),
+                coalesce((SELECT number FROM signals WHERE name = 'suspensions'), 0)"
     );
     let before = Timestamp::now();
     let row = query_one(client, &sql, &[&servers::DEAD]).await?;
@@ -97,6 +111,8 @@ pub(super) async fn look(client: &Client, clock: &Measured) -> Result<Shared, Er
         reloads: row.get::<_, i64>(2).unsigned_abs(),
         servers: usize::try_from(row.get::<_, i64>(3)).unwrap_or(1).max(1),
         due: row.get(4),
+        announced,
+        suspensions: row.get::<_, i64>(5).unsigned_abs(),
     })
 }
 

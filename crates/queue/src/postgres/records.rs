@@ -144,7 +144,19 @@ pub(super) async fn suspend(t: &Client, one: &Suspension) -> Result<bool, Error>
         ],
     )
     .await?;
+    suspensions_changed(t).await?;
     Ok(inserted > 0)
+}
+
+/// The other servers see that there is something to be read.
+async fn suspensions_changed(t: &Client) -> Result<(), Error> {
+    run(
+        t,
+        "UPDATE signals SET number = number + 1 WHERE name = 'suspensions'",
+        &[],
+    )
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn suspensions(db: &Client) -> Result<Vec<Suspension>, Error> {
@@ -165,7 +177,11 @@ pub(super) async fn suspensions(db: &Client) -> Result<Vec<Suspension>, Error> {
 
 pub(super) async fn end_suspension(t: &Client, kind: SuspensionKind, name: &str) -> Result<bool, Error> {
     let sql = "DELETE FROM suspensions WHERE kind = $1 AND name = $2";
-    Ok(run(t, sql, &[&kind.name(), &plain(name)]).await? > 0)
+    let ended = run(t, sql, &[&kind.name(), &plain(name)]).await? > 0;
+    if ended {
+        suspensions_changed(t).await?;
+    }
+    Ok(ended)
 }
 
 /// A recipient: its message's key and its place in it.

@@ -4,9 +4,13 @@ use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
 
 /// Each brings the schema from the version that is its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("0001.sql"),
+    include_str!("0002.sql"),
+    include_str!("0003.sql"),
+];
 /// Names the advisory lock under which one server migrates and the others wait.
-const LOCK: i64 = 0x736d_7470_5f73_7276;
+pub(super) const LOCK: i64 = 0x736d_7470_5f73_7276;
 
 /// The oldest PostgreSQL, as `server_version_num` says it.
 const OLDEST: i32 = 140_000;
@@ -46,6 +50,7 @@ pub struct Migration {
 /// One server does it, under a lock, in one transaction; the others wait for it. Servers of the version before may go on meanwhile and
 /// afterwards: a migration only adds, and what it makes unnecessary goes with a later version.
 pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migration>, StoreError> {
+    client.be_patient();
     let t = client.transaction().await?;
     run(&t, "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let version = version(&t).await?;

@@ -2,10 +2,11 @@
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use smtp_trust::{AnyCertificate, certificates};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,7 +70,8 @@ pub(super) fn client(mode: SslMode, files: &TlsFiles) -> Result<Option<ClientCon
         (mode, _) => mode,
     };
     let web_pki = || {
-        WebPkiServerVerifier::builder_with_provider(roots(files.roots.as_deref())?.into(), provider.clone())
+        let file = files.roots.as_deref().filter(|path| *path != Path::new("system"));
+        WebPkiServerVerifier::builder_with_provider(smtp_trust::roots(file)?.into(), provider.clone())
             .build()
             .map_err(|error| format!("sslrootcert: {error}"))
     };
@@ -96,31 +98,6 @@ pub(super) fn client(mode: SslMode, files: &TlsFiles) -> Result<Option<ClientCon
         (None, Some(_)) => return Err("sslkey needs sslcert".into()),
     };
     Ok(Some(config))
-}
-
-fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let Some(path) = file.filter(|path| *path != Path::new("system")) else {
-        return Ok(RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        });
-    };
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        store
-            .add(certificate)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    Ok(store)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
-    let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(&error))?;
-    if certificates.is_empty() {
-        return Err(wrong(&"no certificate in it (PEM is expected)"));
-    }
-    Ok(certificates)
 }
 
 /// Verifies whom a certificate is from, but not whom it is for.
@@ -168,54 +145,5 @@ impl ServerCertVerifier for AnyName {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
-    }
-}
-
-/// Takes any certificate whose owner holds its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

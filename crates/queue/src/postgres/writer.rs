@@ -7,6 +7,7 @@ use super::error::Error;
 use super::insert::{self, Insert, InsertAll, Stored};
 use super::lane::{Fate, Lane};
 use super::link::Link;
+use super::servers::Me;
 use crate::message::{Beginning, Body, Claim};
 use crate::outbox::Overflow;
 use crate::store::StoreError;
@@ -14,8 +15,7 @@ use parking_lot::Mutex;
 use smtp_observe::{Event, Observer};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot, watch};
-use uuid::Uuid;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Lanes that messages are stored by: one waits for the disk while the other gathers and sends.
 pub(super) const LANES: i16 = 2;
@@ -34,12 +34,14 @@ struct Pending {
 #[derive(Clone, Debug)]
 pub(super) struct Shop {
     pub(super) link: Arc<Link>,
-    pub(super) server: Uuid,
+    pub(super) me: Arc<Me>,
     pub(super) clock: Measured,
     pub(super) observer: Observer,
     pub(super) calls_stored: watch::Sender<()>,
     pub(super) overflow: Arc<Mutex<Overflow>>,
-    /// Keys of large contents whose messages were not stored: they go when the database has time.
+    /// Large contents on their way, in or out: each has a connection for as long, and small mail must not wait for one.
+    pub(super) large: Arc<Semaphore>,
+    /// Keys of large contents that nobody holds any more: what of them has no message goes when the database has time.
     pub(super) unneeded: Arc<Mutex<Vec<i64>>>,
 }
 
@@ -61,19 +63,12 @@ impl Writer {
     pub(super) async fn store(&self, mut insert: Insert) -> Result<Option<Claim>, StoreError> {
         insert::check(&insert.message)?;
         if let Body::File { path, .. } = &insert.message.body {
-            let client = self.shop.link.client().await?;
-            insert.uploaded = Some(bodies::upload(&client, &self.shop, path).await?);
+            insert.uploaded = Some(bodies::upload(&self.shop, path).await?);
         }
-        let uploaded = insert.uploaded;
         let (reply, answer) = oneshot::channel();
         let pending = Pending { insert, reply };
         self.pending.send(pending).map_err(|_| StoreError::Closed)?;
-        let answer = answer.await.unwrap_or(Err(StoreError::Closed));
-        if let (Err(_), Some(key)) = (&answer, uploaded) {
-            // If the message is there after all, so is its content: it is an upload no more.
-            self.shop.unneeded.lock().push(key);
-        }
-        answer
+        answer.await.unwrap_or(Err(StoreError::Closed))
     }
 }
 
@@ -88,17 +83,21 @@ async fn gather(shop: Shop, lanes: Vec<Lane>, mut received: mpsc::UnboundedRecei
         let Some(lane) = lanes_free.recv().await else {
             return;
         };
-        let mut octets = first.insert.message.body.size();
-        let mut batch = vec![first];
-        while batch.len() < MAX_MESSAGES && octets < MAX_OCTETS {
-            let Ok(next) = received.try_recv() else { break };
-            if let Body::Memory(content) = &next.insert.message.body {
-                octets += content.len() as u64;
-            }
-            batch.push(next);
-        }
+        let batch = fill(first, &mut received);
         tokio::spawn(commit(shop.clone(), lane, batch, free.clone()));
     }
+}
+
+/// What has gathered behind a message, as much as goes into one statement with it.
+fn fill(first: Pending, received: &mut mpsc::UnboundedReceiver<Pending>) -> Vec<Pending> {
+    let mut octets = first.insert.octets();
+    let mut batch = vec![first];
+    while batch.len() < MAX_MESSAGES && octets < MAX_OCTETS {
+        let Ok(next) = received.try_recv() else { break };
+        octets += next.insert.octets();
+        batch.push(next);
+    }
+    batch
 }
 
 /// Stores a batch together, or failing that each message by itself, and answers.
@@ -186,4 +185,54 @@ fn claim(insert: &Insert, stored: &Stored) -> Result<Option<Claim>, StoreError> 
         (Beginning::Leased(until), Some(key)) => Some(insert.message.claimed(*key, *until)),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::message;
+    use crate::message::NewMessage;
+    use std::path::PathBuf;
+
+    fn pending(message: NewMessage) -> Pending {
+        Pending {
+            insert: Insert {
+                message,
+                beginning: Beginning::Due,
+                uploaded: None,
+            },
+            reply: oneshot::channel().0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_filled_by_what_travels_in_it() {
+        let (sender, mut received) = mpsc::unbounded_channel();
+        let of = |body: Body| NewMessage {
+            body,
+            ..message(0, &["a@x.example"])
+        };
+        let large = || {
+            of(Body::File {
+                path: PathBuf::from("elsewhere"),
+                size: 100 << 20,
+                held: None,
+            })
+        };
+        let small = || of(Body::Memory(vec![0; 1 << 20].into()));
+        for message in [small(), large(), small(), small(), small(), small()] {
+            assert!(sender.send(pending(message)).is_ok());
+        }
+        // A large content is in the database before: its message goes with others, as many as there is room for.
+        assert_eq!(fill(pending(large()), &mut received).len(), 6);
+        assert_eq!(fill(pending(small()), &mut received).len(), 2);
+        // Of very many recipients there are not as many messages.
+        let addresses: Vec<String> = (0..1000).map(|number| format!("a{number}@x.example")).collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        for _ in 0..100 {
+            assert!(sender.send(pending(message(0, &addresses))).is_ok());
+        }
+        let batch = fill(pending(message(0, &addresses)), &mut received);
+        assert!((20..60).contains(&batch.len()), "{}", batch.len());
+    }
 }

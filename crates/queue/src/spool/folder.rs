@@ -47,7 +47,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File, StoreError> {
 }
 
 /// The folder that a database's spool is.
-pub(crate) fn folder_of(path: &Path) -> PathBuf {
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),

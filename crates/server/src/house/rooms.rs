@@ -1,14 +1,15 @@
 //! What HTTP may know of the rooms, and ask of them.
 
 use super::{House, MAX_HOLDING, STORE_PATIENCE, VERSION, shown, still_opened};
+use crate::storage;
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use smtp_config::{AdminToken, Shown};
 use smtp_directory::Directory;
 use smtp_history::History;
 use smtp_http::{
-    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Reloaded, Rooms, Session, Setting,
-    Status, Webhook,
+    Check, ConfigStatus, DeclaredToken, Destination, DrainStatus, Holding, Member, Reloaded, Rooms, Session,
+    Setting, Status, Webhook,
 };
 use smtp_observe::{Event, Gauges, Listener};
 use smtp_queue::{CallsWaiting, Filter, State, Stats, Store, StoreError};
@@ -198,6 +199,26 @@ impl Rooms for House {
             Some(webhooks) => webhooks.retry(name).await,
             None => Err(still_opened()),
         }
+    }
+
+    async fn servers(&self) -> Result<Vec<Member>, StoreError> {
+        let queue = self.queue.get().ok_or_else(still_opened)?;
+        if let Some(all) = queue.store().servers().await? {
+            return Ok(all.into_iter().map(Member::from).collect());
+        }
+        let stats = queue.store().stats().await?;
+        let now = Timestamp::now();
+        let age = SignedDuration::try_from(self.started.elapsed()).unwrap_or_default();
+        Ok(vec![Member {
+            id: "local".into(),
+            name: storage::server_name(),
+            version: Some(VERSION.to_owned()),
+            started: now.saturating_sub(age).ok(),
+            seen: now,
+            draining: self.stop.is_near(),
+            leases: stats.recipients.get(State::Leased as usize).copied().unwrap_or(0),
+            this: true,
+        }])
     }
 
     fn sessions(&self, after: Option<u64>, limit: usize) -> Vec<Session> {

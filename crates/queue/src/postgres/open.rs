@@ -1,0 +1,156 @@
+//! Opening the store: the schema, the server among the others, the folder for large contents.
+
+use super::PostgresStore;
+use super::clock::Measured;
+use super::connect::Database;
+use super::hints::{self, Heard, Hint, Listener};
+use super::lane::Lane;
+use super::pulse::{self, LOOK, Pulse};
+use super::results::Results;
+use super::schema::{self, Migration};
+use super::servers::{self, Me};
+use super::writer::{LANES, Shop, Writer};
+use crate::spool::{Folders, Spool};
+use crate::store::StoreError;
+use smtp_observe::Observer;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+/// Where and how to open the store.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    /// The database.
+    pub database: Database,
+    /// This server's name, for people.
+    pub name: String,
+    /// Its version, for people.
+    pub version: &'static str,
+    /// A folder of this machine for large bodies while they are received or sent; nothing in it is needed after a restart.
+    pub folder: PathBuf,
+    /// Octets that must stay free on its disk.
+    pub min_free: u64,
+    /// Octets of received bodies held in memory at once.
+    pub memory_budget: usize,
+}
+
+impl PostgresStore {
+    /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsuitable`] when the settings make no sense; the database's; [`StoreError::Damaged`] when its schema is newer
+    /// than this program.
+    pub async fn open(
+        settings: PostgresSettings,
+        observer: Observer,
+    ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
+        Self::open_looking(settings, observer, LOOK).await
+    }
+
+    /// The same, which looks what others do so often.
+    pub(super) async fn open_looking(
+        settings: PostgresSettings,
+        observer: Observer,
+        every: Duration,
+    ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
+        let link = settings.database.link().map_err(StoreError::Unsuitable)?;
+        let listener = settings.database.listener().map_err(StoreError::Unsuitable)?;
+        let (spool, lock) = scratch(&settings)?;
+        let me = Arc::new(Me::new(&settings.name, settings.version));
+        let client = link.client().await?;
+        schema::check(&client).await?;
+        schema::migrate(&client, false).await?;
+        drop(client);
+        let client = link.client().await?;
+        if let Some(before) = predecessor(&settings.folder, me.id)? {
+            // It had this folder, so it is dead: what it had claimed need not wait for that to be noticed.
+            servers::leave(&client, before).await?;
+        }
+        me.beat(&client).await?;
+        hints::say(&client, me.id, Hint::Servers).await;
+        servers::say_taken_over(&observer, servers::take_over(&client, me.id).await?);
+        let (clock, heard) = (Measured::default(), Heard::default());
+        let shared = watch::Sender::new(pulse::look(&client, &clock, &heard).await?);
+        drop(client);
+        let shop = Shop {
+            link: link.clone(),
+            me: me.clone(),
+            clock,
+            observer: observer.clone(),
+            calls_stored: watch::Sender::new(()),
+            overflow: Arc::default(),
+            large: Arc::new(Semaphore::new((settings.database.pool_size / 3).max(1))),
+            unneeded: Arc::default(),
+        };
+        let lane = |number| Lane::new(link.clone(), me.clone(), number);
+        let pulse = Pulse {
+            shop: shop.clone(),
+            heard: heard.clone(),
+            every,
+            shared: shared.clone(),
+        };
+        let mut tasks = vec![tokio::spawn(pulse.run())];
+        if let Some(connector) = listener {
+            let listener = Listener {
+                connector,
+                server: me.id,
+                heard,
+                observer,
+            };
+            tasks.push(tokio::spawn(listener.run()));
+        }
+        let store = PostgresStore {
+            writer: Writer::start(shop.clone(), (0..LANES).map(lane).collect()),
+            results: tokio::sync::Mutex::new(Results::new(lane(LANES))),
+            tasks,
+            link: link.clone(),
+            shop,
+            spool: spool.clone(),
+            shared,
+            _lock: lock,
+        };
+        Ok((Arc::new(store), spool))
+    }
+
+    /// Brings a database's schema up to date without opening a store, or only tries it. Gives the steps.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn migrate(database: &Database, only_try: bool) -> Result<Vec<Migration>, StoreError> {
+        let link = database.link().map_err(StoreError::Unsuitable)?;
+        let client = link.client().await?;
+        schema::check(&client).await?;
+        schema::migrate(&client, only_try).await
+    }
+}
+
+/// The server that had the folder before, and now this one.
+fn predecessor(folder: &Path, id: Uuid) -> Result<Option<Uuid>, StoreError> {
+    let path = folder.join("server");
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    std::fs::write(&path, id.to_string())
+        .map_err(|error| crate::spool::file_error(&format!("cannot write {}", path.display()), &error))?;
+    Ok(Uuid::parse_str(before.trim()).ok())
+}
+
+/// Opens the folder for large bodies.
+fn scratch(settings: &PostgresSettings) -> Result<(Spool, File), StoreError> {
+    let folder = &settings.folder;
+    let failed = |error: std::io::Error| {
+        StoreError::Unsuitable(format!(
+            "cannot use {} for large messages (the folder of storage.path): {error}",
+            folder.display()
+        ))
+    };
+    crate::spool::make_folder(folder).map_err(failed)?;
+    let lock = crate::spool::lock(folder)?;
+    let folders = Folders::create(folder).map_err(failed)?;
+    folders.clear_temporary().map_err(failed)?;
+    Ok((
+        Spool::passing(folders, settings.min_free, settings.memory_budget),
+        lock,
+    ))
+}

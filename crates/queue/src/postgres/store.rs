@@ -1,0 +1,363 @@
+//! The contract of a store, kept by statements of the other files.
+
+use super::bodies::{self, Content};
+use super::filter::Condition;
+use super::hints::{self, Hint};
+use super::insert::{self, Insert};
+use super::{PostgresStore, claim, link, operate, read, records, servers};
+use crate::id::QueueId;
+use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
+use crate::operator::{
+    Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
+};
+use crate::store::{
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats,
+    Store, StoreError,
+};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use smtp_observe::Event;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Results that are worth a transaction.
+const COMPANY: usize = 64;
+/// How long fewer of them wait.
+const LINGER: Duration = Duration::from_millis(3);
+
+/// Before all places.
+const FIRST: records::Place = (i64::MIN, 0);
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
+        self.is_open()?;
+        let insert = Insert {
+            message,
+            beginning,
+            uploaded: None,
+        };
+        self.writer.store(insert).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        let client = self.client().await?;
+        let due = claim::due(&client, self.id(), &request, self.clock()).await?;
+        self.report(due.unreadable);
+        servers::say_taken_over(&self.shop.observer, due.taken_over);
+        Ok(due.claims)
+    }
+
+    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+        let client = self.client().await?;
+        Ok(claim::renew(&client, &attempts, self.clock().stored(until)).await?)
+    }
+
+    async fn finish(
+        &self,
+        results: Vec<RecipientResult>,
+        reports: Vec<NewMessage>,
+    ) -> Result<Finished, StoreError> {
+        self.is_open()?;
+        if results.is_empty() && reports.is_empty() {
+            return Ok(Finished::default());
+        }
+        let mut inserts = Vec::with_capacity(reports.len());
+        for message in reports {
+            insert::check(&message)?;
+            let uploaded = match &message.body {
+                Body::Memory(_) => None,
+                Body::File { path, .. } => Some(bodies::upload(&self.shop, path).await?),
+            };
+            inserts.push(Insert {
+                message,
+                beginning: Beginning::Due,
+                uploaded,
+            });
+        }
+        if results.len() < COMPANY {
+            // Nobody waits for it, and meanwhile more comes for the next: fewer transactions, each with more in it.
+            tokio::time::sleep(LINGER).await;
+        }
+        let (start, count) = (Instant::now(), results.len());
+        let told = results.iter().any(|result| !result.calls.is_empty());
+        let mut lane = self.results.lock().await;
+        let written = lane.write(results, inserts, self.clock()).await?;
+        drop(lane);
+        self.shop.observer.emit(Event::Committed {
+            messages: 0,
+            results: count,
+            duration: start.elapsed(),
+        });
+        if told {
+            self.shop.calls_stored.send_replace(());
+        }
+        let named = written.set_aside.into_iter();
+        self.report(
+            named
+                .map(|(key, reason)| (format!("key {key}"), reason))
+                .collect(),
+        );
+        self.shop.say_dropped(&written.dropped);
+        Ok(written.finished)
+    }
+
+    async fn body(&self, message: &Message) -> Result<Body, StoreError> {
+        let client = self.client().await?;
+        let (found, small) = match bodies::find(&client, message.key, message.id).await? {
+            Content::Gone => {
+                return Err(StoreError::Unavailable(format!(
+                    "message {} is not in the queue any more",
+                    message.id
+                )));
+            }
+            Content::Small(content) => (content.len() as i64, Some(content)),
+            Content::Large(found) => (found, None),
+        };
+        if let Err(reason) = operate::check_size(message.size, found) {
+            let touched = claim::quarantine_all(&client, message.key, &reason).await?;
+            let id = message.id.to_string();
+            if touched > 0 {
+                self.report(vec![(id.clone(), reason.clone())]);
+            }
+            return Err(StoreError::Damaged(format!(
+                "message {id} was quarantined: {reason}"
+            )));
+        }
+        match small {
+            Some(content) => Ok(Body::Memory(self.spool.read_back(content))),
+            None => {
+                // There may be none for a while.
+                drop(client);
+                bodies::download(&self.shop, &self.spool, message.key, message.id).await
+            }
+        }
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(read::next_due(&self.client().await?, false, self.clock()).await?)
+    }
+
+    async fn list(
+        &self,
+        filter: Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Vec<MessageSummary>, StoreError> {
+        let condition = Condition::new(&filter);
+        Ok(read::list(&self.client().await?, &condition, after, limit).await?)
+    }
+
+    async fn show(&self, id: QueueId) -> Result<Option<MessageDetail>, StoreError> {
+        Ok(read::show(&self.client().await?, id).await?)
+    }
+
+    async fn retry(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Retry { now }).await
+    }
+
+    async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Delete).await
+    }
+
+    async fn hold(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Hold).await
+    }
+
+    async fn unhold(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError> {
+        self.operate(&filter, Action::Unhold { now }).await
+    }
+
+    async fn claim_selected(
+        &self,
+        filter: Filter,
+        after: Option<i64>,
+        request: ClaimRequest,
+    ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
+        let condition = Condition::new(&filter);
+        let client = self.client().await?;
+        let limit = request.limit.min(operate::BATCH);
+        let keys = read::keys(&client, &condition, after.unwrap_or(i64::MIN), limit).await?;
+        let Some(&last) = keys.last() else {
+            return Ok((Vec::new(), None));
+        };
+        let (claims, unreadable) =
+            claim::selected(&client, self.id(), &condition, &keys, &request, self.clock()).await?;
+        self.report(unreadable);
+        Ok((claims, Some(last)))
+    }
+
+    async fn portion(&self, filter: Filter, limit: usize) -> Result<Option<i64>, StoreError> {
+        let condition = Condition::new(&filter);
+        let keys = read::keys(&self.client().await?, &condition, i64::MIN, limit).await?;
+        Ok(keys.last().copied())
+    }
+
+    async fn count(&self, filter: Filter, states: Vec<State>) -> Result<u64, StoreError> {
+        let condition = Condition::new(&filter).in_states(&states);
+        Ok(read::count(&self.client().await?, &condition).await?)
+    }
+
+    async fn release(&self, filter: Filter, now: Timestamp) -> Result<Released, StoreError> {
+        let condition = Condition::new(&filter).in_states(&[State::Quarantined]);
+        let (mut released, mut after) = (Released::default(), i64::MIN);
+        let client = self.client().await?;
+        loop {
+            let keys = read::keys(&client, &condition, after, operate::BATCH).await?;
+            let Some(&last) = keys.last() else {
+                if released.messages > 0 {
+                    hints::say(&client, self.id(), Hint::Due).await;
+                }
+                return Ok(released);
+            };
+            after = last;
+            let t = client.transaction_by_keys().await?;
+            let (queued, unreadable) =
+                operate::release(&t, &condition, &keys, self.clock().stored(now)).await?;
+            t.commit().await?;
+            released.add(Released {
+                messages: queued,
+                still: unreadable.len() as u64,
+                unreadable,
+            });
+        }
+    }
+
+    async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let t = client.transaction().await?;
+        let taken = records::suspend(&t, &suspension).await?;
+        t.commit().await?;
+        hints::say(&client, self.id(), Hint::Suspensions).await;
+        Ok(taken)
+    }
+
+    async fn resume(
+        &self,
+        kind: SuspensionKind,
+        name: String,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let client = self.client().await?;
+        let others = Self::others(&client, (kind, &name)).await?;
+        let t = client.transaction().await?;
+        let ended = records::end_suspension(&t, kind, &name).await?;
+        t.commit().await?;
+        hints::say(&client, self.id(), Hint::Suspensions).await;
+        if !ended {
+            return Ok(None);
+        }
+        let (mut touched, mut after) = (0, Some(FIRST));
+        while let Some(at) = after {
+            let (places, next) = records::parked(&client, (kind, &name), &others, at).await?;
+            after = next;
+            let t = client.transaction_by_keys().await?;
+            touched += records::unpark(&t, &places, self.clock().stored(now)).await?;
+            t.commit().await?;
+        }
+        if touched > 0 {
+            hints::say(&client, self.id(), Hint::Due).await;
+        }
+        Ok(Some(touched))
+    }
+
+    async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let others = Self::others(&client, (kind, &name)).await?;
+        let (mut count, mut after) = (0, Some(FIRST));
+        while let Some(at) = after {
+            let (places, next) = records::parked(&client, (kind, &name), &others, at).await?;
+            count += places.len() as u64;
+            after = next;
+        }
+        Ok(count)
+    }
+
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        Ok(records::suspensions(&self.client().await?).await?)
+    }
+
+    async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let t = client.transaction().await?;
+        records::audit(&t, &record).await?;
+        Ok(t.commit().await?)
+    }
+
+    async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        Ok(records::audited(&self.client().await?, before, limit).await?)
+    }
+
+    async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError> {
+        let client = self.client().await?;
+        let t = client.transaction().await?;
+        let added = records::add_token(&t, &token).await?;
+        t.commit().await?;
+        Ok(added)
+    }
+
+    async fn remove_token(&self, name: String) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let t = client.transaction().await?;
+        let removed = records::remove_token(&t, &name).await?;
+        t.commit().await?;
+        Ok(removed)
+    }
+
+    async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        Ok(records::tokens(&self.client().await?).await?)
+    }
+
+    async fn shape(&self, filter: Filter, by: ShapeBy, now: Timestamp) -> Result<Shape, StoreError> {
+        let condition = Condition::new(&filter);
+        Ok(read::shape(&self.client().await?, &condition, by, now).await?)
+    }
+
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        Ok(read::stats(&self.client().await?, self.clock()).await?)
+    }
+
+    async fn writable(&self) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        Ok(self.shop.me.beat(&client).await?)
+    }
+
+    fn away(&self) -> Option<Duration> {
+        self.link.away()
+    }
+
+    fn shared(&self) -> Option<watch::Receiver<Shared>> {
+        Some(self.shared.subscribe())
+    }
+
+    async fn ask_all_to_reload(&self) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let sql = "UPDATE signals SET number = number + 1 WHERE name = 'reload' RETURNING number";
+        let row = link::query_one(&client, sql, &[]).await?;
+        hints::say(&client, self.id(), Hint::Reload).await;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    async fn announce_due(&self) -> Result<(), StoreError> {
+        hints::say(&self.client().await?, self.id(), Hint::Due).await;
+        Ok(())
+    }
+
+    async fn servers(&self) -> Result<Option<Vec<ServerInfo>>, StoreError> {
+        Ok(Some(self.shop.me.and_others(&self.client().await?).await?))
+    }
+
+    async fn draining(&self) -> Result<(), StoreError> {
+        Ok(self.shop.me.drain(&self.client().await?).await?)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.shop.me.leave(&client).await?;
+        drop(client);
+        self.link.pool.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! A real PostgreSQL for tests and measurements, as Debian ships it: its data where the caller says, as its own user, ended with its handle.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use std::fs::OpenOptions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long it may take to start.
+const START: Duration = Duration::from_secs(60);
+
+/// One of the programs of the newest version there is.
+///
+/// # Errors
+/// There is none.
+pub fn program(name: &str) -> Result<PathBuf, String> {
+    let missing = "PostgreSQL is missing: `cargo xtask peers` installs it";
+    let versions = std::fs::read_dir("/usr/lib/postgresql").map_err(|_| missing)?;
+    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    Ok(folders.last().ok_or(missing)?.join("bin").join(name))
+}
+
+/// A command as the database's user: it does not run as root.
+pub fn unprivileged(program: &Path) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    command.arg(program);
+    command
+}
+
+/// Gives a file, or a folder with what is in it, to that user.
+///
+/// # Errors
+/// What `chown` says.
+pub fn hand_over(path: &Path) -> Result<(), String> {
+    match geteuid().is_root() {
+        true => run(Command::new("chown").args(["-R", "postgres"]).arg(path)).map(drop),
+        false => Ok(()),
+    }
+}
+
+/// A new folder that it can work in, and others look into.
+///
+/// # Errors
+/// The file system's.
+pub fn new_folder() -> Result<TempDir, String> {
+    let failed = |error: std::io::Error| format!("a folder for PostgreSQL: {error}");
+    let folder = tempfile::Builder::new()
+        .prefix("postgres-")
+        .tempdir()
+        .map_err(failed)?;
+    let readable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), readable).map_err(failed)?;
+    hand_over(folder.path())?;
+    Ok(folder)
+}
+
+/// Runs to the end.
+///
+/// # Errors
+/// It fails, and what it said.
+pub fn run(command: &mut Command) -> Result<Output, String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(output),
+        false => Err(format!(
+            "{command:?} ended with {}\n{}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )),
+    }
+}
+
+/// Makes an empty database cluster, whose superuser is `postgres`; without `durable` it is not waited until that is on the disk.
+///
+/// # Errors
+/// What `initdb` says.
+pub fn initialise(data: &Path, durable: bool) -> Result<(), String> {
+    let mut initdb = unprivileged(&program("initdb")?);
+    initdb.args([
+        "--auth=trust",
+        "--username=postgres",
+        "--encoding=UTF8",
+        "--pgdata",
+    ]);
+    initdb.arg(data);
+    if !durable {
+        initdb.args(["--no-sync", "--wal-segsize=1"]);
+    }
+    run(&mut initdb).map(drop)
+}
+
+/// A server, running. Dropped, it is ended as by a crash.
+#[derive(Debug)]
+pub struct Server {
+    /// For its sockets and its log. The path is short, as that of a socket has to be.
+    folder: TempDir,
+    data: PathBuf,
+    port: u16,
+    settings: Vec<String>,
+    child: Child,
+}
+
+impl Server {
+    /// Starts it and waits until it answers, on sockets in a folder of its own; on TCP too if a setting says so. `settings` are `name=value`.
+    ///
+    /// # Errors
+    /// It does not start, and the end of its log.
+    pub fn start(data: &Path, port: u16, settings: &[&str]) -> Result<Server, String> {
+        let folder = new_folder()?;
+        let settings: Vec<String> = settings.iter().map(|&one| one.to_owned()).collect();
+        let child = spawn(folder.path(), data, port, &settings)?;
+        let server = Server {
+            folder,
+            data: data.to_owned(),
+            port,
+            settings,
+            child,
+        };
+        server.wait()?;
+        Ok(server)
+    }
+
+    fn wait(&self) -> Result<(), String> {
+        let end = Instant::now() + START;
+        while let Err(error) = self.ask("postgres", "SELECT 1") {
+            if Instant::now() > end {
+                return Err(format!(
+                    "PostgreSQL does not answer: {error}\n{}",
+                    self.end_of_log()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// The folder of its sockets.
+    pub fn sockets(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a statement; gives what it answers, a row a line.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn ask(&self, database: &str, sql: &str) -> Result<String, String> {
+        let mut psql = Command::new("/usr/bin/timeout");
+        psql.args(["600", "/usr/bin/psql", "-h"]).arg(self.sockets());
+        psql.args(["-p", &self.port.to_string(), "-U", "postgres"]);
+        psql.args(["-qtAX", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
+        // Whatever the server's are.
+        psql.env(
+            "PGOPTIONS",
+            "-c statement_timeout=0 -c default_transaction_read_only=off",
+        );
+        Ok(String::from_utf8_lossy(&run(&mut psql)?.stdout).trim().to_owned())
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
+        let pid = i32::try_from(self.child.id()).map_err(|error| error.to_string())?;
+        kill(Pid::from_raw(pid), signal).map_err(|error| format!("PostgreSQL: {error}"))
+    }
+
+    /// Ends it at once, as a crash does.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn crash(&mut self) -> Result<(), String> {
+        self.signal(Signal::SIGQUIT)?;
+        self.child.wait().map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Starts it again, with the same data on the same port.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_again(&mut self) -> Result<(), String> {
+        self.child = spawn(self.folder.path(), &self.data, self.port, &self.settings)?;
+        self.wait()
+    }
+
+    /// The last lines of its log.
+    pub fn end_of_log(&self) -> String {
+        let log = std::fs::read_to_string(self.sockets().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default();
+        last.join("\n")
+    }
+}
+
+fn spawn(folder: &Path, data: &Path, port: u16, settings: &[String]) -> Result<Child, String> {
+    let failed = |error: std::io::Error| format!("PostgreSQL: {error}");
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"));
+    let log = log.map_err(failed)?;
+    let mut postgres = unprivileged(&program("postgres")?);
+    postgres.arg("-D").arg(data).arg("-k").arg(folder);
+    postgres.args(["-p", &port.to_string()]);
+    for setting in settings {
+        postgres.args(["-c", setting]);
+    }
+    postgres
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(failed)?)
+        .stderr(log);
+    postgres.spawn().map_err(failed)
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.signal(Signal::SIGQUIT);
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,227 @@
+//! One queue in PostgreSQL: how it is reached, and what it is asked.
+
+use crate::shared_queue::{ask_all_to_reload, assert_empty, generation, setup};
+use blackbox::load::{Clients, arrived};
+use blackbox::postgres::{PgBouncer, Postgres};
+use blackbox::server::{Setup, binary, refusal};
+use blackbox::sink::Sink;
+use blackbox::tools::{certificates, program};
+use blackbox::wait_for;
+use blackbox::wire::Wire;
+use std::path::Path;
+
+#[test]
+fn a_pooler_in_transaction_mode_is_enough() {
+    let (database, sink) = (Postgres::start(), Sink::start());
+    let pooler = PgBouncer::start(&database);
+    let config = format!("{}[storage]\npooler = true\n", sink.relay_config());
+    let servers = [0, 1].map(|_| setup(&database.url_at(pooler.address), &config).start());
+    let clients = Clients::start(8, &[servers[0].smtp, servers[1].smtp]);
+    wait_for("a load", || clients.load.acknowledged() > 500);
+    let acknowledged = clients.end();
+    servers[0].wait_empty();
+    let copies = arrived(&sink);
+    assert!(acknowledged.iter().all(|number| copies.get(number) == Some(&1)));
+    // It passes no hints on: what one is told the other finds by itself.
+    let before = generation(&servers[1]);
+    ask_all_to_reload(&servers[0]);
+    wait_for("the reload of the other", || {
+        generation(&servers[1]) == before + 1.0
+    });
+    for server in &servers {
+        for event in ["store_failed", "hints_heard", "hints_lost"] {
+            assert!(server.events(event).is_empty(), "{:?}", server.events(event));
+        }
+    }
+    assert_empty(&database);
+}
+
+#[test]
+fn the_way_to_the_database_is_secured_as_asked() {
+    let database = Postgres::with("listen_addresses = '127.0.0.1,127.0.0.2'\n");
+    let folder = tempfile::tempdir().expect("a folder");
+    certificates(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let [cert, key, ca] =
+        ["cert.pem", "key.pem", "ca.pem"].map(|name| database.put(Path::new(&path(name)), name));
+    database.reconfigure(&format!(
+        "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\nssl_ca_file = '{}'",
+        cert.display(),
+        key.display(),
+        ca.display()
+    ));
+    // From here on only in TLS, with a certificate of the authority, or with the password.
+    let rules = "local all all trust\nhostssl all postgres 127.0.0.0/8 cert clientcert=verify-full map=hop\n\
+                 hostssl all keeper 127.0.0.0/8 scram-sha-256\n";
+    database.sql("CREATE ROLE keeper SUPERUSER LOGIN PASSWORD 'pass word'");
+    database.rules(rules, "hop hop postgres");
+    let (port, name) = (database.port, &database.name);
+    let mutual = |mode: &str, host: &str, ca: &str| {
+        format!(
+            "postgresql://postgres@{host}:{port}/{name}?sslmode={mode}&sslrootcert={ca}&sslcert={}&sslkey={}",
+            path("cert.pem"),
+            path("key.pem")
+        )
+    };
+    let works = |url: &str| {
+        let server = Setup::new("[delivery]\ncapture = true\n")
+            .env("SMTP_DATABASE_URL", url)
+            .start();
+        Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "Subject: kept\r\n\r\n");
+    };
+    works(&mutual("verify-full", "localhost", &path("ca.pem")));
+    works(&mutual("verify-full", "127.0.0.1", &path("ca.pem")));
+    // Without a certificate, by a password from a file; which is not shown.
+    let password = folder.path().join("password");
+    std::fs::write(&password, "pass word\n").expect("password");
+    let by_password = format!("postgresql://keeper@localhost:{port}/{name}?sslmode=require");
+    let config = format!(
+        "[storage]\npassword_file = \"{}\"\n[delivery]\ncapture = true\n",
+        password.display()
+    );
+    let mut server = Setup::new(config).env("SMTP_DATABASE_URL", &by_password).start();
+    let shown = String::from_utf8(server.command(&["config", "show"]).stdout).expect("UTF-8");
+    assert!(
+        !shown.contains("keeper") && !shown.contains("pass word"),
+        "{shown}"
+    );
+    assert!(server.stop().success());
+    let refused = |url: &str, reason: &str| {
+        let (code, text) = refusal(&setup(url, ""));
+        assert!(code == 75 && text.contains(reason), "{url}: {code} {text}");
+    };
+    // Another authority, another name, no TLS at all.
+    let others = tempfile::tempdir().expect("a folder");
+    certificates(others.path());
+    let foreign = others.path().join("ca.pem").display().to_string();
+    refused(&mutual("verify-full", "localhost", &foreign), "certificate");
+    refused(&mutual("verify-ca", "localhost", &foreign), "certificate");
+    refused(
+        &format!("postgresql://postgres@localhost:{port}/{name}?sslmode=disable"),
+        "no encryption",
+    );
+    // A name that is not in the certificate: verify-ca does not look at it, verify-full does.
+    works(&mutual("verify-ca", "127.0.0.2", &path("ca.pem")));
+    refused(
+        &mutual("verify-full", "127.0.0.2", &path("ca.pem")),
+        "certificate",
+    );
+    // So is a database that cannot hold every address.
+    database.plain_rules();
+    database.sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    let latin = format!("postgresql://postgres@127.0.0.1:{port}/latin");
+    let (code, text) = refusal(&setup(&latin, ""));
+    assert!(
+        code == 78 && text.contains("LATIN1") && text.contains("createdb"),
+        "{code} {text}"
+    );
+    // What is wrong before anything is connected is a fault of the configuration.
+    for (url, reason) in [
+        (
+            "postgresql://postgres@localhost/queue?sslmode=maybe",
+            "sslmode maybe",
+        ),
+        (
+            "postgresql://postgres:hidden@localhost/queue?sslrootcert=/nowhere.pem&sslmode=verify-full",
+            "/nowhere.pem",
+        ),
+        ("mysql://hidden@localhost/queue", "postgresql://"),
+    ] {
+        let (code, text) = refusal(&setup(url, ""));
+        assert!(
+            code == 78 && text.contains(reason) && !text.contains("hidden"),
+            "{code} {text}"
+        );
+        let mut check = program(binary().to_str().expect("path"));
+        let check = check
+            .arg("check")
+            .env_clear()
+            .env("SMTP_DATABASE_URL", url)
+            .output()
+            .expect("check");
+        assert_eq!(check.status.code(), Some(78));
+        assert!(
+            String::from_utf8_lossy(&check.stdout).contains(reason),
+            "{check:?}"
+        );
+    }
+}
+
+#[test]
+fn text_that_means_something_to_sql_means_nothing_here() {
+    let (database, sink) = (Postgres::start(), Sink::start());
+    let server = setup(&database.url(), &sink.relay_config()).start();
+    let evil = [
+        "'; DROP TABLE messages; --",
+        "\"; DROP TABLE recipients; --",
+        "1 OR 1=1",
+        "' UNION SELECT secret FROM directory --",
+        "$1; SELECT pg_sleep(20)",
+        "\\'; DELETE FROM messages; --",
+        "{\"a\": [1,2]}",
+        "NULL",
+        "a\u{2019}b%_?",
+    ];
+    let tables =
+        database.sql("SELECT count(*), sum(length(relname)) FROM pg_class WHERE relkind IN ('r', 'i')");
+    for text in evil {
+        let mut client = Wire::connect(server.smtp);
+        client.reply();
+        client.say(&format!("EHLO {text}"));
+        client.expect("EHLO client.test", 250);
+        // In whatever place of a dialog it is said; some of these are refused.
+        client.say(&format!(
+            "MAIL FROM:<\"{}\"@x.test> SMTPUTF8",
+            text.replace(['"', '\\'], "")
+        ));
+        client.say("RSET");
+        client.say(&format!(
+            "MAIL FROM:<a@x.test> ENVID={}",
+            text.replace(' ', "+20")
+        ));
+        client.say("RSET");
+        client.say(&format!(
+            "MAIL FROM:<a@x.test> SMTPUTF8 AUTH={}",
+            text.replace(' ', "+20")
+        ));
+        client.say("RSET");
+        client.expect("MAIL FROM:<a@x.test>", 250);
+        client.say(&format!(
+            "RCPT TO:<\"{}\"@y.test> ORCPT=rfc822;{}",
+            text.replace(['"', '\\'], ""),
+            text.replace(' ', "+20")
+        ));
+        client.expect("RCPT TO:<b@y.test>", 250);
+        client.expect("DATA", 354);
+        client.send(format!(
+            "Message-ID: <{text}@x>\r\nSubject: {text}\r\n\r\n{text}\r\n.\r\n"
+        ));
+        assert_eq!(client.reply().code, 250, "{text}");
+        for filter in ["--sender", "--domain", "--recipient", "--reason", "--account"] {
+            // Nothing is meant by these, or what is typed is refused.
+            let hold = server.command(&["queue", "hold", filter, text]);
+            assert!(
+                hold.status.success() || hold.status.code() == Some(64) || hold.status.code() == Some(65),
+                "{hold:?}"
+            );
+        }
+        server.command(&["account", "add", text]);
+        server.command(&["alias", "add", text, "a@x.test"]);
+        server.command(&["domain", "add", text]);
+        server.command(&["token", "add", text]);
+        server.command(&["queue", "suspend", "--domain", text]);
+        server.command(&["queue", "resume", "--domain", text]);
+    }
+    sink.wait(evil.len());
+    server.wait_empty();
+    assert_eq!(
+        database.sql("SELECT count(*), sum(length(relname)) FROM pg_class WHERE relkind IN ('r', 'i')"),
+        tables
+    );
+    assert_empty(&database);
+    assert!(
+        server.events("store_failed").is_empty(),
+        "{:?}",
+        server.events("store_failed")
+    );
+}
