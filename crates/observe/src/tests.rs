@@ -314,11 +314,16 @@ fn an_early_talker_came_once() {
     let peer = "10.0.0.1:5".parse().unwrap();
     let listener = Listener::Smtp;
     for _ in 0..50 {
-        observer.emit(Event::ConnectionOpened { listener, peer });
+        observer.emit(Event::ConnectionOpened {
+            listener,
+            peer,
+            proxy: None,
+        });
         observer.emit(Event::ConnectionRefused {
             listener,
             peer,
             reason: ConnectionRefusal::EarlyTalker,
+            text: None,
         });
     }
     let ratio = || {
@@ -333,7 +338,32 @@ fn an_early_talker_came_once() {
             listener,
             peer,
             reason: ConnectionRefusal::RateLimited,
+            text: None,
         });
     }
     assert_eq!(ratio(), 1.0);
+    // A proxy that looks whether the server is there is no client, and neither is who is refused before it said who is.
+    let proxy = "10.0.0.9:5".parse().unwrap();
+    for _ in 0..900 {
+        observer.emit(Event::ConnectionOpened {
+            listener,
+            peer: proxy,
+            proxy: Some(proxy),
+        });
+        observer.emit(Event::ConnectionRefused {
+            listener,
+            peer: proxy,
+            reason: ConnectionRefusal::ProxyMissing,
+            text: None,
+        });
+    }
+    let client = "10.0.0.2:5".parse().unwrap();
+    for _ in 0..100 {
+        observer.emit(Event::ConnectionOpened {
+            listener,
+            peer: client,
+            proxy: Some(proxy),
+        });
+    }
+    assert_eq!(ratio(), 0.5, "two clients, half each");
 }
