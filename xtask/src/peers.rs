@@ -5,7 +5,7 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 37] = [
+const PEERS: [(&str, &str); 38] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
@@ -39,6 +39,7 @@ const PEERS: [(&str, &str); 37] = [
     ("skopeo", "/usr/bin/skopeo"),
     ("netavark", "/usr/lib/podman/netavark"),
     ("aardvark-dns", "/usr/lib/podman/aardvark-dns"),
+    ("busybox-static", "/bin/busybox"),
     ("catatonit", "/usr/bin/catatonit"),
     ("uidmap", "/usr/bin/newuidmap"),
     ("npm", "/usr/bin/npm"),
