@@ -28,6 +28,8 @@ struct Wanted {
     /// Files that are there already.
     files: Option<PathBuf>,
     twice: bool,
+    /// buildah or podman; whichever is there unless given.
+    builder: Option<String>,
 }
 
 impl Wanted {
@@ -39,6 +41,7 @@ impl Wanted {
             files_only: None,
             files: None,
             twice: false,
+            builder: None,
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -49,6 +52,7 @@ impl Wanted {
                 "--archive" => wanted.archive = Some(value()?.into()),
                 "--files-only" => wanted.files_only = Some(value()?.into()),
                 "--files" => wanted.files = Some(value()?.into()),
+                "--builder" => wanted.builder = Some(value()?),
                 "--twice" => wanted.twice = true,
                 _ => return Err(format!("unknown argument {arg:?}")),
             }
@@ -66,8 +70,8 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         files(&wanted.profile, folder)?;
         return Ok(true);
     }
-    let folder = match wanted.files {
-        Some(folder) => folder,
+    let folder = match &wanted.files {
+        Some(folder) => folder.clone(),
         None => {
             let folder = target().join("image").join(&wanted.profile);
             files(&wanted.profile, &folder)?;
@@ -75,9 +79,9 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         }
     };
     let source = Source::of(&root());
-    let id = assemble(&folder, &wanted.tag, &source)?;
+    let id = assemble(&folder, &wanted, &source)?;
     if let Some(archive) = &wanted.archive {
-        save(&wanted.tag, archive)?;
+        save(&wanted, archive)?;
     }
     println!("{} {id}", wanted.tag);
     Ok(true)
@@ -275,32 +279,40 @@ fn nothing_of_here(binary: &Path) -> Result<(), String> {
 }
 
 /// The `Containerfile` over `folder`. Gives the image's id.
-fn assemble(folder: &Path, tag: &str, source: &Source) -> Result<String, String> {
-    let mut build = builder()?;
-    build.arg("build").args(["--build-arg", "FILES=prebuilt"]);
+fn assemble(folder: &Path, wanted: &Wanted, source: &Source) -> Result<String, String> {
+    let mut build = builder(wanted)?;
+    build.args(["build", "--target", "prebuilt"]);
     for (name, value) in [("REVISION", &source.revision), ("CREATED", &source.time()?)] {
         build.args(["--build-arg", &format!("{name}={value}")]);
     }
     build.args(["--timestamp", &source.epoch.to_string()]);
     // What builds it is no part of it.
-    build.args(["--identity-label=false", "--layers=false", "--format", "oci"]);
-    build.args(["--quiet", "--tag", tag, "--file"]);
+    build.args(["--squash", "--format", "oci"]);
+    if build.get_program() == "buildah" {
+        // podman keeps no layers with --squash anyway, and says in a label which version of it this was.
+        build.args(["--layers=false", "--identity-label=false"]);
+    }
+    build.args(["--quiet", "--tag", &wanted.tag, "--file"]);
     build.arg(root().join("Containerfile")).arg(folder);
     output(&mut build)
 }
 
 /// As a file that `skopeo copy`, `podman load` and `docker load` take.
-fn save(tag: &str, archive: &Path) -> Result<(), String> {
+fn save(wanted: &Wanted, archive: &Path) -> Result<(), String> {
     let _ = std::fs::remove_file(archive);
-    let mut push = builder()?;
-    push.args(["push", "--quiet", tag]);
-    push.arg(format!("oci-archive:{}:{tag}", archive.display()));
+    let mut push = builder(wanted)?;
+    push.args(["push", "--quiet", &wanted.tag]);
+    push.arg(format!("oci-archive:{}:{}", archive.display(), wanted.tag));
     output(&mut push).map(drop)
 }
 
 /// buildah, or podman, which is the same inside.
-fn builder() -> Result<Command, String> {
-    ["buildah", "podman"]
+fn builder(wanted: &Wanted) -> Result<Command, String> {
+    let programs = wanted
+        .builder
+        .as_deref()
+        .map_or(vec!["buildah", "podman"], |program| vec![program]);
+    programs
         .into_iter()
         .find(|program| crate::run::quietly(program, &["--version"]))
         .map(Command::new)

@@ -32,7 +32,7 @@ cargo xtask <chore>
   docs [--check]           write the pages of docs/reference
   fuzz [--seconds N] [TARGET]...
                            run the fuzz targets, 600 s each unless told
-  image [--profile NAME] [--tag NAME] [--archive FILE]
+  image [--profile NAME] [--tag NAME] [--archive FILE] [--builder NAME]
                            build the container image, with buildah or podman
   image --twice            build its files twice in two folders, and compare
   peers                    only install the peers that tests and benchmarks need

@@ -40,6 +40,7 @@ const PEERS: [(&str, &str); 38] = [
     ("skopeo", "/usr/bin/skopeo"),
     ("netavark", "/usr/lib/podman/netavark"),
     ("aardvark-dns", "/usr/lib/podman/aardvark-dns"),
+    ("busybox-static", "/bin/busybox"),
     ("catatonit", "/usr/bin/catatonit"),
     ("uidmap", "/usr/bin/newuidmap"),
     ("npm", "/usr/bin/npm"),

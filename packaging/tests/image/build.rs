@@ -42,6 +42,22 @@ fn two_builds_have_one_digest() {
 }
 
 #[test]
+fn podman_builds_it_too() {
+    let storage = Storage::new();
+    let mut image = storage.used_by(xtask());
+    image.args(["image", "--builder", "podman", "--tag", NAME, "--files"]);
+    run(image.arg(files()));
+    let config = said(storage.podman().args([
+        "image",
+        "inspect",
+        NAME,
+        "--format",
+        "{{.Config.User}} {{.Config.Entrypoint}}",
+    ]));
+    assert_eq!(config, "1000:1000 [/smtp-server]");
+}
+
+#[test]
 fn hadolint_has_nothing_to_say() {
     let mut hadolint = program(&peer("hadolint").join("bin/hadolint").display().to_string());
     run(hadolint.arg(root().join("Containerfile")));
@@ -109,6 +125,68 @@ fn a_build_from_source_gets_what_it_needs_and_no_more() {
         "xtask",
     ];
     assert_eq!(names, workspace);
+    run(storage.buildah().args(["rm", &container]));
+}
+
+#[test]
+fn a_build_from_source_ends_in_the_same_image() {
+    // In place of Rust's image one whose `cargo` copies the files that are there: the stages are tried, not the
+    // compiler. What runs is a program without libraries, as the server is.
+    let storage = Storage::new();
+    let rust = storage.path().join("rust");
+    std::fs::create_dir(&rust).expect("a folder");
+    for part in ["rootfs", "owned"] {
+        run(Command::new("cp")
+            .arg("-a")
+            .arg(files().join(part))
+            .arg(rust.join(part)));
+    }
+    run(Command::new("cp")
+        .args(["/bin/busybox"])
+        .arg(rust.join("busybox")));
+    let cargo =
+        "#!/bin/sh\n[ \"$*\" = 'xtask image --files-only /' ] && [ -f Cargo.lock ] && cp -a /files/. /\n";
+    std::fs::write(rust.join("cargo"), cargo).expect("cargo");
+    let text = "FROM scratch\n\
+        COPY busybox /bin/sh\nCOPY busybox /bin/cp\n\
+        COPY --chmod=755 cargo /bin/cargo\nCOPY rootfs /files/rootfs\nCOPY owned /files/owned\n";
+    let base = rust.join("Containerfile");
+    std::fs::write(&base, text).expect("a Containerfile");
+    let mut build = storage.buildah();
+    build.args([
+        "build",
+        "--quiet",
+        "--layers=false",
+        "--tag",
+        "localhost/rust",
+        "--file",
+    ]);
+    run(build.arg(&base).arg(&rust));
+    // As the page says it, but for the image that nobody here can fetch.
+    let mut build = storage.buildah();
+    build.args([
+        "build",
+        "--quiet",
+        "--build-arg",
+        "RUST=localhost/rust",
+        "--tag",
+        NAME,
+        "--file",
+    ]);
+    run(build.arg(root().join("Containerfile")).arg(root()));
+    let container = said(storage.buildah().args(["from", "--pull-never", NAME]));
+    let mounted = said(storage.buildah().args(["mount", &container]));
+    let sums = |folder: &Path| {
+        let script =
+            "cd \"$0\" && find . -type f -print0 | sort -z | xargs -0 sha256sum && stat -c '%n %a %u' data";
+        said(Command::new("/bin/sh").args(["-c", script]).arg(folder))
+    };
+    let from_source = sums(Path::new(&mounted));
+    run(storage.buildah().args(["rm", &container]));
+    storage.build(NAME);
+    let container = said(storage.buildah().args(["from", "--pull-never", NAME]));
+    let mounted = said(storage.buildah().args(["mount", &container]));
+    assert_eq!(from_source, sums(Path::new(&mounted)));
     run(storage.buildah().args(["rm", &container]));
 }
 
