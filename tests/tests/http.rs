@@ -3,6 +3,7 @@
 use blackbox::server::{PASSWORD, Server, Setup, http};
 use blackbox::sink::Sink;
 use blackbox::tools::{program, run};
+use blackbox::wait_for;
 use blackbox::wire::Wire;
 use std::process::Command;
 
@@ -294,5 +295,7 @@ fn loopback_hides_nobody_and_who_is_refused_came_all_the_same() {
     let server = in_a_network("requests_per_minute = 1\nburst_size = 1\nexempt = [\"127.0.0.0/8\"]\n");
     assert_eq!(busiest(&server, &[("127.0.0.1", 150)]), 0.0);
     assert_eq!(busiest(&server, &[("fd00::1", 50)]), 0.25);
-    assert!(server.events("connection_refused").len() >= 40);
+    wait_for("refusals in the log", || {
+        server.events("connection_refused").len() >= 40
+    });
 }
