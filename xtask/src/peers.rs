@@ -5,7 +5,7 @@ use crate::run::{quietly, succeeds, target};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 23] = [
+const PEERS: [(&str, &str); 24] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
