@@ -15,7 +15,6 @@ const PEERS: [(&str, &str); 38] = [
     ("faketime", "/usr/bin/faketime"),
     ("swaks", "/usr/bin/swaks"),
     ("curl", "/usr/bin/curl"),
-    ("iproute2", "/usr/sbin/ip"),
     ("msmtp", "/usr/bin/msmtp"),
     ("python3", "/usr/bin/python3"),
     ("python3-pip", "/usr/bin/pip3"),
