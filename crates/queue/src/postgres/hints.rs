@@ -190,7 +190,8 @@ mod tests {
             "something else",
         ] {
             heard.take(text, own, &observer);
-            heard.something().await;
+            let something = timeout(Duration::ZERO, heard.something()).await;
+            assert!(something.is_ok(), "{text:?} was not heard");
         }
         assert_eq!(heard.due(), 3);
     }
