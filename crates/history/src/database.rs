@@ -11,7 +11,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use smtp_observe::{Event, Observer};
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::fs::OpenOptions;
 use std::hash::Hasher;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// `PRAGMA user_version` of this schema.
@@ -379,6 +381,14 @@ pub(crate) fn first_id(millisecond: i64) -> String {
 }
 
 fn connect(path: &Path) -> Result<Connection, Trouble> {
+    // Made here rather than by SQLite, so that only its owner can read who writes to whom; its log takes the same mode.
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    made.map_err(|error| Trouble::Passing(error.to_string()))?;
     let db = Connection::open(path)?;
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {

@@ -300,6 +300,22 @@ fn the_oldest_go_when_there_is_too_much() {
 }
 
 #[test]
+fn only_its_owner_reads_who_writes_to_whom() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = Stage::new();
+    let history = stage.open(u64::MAX);
+    received(&history, &id(5, 1), "a@x.test", "<m@x.test>");
+    history.flush();
+    for file in ["history.db", "history.db-wal", "history.db-shm"] {
+        let mode = std::fs::metadata(stage.folder.path().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
 fn a_database_that_cannot_be_read_is_set_aside() {
     let stage = Stage::new();
     let path = stage.folder.path().join("history.db");

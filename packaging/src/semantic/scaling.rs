@@ -8,6 +8,8 @@ use serde_json::Value;
 const CONNECTIONS: u64 = 97;
 /// The server's default of `storage.pool_size`.
 const POOL: u64 = 10;
+/// The connection on which a server hears what others changed; without a pooler.
+const HINTS: u64 = 1;
 
 pub fn look(set: &Set, found: &mut Vec<String>) {
     for workload in set.workloads() {
@@ -228,9 +230,9 @@ fn connections(set: &Set, workload: Workload, found: &mut Vec<String>) {
         .unwrap_or(POOL);
     let scaled = set.scalers(workload).iter().map(|scaler| bounds(scaler).1).max();
     let pods = scaled.unwrap_or_else(|| workload.replicas()) + 1;
-    if pool * pods > CONNECTIONS {
+    if (pool + HINTS) * pods > CONNECTIONS {
         found.push(workload.finds(format!(
-            "{pods} pods with {pool} connections each (storage.pool_size); PostgreSQL has {CONNECTIONS} unless it is told otherwise"
+            "{pods} pods with {pool} connections each (storage.pool_size) and one for hints; PostgreSQL has {CONNECTIONS} unless it is told otherwise"
         )));
     }
 }

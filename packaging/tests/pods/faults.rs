@@ -79,3 +79,37 @@ fn a_server_that_hangs_is_started_again_with_its_mail() {
     pod.wait_ready();
     assert_eq!(pod.metric("smtp_queue_depth"), 1.0);
 }
+
+#[test]
+fn its_health_can_be_asked_by_a_command_in_the_container() {
+    let stage = Stage::new("embedded");
+    // The probes as they are rendered, but by the command of the image.
+    stage.node.edit("StatefulSet", "smtp-server", |set| {
+        let container = &mut set["spec"]["template"]["spec"]["containers"][0];
+        for (probe, what) in [
+            ("startupProbe", "live"),
+            ("livenessProbe", "live"),
+            ("readinessProbe", "ready"),
+        ] {
+            let probe = container[probe].as_object_mut().expect("a probe");
+            probe.remove("httpGet");
+            probe.insert(
+                "exec".into(),
+                json!({ "command": ["/smtp-server", "health", what] }),
+            );
+        }
+    });
+    let pod = stage.node.start("StatefulSet", "smtp-server", 0);
+    pod.wait_ready();
+    let asked = |what| {
+        pod.exec(&["smtp-server", "health", what, "--timeout", "2"])
+            .status
+            .code()
+    };
+    assert_eq!((asked("live"), asked("ready")), (Some(0), Some(0)));
+    // One that hangs answers nobody, and the command does not hang with it.
+    kill(Pid::from_raw(pod.pid()), Signal::SIGSTOP).expect("kill");
+    assert_eq!((asked("live"), asked("ready")), (Some(69), Some(69)));
+    kill(Pid::from_raw(pod.pid()), Signal::SIGCONT).expect("kill");
+    assert_eq!(asked("ready"), Some(0));
+}
