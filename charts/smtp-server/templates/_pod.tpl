@@ -103,6 +103,13 @@ spec:
     - name: SMTP_DATABASE_URL_FILE
       value: {{ ternary "/run/secrets/database/" "/run/secrets/smtp/" (ne .Values.database.existingSecret "") }}{{ .Values.database.urlKey }}
     {{- end }}
+    {{- if and $postgresql .Values.database.caSecret }}
+    # For what the URL does not say: operators' URLs often leave both out, and then nothing would be verified.
+    - name: PGSSLMODE
+      value: verify-full
+    - name: PGSSLROOTCERT
+      value: /etc/database/ca.crt
+    {{- end }}
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

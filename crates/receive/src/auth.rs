@@ -48,6 +48,8 @@ pub(crate) struct Authenticator {
 pub(crate) struct Client<'a> {
     pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
+    /// `peer` is a proxy, so that nobody knows who the client is.
+    pub(crate) is_proxy: bool,
     pub(crate) channel: &'a Channel,
     /// The names in its certificate, when it showed one.
     pub(crate) certificate: &'a [String],
@@ -265,7 +267,8 @@ impl Authenticator {
 
     fn attempt(&self, turn: &Turn<'_>, name: &str) -> Attempt {
         let address = turn.client.peer.ip();
-        let exempt = is_within(&turn.client.config.rate_limiting.exempt, address);
+        // A proxy may be exempt for its own checks; who guesses passwords through it may not.
+        let exempt = !turn.client.is_proxy && is_within(&turn.client.config.rate_limiting.exempt, address);
         self.guard.attempt(&account_key(name), key(address), exempt)
     }
 

@@ -253,7 +253,7 @@ fn notes_tell_what_to_publish() {
     let single = notes("single");
     for line in [
         "example.com.  MX  10 mail.example.com.",
-        "example.com.  TXT  \"v=spf1 a:mail.example.com -all\"",
+        "example.com.  TXT  \"v=spf1 ip4:<ADDRESS THAT MAIL LEAVES FROM> ~all\"",
         "_dmarc.example.com.  TXT  \"v=DMARC1; p=none; rua=mailto:postmaster@example.com\"",
         "PTR: the addresses that mail leaves from",
         "exec smtp-server-0 -- smtp-server dkim new example.com",
@@ -263,7 +263,7 @@ fn notes_tell_what_to_publish() {
         assert!(single.contains(line), "{line}\n{single}");
     }
     assert!(notes("development").contains("mail that waits is lost with the pod"));
-    assert!(notes("smarthost").contains("Here mail leaves by smtps://mail@smtp.provider.example:465"));
+    assert!(notes("smarthost").contains("Here mail leaves by smtp.provider.example:465"));
     assert!(notes("postgresql").contains("exec deployment/smtp-server -- smtp-server status"));
     assert!(notes("proxy-protocol").contains("are refused"));
     // Every command of the server's in them is one.

@@ -22,6 +22,7 @@ impl Connection {
         let client = Client {
             listener: self.visit.listener,
             peer: self.visit.peer,
+            is_proxy: self.visit.origin().is_proxy,
             channel: &channel,
             certificate: self.visit.tls.as_ref().map_or(&[], |tls| &tls.identities),
             config: &self.visit.policy.config,
