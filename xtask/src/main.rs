@@ -3,8 +3,9 @@
 //! * `test` installs the peers that are missing, then runs everything: format,
 //!   lints, unit tests, black-box tests. Ends with `N passed, N failed`.
 //! * `bench` measures speed and memory beside Postfix in one run.
-//! * `docs` writes the generated pages of `docs/reference`; with `--check` it says
-//!   whether they are stale.
+//! * `docs` writes what is generated: `docs/reference`, the chart's README, schema and files, `k8s/monitoring`; with
+//!   `--check` it says whether they are stale.
+//! * `peers` installs the peers and does nothing else.
 //! * `image` builds the container image, or only the files in it.
 //! * `fuzz` runs every fuzz target for a time.
 
@@ -27,9 +28,12 @@ cargo xtask <chore>
                            runs only the tests whose names contain it
   bench [NAME]... [--rounds N]
                            measure beside Postfix; NAME is one of
-                           accept, relay, history, durable, auth, logins, flood,
-                           dkim, handshakes, tls, idle, large, backlog
-  docs [--check]           write the pages of docs/reference
+                           accept, relay, postgres, postgres-alone,
+                           postgres-memory, claims, together, history, traces,
+                           webhooks, durable, auth, logins, flood, dkim,
+                           handshakes, tls, idle, large, backlog
+  docs [--check]           write what is generated: docs/reference, parts of the
+                           chart, k8s/monitoring
   fuzz [--seconds N] [TARGET]...
                            run the fuzz targets, 600 s each unless told
   image [--profile NAME] [--tag NAME] [--archive FILE] [--builder NAME]

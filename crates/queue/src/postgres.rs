@@ -9,7 +9,7 @@
 //! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
 //! | `hints` | what servers tell each other, so that nobody need wait for the next look |
 //! | `lane` | certainty about each change, and why nothing can be lost |
-//! | `writer` | many messages in one statement |
+//! | `writer`, `results` | many messages, and many results, in one transaction |
 //! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
 //! | `bodies` | large contents, in pieces |
 //! | `clock` | the clock of the database |

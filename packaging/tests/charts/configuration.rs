@@ -97,7 +97,7 @@ fn check(objects: &[Value]) -> std::process::Output {
     named.extend(
         variables
             .iter()
-            .filter(|(name, _)| name.ends_with("_FILE"))
+            .filter(|(name, _)| name.ends_with("_FILE") || name == "PGSSLROOTCERT")
             .map(|(_, value)| value.clone()),
     );
     make_files(folder.path(), named.into_iter());

@@ -92,6 +92,10 @@ fn table() -> Vec<Flow> {
         (Out, at("239.255.255.255"), Tcp, 25, NONE),
         (Out, at("fd12::1"), Tcp, 25, NONE),
         (Out, at("fe80::1"), Tcp, 25, NONE),
+        (Out, at("240.0.0.1"), Tcp, 25, NONE),
+        // By NAT64: the metadata address, a private one.
+        (Out, at("64:ff9b::a9fe:a9fe"), Tcp, 25, NONE),
+        (Out, at("64:ff9b::a00:5"), Tcp, 25, NONE),
         (Out, at("ff02::1"), Tcp, 25, NONE),
         // The clouds' own services, and the API server.
         (Out, at("169.254.169.254"), Tcp, 80, NONE),
