@@ -16,6 +16,17 @@ const CUSTOM: [&str; 5] = [
     "gateway.networking.k8s.io/",
 ];
 
+/// The kinds of controllers that are shipped, by kustomize as by the chart.
+pub const CUSTOM_KINDS: [&str; 7] = [
+    "Certificate",
+    "ExternalSecret",
+    "PodMonitor",
+    "PrometheusRule",
+    "ScaledObject",
+    "ServiceMonitor",
+    "TCPRoute",
+];
+
 /// Whether a controller brings an object's schema.
 pub fn is_custom(object: &Value) -> bool {
     let version = object["apiVersion"].as_str().unwrap_or_default();

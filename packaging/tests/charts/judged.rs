@@ -9,17 +9,6 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Kinds that Kubernetes itself has no schema for.
-fn custom(object: &Value) -> bool {
-    let group = object["apiVersion"]
-        .as_str()
-        .unwrap_or_default()
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    group.contains('.') && !group.ends_with(".k8s.io") || group == "gateway.networking.k8s.io"
-}
-
 /// Both lint it, and make the same of it for every version of Kubernetes.
 #[test]
 fn both_helms_make_the_same_for_every_kubernetes() {
@@ -85,7 +74,7 @@ fn every_kubernetes_takes_it() {
         let path = folder.path().join(format!("{}.yaml", name(values)));
         let objects: Vec<Value> = template(values)
             .into_iter()
-            .filter(|object| !custom(object))
+            .filter(|object| !packaging::judges::is_custom(object))
             .collect();
         write(&path, &objects);
         path
@@ -110,26 +99,16 @@ fn every_kubernetes_takes_it() {
 /// The schemas of the controllers' own kinds.
 #[test]
 fn controllers_take_it() {
-    let folder = folder();
     let objects: Vec<Value> = ci()
         .iter()
         .flat_map(|values| template(values))
-        .filter(custom)
+        .filter(packaging::judges::is_custom)
         .collect();
     let kinds: BTreeSet<&str> = objects
         .iter()
         .filter_map(|object| object["kind"].as_str())
         .collect();
-    let wanted = [
-        "Certificate",
-        "ExternalSecret",
-        "PodMonitor",
-        "PrometheusRule",
-        "ScaledObject",
-        "ServiceMonitor",
-        "TCPRoute",
-    ];
-    assert_eq!(kinds, BTreeSet::from(wanted));
+    assert_eq!(kinds, BTreeSet::from(packaging::judges::CUSTOM_KINDS));
     // TCPRoute is v1 from Gateway API 1.6 on, with the fields of v1alpha2, which are the ones there is a schema for.
     let objects: Vec<Value> = objects
         .into_iter()
@@ -140,10 +119,8 @@ fn controllers_take_it() {
             object
         })
         .collect();
-    let path = folder.path().join("custom.json");
-    std::fs::write(&path, Value::Array(objects).to_string()).expect("written");
-    let output = run(node().arg(root().join("packaging/judges/custom.mjs")).arg(&path));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    let found = packaging::judges::custom(&objects);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 /// What is wrong between objects; a values file says in its first lines what is meant to be found: `# finding: …`.
@@ -222,7 +199,7 @@ fn checkov_finds_nothing() {
         let file = root().join(CHART).join(format!("ci/{values}-values.yaml"));
         let objects: Vec<Value> = template(&file)
             .into_iter()
-            .filter(|object| !custom(object))
+            .filter(|object| !packaging::judges::is_custom(object))
             .collect();
         write(&folder.path().join(format!("{values}.yaml")), &objects);
     }

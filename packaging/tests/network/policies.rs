@@ -71,12 +71,11 @@ fn shipped() -> Vec<(&'static str, Shape, Vec<Value>)> {
 
 const NOTHING: [String; 0] = [];
 
-#[test]
-fn everybody_reaches_whom_they_should_and_nobody_else() {
-    let town = Town::new();
-    let _hop = sink(&town.exchanger, 25);
-    let _names = [&town.kube_dns, &town.exchanger].map(|host| host.space.inside(|| Dns::on("[::]:53")));
-    let _server = start(&town.mail, setup(""));
+/// The server, a next hop and name servers, where they live in the town; they go when this is dropped.
+fn inhabitants(town: &Town) -> (Server, Sink, [Dns; 2]) {
+    let hop = sink(&town.exchanger, 25);
+    let names = [&town.kube_dns, &town.exchanger].map(|host| host.space.inside(|| Dns::on("[::]:53")));
+    let server = start(&town.mail, setup(""));
     town.listen(&[
         (&town.mail, 2525),
         (&town.mail, 4650),
@@ -84,6 +83,13 @@ fn everybody_reaches_whom_they_should_and_nobody_else() {
         (&town.mail, 8080),
         (&town.exchanger, 25),
     ]);
+    (server, hop, names)
+}
+
+#[test]
+fn everybody_reaches_whom_they_should_and_nobody_else() {
+    let town = Town::new();
+    let _inhabitants = inhabitants(&town);
     // Without policies everybody reaches everybody: what is denied later is denied by them.
     assert_eq!(town.wrong(None), NOTHING, "without policies");
     for (name, shape, objects) in shipped() {
@@ -255,16 +261,7 @@ fn changed(objects: &[Value], policy: &str, pointer: &str, change: impl FnOnce(&
 #[test]
 fn policies_with_a_fault_are_told_from_right_ones() {
     let town = Town::new();
-    let _hop = sink(&town.exchanger, 25);
-    let _names = [&town.kube_dns, &town.exchanger].map(|host| host.space.inside(|| Dns::on("[::]:53")));
-    let _server = start(&town.mail, setup(""));
-    town.listen(&[
-        (&town.mail, 2525),
-        (&town.mail, 4650),
-        (&town.mail, 5870),
-        (&town.mail, 8080),
-        (&town.exchanger, 25),
-    ]);
+    let _inhabitants = inhabitants(&town);
     let (_, shape, right) = shipped().remove(0);
     let egress =
         |pointer: &str, change: fn(&mut Value)| changed(&right, "allow-smtp-egress", pointer, change);

@@ -1,6 +1,6 @@
 //! haproxy before pods, saying by PROXY v2 who the client is.
 
-use super::pods::{hello, relaying};
+use super::pods::{assert_each_is_who_it_is, hello};
 use blackbox::server::Server;
 use blackbox::wire::Wire;
 use packaging::net::addresses::{internet, other_pod, pod};
@@ -129,16 +129,7 @@ fn only_the_proxy_says_who_the_client_is() {
     // Right: each client is who it is, to both pods in turn, and by both families.
     for address in balancer.addresses.clone() {
         for _ in 0..2 {
-            assert_eq!(
-                relaying(&mut hello(&trusted, address, 25)),
-                250,
-                "the trusted client at {address}"
-            );
-            assert_eq!(
-                relaying(&mut hello(&stranger, address, 25)),
-                554,
-                "a stranger at {address}"
-            );
+            assert_each_is_who_it_is(&trusted, &stranger, address);
         }
     }
     let reply =

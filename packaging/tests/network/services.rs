@@ -1,6 +1,6 @@
 //! Services whose pods see clients' addresses, and such as hide them behind the node's.
 
-use super::pods::{hello, relaying};
+use super::pods::{assert_each_is_who_it_is, hello, relaying};
 use blackbox::server::Server;
 use blackbox::wait_for;
 use packaging::net::addresses::{NODE, internet, pod, service};
@@ -52,16 +52,7 @@ fn a_client_is_trusted_by_its_own_address_and_by_no_other() {
         // Until each pod had its turn.
         let before = servers.each_ref().map(|server| clients(server).len());
         for _ in 0..64 {
-            assert_eq!(
-                relaying(&mut hello(&trusted, address, 25)),
-                250,
-                "the trusted client at {address}"
-            );
-            assert_eq!(
-                relaying(&mut hello(&stranger, address, 25)),
-                554,
-                "a stranger at {address}"
-            );
+            assert_each_is_who_it_is(&trusted, &stranger, address);
             if (0..2).all(|n| clients(&servers[n]).len() > before[n]) {
                 break;
             }
