@@ -75,6 +75,11 @@ events! {
     /// together is shared out anew.
     Info "servers_changed" ServersChanged { servers: usize }
 
+    /// The database of `storage.url` cannot be reached at the start, for a reason that may pass by itself: it is tried again, for `at_most` seconds
+    /// (`storage.wait`), and the server is not ready meanwhile. Said at first and then every 30 s; `error` is what was wrong last. Then comes `ready`, or
+    /// `start_failed` with exit code 75.
+    Warn "storage_awaited" StorageAwaited { error: &'a str, waited: Duration, at_most: Duration }
+
     /// What other servers of this queue say is heard, on a connection of its own: they are looked at when they say something, and not only every
     /// second.
     Info "hints_heard" HintsHeard { channel: &'a str }

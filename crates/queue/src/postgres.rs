@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `open`, `store` | opening; the contract, kept by what follows |
+//! | `open`, `wait`, `store` | opening, also of a database that is away; the contract, kept by what follows |
 //! | `connect`, `tls` | how the database is reached |
 //! | `link`, `pause` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
@@ -47,12 +47,14 @@ mod schema;
 mod servers;
 mod store;
 mod tls;
+mod wait;
 mod writer;
 
 pub use connect::Database;
 pub use history::PostgresHistory;
 pub use open::PostgresSettings;
 pub use schema::Migration;
+pub use wait::{Patience, Waiting};
 
 use crate::operator::{Action, Suspension, SuspensionKind};
 use crate::spool::Spool;
