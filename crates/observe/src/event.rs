@@ -88,8 +88,8 @@ events! {
     /// again, with pauses of at most 30 s.
     Warn "hints_lost" HintsLost { error: &'a str }
 
-    /// Another server said that it changed something: `due` (mail was given back or made due), `directory`, `suspensions`, `reload`, `servers`;
-    /// `unknown` is a later version, or somebody else who writes on the channel. `from` is the server's id.
+    /// Another server said that it changed something: `due` (mail was given back or made due), `directory`, `suspensions`, `reload`, `servers`.
+    /// `from` is the id of the one that said it last: however often it is said, a kind is one line each time it is looked.
     Debug "hint" Hint { what: &'a str, from: &'a str }
 
     /// A listener accepts connections.

@@ -7,7 +7,7 @@
 //! | `link`, `pause` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
 //! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
-//! | `hints` | what servers tell each other, so that nobody need wait for the next look |
+//! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
 //! | `lane` | certainty about each change, and why nothing can be lost |
 //! | `writer`, `results` | many messages, and many results, in one transaction |
 //! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
@@ -37,6 +37,7 @@ mod link;
 mod open;
 mod operate;
 mod outbox;
+mod pace;
 mod pause;
 mod pulse;
 mod read;
