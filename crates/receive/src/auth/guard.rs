@@ -132,7 +132,9 @@ impl Guard {
             locked = Some(LockScope::Pair);
         }
         if !attempt.exempt {
-            let network = self.counts.failed(attempt.network, limit(times(NETWORK_FACTOR)), now);
+            let network = self
+                .counts
+                .failed(attempt.network, limit(times(NETWORK_FACTOR)), now);
             failures = failures.max(network.failures / NETWORK_FACTOR);
             if network.locked_now {
                 locked = Some(LockScope::Network);

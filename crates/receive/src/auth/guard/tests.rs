@@ -90,7 +90,13 @@ fn an_exempt_network_has_no_count_of_its_own() {
     let stage = Stage::new();
     for n in 0..100 {
         let attempt = stage.guard.attempt(&format!("name{n}"), HOME, true);
-        assert_eq!(stage.guard.failed(&attempt, &settings(), |all| all, stage.now).locked, None);
+        assert_eq!(
+            stage
+                .guard
+                .failed(&attempt, &settings(), |all| all, stage.now)
+                .locked,
+            None
+        );
     }
     assert!(!stage.is_locked("bob", HOME));
 }
