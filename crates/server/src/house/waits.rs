@@ -83,7 +83,7 @@ mod tests {
     fn the_log_is_told_first_and_then_seldom() {
         let (waits, error) = (Waits::default(), StoreError::Unavailable("refused".into()));
         assert!(waits.reason().is_none() && waits.waited().is_none());
-        let mut again = || {
+        let again = || {
             let waiting = Waiting {
                 error: &error,
                 waited: Duration::from_secs(7),
