@@ -4,7 +4,7 @@ use crate::postfix::free_port;
 use crate::tools::run;
 use crate::wait_for_secs;
 use nix::sys::signal::Signal;
-use real_postgres::{Server, unprivileged};
+use real_postgres::{Server, Version, unprivileged};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -41,24 +41,31 @@ impl Postgres {
         Postgres::with("")
     }
 
+    /// Of a version, if not Debian's.
+    pub fn of(version: Version) -> Postgres {
+        let folder = new_folder();
+        let data = folder.path().join("data");
+        Postgres::at(version, folder, data, "")
+    }
+
     /// With these lines in its configuration too.
     pub fn with(settings: &str) -> Postgres {
         let folder = new_folder();
         let data = folder.path().join("data");
-        Postgres::at(folder, data, settings)
+        Postgres::at(Version::Debian, folder, data, settings)
     }
 
     /// On a disk of its own, mounted at `disk`.
     pub fn on_disk(disk: &Path, settings: &str) -> Postgres {
         hand_over(disk);
-        Postgres::at(new_folder(), disk.join("data"), settings)
+        Postgres::at(Version::Debian, new_folder(), disk.join("data"), settings)
     }
 
-    fn at(folder: tempfile::TempDir, data: PathBuf, settings: &str) -> Postgres {
-        real_postgres::initialise(&data, false).expect("initdb");
+    fn at(version: Version, folder: tempfile::TempDir, data: PathBuf, settings: &str) -> Postgres {
+        real_postgres::initialise(version, &data, false).expect("initdb");
         let port = free_port().port();
         write_settings(&data, &format!("{SETTINGS}{settings}"));
-        let server = Server::start(&data, port, &[]).expect("PostgreSQL");
+        let server = Server::start(version, &data, port, &[]).expect("PostgreSQL");
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let database = Postgres {
             folder,
@@ -75,7 +82,7 @@ impl Postgres {
     pub fn synchronous_standby(&self) -> Postgres {
         let folder = new_folder();
         let data = folder.path().join("data");
-        let mut copy = unprivileged(&real_postgres::program("pg_basebackup").expect("PostgreSQL"));
+        let mut copy = unprivileged(&Version::Debian.program("pg_basebackup").expect("PostgreSQL"));
         copy.args([
             "-h",
             "127.0.0.1",
@@ -91,7 +98,7 @@ impl Postgres {
         run(copy.arg(self.port.to_string()).arg("-D").arg(&data));
         let port = free_port().port();
         let standby = Postgres {
-            server: Server::start(&data, port, &[]).expect("the standby"),
+            server: Server::start(Version::Debian, &data, port, &[]).expect("the standby"),
             folder,
             data,
             port,
@@ -107,7 +114,7 @@ impl Postgres {
 
     /// Makes a standby the primary.
     pub fn promote(&self) {
-        let mut promote = unprivileged(&real_postgres::program("pg_ctl").expect("PostgreSQL"));
+        let mut promote = unprivileged(&Version::Debian.program("pg_ctl").expect("PostgreSQL"));
         run(promote.args(["promote", "-w", "-D"]).arg(&self.data));
     }
 

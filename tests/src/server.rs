@@ -108,36 +108,60 @@ impl Server {
 
     /// Starts and waits until it is ready.
     pub fn start(setup: Setup) -> Server {
+        let mut server = Self::begin(setup);
+        server.until_ready();
+        server
+    }
+
+    /// Starts and waits until health can be asked. It has no `smtp` before it is ready.
+    pub fn begin(setup: Setup) -> Server {
         let folder = tempfile::Builder::new()
             .prefix("smtp-server-test-")
             .tempdir()
             .expect("a folder for the test");
-        Self::start_in(setup, Arc::new(folder))
+        Self::begin_in(setup, Arc::new(folder))
     }
 
     fn start_in(setup: Setup, folder: Arc<tempfile::TempDir>) -> Server {
-        let (mut child, log) = spawn(&setup, folder.path());
-        let mut found = (None, None);
-        wait_for_secs("the server to be ready", 30, || {
-            if let Some(status) = child.try_wait().expect("wait") {
-                panic!(
-                    "the server ended with {status}:\n{}",
-                    read(&folder.path().join("stderr"))
-                );
-            }
-            let log = log.lock().expect("log");
-            found = (listening(&log, "smtp"), listening(&log, "http"));
-            log.iter().any(|line| line["event"] == "ready") && found.0.is_some() && found.1.is_some()
-        });
-        let (smtp, http) = (found.0.expect("smtp address"), found.1.expect("http address"));
-        Server {
+        let mut server = Self::begin_in(setup, folder);
+        server.until_ready();
+        server
+    }
+
+    fn begin_in(setup: Setup, folder: Arc<tempfile::TempDir>) -> Server {
+        let (child, log) = spawn(&setup, folder.path());
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server {
             child,
             setup,
             folder,
             log,
-            smtp,
-            http,
-        }
+            smtp: nowhere,
+            http: nowhere,
+        };
+        server.http = server.until("the server to answer", |log| listening(log, "http"));
+        server
+    }
+
+    /// Waits until it is ready.
+    pub fn until_ready(&mut self) {
+        self.smtp = self.until("the server to be ready", |log| {
+            let ready = log.iter().any(|line| line["event"] == "ready");
+            ready.then(|| listening(log, "smtp")).flatten()
+        });
+    }
+
+    /// Waits until its log says something, unless it ends.
+    fn until<T>(&mut self, what: &str, said: impl Fn(&[Value]) -> Option<T>) -> T {
+        let mut found = None;
+        wait_for_secs(what, 30, || {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                panic!("the server ended with {status}");
+            }
+            found = said(&self.log.lock().expect("log"));
+            found.is_some()
+        });
+        found.expect("found")
     }
 
     /// Where the `smtps` listener is.

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-fn migrate(from: &str, to: &str, scratch: &Path) -> Command {
+/// `queue migrate`, with a folder for large bodies.
+pub(crate) fn migrate(from: &str, to: &str, scratch: &Path) -> Command {
     let mut command = Command::new("/usr/bin/timeout");
     command.arg("120").arg(binary()).env_clear();
     command.args([

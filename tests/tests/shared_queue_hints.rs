@@ -105,6 +105,48 @@ fn hints_that_are_not_heard_are_not_needed() {
 }
 
 #[test]
+fn whoever_shouts_on_the_channel_is_not_followed_for_long() {
+    let database = Postgres::start();
+    database.sql("CREATE EXTENSION pg_stat_statements");
+    let config = "[delivery]\ncapture = true\n";
+    let start = || {
+        let setup = Setup::new(config).env("SMTP_DATABASE_URL", database.url());
+        setup.env("SMTP_LOG_LEVEL", "debug").start()
+    };
+    let (server, other) = (start(), start());
+    for server in [&server, &other] {
+        server.wait_event("hints_heard", |_| true);
+    }
+    // Both look.
+    let looks = || -> u64 {
+        let sql = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%FROM directory%FROM servers%FROM recipients%'";
+        database.sql(sql).parse().expect("a number")
+    };
+    // Says it for five seconds; gives how often it was looked.
+    let shout = |what: &str| -> u64 {
+        let before = looks();
+        database.sql(&format!(
+            "DO $$ BEGIN FOR i IN 1..500 LOOP PERFORM pg_notify('smtp_queue', {what}); COMMIT; PERFORM pg_sleep(0.01); END LOOP; END $$"
+        ));
+        looks() - before
+    };
+    let quiet = shout("'nobody ' || gen_random_uuid()");
+    assert!((5..25).contains(&quiet), "{quiet} looks for what no server says");
+    for word in ["due", "directory", "servers"] {
+        let looked = shout(&format!("'{word} ' || gen_random_uuid()"));
+        assert!(looked < 60, "{looked} looks for {word}");
+    }
+    // What is true is heard all the same.
+    let before = generation(&other);
+    ask_all_to_reload(&server);
+    other.wait_event("hint", |line| line["what"] == "reload");
+    wait_for("the reload of the other", || generation(&other) == before + 1.0);
+    // The log has no line for each time.
+    let told = server.events("hint").len();
+    assert!((3..200).contains(&told), "{told} lines");
+}
+
+#[test]
 fn the_servers_of_a_queue_are_listed() {
     let alone = Setup::new("[delivery]\ncapture = true\n").start();
     let listed = alone.json(&["servers"]);

@@ -5,7 +5,7 @@ use blackbox::load::{Clients, arrived};
 use blackbox::postgres::{PgBouncer, Postgres};
 use blackbox::server::{Setup, binary, refusal};
 use blackbox::sink::Sink;
-use blackbox::tools::{certificates, program};
+use blackbox::tools::{certificates, program, swaks};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use std::path::Path;
@@ -224,4 +224,28 @@ fn text_that_means_something_to_sql_means_nothing_here() {
         "{:?}",
         server.events("store_failed")
     );
+}
+
+#[test]
+fn of_guesses_at_a_name_each_server_bears_its_share() {
+    let database = Postgres::start();
+    let start = || setup(&database.url(), "[auth]\nlock_after = 1\n").start();
+    let (server, _other) = (start(), start());
+    server.wait_event("servers_changed", |line| line["servers"] == 2);
+    // Ten from anywhere lock a name, at one server or at two together; each from another network.
+    let scopes = || -> Vec<String> {
+        let locked = server.events("auth_locked");
+        locked
+            .iter()
+            .filter_map(|line| Some(line["scope"].as_str()?.to_owned()))
+            .collect()
+    };
+    for guess in 1..=5 {
+        let mut swaks = swaks(server.submission(), "ann", "wrong");
+        swaks.args(["--quit-after", "AUTH", "--local-interface"]);
+        let output = swaks.arg(format!("127.0.0.{}", 30 + guess)).output();
+        assert!(!output.expect("swaks").status.success());
+        wait_for("the lock", || scopes().len() == guess);
+    }
+    assert_eq!(scopes(), ["pair", "pair", "pair", "pair", "account"]);
 }

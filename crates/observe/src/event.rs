@@ -75,6 +75,11 @@ events! {
     /// together is shared out anew.
     Info "servers_changed" ServersChanged { servers: usize }
 
+    /// The database of `storage.url` cannot be reached at the start, for a reason that may pass by itself: it is tried again, for `at_most` seconds
+    /// (`storage.wait`), and the server is not ready meanwhile. Said at first and then every 30 s; `error` is what was wrong last. Then comes `ready`, or
+    /// `start_failed` with exit code 75.
+    Warn "storage_awaited" StorageAwaited { error: &'a str, waited: Duration, at_most: Duration }
+
     /// What other servers of this queue say is heard, on a connection of its own: they are looked at when they say something, and not only every
     /// second.
     Info "hints_heard" HintsHeard { channel: &'a str }
@@ -83,8 +88,8 @@ events! {
     /// again, with pauses of at most 30 s.
     Warn "hints_lost" HintsLost { error: &'a str }
 
-    /// Another server said that it changed something: `due` (mail was given back or made due), `directory`, `suspensions`, `reload`, `servers`;
-    /// `unknown` is a later version, or somebody else who writes on the channel. `from` is the server's id.
+    /// Another server said that it changed something: `due` (mail was given back or made due), `directory`, `suspensions`, `reload`, `servers`.
+    /// `from` is the id of the one that said it last: however often it is said, a kind is one line each time it is looked.
     Debug "hint" Hint { what: &'a str, from: &'a str }
 
     /// A listener accepts connections.

@@ -2,12 +2,12 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `open`, `store` | opening; the contract, kept by what follows |
+//! | `open`, `wait`, `store` | opening, also of a database that is away; the contract, kept by what follows |
 //! | `connect`, `tls` | how the database is reached |
 //! | `link`, `pause` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
 //! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
-//! | `hints` | what servers tell each other, so that nobody need wait for the next look |
+//! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
 //! | `lane` | certainty about each change, and why nothing can be lost |
 //! | `writer`, `results` | many messages, and many results, in one transaction |
 //! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
@@ -37,6 +37,7 @@ mod link;
 mod open;
 mod operate;
 mod outbox;
+mod pace;
 mod pause;
 mod pulse;
 mod read;
@@ -47,12 +48,14 @@ mod schema;
 mod servers;
 mod store;
 mod tls;
+mod wait;
 mod writer;
 
 pub use connect::Database;
 pub use history::PostgresHistory;
 pub use open::PostgresSettings;
 pub use schema::Migration;
+pub use wait::{Patience, Waiting};
 
 use crate::operator::{Action, Suspension, SuspensionKind};
 use crate::spool::Spool;

@@ -20,6 +20,7 @@ use smtp::{Enhanced, Reply};
 use smtp_config::Config;
 use smtp_directory::{Account, Directory, account_key};
 use smtp_observe::{AuthMechanism, AuthResult, Event, Listener, Observer};
+use smtp_queue::Queue;
 use smtp_sasl::{Channel, Exchange, Failure, Mechanism, Offer, Step};
 use smtp_token::TokenVerifier;
 use std::fmt;
@@ -39,6 +40,8 @@ pub(crate) struct Authenticator {
     tokens: Arc<Tokens>,
     guard: Arc<Guard>,
     hashing: Hashing,
+    /// Knows how many servers there are.
+    queue: Queue,
     observer: Observer,
     started: Instant,
 }
@@ -105,6 +108,7 @@ impl Authenticator {
     pub(crate) fn new(
         directory: Arc<Directory>,
         tokens: Arc<Tokens>,
+        queue: Queue,
         observer: Observer,
         at_once: usize,
     ) -> Self {
@@ -113,6 +117,7 @@ impl Authenticator {
             tokens,
             guard: Arc::new(Guard::new()),
             hashing: Hashing::new(at_once),
+            queue,
             observer,
             started: Instant::now(),
         }
@@ -212,7 +217,9 @@ impl Authenticator {
         let mut late = guard::wait_after(1);
         if let Some(name) = name.filter(|_| is_guessable(turn.mechanism)) {
             let settings = &turn.client.config.auth;
-            let failure = self.guard.failed(&self.attempt(turn, name), settings, self.now());
+            let share = |of_all: u32| u32::try_from(self.queue.share(of_all.into())).unwrap_or(of_all);
+            let attempt = self.attempt(turn, name);
+            let failure = self.guard.failed(&attempt, settings, share, self.now());
             late = failure.late;
             if let Some(scope) = failure.locked {
                 self.observer.emit(Event::AuthLocked {

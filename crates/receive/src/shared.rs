@@ -99,7 +99,13 @@ impl Shared {
         } = neighbours;
         let at_once = config.load().auth.max_hashing;
         Shared {
-            authenticator: Authenticator::new(directory.clone(), tokens, observer.clone(), at_once),
+            authenticator: Authenticator::new(
+                directory.clone(),
+                tokens,
+                queue.clone(),
+                observer.clone(),
+                at_once,
+            ),
             queue,
             observer,
             tls,

@@ -3,6 +3,7 @@
 mod rooms;
 mod shown;
 mod stop;
+mod waits;
 
 pub(crate) use stop::{Phase, Stop};
 
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+use waits::Waits;
 
 /// Version of the product.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -64,6 +66,8 @@ pub(crate) struct House {
     pub(crate) stop: Stop,
     /// Whether the store could be written, and when that was tried.
     written: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    /// For a database that was away when the store was to be opened.
+    waits: Waits,
     http_addresses: OnceLock<Vec<SocketAddr>>,
     metrics_addresses: OnceLock<Vec<SocketAddr>>,
     queue: OnceLock<Queue>,
@@ -93,6 +97,7 @@ impl House {
             started: Instant::now(),
             stop: Stop::new(),
             written: tokio::sync::Mutex::default(),
+            waits: Waits::default(),
             http_addresses: OnceLock::new(),
             metrics_addresses: OnceLock::new(),
             queue: OnceLock::new(),
@@ -251,6 +256,9 @@ impl House {
         };
         let failed = |detail: String| check(false, detail);
         let Some(queue) = self.queue.get() else {
+            if let Some(reason) = self.waits.reason() {
+                return failed(reason);
+            }
             return failed(format!(
                 "the store is being opened and recovered, for {} s now; a long queue takes a while",
                 self.started.elapsed().as_secs()

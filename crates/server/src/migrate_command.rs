@@ -11,11 +11,12 @@ use crate::storage;
 use serde_json::json;
 use smtp_observe::Observer;
 use smtp_queue::moving::{Moved, Side, move_all};
-use smtp_queue::postgres::{Database, PostgresSettings, PostgresStore};
+use smtp_queue::postgres::{Database, Patience, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Store, StoreError};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Connections to a database.
 const POOL: usize = 8;
@@ -29,7 +30,21 @@ pub(crate) fn schema(args: &SourceArgs, dry_run: bool) -> Result<(), Failure> {
     let none = "there is nothing to migrate: storage.url is not set, and SQLite's schema is brought up to date with each start";
     let database = database.ok_or_else(|| Failure::new(Exit::Usage, none))?;
     block_on(async {
-        let steps = PostgresStore::migrate(&database, dry_run).await;
+        // In a pipeline it comes with the database, as the servers do; who sits before it sees why nothing happens.
+        let told = AtomicBool::new(false);
+        let patience = Patience {
+            at_most: config.storage.wait,
+            tell: &|waiting| {
+                if !told.swap(true, Ordering::Relaxed) {
+                    let seconds = config.storage.wait.as_secs();
+                    remark(&format!(
+                        "{}; it is tried again for {seconds} s (storage.wait)",
+                        waiting.error
+                    ));
+                }
+            },
+        };
+        let steps = PostgresStore::migrate(&database, dry_run, patience).await;
         let steps = steps.map_err(|error| storage::failure(&config, &error))?;
         for step in &steps {
             match dry_run {
@@ -128,7 +143,7 @@ async fn in_postgres(url: &str, args: &MigrateArgs, side: &str) -> Result<Side, 
         min_free: 0,
         memory_budget: MEMORY,
     };
-    let (store, spool) = PostgresStore::open(settings, Observer::silent()).await?;
+    let (store, spool) = PostgresStore::open(settings, Observer::silent(), Patience::NONE).await?;
     if store.other_servers().await? > 0 {
         store.close().await?;
         return Err(StoreError::Unavailable(

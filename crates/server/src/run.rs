@@ -2,7 +2,7 @@
 //!
 //! 1. Read the configuration; what is wrong ends here (78), before storage is touched.
 //! 2. Health: liveness answers from now on, readiness says what is missing.
-//! 3. Open the store: lock, migrate, recover (74, 75); in it the directory.
+//! 3. Open the store: lock, wait for a database that is away, migrate, recover (74, 75); in it the directory.
 //! 4. Start delivery.
 //! 5. Bind and start the SMTP listeners: only what can be kept is accepted.
 //! 6. Ready; reloads and, at last, the drain.
@@ -202,7 +202,10 @@ async fn keep_mail(
     } = tokio::select! {
         opened = storage::open(house) => opened?,
         // Nothing was accepted yet, and a recovery that is broken off starts anew.
-        _ = lifecycle::stop_asked(house, signals) => return Ok(()),
+        reason = lifecycle::stop_asked(house, signals) => {
+            house.draining(&reason);
+            return Ok(());
+        }
     };
     house.queue_opened(queue.clone());
     let observer = house.observer.clone();

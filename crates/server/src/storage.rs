@@ -6,7 +6,7 @@ use smtp_config::Config;
 use smtp_directory::Shelf;
 use smtp_history::Archive;
 use smtp_observe::Event;
-use smtp_queue::postgres::{Database, PostgresSettings, PostgresStore};
+use smtp_queue::postgres::{Database, Patience, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Outbox, Queue, StoreError, folder_of};
 use std::sync::Arc;
@@ -58,7 +58,13 @@ pub(crate) async fn open(house: &House) -> Result<Opened, Failure> {
         Some(database) => in_postgres(house, &config, database).await,
         None => in_sqlite(house, &config).await?,
     };
-    opened.map_err(|error| failure(&config, &error))
+    opened.map_err(|error| {
+        let mut failure = failure(&config, &error);
+        if let Some(waited) = house.waited() {
+            failure.message += &format!("; it was waited for, {} s", waited.as_secs());
+        }
+        failure
+    })
 }
 
 async fn in_postgres(house: &House, config: &Config, database: Database) -> Result<Opened, StoreError> {
@@ -70,7 +76,11 @@ async fn in_postgres(house: &House, config: &Config, database: Database) -> Resu
         min_free: config.storage.min_free,
         memory_budget: config.storage.memory_budget,
     };
-    let (store, spool) = PostgresStore::open(settings, house.observer.clone()).await?;
+    let patience = Patience {
+        at_most: config.storage.wait,
+        tell: &|waiting| house.waits(waiting, config.storage.wait),
+    };
+    let (store, spool) = PostgresStore::open(settings, house.observer.clone(), patience).await?;
     Ok(Opened {
         queue: Queue::new(store.clone(), spool),
         outbox: store.clone(),

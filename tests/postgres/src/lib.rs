@@ -1,4 +1,5 @@
-//! A real PostgreSQL for tests and measurements, as Debian ships it: its data where the caller says, as its own user, ended with its handle.
+//! A real PostgreSQL for tests and measurements, as Debian ships it or of another version: its data where the caller says, as its own user,
+//! ended with its handle.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -12,16 +13,84 @@ use tempfile::TempDir;
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);
 
-/// One of the programs of the newest version there is.
-///
-/// # Errors
-/// There is none.
-pub fn program(name: &str) -> Result<PathBuf, String> {
-    let missing = "PostgreSQL is missing: `cargo xtask peers` installs it";
-    let versions = std::fs::read_dir("/usr/lib/postgresql").map_err(|_| missing)?;
+/// A version of PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The one that Debian ships, with all of its programs.
+    Debian,
+    /// The oldest that the server works with: `initdb`, `pg_ctl` and `postgres`.
+    Oldest,
+    /// The newest there is; the same programs.
+    Newest,
+}
+
+impl Version {
+    /// Those that do not come from Debian.
+    pub const OTHERS: [Version; 2] = [Version::Oldest, Version::Newest];
+
+    /// The release of npm's package of that version; `None` for Debian's.
+    pub fn release(self) -> Option<&'static str> {
+        match self {
+            Version::Debian => None,
+            Version::Oldest => Some("14.23.0-beta.17"),
+            Version::Newest => Some("18.4.0-beta.17"),
+        }
+    }
+
+    /// One of its programs.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn program(self, name: &str) -> Result<PathBuf, String> {
+        let bin = match self.release() {
+            None => debian()?,
+            Some(release) => installed(release)?,
+        };
+        Ok(bin.join("bin").join(name))
+    }
+}
+
+/// What a program that is not there is answered with.
+const MISSING: &str = "is missing: `cargo xtask peers` installs it";
+
+/// The newest that Debian installed.
+fn debian() -> Result<PathBuf, String> {
+    let missing = || format!("PostgreSQL {MISSING}");
+    let versions = std::fs::read_dir("/usr/lib/postgresql").map_err(|_| missing())?;
     let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
     folders.sort();
-    Ok(folders.last().ok_or(missing)?.join("bin").join(name))
+    folders.pop().ok_or_else(missing)
+}
+
+/// The folder of the target folder where npm puts its packages.
+pub const NPM: &str = "peers/postgres";
+
+/// The name of a release's package there.
+pub fn package(release: &str) -> String {
+    format!("postgres-{release}")
+}
+
+/// What npm installed beside the program that runs.
+fn installed(release: &str) -> Result<PathBuf, String> {
+    let place = Path::new(NPM)
+        .join("node_modules")
+        .join(package(release))
+        .join("native");
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut folders = this.ancestors().map(|folder| folder.join(&place));
+    let folder = folders
+        .find(|folder| folder.exists())
+        .ok_or_else(|| format!("PostgreSQL {release} {MISSING}"))?;
+    run(unprivileged(Path::new("/usr/bin/test"))
+        .arg("-x")
+        .arg(folder.join("bin/postgres")))
+    .map_err(|_| {
+        format!(
+            "the user `postgres` cannot come to {}: let others through the folders above it (`chmod o+x`)",
+            folder.display()
+        )
+    })?;
+    Ok(folder)
 }
 
 /// A command as the database's user: it does not run as root.
@@ -86,8 +155,8 @@ pub fn run(command: &mut Command) -> Result<Output, String> {
 ///
 /// # Errors
 /// What `initdb` says.
-pub fn initialise(data: &Path, durable: bool) -> Result<(), String> {
-    let mut initdb = unprivileged(&program("initdb")?);
+pub fn initialise(version: Version, data: &Path, durable: bool) -> Result<(), String> {
+    let mut initdb = unprivileged(&version.program("initdb")?);
     initdb.args([
         "--auth=trust",
         "--username=postgres",
@@ -106,6 +175,7 @@ pub fn initialise(data: &Path, durable: bool) -> Result<(), String> {
 pub struct Server {
     /// For its sockets and its log. The path is short, as that of a socket has to be.
     folder: TempDir,
+    version: Version,
     data: PathBuf,
     port: u16,
     settings: Vec<String>,
@@ -117,12 +187,13 @@ impl Server {
     ///
     /// # Errors
     /// It does not start, and the end of its log.
-    pub fn start(data: &Path, port: u16, settings: &[&str]) -> Result<Server, String> {
+    pub fn start(version: Version, data: &Path, port: u16, settings: &[&str]) -> Result<Server, String> {
         let folder = new_folder()?;
         let settings: Vec<String> = settings.iter().map(|&one| one.to_owned()).collect();
-        let child = spawn(folder.path(), data, port, &settings)?;
+        let child = spawn(version, folder.path(), data, port, &settings)?;
         let server = Server {
             folder,
+            version,
             data: data.to_owned(),
             port,
             settings,
@@ -191,7 +262,13 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn start_again(&mut self) -> Result<(), String> {
-        self.child = spawn(self.folder.path(), &self.data, self.port, &self.settings)?;
+        self.child = spawn(
+            self.version,
+            self.folder.path(),
+            &self.data,
+            self.port,
+            &self.settings,
+        )?;
         self.wait()
     }
 
@@ -204,14 +281,20 @@ impl Server {
     }
 }
 
-fn spawn(folder: &Path, data: &Path, port: u16, settings: &[String]) -> Result<Child, String> {
+fn spawn(
+    version: Version,
+    folder: &Path,
+    data: &Path,
+    port: u16,
+    settings: &[String],
+) -> Result<Child, String> {
     let failed = |error: std::io::Error| format!("PostgreSQL: {error}");
     let log = OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("log"));
     let log = log.map_err(failed)?;
-    let mut postgres = unprivileged(&program("postgres")?);
+    let mut postgres = unprivileged(&version.program("postgres")?);
     postgres.arg("-D").arg(data).arg("-k").arg(folder);
     postgres.args(["-p", &port.to_string()]);
     for setting in settings {

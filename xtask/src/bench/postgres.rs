@@ -5,7 +5,7 @@ use super::memory::send_large;
 use super::peers::{Ours, Postfix, Sink, free_address};
 use super::speed::{loaded_until_empty, until_empty};
 use super::{Bench, Bound, median};
-use real_postgres::Server;
+use real_postgres::{Server, Version};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ impl Postgres {
         std::fs::create_dir_all(folder).map_err(failed)?;
         real_postgres::hand_over(folder)?;
         let data = folder.join("data");
-        real_postgres::initialise(&data, true)?;
+        real_postgres::initialise(Version::Debian, &data, true)?;
         let port = free_address()?.port();
         let settings = [
             "listen_addresses=127.0.0.1",
@@ -31,7 +31,7 @@ impl Postgres {
             "shared_preload_libraries=pg_stat_statements",
             "log_min_messages=fatal",
         ];
-        let server = Server::start(&data, port, &settings)?;
+        let server = Server::start(Version::Debian, &data, port, &settings)?;
         Ok(Postgres { server, port })
     }
 

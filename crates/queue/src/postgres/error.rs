@@ -1,6 +1,7 @@
 //! From PostgreSQL's errors to the store's.
 
 use crate::store::StoreError;
+use std::io;
 use tokio_postgres::error::SqlState;
 
 /// What went wrong within an operation.
@@ -46,6 +47,18 @@ impl Error {
         }
     }
 
+    /// Whether it may pass by itself: the database is being started, has no connection left, cannot be found or reached, takes too long. What it
+    /// refuses (a password, a name, a certificate, to write) is refused again.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Error::Database(error) => match error.code() {
+                Some(code) => PASSING.iter().any(|class| code.code().starts_with(class)),
+                None => passes_unsaid(error),
+            },
+            Error::Away(_) => true,
+        }
+    }
+
     /// Whether it is something about what was to be stored, or its size: another change may be made.
     pub(super) fn is_of_the_change(&self) -> bool {
         let classes = ["22", "23", "54", "53100"];
@@ -59,6 +72,29 @@ impl Error {
             Error::Away(_) => None,
         }
     }
+}
+
+/// Of what a database says when it is opened, what passes: connections (08), transactions that gave way to others (40), memory and connections
+/// used up (53200, 53300), a lock that was not had in time (55P03), broken off, shut down or just started (57).
+const PASSING: [&str; 6] = ["08", "40", "53200", "53300", "55P03", "57"];
+
+/// Without a word of the database: nobody was there, or they broke off, or took too long. What cannot be understood stays so: a certificate that is
+/// not trusted, an alert that says that ours is not.
+fn passes_unsaid(error: &tokio_postgres::Error) -> bool {
+    let kind = error.to_string();
+    let is = |kinds: &[&str]| kinds.iter().any(|one| kind.starts_with(one));
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let broken_off = cause.map(|cause| cause.kind() != io::ErrorKind::InvalidData);
+    if is(&["error performing TLS handshake"]) {
+        return broken_off == Some(true);
+    }
+    let away = [
+        "error connecting to server",
+        "error communicating with the server",
+        "connection closed",
+        "timeout waiting for server",
+    ];
+    is(&away) && broken_off != Some(false)
 }
 
 /// Whether the connection broke, or never came about.
@@ -119,6 +155,29 @@ impl From<Error> for StoreError {
             )),
             _ => StoreError::Unavailable(text),
         }
+    }
+}
+
+/// Why a store was not opened.
+#[derive(Debug)]
+pub(super) struct Unopened {
+    pub(super) error: StoreError,
+    /// It may pass by itself.
+    pub(super) passes: bool,
+}
+
+impl From<Error> for Unopened {
+    fn from(error: Error) -> Unopened {
+        Unopened {
+            passes: error.passes(),
+            error: error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Unopened {
+    fn from(error: StoreError) -> Unopened {
+        Unopened { passes: false, error }
     }
 }
 

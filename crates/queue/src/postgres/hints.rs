@@ -8,6 +8,7 @@ use super::connect::Connector;
 use super::error::Error;
 use super::link::{Client, run};
 use super::pause::Pauses;
+use parking_lot::Mutex;
 use smtp_observe::{Event, Observer};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -65,6 +66,13 @@ pub(super) async fn say(db: &Client, from: Uuid, hint: Hint) {
     let _ = run(db, "SELECT pg_notify('smtp_queue', $1)", &[&text]).await;
 }
 
+/// What is said, and by whom; `None` of what no server says.
+fn understood(text: &str) -> Option<(Hint, Uuid)> {
+    let (word, from) = text.split_once(' ')?;
+    let hint = Hint::ALL.into_iter().find(|hint| hint.word() == word)?;
+    Some((hint, Uuid::parse_str(from).ok()?))
+}
+
 /// What was heard. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard(Arc<Inner>);
@@ -73,6 +81,8 @@ pub(super) struct Heard(Arc<Inner>);
 struct Inner {
     something: Notify,
     due: AtomicU64,
+    /// Of each kind who said it last, since somebody looked.
+    said: Mutex<[Option<Uuid>; Hint::ALL.len()]>,
 }
 
 impl Heard {
@@ -86,21 +96,34 @@ impl Heard {
         self.0.due.load(Ordering::Acquire)
     }
 
-    /// Takes what was said on the channel: by our servers, or by whoever else is let into the database. What nobody understands is a hint too.
-    fn take(&self, text: &str, own: Uuid, observer: &Observer) {
-        let (word, from) = text.split_once(' ').unwrap_or((text, ""));
-        if from == own.to_string() {
+    /// What others said since this was asked last goes to the log: one line of a kind, however often it was said.
+    pub(super) fn tell(&self, observer: &Observer) {
+        let said = std::mem::take(&mut *self.0.said.lock());
+        for (hint, from) in Hint::ALL.into_iter().zip(said) {
+            if let Some(from) = from {
+                observer.emit(Event::Hint {
+                    what: hint.word(),
+                    from: &from.to_string(),
+                });
+            }
+        }
+    }
+
+    /// Takes what was said on the channel: by our servers, or by whoever else is let into the database. What no server says is passed over.
+    fn take(&self, text: &str, own: Uuid) {
+        let Some((hint, from)) = understood(text) else {
+            return;
+        };
+        if from == own {
             return;
         }
-        let hint = Hint::ALL.into_iter().find(|hint| hint.word() == word);
-        if hint == Some(Hint::Due) {
+        if hint == Hint::Due {
             self.0.due.fetch_add(1, Ordering::AcqRel);
         }
+        if let Some(last) = self.0.said.lock().get_mut(hint as usize) {
+            *last = Some(from);
+        }
         self.0.something.notify_one();
-        observer.emit(Event::Hint {
-            what: hint.map_or("unknown", Hint::word),
-            from: if Uuid::parse_str(from).is_ok() { from } else { "" },
-        });
     }
 }
 
@@ -138,10 +161,8 @@ impl Listener {
 
     /// Listens as long as the connection stands.
     async fn listen(&self, pauses: &mut Pauses, told: &mut bool) -> Result<Infallible, Error> {
-        let (heard, own, observer) = (self.heard.clone(), self.server, self.observer.clone());
-        let listening = self
-            .connector
-            .listen(move |text| heard.take(text, own, &observer));
+        let (heard, own) = (self.heard.clone(), self.server);
+        let listening = self.connector.listen(move |text| heard.take(text, own));
         let (client, connection) = in_time(listening).await?;
         let mut connection = Ended(connection);
         in_time(client.batch_execute("LISTEN smtp_queue")).await?;
@@ -176,23 +197,33 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_others_say_is_heard_whatever_it_is() {
+    async fn what_servers_say_is_heard_and_nothing_else() {
         let (own, other) = (Uuid::new_v4(), Uuid::new_v4());
-        let (heard, observer) = (Heard::default(), Observer::silent());
-        heard.take(&format!("due {own}"), own, &observer);
-        assert_eq!(heard.due(), 0, "its own");
-        assert!(timeout(Duration::ZERO, heard.something()).await.is_err());
+        let heard = Heard::default();
         for text in [
-            &*format!("due {other}"),
+            &*format!("due {own}"),
             "due",
+            "due ",
             "due \u{0}' OR 1",
             "",
             "something else",
+            &*format!("something {other}"),
+            &*format!("{other}"),
         ] {
-            heard.take(text, own, &observer);
+            heard.take(text, own);
             let something = timeout(Duration::ZERO, heard.something()).await;
-            assert!(something.is_ok(), "{text:?} was not heard");
+            assert!(something.is_err(), "{text:?} was heard");
         }
-        assert_eq!(heard.due(), 3);
+        assert_eq!(heard.due(), 0);
+        for hint in Hint::ALL {
+            heard.take(&format!("{} {other}", hint.word()), own);
+            let something = timeout(Duration::ZERO, heard.something()).await;
+            assert!(something.is_ok(), "{hint:?} was not heard");
+            assert_eq!(heard.0.said.lock()[hint as usize], Some(other));
+        }
+        assert_eq!(heard.due(), 1);
+        // Told once.
+        heard.tell(&Observer::silent());
+        assert!(heard.0.said.lock().iter().all(Option::is_none));
     }
 }

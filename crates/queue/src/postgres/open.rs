@@ -3,15 +3,18 @@
 use super::PostgresStore;
 use super::clock::Measured;
 use super::connect::Database;
+use super::error::Unopened;
 use super::hints::{self, Heard, Hint, Listener};
 use super::lane::Lane;
+use super::link::Link;
 use super::pulse::{self, LOOK, Pulse};
 use super::results::Results;
 use super::schema::{self, Migration};
 use super::servers::{self, Me};
+use super::wait::{self, Patience};
 use super::writer::{LANES, Shop, Writer};
 use crate::spool::{Folders, Spool};
-use crate::store::StoreError;
+use crate::store::{Shared, StoreError};
 use smtp_observe::Observer;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -38,7 +41,8 @@ pub struct PostgresSettings {
 }
 
 impl PostgresStore {
-    /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed.
+    /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed. A database that is away is
+    /// waited for with `patience`.
     ///
     /// # Errors
     /// [`StoreError::Unsuitable`] when the settings make no sense; the database's; [`StoreError::Damaged`] when its schema is newer
@@ -46,35 +50,33 @@ impl PostgresStore {
     pub async fn open(
         settings: PostgresSettings,
         observer: Observer,
+        patience: Patience<'_>,
     ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
-        Self::open_looking(settings, observer, LOOK).await
+        Self::open_looking(settings, observer, patience, LOOK).await
     }
 
     /// The same, which looks what others do so often.
     pub(super) async fn open_looking(
         settings: PostgresSettings,
         observer: Observer,
+        patience: Patience<'_>,
         every: Duration,
     ) -> Result<(Arc<PostgresStore>, Spool), StoreError> {
-        let link = settings.database.link().map_err(StoreError::Unsuitable)?;
         let listener = settings.database.listener().map_err(StoreError::Unsuitable)?;
         let (spool, lock) = scratch(&settings)?;
-        let me = Arc::new(Me::new(&settings.name, settings.version));
-        let client = link.client().await?;
-        schema::check(&client).await?;
-        schema::migrate(&client, false).await?;
-        drop(client);
-        let client = link.client().await?;
-        if let Some(before) = predecessor(&settings.folder, me.id)? {
-            // It had this folder, so it is dead: what it had claimed need not wait for that to be noticed.
-            servers::leave(&client, before).await?;
-        }
-        me.beat(&client).await?;
-        hints::say(&client, me.id, Hint::Servers).await;
-        servers::say_taken_over(&observer, servers::take_over(&client, me.id).await?);
-        let (clock, heard) = (Measured::default(), Heard::default());
-        let shared = watch::Sender::new(pulse::look(&client, &clock, &heard).await?);
-        drop(client);
+        let joining = Joining {
+            me: Arc::new(Me::new(&settings.name, settings.version)),
+            before: predecessor(&settings.folder),
+            observer: &observer,
+            settings: &settings,
+        };
+        let Joined {
+            link,
+            clock,
+            heard,
+            shared,
+        } = wait::until_there(patience, || joining.join()).await?;
+        let me = joining.me;
         let shop = Shop {
             link: link.clone(),
             me: me.clone(),
@@ -115,25 +117,88 @@ impl PostgresStore {
         Ok((Arc::new(store), spool))
     }
 
-    /// Brings a database's schema up to date without opening a store, or only tries it. Gives the steps.
+    /// Brings a database's schema up to date without opening a store, or only tries it. Gives the steps. A database that is away is waited
+    /// for with `patience`.
     ///
     /// # Errors
     /// As [`PostgresStore::open`].
-    pub async fn migrate(database: &Database, only_try: bool) -> Result<Vec<Migration>, StoreError> {
-        let link = database.link().map_err(StoreError::Unsuitable)?;
-        let client = link.client().await?;
-        schema::check(&client).await?;
-        schema::migrate(&client, only_try).await
+    pub async fn migrate(
+        database: &Database,
+        only_try: bool,
+        patience: Patience<'_>,
+    ) -> Result<Vec<Migration>, StoreError> {
+        let migrate = || async {
+            let link = database.link().map_err(StoreError::Unsuitable)?;
+            let client = link.client().await?;
+            schema::check(&client).await?;
+            schema::migrate(&client, only_try).await
+        };
+        wait::until_there(patience, migrate).await
     }
 }
 
-/// The server that had the folder before, and now this one.
-fn predecessor(folder: &Path, id: Uuid) -> Result<Option<Uuid>, StoreError> {
-    let path = folder.join("server");
-    let before = std::fs::read_to_string(&path).unwrap_or_default();
+/// A server that is not yet among those that share the queue.
+struct Joining<'s> {
+    me: Arc<Me>,
+    /// The server that had its folder before.
+    before: Option<Uuid>,
+    observer: &'s Observer,
+    settings: &'s PostgresSettings,
+}
+
+/// What it has when it is.
+struct Joined {
+    link: Arc<Link>,
+    clock: Measured,
+    heard: Heard,
+    shared: watch::Sender<Shared>,
+}
+
+impl Joining<'_> {
+    /// Can be done again when it broke off.
+    async fn join(&self) -> Result<Joined, Unopened> {
+        let (settings, me) = (self.settings, &self.me);
+        // Anew with each attempt: files that it names may have been mended meanwhile.
+        let link = settings.database.link().map_err(StoreError::Unsuitable)?;
+        let client = link.client().await?;
+        schema::check(&client).await?;
+        schema::migrate(&client, false).await?;
+        drop(client);
+        let client = link.client().await?;
+        if let Some(before) = self.before {
+            // It had this folder, so it is dead: what it had claimed need not wait for that to be noticed.
+            servers::leave(&client, before).await?;
+        }
+        take_folder(&settings.folder, me.id)?;
+        me.beat(&client).await?;
+        hints::say(&client, me.id, Hint::Servers).await;
+        servers::say_taken_over(self.observer, servers::take_over(&client, me.id).await?);
+        let (clock, heard) = (Measured::default(), Heard::default());
+        let shared = watch::Sender::new(pulse::look(&client, &clock, &heard).await?);
+        drop(client);
+        Ok(Joined {
+            link,
+            clock,
+            heard,
+            shared,
+        })
+    }
+}
+
+/// Names the server that has a folder.
+const SERVER: &str = "server";
+
+/// The server that had the folder before.
+fn predecessor(folder: &Path) -> Option<Uuid> {
+    let before = std::fs::read_to_string(folder.join(SERVER)).unwrap_or_default();
+    Uuid::parse_str(before.trim()).ok()
+}
+
+/// From now on it is this one's.
+fn take_folder(folder: &Path, id: Uuid) -> Result<(), StoreError> {
+    let path = folder.join(SERVER);
     std::fs::write(&path, id.to_string())
-        .map_err(|error| crate::spool::file_error(&format!("cannot write {}", path.display()), &error))?;
-    Ok(Uuid::parse_str(before.trim()).ok())
+        .map_err(|error| crate::spool::file_error(&format!("cannot write {}", path.display()), &error))
 }
 
 /// Opens the folder for large bodies.

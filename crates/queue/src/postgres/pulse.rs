@@ -5,6 +5,7 @@ use super::clock::Measured;
 use super::error::Error;
 use super::hints::Heard;
 use super::link::{Client, query, query_one, run};
+use super::pace::Pace;
 use super::servers::{self, NOW};
 use super::writer::Shop;
 use crate::store::{Shared, StoreError};
@@ -16,8 +17,6 @@ use tokio::time::MissedTickBehavior;
 
 /// How often a server looks what others did, whether it was told or not.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// It looks at most so often, however much it is told.
-const PACE: Duration = Duration::from_millis(20);
 /// How often it says that it is there, and looks after those that are not.
 const BEAT: Duration = Duration::from_secs(10);
 /// A failure is told again after that time.
@@ -35,22 +34,24 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Never ends.
     pub(super) async fn run(self) {
-        let (mut beaten, mut looked, mut told) = (Instant::now(), Instant::now(), None::<Instant>);
+        let (mut beaten, mut pace, mut told) = (Instant::now(), Pace::new(Instant::now()), None::<Instant>);
         let mut looks = tokio::time::interval(self.every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = looks.tick() => {}
+            let hinted = tokio::select! {
+                _ = looks.tick() => false,
                 () = self.heard.something() => {
-                    tokio::time::sleep(PACE.saturating_sub(looked.elapsed())).await;
+                    tokio::time::sleep(pace.wait(Instant::now())).await;
                     looks.reset();
+                    true
                 }
-            }
-            looked = Instant::now();
+            };
+            self.heard.tell(&self.shop.observer);
             self.shop.overflow.lock().say(&self.shop.observer);
             let done = async {
                 let client = self.shop.link.client().await?;
                 let seen = look(&client, &self.shop.clock, &self.heard).await?;
+                let known = *self.shared.borrow();
                 self.shared
                     .send_if_modified(|known| std::mem::replace(known, seen) != seen);
                 self.discard(&client).await?;
@@ -61,10 +62,12 @@ impl Pulse {
                     sum_figures(&client).await?;
                     beaten = Instant::now();
                 }
-                Ok::<_, Error>(())
+                Ok::<_, Error>(is_news(&known, &seen))
             };
-            match done.await {
-                Ok(()) => told = None,
+            let done = done.await;
+            pace.looked(Instant::now(), hinted.then_some(matches!(done, Ok(true))));
+            match done {
+                Ok(_) => told = None,
                 Err(error) if told.is_none_or(|told| told.elapsed() >= TELL) => {
                     told = Some(Instant::now());
                     self.shop.observer.emit(Event::StoreFailed {
@@ -93,18 +96,33 @@ impl Pulse {
     }
 }
 
+/// Whether there was something behind what others said: something is otherwise, or due that was not.
+fn is_news(known: &Shared, seen: &Shared) -> bool {
+    let said = Shared {
+        announced: known.announced,
+        due: known.due,
+        ..*seen
+    };
+    said != *known || (seen.due && !known.due)
+}
+
+/// What others did. Whether something is due is one step into an index, however much waits: asked for as a row that is due `<=` the clock, which
+/// moves while it is read, it would be a search through all that waits.
+pub(super) fn look_sql() -> String {
+    format!(
+        "SELECT {NOW}, coalesce((SELECT revision FROM directory), 0), coalesce((SELECT number FROM signals WHERE name = 'reload'), 0),
+                (SELECT count(*) FROM servers WHERE seen >= {NOW} - $1),
+                coalesce((SELECT due FROM recipients WHERE state IN (0, 2) ORDER BY due LIMIT 1) <= {NOW}, false),
+                coalesce((SELECT number FROM signals WHERE name = 'suspensions'), 0)"
+    )
+}
+
 /// Looks what others did, and how far the clocks are apart.
 pub(super) async fn look(client: &Client, clock: &Measured, heard: &Heard) -> Result<Shared, Error> {
     // What is said from here on may be about what is not seen.
     let announced = heard.due();
-    let sql = format!(
-        "SELECT {NOW}, coalesce((SELECT revision FROM directory), 0), coalesce((SELECT number FROM signals WHERE name = 'reload'), 0),
-                (SELECT count(*) FROM servers WHERE seen >= {NOW} - $1),
-                EXISTS (SELECT 1 FROM recipients WHERE state IN (0, 2) AND due <= {NOW}),
-                coalesce((SELECT number FROM signals WHERE name = 'suspensions'), 0)"
-    );
     let before = Timestamp::now();
-    let row = query_one(client, &sql, &[&servers::DEAD]).await?;
+    let row = query_one(client, &look_sql(), &[&servers::DEAD]).await?;
     clock.compare(before, row.get(0), Timestamp::now());
     Ok(Shared {
         directory: row.get::<_, i64>(1).unsigned_abs(),

@@ -1,5 +1,6 @@
 //! The schema and its migrations.
 
+use super::error::Unopened;
 use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
 
@@ -19,19 +20,19 @@ const OLDEST: i32 = 140_000;
 ///
 /// # Errors
 /// What is wrong with it, and what to do.
-pub(super) async fn check(client: &Client) -> Result<(), StoreError> {
+pub(super) async fn check(client: &Client) -> Result<(), Unopened> {
     let sql = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), current_setting('server_encoding')";
     let row = query_one(client, sql, &[]).await?;
     let (number, version, encoding): (i32, &str, &str) = (row.get(0), row.get(1), row.get(2));
     if number < OLDEST {
-        return Err(StoreError::Unsuitable(format!(
-            "it is PostgreSQL {version}: version 14 or newer is needed"
-        )));
+        let text = format!("it is PostgreSQL {version}: version 14 or newer is needed");
+        return Err(StoreError::Unsuitable(text).into());
     }
     if encoding != "UTF8" {
-        return Err(StoreError::Unsuitable(format!(
+        let text = format!(
             "its encoding is {encoding}, and mail has addresses that need UTF8: create it with `createdb --encoding=UTF8 --template=template0`"
-        )));
+        );
+        return Err(StoreError::Unsuitable(text).into());
     }
     Ok(())
 }
@@ -49,7 +50,7 @@ pub struct Migration {
 ///
 /// One server does it, under a lock, in one transaction; the others wait for it. Servers of the version before may go on meanwhile and
 /// afterwards: a migration only adds, and what it makes unnecessary goes with a later version.
-pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migration>, StoreError> {
+pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migration>, Unopened> {
     client.be_patient();
     let t = client.transaction().await?;
     run(&t, "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
@@ -81,7 +82,7 @@ pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migra
 }
 
 /// The schema's version; `None` in a database that has none yet.
-async fn version(t: &Client) -> Result<Option<usize>, StoreError> {
+async fn version(t: &Client) -> Result<Option<usize>, Unopened> {
     let there = query(t, "SELECT to_regclass('schema_version') IS NOT NULL", &[]).await?;
     if !there.first().is_some_and(|row| row.get(0)) {
         return Ok(None);
@@ -90,10 +91,11 @@ async fn version(t: &Client) -> Result<Option<usize>, StoreError> {
     let stored: i32 = rows.first().map_or(0, |row| row.get(0));
     let version = usize::try_from(stored).unwrap_or(usize::MAX);
     if version > MIGRATIONS.len() {
-        return Err(StoreError::Damaged(format!(
+        let text = format!(
             "the database was written by a newer version (schema {stored}, this one knows {}): run that version",
             MIGRATIONS.len()
-        )));
+        );
+        return Err(StoreError::Damaged(text).into());
     }
     Ok(Some(version))
 }

@@ -3,6 +3,8 @@
 mod cluster;
 mod hints;
 mod large;
+mod versions;
+mod waiting;
 
 use super::*;
 use crate::conformance::directory::run_shelf;
@@ -42,7 +44,7 @@ async fn servers_that_start_together_migrate_once() {
     cluster
         .sql("together", "UPDATE schema_version SET version = 99")
         .await;
-    let newer = PostgresStore::open(cluster.settings("together"), Observer::silent()).await;
+    let newer = PostgresStore::open(cluster.settings("together"), Observer::silent(), Patience::NONE).await;
     let error = newer.unwrap_err().to_string();
     assert!(error.contains("newer version"), "{error}");
 }

@@ -13,6 +13,10 @@
 //! he is now goes on as long as nobody else fails with his name from the same network. To keep an account from logging in at
 //! a new place takes ten networks or more, for as long as it lasts, and an operator sees it (`auth_locked`).
 //!
+//! Of servers that share a queue each counts for itself. A client that is sent to any of them has as many guesses from its network as there are
+//! servers; but of the failures of a name from anywhere each server bears its share only, and no fewer than two networks' worth: a guesser
+//! with many networks gains nothing by many servers.
+//!
 //! Locks concern passwords (PLAIN, LOGIN, SCRAM). Tokens and certificates cannot be guessed: they are neither counted
 //! nor locked, so that a pod with a token that ran out does not lock its neighbours behind the same address. Networks in `rate_limiting.exempt`,
 //! which may be proxies, have no count of their own.
@@ -33,6 +37,8 @@ use std::time::Duration;
 /// Locks of networks and names take so many times `auth.lock_after` failures.
 const NETWORK_FACTOR: u32 = 5;
 const NAME_FACTOR: u32 = 10;
+/// With however many other servers, a name's lock takes so many times `auth.lock_after` failures: one client cannot lock it everywhere.
+const LEAST_NAME_FACTOR: u32 = 2;
 /// The answer to a first failure comes so late; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Up to this.
@@ -99,25 +105,36 @@ impl Guard {
     }
 
     /// Counts a failure. One that was not looked at counts nowhere: a network adds no more than its share to the count of a name.
-    pub(super) fn failed(&self, attempt: &Attempt, settings: &Auth, now: Duration) -> Failure {
+    /// `share` is what this server has of what all servers have together.
+    pub(super) fn failed(
+        &self,
+        attempt: &Attempt,
+        settings: &Auth,
+        share: impl Fn(u32) -> u32,
+        now: Duration,
+    ) -> Failure {
         if self.is_locked(attempt, now) {
             return Failure {
                 late: wait_after(settings.lock_after),
                 locked: None,
             };
         }
-        let limit = |factor: u32| Limit {
-            failures: settings.lock_after.saturating_mul(factor),
+        let times = |factor: u32| settings.lock_after.saturating_mul(factor);
+        let limit = |failures: u32| Limit {
+            failures,
             lock_for: settings.lock_for,
         };
-        let pair = self.counts.failed(attempt.pair, limit(1), now);
-        let name = self.counts.failed(attempt.name, limit(NAME_FACTOR), now);
+        let of_name = share(times(NAME_FACTOR)).max(times(LEAST_NAME_FACTOR));
+        let pair = self.counts.failed(attempt.pair, limit(settings.lock_after), now);
+        let name = self.counts.failed(attempt.name, limit(of_name), now);
         let (mut failures, mut locked) = (pair.failures, None);
         if pair.locked_now {
             locked = Some(LockScope::Pair);
         }
         if !attempt.exempt {
-            let network = self.counts.failed(attempt.network, limit(NETWORK_FACTOR), now);
+            let network = self
+                .counts
+                .failed(attempt.network, limit(times(NETWORK_FACTOR)), now);
             failures = failures.max(network.failures / NETWORK_FACTOR);
             if network.locked_now {
                 locked = Some(LockScope::Network);

@@ -74,6 +74,9 @@ impl Rooms for House {
             let oldest = waiting.iter().map(|one| one.oldest).min();
             gauges.webhook_oldest_seconds = oldest.map_or(0.0, age);
         }
+        if self.queue.get().is_none() {
+            gauges.storage_away_seconds = self.waited().map_or(0.0, |waited| waited.as_secs_f64());
+        }
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
             gauges.storage_size_bytes = queue.spool().size_bytes();

@@ -6,11 +6,11 @@ use crate::conformance::outbox::OutboxSubject;
 use crate::conformance::shared::SharedSubject;
 use crate::outbox::Outbox;
 use crate::postgres::pulse::LOOK;
-use crate::postgres::{Database, PostgresSettings, PostgresStore, servers};
+use crate::postgres::{Database, Patience, PostgresSettings, PostgresStore, servers};
 use crate::store::Store;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use real_postgres::Server;
+use real_postgres::{Server, Version};
 use smtp_directory::Shelf;
 use smtp_observe::Observer;
 use std::collections::HashMap;
@@ -40,12 +40,17 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) async fn start() -> Cluster {
-        let started = tokio::task::spawn_blocking(|| {
+        Cluster::of(Version::Debian).await
+    }
+
+    /// Of a version.
+    pub(super) async fn of(version: Version) -> Cluster {
+        let started = tokio::task::spawn_blocking(move || {
             let folder = real_postgres::new_folder()?;
             let data = folder.path().join("data");
-            real_postgres::initialise(&data, false)?;
+            real_postgres::initialise(version, &data, false)?;
             let settings = ["listen_addresses=", "fsync=off", "log_min_messages=fatal"];
-            Ok::<_, String>((Server::start(&data, PORT, &settings)?, folder))
+            Ok::<_, String>((Server::start(version, &data, PORT, &settings)?, folder))
         });
         let (server, folder) = started.await.unwrap().unwrap();
         Cluster {
@@ -96,7 +101,12 @@ impl Cluster {
 
     /// Opens a store that looks so often what others do.
     pub(super) async fn open_looking(&self, database: String, every: Duration) -> Arc<PostgresStore> {
-        let opened = PostgresStore::open_looking(self.settings(&database), Observer::silent(), every);
+        let opened = PostgresStore::open_looking(
+            self.settings(&database),
+            Observer::silent(),
+            Patience::NONE,
+            every,
+        );
         let (store, _) = opened.await.unwrap();
         self.of.lock().insert(place(&store), database);
         store

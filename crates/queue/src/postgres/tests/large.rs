@@ -3,7 +3,7 @@
 use super::cluster::Cluster;
 use crate::conformance::message;
 use crate::message::{Attempt, Beginning, Body, Claim, NewMessage, Outcome, RecipientResult};
-use crate::postgres::PostgresStore;
+use crate::postgres::{PostgresStore, pulse};
 use crate::store::{ClaimRequest, Filter, Store, StoreError};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -213,6 +213,49 @@ async fn of_an_upload_of_a_server_that_was_thought_dead_nothing_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_piece_that_comes_late_goes_with_the_rest() {
+    let scene = Scene::new().await;
+    // It is written, and not committed: nobody else sees it.
+    let waiting = "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;
+         CREATE TRIGGER wait AFTER INSERT ON bodies FOR EACH ROW EXECUTE FUNCTION wait()";
+    scene.client.batch_execute(waiting).await.unwrap();
+    let holding = "BEGIN; SELECT pg_advisory_xact_lock(1)";
+    scene.holder.batch_execute(holding).await.unwrap();
+    let inserting = scene.insert();
+    scene.until_it_waits("INTO bodies").await;
+    inserting.abort();
+    assert!(inserting.await.unwrap_err().is_cancelled());
+    // Whoever removes it waits for it, and does not say that there is nothing.
+    let removing = "SELECT (SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM uploads%')
+                         + (NOT EXISTS (SELECT 1 FROM uploads))::int::bigint";
+    scene.until("somebody to remove it", removing).await;
+    scene.let_go().await;
+    scene
+        .until("the piece", "SELECT (count(*) > 0)::int::bigint FROM noted")
+        .await;
+    scene.until_nothing_stays().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_pieces_were_swept_is_not_stored() {
+    let scene = Scene::new().await;
+    scene.hold("messages").await;
+    let inserting = scene.insert();
+    scene.until_it_waits("WITH lane AS").await;
+    // Another server thinks that this one is dead.
+    scene
+        .client
+        .batch_execute("BEGIN; DELETE FROM uploads; DELETE FROM bodies; COMMIT")
+        .await
+        .unwrap();
+    scene.let_go().await;
+    let refused = inserting.await.unwrap().unwrap_err().to_string();
+    assert!(refused.contains("thought dead"), "{refused}");
+    assert_eq!(scene.store.stats().await.unwrap().messages, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_mail_does_not_wait_for_large_mail() {
     let scene = Scene::new().await;
     scene.hold("bodies").await;
@@ -281,4 +324,31 @@ async fn changes_of_known_rows_find_them_by_key() {
         .number("SELECT count(*) FROM planned WHERE how = 'on'")
         .await;
     assert_eq!((off, on), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_something_is_due_is_seen_in_an_index_however_much_waits() {
+    let scene = Scene::new().await;
+    let planned = async || {
+        let sql = pulse::look_sql().replace("$1", "0");
+        let rows = scene.client.query(&format!("EXPLAIN {sql}"), &[]).await.unwrap();
+        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        lines.join("\n")
+    };
+    let by_index =
+        |plan: &str| plan.contains("using recipients_unclaimed") && !plan.contains("Seq Scan on recipients");
+    // Also with a plan that is made before there is anything, and kept.
+    let empty = planned().await;
+    assert!(by_index(&empty), "{empty}");
+    let waiting = "INSERT INTO recipients (message, idx, address, domain, state, attempts, due, epoch, delay_notified, parked)
+         SELECT g, 0, 'a@x.example', 'x.example', 2, 1, 9000000000000 + g, 1, false, false FROM generate_series(1, 50000) AS g";
+    scene.client.batch_execute(waiting).await.unwrap();
+    let unknown = planned().await;
+    scene
+        .client
+        .batch_execute("VACUUM ANALYZE recipients")
+        .await
+        .unwrap();
+    let known = planned().await;
+    assert!(by_index(&unknown) && by_index(&known), "{unknown}\n{known}");
 }

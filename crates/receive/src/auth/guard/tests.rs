@@ -15,6 +15,8 @@ fn settings() -> Auth {
 struct Stage {
     guard: Guard,
     now: Duration,
+    /// That share a queue.
+    servers: u32,
 }
 
 impl Stage {
@@ -22,12 +24,14 @@ impl Stage {
         Stage {
             guard: Guard::new(),
             now: START,
+            servers: 1,
         }
     }
 
     fn fail(&self, name: &str, client: u128) -> Failure {
         let attempt = self.guard.attempt(name, client, false);
-        self.guard.failed(&attempt, &settings(), self.now)
+        let share = |of_all: u32| of_all.div_ceil(self.servers);
+        self.guard.failed(&attempt, &settings(), share, self.now)
     }
 
     fn succeed(&self, name: &str, client: u128) {
@@ -86,7 +90,13 @@ fn an_exempt_network_has_no_count_of_its_own() {
     let stage = Stage::new();
     for n in 0..100 {
         let attempt = stage.guard.attempt(&format!("name{n}"), HOME, true);
-        assert_eq!(stage.guard.failed(&attempt, &settings(), stage.now).locked, None);
+        assert_eq!(
+            stage
+                .guard
+                .failed(&attempt, &settings(), |all| all, stage.now)
+                .locked,
+            None
+        );
     }
     assert!(!stage.is_locked("bob", HOME));
 }
@@ -155,4 +165,19 @@ fn the_latest_networks_of_an_account_are_known() {
         .filter(|network| !stage.is_locked("ann", *network))
         .collect();
     assert_eq!(known, (12..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_a_names_failures_each_of_many_servers_bears_its_share() {
+    // Thirty in all; two networks can never lock it everywhere, however many servers there are.
+    for (servers, failures) in [(1, 30), (2, 15), (4, 8), (5, 6), (18, 6)] {
+        let mut stage = Stage::new();
+        stage.servers = servers;
+        let locked = (1..=40).find(|n| stage.fail("ann", n * 100).locked == Some(LockScope::Account));
+        assert_eq!(locked, Some(failures), "{servers} servers");
+        assert!(stage.is_locked("ann", HOME));
+        // What is about one network is not less.
+        let locks: Vec<_> = (0..3).map(|_| stage.fail("bob", HOME).locked).collect();
+        assert_eq!(locks, [None, None, Some(LockScope::Pair)]);
+    }
 }
