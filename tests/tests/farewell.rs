@@ -3,7 +3,7 @@
 use blackbox::api_server::{ApiServer, statefulset};
 use blackbox::postfix::free_port;
 use blackbox::server::{PASSWORD, Server, Setup, binary, ended};
-use blackbox::sink::{Act, Sink};
+use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for;
 use blackbox::wire::{Wire, queue_id};
 use nix::sys::signal::Signal;
@@ -85,6 +85,25 @@ fn a_pod_that_is_scaled_away_delivers_what_it_can_and_goes() {
     let server = server.restart();
     assert_eq!(server.metric("smtp_queue_depth"), 0.0);
     assert_eq!(sink.count(), 3, "nothing came twice");
+}
+
+#[test]
+fn a_queue_longer_than_what_may_be_in_hand_goes_out_whole() {
+    let (api, hop) = (ApiServer::start(1), free_port());
+    let mut server = pod(&api, hop, "[delivery]\nmax_in_hand = 100\n");
+    let mut wire = Wire::hello(server.smtp);
+    for number in 0..300 {
+        let reply = wire.mail("a@x.test", &[&format!("b{number}@y{}.test", number % 3)], "text\r\n");
+        assert_eq!(reply.code, 250, "{reply:?}");
+    }
+    wait_for("all to be deferred", || {
+        server.metric("smtp_queue_recipients{state=\"deferred\"}") == 300.0
+    });
+    let sink = back(hop);
+    // What there is no room for goes back for two seconds, untried: it is not forgotten.
+    assert!(server.stop().success());
+    assert_eq!(stopped(&server), json!({"queued": 0, "left_behind": 0}));
+    assert_eq!(sink.count(), 300);
 }
 
 #[test]
@@ -256,6 +275,24 @@ fn while_nobody_says_it_is_the_drain_of_a_pod_that_comes_back() {
     let said = since_the_signal(&server, "pod_fate_unknown");
     assert!(said[0]["error"].as_str().expect("text").contains("certificate"), "{said:?}");
     assert!(api.asked().iter().all(|(_, token)| token != "Bearer secret"));
+}
+
+#[test]
+fn nothing_is_begun_while_it_is_asked() {
+    let api = ApiServer::start(1);
+    let later = Sink::scripted(|_, moment| match moment {
+        Moment::Command(line) if line.starts_with("RCPT") => Act::Say("450 4.2.0 later".into()),
+        _ => Act::Default,
+    });
+    let mut server = pod(&api, later.address, "[delivery]\nretry_initial = 1\nretry_max = 1\n");
+    send(&server, "b@y.test");
+    wait_for("it to be tried again and again", || server.events("delivery").len() > 2);
+    api.behaves("never");
+    assert!(server.stop().success());
+    server.wait_event("stopped", |_| true);
+    // Five seconds are asked for; what was under way may have ended.
+    let tried = since_the_signal(&server, "delivery").len();
+    assert!(tried <= 1, "{tried} attempts");
 }
 
 #[test]
