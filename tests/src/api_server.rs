@@ -33,7 +33,13 @@ impl ApiServer {
         std::fs::create_dir(&pod).expect("folder");
         std::fs::copy(folder.path().join("ca.pem"), pod.join("ca.crt")).expect("ca.crt");
         std::fs::write(pod.join("namespace"), "mail").expect("namespace");
-        write_wanted(folder.path(), "first", "say", 200, &statefulset(json!({"replicas": replicas})));
+        write_wanted(
+            folder.path(),
+            "first",
+            "say",
+            200,
+            &statefulset(json!({"replicas": replicas})),
+        );
         let path = |name: &str| folder.path().join(name).display().to_string();
         let args = [path("wanted.json"), path("cert.pem"), path("key.pem")];
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -77,7 +83,10 @@ impl ApiServer {
     pub fn asked(&self) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let asked = self.receiver.with("asked");
-        asked.iter().map(|one| (text(&one["asked"]), text(&one["authorization"]))).collect()
+        asked
+            .iter()
+            .map(|one| (text(&one["asked"]), text(&one["authorization"])))
+            .collect()
     }
 
     /// The settings of the pod of that number.

@@ -19,7 +19,9 @@ fn pod(api: &ApiServer, next_hop: SocketAddr, more: &str) -> Server {
 
 /// A next hop on a port that was closed before.
 fn back(address: SocketAddr) -> Sink {
-    Sink::on(&address.to_string(), &["PIPELINING", "8BITMIME"], |_, _| Act::Default)
+    Sink::on(&address.to_string(), &["PIPELINING", "8BITMIME"], |_, _| {
+        Act::Default
+    })
 }
 
 /// One that takes connections and is silent.
@@ -93,7 +95,11 @@ fn a_queue_longer_than_what_may_be_in_hand_goes_out_whole() {
     let mut server = pod(&api, hop, "[delivery]\nmax_in_hand = 100\n");
     let mut wire = Wire::hello(server.smtp);
     for number in 0..300 {
-        let reply = wire.mail("a@x.test", &[&format!("b{number}@y{}.test", number % 3)], "text\r\n");
+        let reply = wire.mail(
+            "a@x.test",
+            &[&format!("b{number}@y{}.test", number % 3)],
+            "text\r\n",
+        );
         assert_eq!(reply.code, 250, "{reply:?}");
     }
     wait_for("all to be deferred", || {
@@ -123,7 +129,10 @@ fn what_its_next_hop_still_does_not_take_is_told_and_kept() {
         "{left}"
     );
     let tried = since_the_signal(&server, "delivery");
-    let mut tried: Vec<&str> = tried.iter().map(|line| line["id"].as_str().expect("id")).collect();
+    let mut tried: Vec<&str> = tried
+        .iter()
+        .map(|line| line["id"].as_str().expect("id"))
+        .collect();
     tried.sort_unstable();
     ids.truncate(2);
     ids.sort_unstable();
@@ -152,7 +161,10 @@ fn a_next_hop_that_hangs_does_not_keep_it_beyond_its_time() {
     server.wait_event("left_behind", |_| true);
     let server = server.restart();
     let shown = server.queue(&["list"]).remove(0);
-    assert_eq!(shown["recipients"][0]["attempts"], 0, "given back uncounted: {shown}");
+    assert_eq!(
+        shown["recipients"][0]["attempts"], 0,
+        "given back uncounted: {shown}"
+    );
 }
 
 #[test]
@@ -166,7 +178,11 @@ fn mail_that_is_still_coming_in_goes_out_too() {
     server.signal(Signal::SIGTERM);
     wait_for("the handover", || status(&server)["phase"] == "handover");
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert_eq!(status(&server)["phase"], "handover", "it waits for who is still sending");
+    assert_eq!(
+        status(&server)["phase"],
+        "handover",
+        "it waits for who is still sending"
+    );
     busy.send("text\r\n");
     assert_eq!(busy.say(".").code, 250);
     assert!(server.exited(90).success());
@@ -191,7 +207,10 @@ fn its_state_is_shown_and_a_second_signal_skips_the_rest() {
         said.starts_with("handover for ") && said.contains("the pod does not come back, 1 messages are left"),
         "{said}"
     );
-    assert!(server.metric("smtp_drain_seconds") < 1.0, "the time of the handover is not counted");
+    assert!(
+        server.metric("smtp_drain_seconds") < 1.0,
+        "the time of the handover is not counted"
+    );
     server.signal(Signal::SIGTERM);
     assert!(server.exited(30).success());
     assert_eq!(stopped(&server), json!({"queued": 1, "left_behind": 1}));
@@ -208,7 +227,10 @@ fn a_pod_that_comes_back_leaves_its_mail_alone() {
     assert!(server.stop().success());
     assert_eq!(stopped(&server), json!({"queued": 2, "left_behind": null}));
     let why = server.wait_event("pod_comes_back", |_| true)["why"].clone();
-    assert_eq!(why, "1 is one of the 2 replicas of the StatefulSet smtp-server from 0 on");
+    assert_eq!(
+        why,
+        "1 is one of the 2 replicas of the StatefulSet smtp-server from 0 on"
+    );
     assert!(since_the_signal(&server, "delivery").is_empty());
     assert_eq!(sink.count(), 0);
 }
@@ -245,10 +267,15 @@ fn while_nobody_says_it_is_the_drain_of_a_pod_that_comes_back() {
     let mut other = statefulset(json!({"replicas": 0}));
     other["metadata"]["name"] = json!("other");
     let set_up: [(&str, &dyn Fn()); 7] = [
-        ("403: statefulsets.apps \"smtp-server\" is forbidden; the ServiceAccount must be allowed", &|| {
-            api.answers(403, &forbidden);
+        (
+            "403: statefulsets.apps \"smtp-server\" is forbidden; the ServiceAccount must be allowed",
+            &|| {
+                api.answers(403, &forbidden);
+            },
+        ),
+        ("answered 404; is kubernetes.api", &|| {
+            api.answers(404, &json!("not found"))
         }),
-        ("answered 404; is kubernetes.api", &|| api.answers(404, &json!("not found"))),
         ("no StatefulSet", &|| api.answers(200, &other)),
         ("the request failed", &|| api.behaves("garbage")),
         ("no answer in time", &|| api.behaves("never")),
@@ -261,19 +288,33 @@ fn while_nobody_says_it_is_the_drain_of_a_pod_that_comes_back() {
         server.wait_event("stopped", |_| true);
         let said = since_the_signal(&server, "pod_fate_unknown");
         assert_eq!(said.len(), 1, "{reason}: {said:?}");
-        assert!(said[0]["error"].as_str().expect("text").contains(reason), "{reason}: {said:?}");
+        assert!(
+            said[0]["error"].as_str().expect("text").contains(reason),
+            "{reason}: {said:?}"
+        );
         assert!(since_the_signal(&server, "delivery").is_empty(), "{reason}");
-        assert_eq!(stopped(&server), json!({"queued": 1, "left_behind": null}), "{reason}");
+        assert_eq!(
+            stopped(&server),
+            json!({"queued": 1, "left_behind": null}),
+            "{reason}"
+        );
         server = server.restart();
     }
     assert_eq!(sink.count(), 0);
     // The API server is one that nobody vouches for: no token is shown to it.
     api.token("secret");
     let stranger = ApiServer::start(0);
-    std::fs::copy(stranger.credentials().join("ca.crt"), api.credentials().join("ca.crt")).expect("copy");
+    std::fs::copy(
+        stranger.credentials().join("ca.crt"),
+        api.credentials().join("ca.crt"),
+    )
+    .expect("copy");
     assert!(server.stop().success());
     let said = since_the_signal(&server, "pod_fate_unknown");
-    assert!(said[0]["error"].as_str().expect("text").contains("certificate"), "{said:?}");
+    assert!(
+        said[0]["error"].as_str().expect("text").contains("certificate"),
+        "{said:?}"
+    );
     assert!(api.asked().iter().all(|(_, token)| token != "Bearer secret"));
 }
 
@@ -284,9 +325,15 @@ fn nothing_is_begun_while_it_is_asked() {
         Moment::Command(line) if line.starts_with("RCPT") => Act::Say("450 4.2.0 later".into()),
         _ => Act::Default,
     });
-    let mut server = pod(&api, later.address, "[delivery]\nretry_initial = 1\nretry_max = 1\n");
+    let mut server = pod(
+        &api,
+        later.address,
+        "[delivery]\nretry_initial = 1\nretry_max = 1\n",
+    );
     send(&server, "b@y.test");
-    wait_for("it to be tried again and again", || server.events("delivery").len() > 2);
+    wait_for("it to be tried again and again", || {
+        server.events("delivery").len() > 2
+    });
     api.behaves("never");
     assert!(server.stop().success());
     server.wait_event("stopped", |_| true);
@@ -334,22 +381,37 @@ fn the_start_and_check_say_what_is_missing() {
             .output()
             .expect("run");
         let text = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
     };
     let (good, said) = check(&api.config(1), &[]);
-    assert!(good && said.contains("warning: ") && said.contains("/pod/token: "), "{said}");
+    assert!(
+        good && said.contains("warning: ") && said.contains("/pod/token: "),
+        "{said}"
+    );
     api.token("first");
     let (good, said) = check(&api.config(1), &[]);
     assert!(good && !said.contains("warning"), "{said}");
-    let (good, said) = check("[kubernetes]\nstatefulset = \"smtp-server\"\npod = \"smtp-server-0\"\n", &[]);
+    let (good, said) = check(
+        "[kubernetes]\nstatefulset = \"smtp-server\"\npod = \"smtp-server-0\"\n",
+        &[],
+    );
     assert!(good && said.contains("KUBERNETES_SERVICE_HOST"), "{said}");
     let database = [("SMTP_DATABASE_URL", "postgresql://smtp@db.test/smtp")];
     let (good, said) = check(&api.config(1), &database);
-    assert!(good && said.contains("kubernetes.statefulset: it does nothing with storage.url"), "{said}");
+    assert!(
+        good && said.contains("kubernetes.statefulset: it does nothing with storage.url"),
+        "{said}"
+    );
     for (wrong, reason) in [
         (api.config(1).replace("https://", "http://"), "kubernetes.api: "),
         (api.config(1) + "handover = 181\n", "kubernetes.handover: "),
-        (api.config(1).replace("smtp-server-1", "web-1"), "kubernetes.pod: "),
+        (
+            api.config(1).replace("smtp-server-1", "web-1"),
+            "kubernetes.pod: ",
+        ),
     ] {
         let (good, said) = check(&wrong, &[]);
         assert!(!good && said.contains(reason), "{said}");

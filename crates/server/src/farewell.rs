@@ -45,7 +45,8 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         Ok(None) => None,
         Err(reason) => Some(reason),
     };
-    let wrong = wrong.map(|reason| format!("{reason}; a pod that is scaled away leaves its mail without a last try"));
+    let wrong =
+        wrong.map(|reason| format!("{reason}; a pod that is scaled away leaves its mail without a last try"));
     wrong.into_iter().collect()
 }
 
@@ -94,7 +95,13 @@ pub(crate) async fn take_leave(
         Some(Fate::Leaves { why, claim }) => (why, claim),
     };
     let messages = count(queue).await;
-    house.leaving(Leaver { pod: pod.clone(), claim }, messages.unwrap_or(0));
+    house.leaving(
+        Leaver {
+            pod: pod.clone(),
+            claim,
+        },
+        messages.unwrap_or(0),
+    );
     house.observer.emit(Event::PodLeaves {
         pod: &pod,
         why: &why,
@@ -107,7 +114,10 @@ pub(crate) async fn take_leave(
         }
         if let Err(error) = delivery.try_all().await {
             let error = &error.to_string();
-            house.observer.emit(Event::StoreFailed { operation: "retry", error });
+            house.observer.emit(Event::StoreFailed {
+                operation: "retry",
+                error,
+            });
         }
         // Who does not tell is gone, and brings nothing.
         let _ = received.await;

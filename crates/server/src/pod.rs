@@ -106,7 +106,9 @@ impl Pod {
         };
         let name = name(settings);
         let number = ordinal(&statefulset, &name).ok_or_else(|| {
-            format!("kubernetes.pod: {name:?} is no pod of the StatefulSet {statefulset} (kubernetes.statefulset)")
+            format!(
+                "kubernetes.pod: {name:?} is no pod of the StatefulSet {statefulset} (kubernetes.statefulset)"
+            )
         })?;
         let api = match &settings.api {
             Some(api) => api.as_str().trim_end_matches('/').to_owned(),
@@ -121,7 +123,9 @@ impl Pod {
             None => read(&settings.credentials, "namespace")?,
         };
         if !is_label(&namespace) {
-            return Err(format!("kubernetes.namespace: {namespace:?} is no name of a namespace"));
+            return Err(format!(
+                "kubernetes.namespace: {namespace:?} is no name of a namespace"
+            ));
         }
         Ok(Some(Pod {
             name,
@@ -206,7 +210,12 @@ impl Pod {
     }
 
     fn refused(&self, status: StatusCode, object: &Json) -> Unknown {
-        let said: String = object["message"].as_str().unwrap_or("").chars().take(TOLD).collect();
+        let said: String = object["message"]
+            .as_str()
+            .unwrap_or("")
+            .chars()
+            .take(TOLD)
+            .collect();
         let mend = match status {
             StatusCode::UNAUTHORIZED => "the token is not taken: is it of this cluster, and new?".to_owned(),
             StatusCode::FORBIDDEN => format!(
@@ -227,7 +236,8 @@ impl Pod {
     fn read_statefulset(&self, object: &Json) -> Result<Fate, Unknown> {
         let garbage = || Unknown::lasting("the answer is no StatefulSet: is kubernetes.api the API server?");
         let (set, spec) = (&self.statefulset, &object["spec"]);
-        if object["kind"] != "StatefulSet" || object["metadata"]["name"] != set.as_str() || !spec.is_object() {
+        if object["kind"] != "StatefulSet" || object["metadata"]["name"] != set.as_str() || !spec.is_object()
+        {
             return Err(garbage());
         }
         let number = |value: &Json, missing: u64| match value {
@@ -246,7 +256,10 @@ impl Pod {
         }
         let place = self.number.checked_sub(start);
         let why = |word: &str| {
-            format!("{} is {word} of the {replicas} replicas of the StatefulSet {set} from {start} on", self.number)
+            format!(
+                "{} is {word} of the {replicas} replicas of the StatefulSet {set} from {start} on",
+                self.number
+            )
         };
         Ok(match place.is_some_and(|place| place < replicas) {
             true => Fate::ComesBack { why: why("one") },
@@ -285,7 +298,9 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Unknown> {
     let failed = |error| Unknown::passing(in_words(&error));
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > LARGEST {
-            return Err(Unknown::lasting(format!("the answer has more than {LARGEST} octets")));
+            return Err(Unknown::lasting(format!(
+                "the answer has more than {LARGEST} octets"
+            )));
         }
         body.extend_from_slice(&chunk);
     }

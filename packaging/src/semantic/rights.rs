@@ -21,7 +21,11 @@ pub fn look(set: &Set, pods: Workload, found: &mut Vec<String>) {
     let bindings: Vec<&Value> = set
         .of_kind("RoleBinding")
         .chain(set.of_kind("ClusterRoleBinding"))
-        .filter(|binding| list(&binding["subjects"]).iter().any(|one| one["name"] == account))
+        .filter(|binding| {
+            list(&binding["subjects"])
+                .iter()
+                .any(|one| one["name"] == account)
+        })
         .collect();
     match token(pods) {
         None => {
@@ -73,7 +77,10 @@ fn asks(set: &Set, pods: Workload) -> Option<String> {
 fn token<'a>(pods: Workload<'a>) -> Option<(&'a Value, &'a Value)> {
     list(&pods.pod()["volumes"]).iter().find_map(|volume| {
         let sources = list(&volume["projected"]["sources"]);
-        let token = sources.iter().map(|source| &source["serviceAccountToken"]).find(|token| !token.is_null());
+        let token = sources
+            .iter()
+            .map(|source| &source["serviceAccountToken"])
+            .find(|token| !token.is_null());
         Some((volume, token?))
     })
 }
@@ -95,7 +102,9 @@ fn credentials(set: &Set, pods: Workload, volume: &Value, token: &Value, found: 
     for container in pods.containers().chain(list(&pods.pod()["initContainers"])) {
         let mounts = list(&container["volumeMounts"]);
         let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]);
-        let is_server = pods.server().is_some_and(|server| std::ptr::eq(server, container));
+        let is_server = pods
+            .server()
+            .is_some_and(|server| std::ptr::eq(server, container));
         match mount {
             Some(mount) if is_server => {
                 if mount["mountPath"] != folder {
@@ -110,7 +119,11 @@ fn credentials(set: &Set, pods: Workload, volume: &Value, token: &Value, found: 
         }
     }
     let sources = list(&volume["projected"]["sources"]).iter();
-    let items = sources.flat_map(|source| list(&source["configMap"]["items"]).iter().chain(list(&source["downwardAPI"]["items"])));
+    let items = sources.flat_map(|source| {
+        list(&source["configMap"]["items"])
+            .iter()
+            .chain(list(&source["downwardAPI"]["items"]))
+    });
     let mut paths: Vec<&str> = items.filter_map(|item| item["path"].as_str()).collect();
     paths.extend(token["path"].as_str());
     for file in ["token", "ca.crt", "namespace"] {
@@ -129,12 +142,18 @@ fn granted(set: &Set, pods: Workload, bindings: &[&Value], found: &mut Vec<Strin
     for binding in bindings {
         let role = binding["roleRef"]["name"].as_str().unwrap_or_default();
         if binding["kind"] != "RoleBinding" || binding["roleRef"]["kind"] != "Role" {
-            found.push(finds(binding, "gives rights that a Role in the namespace does not name"));
+            found.push(finds(
+                binding,
+                "gives rights that a Role in the namespace does not name",
+            ));
         } else if let Some(role) = set.get("Role", role)
             && role["rules"] != wanted
         {
             let name = pods.name();
-            found.push(finds(role, format!("gives more or other than to get the StatefulSet {name}")));
+            found.push(finds(
+                role,
+                format!("gives more or other than to get the StatefulSet {name}"),
+            ));
         }
     }
 }
@@ -145,12 +164,16 @@ fn reached(set: &Set, pods: Workload, found: &mut Vec<String>) {
         return;
     }
     let labels = pods.labels();
-    let own = set.of_kind("NetworkPolicy").filter(|policy| selects(&policy["spec"]["podSelector"], &labels));
+    let own = set
+        .of_kind("NetworkPolicy")
+        .filter(|policy| selects(&policy["spec"]["podSelector"], &labels));
     let mut rules = own.flat_map(|policy| list(&policy["spec"]["egress"]));
     let leads = rules.any(|rule| {
         let peers = list(&rule["to"]);
         let narrow = |peer: &Value| {
-            let network = peer["ipBlock"]["cidr"].as_str().and_then(|cidr| cidr.parse::<ipnet::IpNet>().ok());
+            let network = peer["ipBlock"]["cidr"]
+                .as_str()
+                .and_then(|cidr| cidr.parse::<ipnet::IpNet>().ok());
             network.is_some_and(|network| network.prefix_len() > 0)
         };
         let ports = list(&rule["ports"]);

@@ -47,12 +47,18 @@ fn scale_aware_is_the_component() {
     let text = format!("resources: [{k8s}/overlays/embedded]\ncomponents: [{k8s}/components/scale-aware]\n");
     std::fs::write(folder.path().join("kustomization.yaml"), text).expect("kustomization.yaml");
     let path = folder.path().strip_prefix(root()).expect("within the workspace");
-    compare("scale-aware", &kustomize(Release::Helm4, path.to_str().expect("UTF-8")));
+    compare(
+        "scale-aware",
+        &kustomize(Release::Helm4, path.to_str().expect("UTF-8")),
+    );
 }
 
 #[test]
 fn postgresql_is_the_overlay() {
-    compare("postgresql", &kustomize(Release::Helm4, "k8s/overlays/postgresql"));
+    compare(
+        "postgresql",
+        &kustomize(Release::Helm4, "k8s/overlays/postgresql"),
+    );
 }
 
 fn compare(values: &str, overlay: &str) {

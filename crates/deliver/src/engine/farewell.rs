@@ -50,7 +50,7 @@ impl Claims {
     /// How many were made, if none is being made.
     fn settled(&self) -> Option<u64> {
         let count = self.count.load(Ordering::Acquire);
-        (count % 2 == 0).then_some(count)
+        count.is_multiple_of(2).then_some(count)
     }
 }
 
