@@ -92,7 +92,7 @@ impl ApiServer {
     /// The settings of the pod of that number.
     pub fn config(&self, pod: u64) -> String {
         format!(
-            "[kubernetes]\nstatefulset = \"smtp-server\"\npod = \"smtp-server-{pod}\"\napi = \"{}\"\ncredentials = \"{}\"\n",
+            "[kubernetes]\nstatefulset = \"smtp-server\"\npod = \"smtp-server-{pod}\"\napi = \"{}\"\ncredentials_path = \"{}\"\n",
             self.receiver.url.replace("http://", "https://"),
             self.credentials().display()
         )

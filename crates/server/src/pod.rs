@@ -120,7 +120,7 @@ impl Pod {
         };
         let namespace = match &settings.namespace {
             Some(namespace) => namespace.clone(),
-            None => read(&settings.credentials, "namespace")?,
+            None => read(&settings.credentials_path, "namespace")?,
         };
         if !is_label(&namespace) {
             return Err(format!(
@@ -133,7 +133,7 @@ impl Pod {
             number,
             api,
             namespace,
-            credentials: settings.credentials.clone(),
+            credentials: settings.credentials_path.clone(),
         }))
     }
 
@@ -281,7 +281,7 @@ fn read(folder: &Path, file: &str) -> Result<String, String> {
     let path = folder.join(file);
     let wrong = |reason: &str| {
         format!(
-            "{}: {reason} (kubernetes.credentials; in a pod a projected volume with `token`, `ca.crt` and `namespace`)",
+            "{}: {reason} (kubernetes.credentials_path; in a pod a projected volume with `token`, `ca.crt` and `namespace`)",
             path.display()
         )
     };

@@ -97,7 +97,7 @@ fn credentials(set: &Set, pods: Workload, volume: &Value, token: &Value, found: 
     let configured = pods.server().map(|_| table(set, pods));
     let folder = configured
         .as_ref()
-        .and_then(|config| config.get("kubernetes")?.get("credentials")?.as_str())
+        .and_then(|config| config.get("kubernetes")?.get("credentials_path")?.as_str())
         .unwrap_or(CREDENTIALS);
     for container in pods.containers().chain(list(&pods.pod()["initContainers"])) {
         let mounts = list(&container["volumeMounts"]);

@@ -115,7 +115,7 @@ fn container(set: &Set, workload: Workload, good: &Good, folder: &Path) -> Conta
             let place = folder.join(name);
             project(workload.pod(), name, good, &place);
             let place = place.display().to_string();
-            env.push(("SMTP_KUBERNETES__CREDENTIALS".to_owned(), place));
+            env.push(("SMTP_KUBERNETES__CREDENTIALS_PATH".to_owned(), place));
         }
     }
     Container {
