@@ -10,6 +10,7 @@ pub mod network;
 mod pods;
 mod ports;
 mod references;
+mod rights;
 mod scaling;
 
 pub use meaning::{Set, Workload};
@@ -27,6 +28,9 @@ pub fn findings_but(objects: &[Value], outside: &[(&str, &str)]) -> Vec<String> 
     let mut found = Vec::new();
     pods::look(&set, &mut found);
     references::look(&set, &mut found);
+    for pods in set.all_pods() {
+        rights::look(&set, pods, &mut found);
+    }
     ports::look(&set, &mut found);
     scaling::look(&set, &mut found);
     configuration::look(&set, &mut found);

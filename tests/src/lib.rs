@@ -5,6 +5,7 @@
 //! Everything here panics when something is missing or does not happen in time: a
 //! peer that is not installed fails the test.
 
+pub mod api_server;
 pub mod browser;
 pub mod dialog;
 pub mod dkim;

@@ -14,6 +14,7 @@ mod drain;
 mod drop_folder;
 mod durable;
 mod events;
+mod farewell;
 mod health;
 mod history;
 mod http;

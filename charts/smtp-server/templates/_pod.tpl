@@ -110,6 +110,15 @@ spec:
     - name: PGSSLROOTCERT
       value: /etc/database/ca.crt
     {{- end }}
+    {{- if .Values.scaleAware.enabled }}
+    - name: SMTP_KUBERNETES__STATEFULSET
+      value: {{ include "smtp-server.fullname" . }}
+    # Not the host name: on a node's network that is the node's.
+    - name: SMTP_KUBERNETES__POD
+      valueFrom:
+        fieldRef:
+          fieldPath: metadata.name
+    {{- end }}
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -195,6 +204,11 @@ spec:
     {{- end }}
     - name: tmp
       mountPath: /tmp
+    {{- if .Values.scaleAware.enabled }}
+    - name: kubernetes
+      mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+      readOnly: true
+    {{- end }}
     {{- with .Values.extraVolumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -239,6 +253,26 @@ spec:
   - name: tmp
     emptyDir:
       {{- include "smtp-server.emptyDir" .Values.tmp | nindent 6 }}
+  {{- if .Values.scaleAware.enabled }}
+  # What automountServiceAccountToken would bring, for this container only.
+  - name: kubernetes
+    projected:
+      defaultMode: 288
+      sources:
+      - serviceAccountToken:
+          path: token
+          expirationSeconds: 3600
+      - configMap:
+          name: kube-root-ca.crt
+          items:
+          - key: ca.crt
+            path: ca.crt
+      - downwardAPI:
+          items:
+          - path: namespace
+            fieldRef:
+              fieldPath: metadata.namespace
+  {{- end }}
   {{- if $postgresql }}
   - name: data
     emptyDir:

@@ -2,6 +2,7 @@
 //!
 //! Everything that is wrong is said at once, as pairs of the setting's name and the reason.
 
+pub(crate) mod kubernetes;
 mod security;
 
 use crate::descriptor::ANY;
@@ -31,6 +32,7 @@ pub(crate) fn values(config: &Config, origins: &BTreeMap<&'static str, Origin>) 
         found.push(("tracing.headers", reason));
     }
     security::values(config, &mut found);
+    kubernetes::values(config, &mut found);
     if config.profile == Profile::Production {
         production(config, origins, &mut found);
     }

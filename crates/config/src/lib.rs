@@ -30,6 +30,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use check::kubernetes::{is_label, ordinal};
 pub use descriptor::{Descriptor, Reload};
 pub use diff::Difference;
 pub use error::{ConfigError, ConfigErrors};

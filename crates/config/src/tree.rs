@@ -316,6 +316,24 @@ delivery: Delivery {
     idle_timeout: Duration = Duration::from_secs(5), Live, range: (0, 300);
 }
 
+/// What a pod with SQLite does when it is scaled away: at the drain it asks the API server whether it comes back, and when it does not, it tries all
+/// its mail once more before it goes. Off without `kubernetes.statefulset`; nothing of it is needed with `storage.url`.
+kubernetes: Kubernetes {
+    /// Name of the StatefulSet that this pod is of.
+    statefulset: Option<String> = None, Live;
+    /// Namespace of both.
+    namespace: Option<String> = None, Live, default_words: "what the file `namespace` in `kubernetes.credentials_path` says";
+    /// Name of this pod: the StatefulSet's, a hyphen and a number.
+    pod: Option<String> = None, Live, default_words: "the host name";
+    /// The API server, `https://host:port`.
+    api: Option<HttpUrl> = None, Live, default_words: "what `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` say";
+    /// Folder with the files `token`, which the API server knows us by, and `ca.crt`, PEM, which we know it by. Both are read for each question, so
+    /// that they can be replaced.
+    credentials_path: PathBuf = "/var/run/secrets/kubernetes.io/serviceaccount".into(), Live;
+    /// How long the mail of a pod that does not come back is tried, from the signal on. With 0 nothing is tried, and what stays is told all the same.
+    handover: Duration = Duration::from_secs(180), Live, range: (0, 180);
+}
+
 /// Mail that `smtp-server sendmail` left because no server took it.
 sendmail: Sendmail {
     /// Folder that is looked through every few seconds; what is in it is handed to the `smtp` listener. Nothing is done while there is none.

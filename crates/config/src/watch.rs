@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_setting_that_names_a_file_is_called_so() {
-        // A `path` is where the server keeps or finds mail.
+        // A `path` is where the server keeps or finds mail, or what is read anew for each use.
         let paths = crate::SETTINGS.iter().filter(|s| s.kind == "path");
         for setting in paths.filter(|s| !s.name.ends_with("path")) {
             assert!(setting.name.ends_with("_file"), "{}", setting.name);

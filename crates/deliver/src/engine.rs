@@ -15,6 +15,7 @@ mod body;
 mod calls;
 mod committer;
 mod connect;
+mod farewell;
 mod give_up;
 mod hanging;
 mod held;
@@ -41,6 +42,7 @@ use crate::tls::Tls;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use committer::Committer;
 use connect::RefusedLogins;
+use farewell::Claims;
 use hanging::Hanging;
 pub use held::Held;
 use held::Holders;
@@ -166,6 +168,7 @@ pub(crate) struct Engine {
     suspensions: ArcSwapOption<Vec<Suspension>>,
     results: UnboundedSender<Input>,
     wake: Notify,
+    claims: Claims,
     stop: watch::Sender<Stop>,
     stopping: Arc<AtomicBool>,
     storing: watch::Sender<bool>,
@@ -206,6 +209,7 @@ impl Engine {
             suspensions: ArcSwapOption::empty(),
             results,
             wake: Notify::new(),
+            claims: Claims::default(),
             stop: watch::Sender::new(Stop::Running),
             stopping: Arc::new(AtomicBool::new(false)),
             storing: storing.clone(),
@@ -329,6 +333,10 @@ impl Engine {
             done = storing.wait_for(|storing| *storing) => done.is_ok(),
             _ = stop.changed() => false,
         }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_stopping()
     }
 
     fn is_stopping(&self) -> bool {

@@ -126,11 +126,36 @@ impl Delivery {
         self.engine.held()
     }
 
+    /// Claims nothing more until [`Delivery::try_all`], and new mail waits in the store; what is in hand goes on. For a drain that does not know
+    /// yet whether the server comes back.
+    pub fn pause(&self) {
+        self.engine.pause();
+    }
+
+    /// Makes everything due that waits and is not held, ends back-offs, and goes on: for a server that does not come back.
+    ///
+    /// # Errors
+    /// The store's: then only what was due is tried.
+    pub async fn try_all(&self) -> Result<(), StoreError> {
+        self.engine.try_all().await
+    }
+
+    /// Waits until everything was tried: nothing is in hand, and what is left is due later, held or kept waiting by operators. Not so as long
+    /// as mail comes in.
+    pub async fn nothing_left(&self) {
+        self.engine.nothing_left().await;
+    }
+
     /// Stops: no new work is taken, what is before its final dot is given back uncounted, what is after it is
     /// waited for, results are written. Returns when nothing is in hand any more, or after `limit`;
     /// then what is left was given back as "may have been delivered".
     pub async fn drain(&self, limit: Duration) {
         self.engine.drain(limit).await;
+    }
+
+    /// Whether the drain has begun: no attempt does any more.
+    pub fn is_draining(&self) -> bool {
+        self.engine.is_draining()
     }
 
     /// There are more or fewer servers now: connections to a destination are shared out anew.

@@ -224,13 +224,16 @@ pub struct Webhook {
 /// How far the server's end is, and what holds it up.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DrainStatus {
-    /// `running`; `draining`: nothing is begun, what was begun may finish; `closing`: the store is written out.
+    /// `running`; `draining`: nothing is begun, what was begun may finish; `handover`: the pod does not come back, and its mail is tried once
+    /// more; `closing`: the store is written out.
     pub phase: &'static str,
     /// Who asked: the name of a signal, or of a caller.
     pub reason: Option<String>,
     /// When it was asked for.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
+    /// Messages that are still in the queue of a pod that does not come back; null for any other.
+    pub left: Option<u64>,
     /// How many things hold it up.
     pub count: u64,
     /// The first thousand of them, oldest first; while the server runs what would.

@@ -105,8 +105,34 @@ events! {
     /// SIGTERM or SIGINT: the drain starts.
     Info "stopping" Stopping { reason: &'a str }
 
-    /// The last line of a process that was ready.
-    Info "stopped" Stopped { received: u64, delivered: u64, deferred: u64, queued: u64, uptime: Duration }
+    /// The drain of a pod that comes back, by what the API server says (`kubernetes.statefulset`): its mail waits for it in its claim.
+    Info "pod_comes_back" PodComesBack { pod: &'a str, why: &'a str }
+
+    /// Nobody said whether the pod comes back, at the start or at the drain: it is taken to, so a pod that is scaled away leaves its mail in its claim
+    /// without a last try. Mend what `error` says: 403 is a missing Role or RoleBinding (`k8s/components/scale-aware`), no answer a policy
+    /// that closes the way to the API server.
+    Warn "pod_fate_unknown" PodFateUnknown { pod: &'a str, error: &'a str }
+
+    /// The drain of a pod that does not come back: for as long as `handover` all its mail is tried once more. `messages` is how many that
+    /// are.
+    Warn "pod_leaves" PodLeaves { pod: &'a str, why: &'a str, messages: u64, handover: Duration }
+
+    /// A pod that does not come back stops with mail in its queue, or with calls of webhooks: nobody delivers them until a pod has its `claim`
+    /// again. Scale up again, so that it is mounted; docs/kubernetes.md has other ways. Until then do not delete the claim.
+    Error "left_behind" LeftBehind { pod: &'a str, messages: u64, webhook_calls: u64, claim: Option<&'a str> }
+
+    /// A pod that does not come back stops and has delivered everything: its `claim` holds no mail that waits.
+    Info "nothing_left_behind" NothingLeftBehind { pod: &'a str, claim: Option<&'a str> }
+
+    /// The last line of a process that was ready. `left_behind` is there when its pod does not come back: messages that stay in its claim.
+    Info "stopped" Stopped {
+        received: u64,
+        delivered: u64,
+        deferred: u64,
+        queued: u64,
+        left_behind: Option<u64>,
+        uptime: Duration,
+    }
 
     /// A new configuration is in force.
     Info "config_reloaded" ConfigReloaded { changed: &'a [String], needs_restart: &'a [String] }

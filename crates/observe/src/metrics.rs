@@ -47,8 +47,10 @@ pub struct Gauges {
     pub ready: bool,
     /// 1 while the server drains: `smtp_draining`.
     pub draining: bool,
-    /// For how long it has; 0 while it does not: `smtp_drain_seconds`.
+    /// For how long it has, without its handover; 0 while it does not: `smtp_drain_seconds`.
     pub drain_seconds: f64,
+    /// Messages that wait in a pod that does not come back: `smtp_messages_left_behind`.
+    pub left_behind: u64,
     /// When each certificate expires, in seconds since 1970, that of `[tls]` first:
     /// `smtp_tls_certificate_expiry_timestamp_seconds{certificate}`.
     pub certificate_expiry: Vec<i64>,

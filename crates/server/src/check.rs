@@ -2,6 +2,7 @@
 
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Failure};
+use crate::farewell;
 use crate::output::{Output, print, warn};
 use crate::people::Plan;
 use crate::storage;
@@ -31,6 +32,8 @@ struct Found {
     rooms: Option<String>,
     /// What DNS says of the declared keys that it should not. No fault of the configuration.
     dkim: Vec<String>,
+    /// What is missing in this place for what a pod does that is scaled away. No fault of the configuration either.
+    pod: Vec<String>,
 }
 
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
@@ -54,9 +57,11 @@ impl Found {
             certificates: Vec::new(),
             rooms: None,
             dkim: Vec::new(),
+            pod: Vec::new(),
         };
         if let Ok(loaded) = &found.configuration {
             found.certificates = check_certificates(&loaded.config);
+            found.pod = farewell::warnings(&loaded.config);
             let mut faults = Vec::new();
             match Plan::read(&loaded.config, "") {
                 Ok(plan) => found.dkim = unpublished(&plan.keys(), &loaded.config),
@@ -114,6 +119,7 @@ fn print_text(found: &Found) -> Result<(), Failure> {
     warn(&loaded.warnings);
     warn(&expiring(&found.certificates));
     warn(&found.dkim);
+    warn(&found.pod);
     let mut text = String::new();
     for certificate in &found.certificates {
         // Writing to a String does not fail.
@@ -178,6 +184,7 @@ fn as_json(found: &Found) -> String {
     };
     warnings.extend(expiring(&found.certificates));
     warnings.extend_from_slice(&found.dkim);
+    warnings.extend_from_slice(&found.pod);
     let unusable = found.certificates.iter().filter_map(|one| one.as_ref().err());
     errors.extend(unusable.map(|reason| json!({"source": "file", "key": "tls", "reason": reason})));
     let faults = found.rooms.iter().flat_map(|faults| faults.lines());

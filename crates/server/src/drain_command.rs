@@ -58,7 +58,7 @@ fn names(status: &Json) -> Vec<Json> {
     let holding = status["holding"].as_array().into_iter().flatten();
     holding
         .map(|one| one["what"].clone())
-        .chain([status["phase"].clone()])
+        .chain([status["phase"].clone(), status["left"].clone()])
         .collect()
 }
 
@@ -66,10 +66,14 @@ fn names(status: &Json) -> Vec<Json> {
 fn holding(status: &Json, now: Timestamp) -> String {
     let age = |value: &Json| time(value).map_or("-".into(), |since| span(since, now));
     let count = status["count"].as_u64().unwrap_or(0);
+    let left = match status["left"].as_u64() {
+        Some(left) => format!("; the pod does not come back, {left} messages are left"),
+        None => String::new(),
+    };
     let mut lines = match time(&status["since"]) {
         None => format!("{}; a drain would wait for {count}\n", text(status, "phase")),
         Some(since) => format!(
-            "{} for {} ({}), waits for {count}\n",
+            "{} for {} ({}), waits for {count}{left}\n",
             text(status, "phase"),
             span(since, now),
             text(status, "reason"),
@@ -100,6 +104,12 @@ mod tests {
         assert_eq!(
             holding(&status, now),
             "draining for 10s (SIGTERM), waits for 1\n      40s  deliver  mx.test:25: a message\n"
+        );
+        let leaving = json!({"phase": "handover", "reason": "SIGTERM", "since": "2025-01-01T00:01:30Z", "count": 0,
+            "left": 12, "holding": []});
+        assert_eq!(
+            holding(&leaving, now),
+            "handover for 10s (SIGTERM), waits for 0; the pod does not come back, 12 messages are left\n"
         );
         let running = json!({"phase": "running", "reason": null, "since": null, "count": 0, "holding": []});
         assert_eq!(holding(&running, now), "running; a drain would wait for 0\n");

@@ -7,6 +7,7 @@ mod waits;
 
 pub(crate) use stop::{Phase, Stop};
 
+use crate::farewell::{self, Leaver};
 use crate::people::People;
 use crate::storage;
 use arc_swap::ArcSwap;
@@ -77,6 +78,7 @@ pub(crate) struct House {
     reception: OnceLock<Arc<Reception>>,
     traces: OnceLock<Traces>,
     webhooks: OnceLock<Webhooks>,
+    leaver: OnceLock<Leaver>,
 }
 
 impl House {
@@ -107,6 +109,7 @@ impl House {
             reception: OnceLock::new(),
             traces: OnceLock::new(),
             webhooks: OnceLock::new(),
+            leaver: OnceLock::new(),
         })
     }
 
@@ -120,7 +123,8 @@ impl House {
             profile,
             storage: &storage,
         });
-        for warning in &self.loaded.load().warnings {
+        let of_this_place = farewell::warnings(&config);
+        for warning in self.loaded.load().warnings.iter().chain(&of_this_place) {
             self.observer.emit(Event::ConfigWarning { warning });
         }
     }
@@ -217,19 +221,37 @@ impl House {
         self.observer.emit(Event::Stopping { reason });
     }
 
+    /// The pod does not come back, with so many messages in its queue.
+    pub(crate) fn leaving(&self, leaver: Leaver, messages: u64) {
+        self.stop.hand_over(messages);
+        // It is asked once.
+        let _ = self.leaver.set(leaver);
+    }
+
+    /// Its mail was tried, as far as there was time.
+    pub(crate) fn handed_over(&self) {
+        self.stop.handed_over();
+    }
+
+    /// This pod, if it does not come back.
+    pub(crate) fn leaver(&self) -> Option<&Leaver> {
+        self.leaver.get()
+    }
+
     /// Nothing is waited for any more; the store is being closed.
     pub(crate) fn closing(&self) {
         self.stop.enter(Phase::Closing, "");
     }
 
     /// The last line of the log of a server that was ready.
-    pub(crate) fn stopped(&self, queued: u64) {
+    pub(crate) fn stopped(&self, queued: u64, left_behind: Option<u64>) {
         let totals = self.observer.totals();
         self.observer.emit(Event::Stopped {
             received: totals.received,
             delivered: totals.delivered,
             deferred: totals.deferred,
             queued,
+            left_behind,
             uptime: self.started.elapsed(),
         });
     }

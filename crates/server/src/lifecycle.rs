@@ -3,11 +3,13 @@
 //! SIGHUP reloads. SIGTERM, SIGINT and the API start the drain; a second one skips to its end.
 
 use crate::exit::{Exit, Failure};
+use crate::farewell;
 use crate::house::House;
 use smtp_queue::Queue;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// How long transactions in progress, and replies after a final dot, are waited for.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
@@ -84,12 +86,13 @@ pub(crate) async fn serve_until_asked(house: &Arc<House>, signals: &mut Signals)
 }
 
 /// Ends reception and delivery in good order: not ready, 421 for new connections, transactions may finish; mail
-/// before its final dot is given back, after it the reply is awaited. Returns when it is done, at their limit,
-/// or when somebody asks a second time.
+/// before its final dot is given back, after it the reply is awaited. A pod that is known not to come back tries its mail once more before.
+/// Returns when it is done, at their limits, or when somebody asks a second time.
 pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, reason: &str) {
     house.draining(reason);
     // From here on what is received waits in the store for the next start.
     queue.disconnect();
+    let (tell_received, received) = oneshot::channel();
     let all = async {
         tokio::join!(
             async {
@@ -100,9 +103,14 @@ pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, r
                 if let Some(reception) = house.reception() {
                     reception.drain(DRAIN_LIMIT).await;
                 }
+                // Only a pod that leaves listens.
+                let _ = tell_received.send(());
             },
             async {
                 if let Some(delivery) = house.delivery() {
+                    if farewell::is_wanted(&house.config.load(), queue) {
+                        farewell::take_leave(house, queue, delivery, received).await;
+                    }
                     delivery.drain(DRAIN_LIMIT).await;
                 }
             }
@@ -110,8 +118,17 @@ pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, r
     };
     tokio::select! {
         _ = all => {}
-        _ = signals.stop() => {}
-        () = house.stop.now() => {}
+        _ = signals.stop() => stop_at_once(house).await,
+        () = house.stop.now() => stop_at_once(house).await,
     }
     house.closing();
+}
+
+/// Delivery that still begins attempts has to be told before the store closes.
+async fn stop_at_once(house: &House) {
+    if let Some(delivery) = house.delivery()
+        && !delivery.is_draining()
+    {
+        delivery.drain(Duration::ZERO).await;
+    }
 }

@@ -10,6 +10,7 @@
 use crate::cli::SourceArgs;
 use crate::exit::{Exit, Failure};
 use crate::failed_start;
+use crate::farewell;
 use crate::history;
 use crate::house::{House, VERSION};
 use crate::lifecycle::{self, Signals};
@@ -220,9 +221,10 @@ async fn keep_mail(
     }
     history::flush(house).await;
     let queued = queue.store().stats().await.map_or(0, |stats| stats.messages);
+    let left_behind = farewell::last_word(house, &queue).await;
     let closed = queue.store().close().await;
     if house.reception().is_some() {
-        house.stopped(queued);
+        house.stopped(queued, left_behind);
     }
     result?;
     closed.map_err(|e| storage::failure(&house.config.load(), &e))
@@ -257,10 +259,12 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
     let looking = tokio::spawn(sendmail::look(house.clone()));
     let following = tokio::spawn(house.clone().follow_files());
     let sharing = tokio::spawn(storage::follow(house.clone(), queue.clone()));
+    let rehearsing = tokio::spawn(farewell::rehearse(house.clone(), queue.clone()));
     let reason = lifecycle::serve_until_asked(house, signals).await;
     looking.abort();
     following.abort();
     sharing.abort();
+    rehearsing.abort();
     lifecycle::drain(house, queue, signals, &reason).await;
     Ok(())
 }

@@ -30,7 +30,7 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
     }
     for pods in set.all_pods() {
         secrets(pods, found);
-        identity(set, pods, found);
+        service_links(pods, found);
         if restricted(set, pods.namespace()) {
             pod_security(pods, found);
         }
@@ -247,33 +247,7 @@ fn secrets(pods: Workload, found: &mut Vec<String>) {
     }
 }
 
-fn identity(set: &Set, pods: Workload, found: &mut Vec<String>) {
-    let account = pods.pod()["serviceAccountName"].as_str().unwrap_or("default");
-    let by_account = set
-        .get("ServiceAccount", account)
-        .map(|account| &account["automountServiceAccountToken"]);
-    let mounted = match &pods.pod()["automountServiceAccountToken"] {
-        Value::Null => by_account.is_none_or(|value| *value != false),
-        value => *value != false,
-    };
-    if mounted {
-        found.push(pods.finds("a token of the API server is mounted, which nothing reads"));
-    } else {
-        let bound = set
-            .of_kind("RoleBinding")
-            .chain(set.of_kind("ClusterRoleBinding"));
-        for binding in bound {
-            if list(&binding["subjects"])
-                .iter()
-                .any(|one| one["name"] == account)
-            {
-                found.push(finds(
-                    binding,
-                    format!("gives rights to {account}, whose pods have no token to use them with"),
-                ));
-            }
-        }
-    }
+fn service_links(pods: Workload, found: &mut Vec<String>) {
     if pods.pod()["enableServiceLinks"] != false && pods.server().is_some() {
         found.push(pods.finds("enableServiceLinks: a Service named smtp would set SMTP_PORT"));
     }

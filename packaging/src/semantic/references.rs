@@ -33,7 +33,9 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
 }
 
 fn resolve(set: &Set, from: &Value, kind: &str, name: &str, found: &mut Vec<String>) {
-    let made = set.get(kind, name).is_some() || set.is_outside(kind, name);
+    // The API server's own authority is put into every namespace by Kubernetes.
+    let by_kubernetes = kind == "ConfigMap" && name == "kube-root-ca.crt";
+    let made = by_kubernetes || set.get(kind, name).is_some() || set.is_outside(kind, name);
     let comes_later = kind == "Secret" && maker(set, name).is_some();
     if !made && !comes_later {
         found.push(finds(from, format!("there is no {kind} {name}")));

@@ -11,11 +11,12 @@ use std::process::Command;
 
 /// The chart's names that are others in k8s/: its own are made of the release's, so that there can be several in a
 /// namespace.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 11] = [
     ("smtp-server-config", "smtp-config"),
     ("smtp-server-default-deny-all", "default-deny-all"),
     ("smtp-server-allow-smtp-ingress", "allow-smtp-ingress"),
     ("smtp-server-allow-smtp-egress", "allow-smtp-egress"),
+    ("smtp-server-allow-api-server", "allow-api-server"),
     ("smtp-server-allow-database", "allow-database"),
     ("smtp-server-allow-database-ingress", "allow-database-ingress"),
     ("smtp-server-limits", "smtp-limits"),
@@ -34,17 +35,35 @@ const LABELS: [&str; 4] = [
 
 #[test]
 fn embedded_is_the_overlay() {
-    compare("embedded");
+    compare("embedded", &kustomize(Release::Helm4, "k8s/overlays/embedded"));
+}
+
+#[test]
+fn scale_aware_is_the_component() {
+    let place = root().join("target/kustomize");
+    std::fs::create_dir_all(&place).expect("a folder");
+    let folder = tempfile::tempdir_in(place).expect("a folder");
+    let k8s = "../../../k8s";
+    let text = format!("resources: [{k8s}/overlays/embedded]\ncomponents: [{k8s}/components/scale-aware]\n");
+    std::fs::write(folder.path().join("kustomization.yaml"), text).expect("kustomization.yaml");
+    let path = folder.path().strip_prefix(root()).expect("within the workspace");
+    compare(
+        "scale-aware",
+        &kustomize(Release::Helm4, path.to_str().expect("UTF-8")),
+    );
 }
 
 #[test]
 fn postgresql_is_the_overlay() {
-    compare("postgresql");
+    compare(
+        "postgresql",
+        &kustomize(Release::Helm4, "k8s/overlays/postgresql"),
+    );
 }
 
-fn compare(mode: &str) {
-    let chart = template(&root().join(CHART).join(format!("ci/{mode}-values.yaml")));
-    let overlay = objects(&kustomize(Release::Helm4, &format!("k8s/overlays/{mode}")));
+fn compare(values: &str, overlay: &str) {
+    let chart = template(&root().join(CHART).join(format!("ci/{values}-values.yaml")));
+    let overlay = objects(overlay);
     // The chart's test, which runs when it is asked for; and what the chart takes as made: the namespace, and the Secrets, of
     // which the overlay has placeholders.
     let chart = chart

@@ -20,6 +20,7 @@ fn everything(mode: &str) -> Value {
         "limitRange": {"enabled": true},
         "resourceQuota": {"enabled": true, "hard": {"requests.cpu": "100", "requests.memory": "100Gi", "limits.memory": "100Gi", "pods": "100"}},
         "podMonitor": {"enabled": true},
+        "scaleAware": {"enabled": !postgresql, "apiServer": {"cidrs": ["192.0.2.6/32"]}},
         "prometheusRule": {"enabled": true},
         "dashboards": {"enabled": true},
         "networkPolicy": {"denyNamespace": true},
@@ -100,6 +101,8 @@ fn another(path: &str, default: &Value) -> Value {
         "gateway.apiVersion" => return json!("gateway.networking.k8s.io/v1"),
         "gateway.parentRef" => return json!({"name": "other"}),
         "gateway.listeners" => return json!({"smtp": ""}),
+        "scaleAware.apiServer.cidrs" => return json!(["192.0.2.7/32"]),
+        "scaleAware.apiServer.ports" => return json!([6443]),
         "service.trafficDistribution" => return json!("PreferClose"),
         "clusterCidrs" => return json!(["198.51.100.0/25"]),
         "networkPolicy.nextHops" => {
@@ -196,6 +199,9 @@ fn merge(into: &mut Value, other: Value) {
 /// Whether a value can matter in a mode.
 fn matters(path: &str, mode: &str) -> bool {
     let of_postgresql = ["keda.", "autoscaling.", "secrets.values.databaseUrl"];
+    if path.starts_with("scaleAware.") {
+        return mode == "embedded";
+    }
     mode == "postgresql" || (path != "mode" && !of_postgresql.iter().any(|start| path.starts_with(start)))
 }
 

@@ -95,13 +95,58 @@ fn container(set: &Set, workload: Workload, good: &Good, folder: &Path) -> Conta
             }
         }
     }
-    let env = server["env"].as_array().expect("variables").iter().map(|one| {
-        let word = |key: &str| one[key].as_str().expect("a word").to_owned();
-        (word("name"), here(&word("value")))
-    });
+    let mut env: Vec<(String, String)> = server["env"]
+        .as_array()
+        .expect("variables")
+        .iter()
+        .map(|one| {
+            let word = |value: &Value| value.as_str().expect("a word").to_owned();
+            let value = match one["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+                Some("metadata.name") => format!("{}-0", workload.name()),
+                _ => here(&word(&one["value"])),
+            };
+            (word(&one["name"]), value)
+        })
+        .collect();
+    // As every pod has it; and where Kubernetes puts what is projected, a test cannot.
+    env.push(("KUBERNETES_SERVICE_HOST".to_owned(), "10.96.0.1".to_owned()));
+    for (path, name) in &mounts {
+        if *path == CREDENTIALS {
+            let place = folder.join(name);
+            project(workload.pod(), name, good, &place);
+            let place = place.display().to_string();
+            env.push(("SMTP_KUBERNETES__CREDENTIALS_PATH".to_owned(), place));
+        }
+    }
     Container {
         config: folder.join("config/config.toml"),
-        env: env.collect(),
+        env,
+    }
+}
+
+/// Where the server looks for a token by default.
+const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The files of a projected volume, by its sources.
+fn project(pod: &Value, name: &str, good: &Good, place: &Path) {
+    let volumes = pod["volumes"].as_array().expect("volumes").iter();
+    let volume = volumes
+        .clone()
+        .find(|volume| volume["name"] == name)
+        .expect("the volume");
+    for source in volume["projected"]["sources"].as_array().expect("sources") {
+        let write = |file: &Value, text: &str| {
+            std::fs::write(place.join(file.as_str().expect("a path")), text).expect("a file");
+        };
+        if source["serviceAccountToken"].is_object() {
+            write(&source["serviceAccountToken"]["path"], "a token");
+        }
+        for item in source["configMap"]["items"].as_array().into_iter().flatten() {
+            write(&item["path"], &good.0["tls.crt"]);
+        }
+        for item in source["downwardAPI"]["items"].as_array().into_iter().flatten() {
+            write(&item["path"], "mail");
+        }
     }
 }
 

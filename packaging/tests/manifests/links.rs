@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[test]
 fn the_guides_files_are_links_to_what_overlays_are_made_of() {
     let k8s = root().join("k8s").canonicalize().expect("k8s");
-    for name in QUICK_START.iter().chain(&EMBEDDED).chain(&["limits"]) {
+    for name in QUICK_START.iter().chain(&EMBEDDED).chain(&["limits", "rbac"]) {
         let path = k8s.join(format!("{name}.yaml"));
         let link = std::fs::read_link(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(link.is_relative(), "{name}");

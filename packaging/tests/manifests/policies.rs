@@ -183,6 +183,40 @@ fn https_goes_out_with_its_component() {
     assert!(!out("203.0.113.9", 80) && !out("203.0.113.9", 8443));
 }
 
+/// The API server by the addresses that are named, and by no other.
+#[test]
+fn the_api_server_is_reached_with_its_component() {
+    let with = objects(&customized(
+        Release::Helm4,
+        "embedded",
+        &["components/scale-aware"],
+    ));
+    let without = overlay("embedded").objects;
+    let out = |objects: &[Value], address: &str, port: u16| {
+        let (policies, set) = (Policies::of(objects), Set::new(objects, &[]));
+        let other = End::address(address);
+        policies.let_through(set.workloads()[0], Way::Out, &other, Protocol::Tcp, port)
+    };
+    for address in ["192.0.2.6", "2001:db8::6"] {
+        for port in [443, 6443] {
+            assert!(
+                out(&with, address, port) && !out(&without, address, port),
+                "{address} {port}"
+            );
+        }
+        assert!(!out(&with, address, 10250), "{address}");
+    }
+    for closed in [
+        "192.0.2.7",
+        "2001:db8::7",
+        "10.96.0.1",
+        "169.254.169.254",
+        "203.0.113.9",
+    ] {
+        assert!(!out(&with, closed, 443) && !out(&with, closed, 6443), "{closed}");
+    }
+}
+
 /// A database in the mail's namespace can be reached, though everything there is closed by default.
 #[test]
 fn a_database_beside_the_server_answers() {

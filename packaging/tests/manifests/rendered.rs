@@ -47,6 +47,8 @@ const BOTH: [&str; 12] = [
     "components/scrape-annotations",
     "monitoring",
 ];
+/// Those that need pods with claims of their own.
+const EACH_ITS_OWN: [&str; 1] = ["components/scale-aware"];
 /// Those that need an HPA.
 const SCALED: [&str; 2] = ["components/hpa-metrics", "components/keda"];
 
@@ -89,6 +91,7 @@ const TOGETHER: [(&str, &[&str]); 4] = [
             "components/gateway-api",
             "components/proxy-protocol",
             "components/existing-secrets",
+            "components/scale-aware",
             "components/scrape-annotations",
         ],
     ),
@@ -98,6 +101,7 @@ const TOGETHER: [(&str, &[&str]); 4] = [
             "components/cert-manager",
             "components/external-secrets",
             "components/limits",
+            "components/scale-aware",
             "monitoring",
         ],
     ),
@@ -131,6 +135,9 @@ pub(crate) fn all(release: Release) -> Vec<Rendered> {
     }
     for component in SCALED {
         all.push(rendered(release, "postgresql", &[component]));
+    }
+    for component in EACH_ITS_OWN {
+        all.push(rendered(release, "embedded", &[component]));
     }
     for (overlay, components) in TOGETHER {
         all.push(rendered(release, overlay, components));
@@ -263,6 +270,7 @@ fn every_overlay_and_component_is_looked_at() {
     let mut known: Vec<&str> = BOTH
         .iter()
         .chain(&SCALED)
+        .chain(&EACH_ITS_OWN)
         .filter_map(|path| path.strip_prefix("components/"))
         .collect();
     known.sort_unstable();

@@ -93,7 +93,7 @@ impl Engine {
             in_hand += state.in_hand();
             drop(state);
             for mut job in beyond {
-                job.release(away());
+                self.put_off(&mut job, away());
             }
         }
         if self.hanging.in_hand.swap(in_hand, Ordering::Relaxed) != in_hand {

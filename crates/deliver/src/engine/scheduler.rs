@@ -93,6 +93,9 @@ impl Engine {
             if !*self.storing.borrow() || self.is_stopping() {
                 return STORE_PAUSE;
             }
+            if self.claims.are_paused() {
+                return TICK;
+            }
             if !self.knows_suspensions() {
                 return PACE;
             }
@@ -116,7 +119,10 @@ impl Engine {
                 }
             }
             let most = most.min(self.window.free()).max(1);
-            let (claimed, back) = match self.claim(most).await {
+            self.claims.begin();
+            let claimed = self.claim(most).await;
+            self.claims.end();
+            let (claimed, back) = match claimed {
                 Ok(counts) => counts,
                 Err(error) => {
                     self.observer.emit(Event::StoreFailed {
@@ -195,7 +201,7 @@ impl Engine {
             Fill::Room | Fill::Full => (EXCLUSION, OVERFLOW_PAUSE),
         };
         self.exclude(&job, exclusion);
-        job.release(pause);
+        self.put_off(&mut job, pause);
     }
 
     fn exclude(&self, job: &Job, exclusion: Duration) {

@@ -151,6 +151,7 @@ impl Rooms for FakeRooms {
             phase: if draining { "draining" } else { "running" },
             reason: None,
             since: None,
+            left: None,
             count: 1,
             holding: vec![Holding {
                 room: "receive",

@@ -302,8 +302,14 @@ fn read_at_scrape(t: &mut Table) {
     t.read(
         Gauge,
         "smtp_drain_seconds",
-        "For how long the drain has run; 0 while there is none.",
+        "For how long the drain has run, without the time in which a pod that does not come back tries its mail; 0 while there is none.",
         |s, _| s.gauges.drain_seconds,
+    );
+    t.read(
+        Gauge,
+        "smtp_messages_left_behind",
+        "Messages in the queue of a pod that drains and does not come back; 0 in any other.",
+        |s, _| s.gauges.left_behind as f64,
     );
     t.read(
         Gauge,

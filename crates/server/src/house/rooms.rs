@@ -53,6 +53,7 @@ impl Rooms for House {
             config_generation: self.generation.load(Ordering::Relaxed),
             config_last_reload_success: self.last_reload_succeeded.load(Ordering::Relaxed),
             draining: self.stop.is_near(),
+            left_behind: self.stop.last_left().unwrap_or(0),
             drain_seconds: self.stop.lasts().map_or(0.0, |lasts| lasts.as_secs_f64()),
             ..Gauges::default()
         };

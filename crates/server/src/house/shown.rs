@@ -139,6 +139,7 @@ pub(super) fn drain(state: State, holding: Vec<Holding>, count: u64) -> DrainSta
         phase: state.phase.name(),
         reason,
         since: since.map(moment),
+        left: state.left,
         count,
         holding,
     }

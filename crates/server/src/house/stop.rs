@@ -11,6 +11,8 @@ pub(crate) enum Phase {
     Running,
     /// Nothing is begun, and what was begun may finish.
     Draining,
+    /// The pod does not come back: its mail is tried once more.
+    Handover,
     /// The store is written out and closed.
     Closing,
 }
@@ -20,6 +22,7 @@ impl Phase {
         match self {
             Phase::Running => "running",
             Phase::Draining => "draining",
+            Phase::Handover => "handover",
             Phase::Closing => "closing",
         }
     }
@@ -38,6 +41,11 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// Who asked, and when the drain began.
     pub(super) because: Option<(String, Instant)>,
+    /// Messages in the queue of a pod that does not come back.
+    pub(super) left: Option<u64>,
+    handover: Option<Instant>,
+    /// How long that took.
+    handed_over: Duration,
 }
 
 impl Stop {
@@ -46,6 +54,9 @@ impl Stop {
             state: Mutex::new(State {
                 phase: Phase::Running,
                 because: None,
+                left: None,
+                handover: None,
+                handed_over: Duration::ZERO,
             }),
             asked: Notify::new(),
             now: Notify::new(),
@@ -84,17 +95,44 @@ impl Stop {
             .get_or_insert_with(|| (reason.to_owned(), Instant::now()));
     }
 
+    /// The handover begins, with so many messages.
+    pub(super) fn hand_over(&self, messages: u64) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Handover;
+        state.handover = Some(Instant::now());
+        state.left = Some(messages);
+    }
+
+    /// It is over, if it was begun: what follows is the drain.
+    pub(super) fn handed_over(&self) {
+        let mut state = self.state.lock();
+        if let Some(since) = state.handover.take() {
+            state.handed_over = since.elapsed();
+            state.phase = Phase::Draining;
+        }
+    }
+
+    /// So many messages are left.
+    pub(crate) fn left(&self, messages: u64) {
+        self.state.lock().left = Some(messages);
+    }
+
+    /// How many messages were left at the last count, if the pod does not come back.
+    pub(crate) fn last_left(&self) -> Option<u64> {
+        self.state.lock().left
+    }
+
     pub(super) fn state(&self) -> State {
         self.state.lock().clone()
     }
 
-    /// For how long the end has been near; `None` while it is not.
+    /// For how long the end has been near, without a handover; `None` while it is not.
     pub(super) fn lasts(&self) -> Option<Duration> {
         let state = self.state.lock();
         let since = state.because.as_ref().map(|(_, since)| *since);
-        since
-            .filter(|_| state.phase != Phase::Running)
-            .map(|since| since.elapsed())
+        let lasts = since.filter(|_| state.phase != Phase::Running)?.elapsed();
+        let apart = state.handover.map_or(state.handed_over, |since| since.elapsed());
+        Some(lasts.saturating_sub(apart))
     }
 
     pub(super) fn is_near(&self) -> bool {
@@ -120,6 +158,12 @@ mod tests {
         stop.enter(Phase::Draining, "ann");
         let since = stop.state().because;
         assert!(stop.lasts().is_some());
+        stop.hand_over(7);
+        assert!(stop.is_near() && stop.state().phase == Phase::Handover && stop.last_left() == Some(7));
+        stop.left(3);
+        stop.handed_over();
+        let state = stop.state();
+        assert_eq!((state.phase, state.left), (Phase::Draining, Some(3)));
         stop.enter(Phase::Closing, "");
         assert_eq!(
             (stop.state().phase, stop.state().because),
