@@ -24,6 +24,10 @@ pub(super) fn static_binary(place: &Place, profile: &str) -> Result<PathBuf, Str
         );
         build.env("CFLAGS", flags("-ffile-prefix-map=").join(" "));
         build.env("CARGO_INCREMENTAL", "0");
+        // Kernels for arm64 have pages of 4, 16 or 64 KiB, and jemalloc serves those up to what it was compiled for.
+        if cfg!(target_arch = "aarch64") {
+            build.env("JEMALLOC_SYS_WITH_LG_PAGE", "16");
+        }
     }
     // Static, without symbols; and what is moved in memory at the start is listed in short, which saves a megabyte.
     build.args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);

@@ -90,24 +90,43 @@ impl Place {
     /// No path of this place is in the binary.
     pub(super) fn left_no_trace(&self, binary: &Path) -> Result<(), String> {
         let content = std::fs::read(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
-        let folders = [&self.root, &self.target, &self.home];
-        for folder in folders
-            .into_iter()
-            .filter(|folder| folder.components().count() > 1)
-        {
-            // A folder named `/src` proves nothing: only paths below it do.
-            let path = format!("{}/", folder.display());
-            let place = content
-                .windows(path.len())
-                .position(|found| found == path.as_bytes());
-            if let Some(place) = place {
-                let around = &content[place..content.len().min(place + 120)];
-                return Err(format!(
-                    "the binary holds a path of this machine: {}",
-                    String::from_utf8_lossy(around)
-                ));
-            }
+        match trace_of(&[&self.root, &self.target, &self.home], &content) {
+            None => Ok(()),
+            Some(trace) => Err(format!("the binary holds a path of this machine: {trace}")),
         }
-        Ok(())
+    }
+}
+
+/// What begins with a path below one of these folders. One like `/src` is left out: every crate has paths with that in
+/// them, and its name says nothing of anybody.
+fn trace_of(folders: &[&Path], content: &[u8]) -> Option<String> {
+    let telling = folders
+        .iter()
+        .filter(|folder| folder.components().count() > 2)
+        .map(|folder| format!("{}/", folder.display()));
+    for path in telling {
+        let place = content
+            .windows(path.len())
+            .position(|found| found == path.as_bytes());
+        if let Some(place) = place {
+            let around = &content[place..content.len().min(place + 120)];
+            return Some(String::from_utf8_lossy(around).into_owned());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace_of;
+    use std::path::Path;
+
+    #[test]
+    fn a_path_of_the_machine_is_found_and_one_of_a_crate_is_not() {
+        let content = b"\0/crates/memchr-2.8.0/src/memory.rs/home/ann/mail/crates/smtp/src/line.rs";
+        let trace = trace_of(&[Path::new("/src"), Path::new("/home/ann/mail")], content);
+        assert_eq!(trace.as_deref(), Some("/home/ann/mail/crates/smtp/src/line.rs"));
+        assert_eq!(trace_of(&[Path::new("/src"), Path::new("/home/bob")], content), None);
+        assert_eq!(trace_of(&[Path::new("/")], content), None);
     }
 }
