@@ -126,7 +126,10 @@ mod tests {
         let content = b"\0/crates/memchr-2.8.0/src/memory.rs/home/ann/mail/crates/smtp/src/line.rs";
         let trace = trace_of(&[Path::new("/src"), Path::new("/home/ann/mail")], content);
         assert_eq!(trace.as_deref(), Some("/home/ann/mail/crates/smtp/src/line.rs"));
-        assert_eq!(trace_of(&[Path::new("/src"), Path::new("/home/bob")], content), None);
+        assert_eq!(
+            trace_of(&[Path::new("/src"), Path::new("/home/bob")], content),
+            None
+        );
         assert_eq!(trace_of(&[Path::new("/")], content), None);
     }
 }
