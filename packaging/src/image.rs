@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What the image is called in the tests, and in the manifests without its first part.
-pub const NAME: &str = "localhost/smtp-server:0.1.0";
+pub const NAME: &str = concat!("localhost/smtp-server:", env!("CARGO_PKG_VERSION"));
 
 /// The files of the image, as `cargo xtask test` has laid them out before it starts the tests.
 pub fn files() -> PathBuf {

@@ -1,5 +1,6 @@
 //! The programs that `cargo xtask peers` brings.
 
+pub use blackbox::tools::peer;
 use blackbox::tools::{program, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,17 +9,6 @@ use std::process::Command;
 pub fn root() -> PathBuf {
     let packaging = Path::new(env!("CARGO_MANIFEST_DIR"));
     packaging.parent().expect("the workspace").to_owned()
-}
-
-/// A folder that `cargo xtask peers` filled.
-pub fn peer(name: &str) -> PathBuf {
-    let folder = target().join("peers").join(name);
-    assert!(
-        folder.exists(),
-        "{} is missing: `cargo xtask peers` installs it",
-        folder.display()
-    );
-    folder
 }
 
 /// Which Helm and kubectl.

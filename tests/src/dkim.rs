@@ -1,6 +1,6 @@
 //! DKIM by others: keys of openssl's, and verifiers that know nothing of ours: dkimpy, and Mail::DKIM for RSA.
 
-use crate::tools::python_package;
+use crate::tools::peer;
 use crate::tools::{program, run};
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -71,9 +71,7 @@ impl Verifiers {
         );
         let message = self.file("message.eml", message);
         let mut python = program("/usr/bin/python3");
-        python
-            .env("PYTHONPATH", python_package("dkimpy"))
-            .arg(script("dkimpy.py"));
+        python.env("PYTHONPATH", peer("dkimpy")).arg(script("dkimpy.py"));
         let mut perl = program("/usr/bin/perl");
         perl.arg(script("mail_dkim.pl"));
         let mut lines = Vec::new();

@@ -21,8 +21,8 @@ pub fn target() -> PathBuf {
     test.ancestors().nth(3).expect("target folder").to_owned()
 }
 
-/// Where `cargo xtask peers` put a package of Python's.
-pub fn python_package(name: &str) -> PathBuf {
+/// A folder that `cargo xtask peers` filled: `xtask/peers` has their names.
+pub fn peer(name: &str) -> PathBuf {
     let folder = target().join("peers").join(name);
     assert!(
         folder.exists(),

@@ -4,7 +4,7 @@
 use blackbox::postfix::free_port;
 use blackbox::server::{PASSWORD, Server, http};
 use blackbox::sink::Sink;
-use blackbox::tools::{python_package, run, sql};
+use blackbox::tools::{peer, run, sql};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ fn the_api_keeps_what_its_description_promises() {
             "--exclude-checks",
             "ignored_auth,positive_data_acceptance",
         ])
-        .env("PYTHONPATH", python_package("schemathesis"))
+        .env("PYTHONPATH", peer("schemathesis"))
         .current_dir(server.folder());
     let output = run(&mut schemathesis);
     let said = String::from_utf8_lossy(&output.stdout);

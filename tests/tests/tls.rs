@@ -1,7 +1,7 @@
 //! TLS towards clients: real clients on each listener, versions, names, replaced certificates, and a scanner.
 
 use blackbox::server::{Server, Setup, binary};
-use blackbox::tools::{certificate, certificate_config, program, run};
+use blackbox::tools::{certificate, certificate_config, peer, program, run};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use std::io::{BufRead, BufReader, Write};
@@ -386,17 +386,7 @@ fn a_scanner_finds_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     certificate(folder.path(), &["one.test"], 90);
     let server = Server::with(&certificate_config(folder.path()));
-    let target = binary();
-    let sslyze = target
-        .ancestors()
-        .nth(2)
-        .expect("target folder")
-        .join("peers/sslyze");
-    assert!(
-        sslyze.exists(),
-        "{} is missing: `cargo xtask peers` installs it",
-        sslyze.display()
-    );
+    let sslyze = peer("sslyze");
     for (address, starttls) in listeners(&server) {
         let found = folder.path().join("found.json");
         let mut scan = program("/usr/bin/python3");

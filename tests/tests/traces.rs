@@ -3,7 +3,7 @@
 use blackbox::receiver::Receiver;
 use blackbox::server::Server;
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tools::python_package;
+use blackbox::tools::peer;
 use blackbox::wait_for;
 use blackbox::wire::{Wire, queue_id};
 use serde_json::Value;
@@ -14,7 +14,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
 fn collector(refusals: u32) -> Receiver {
-    let packages = python_package("otlp");
+    let packages = peer("otlp");
     Receiver::start("otlp.py", &[&refusals.to_string()], Some(&packages))
 }
 

@@ -3,7 +3,7 @@
 use blackbox::receiver::Receiver;
 use blackbox::server::{Server, Setup, refusal};
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tools::{certificates, program, python_package, run};
+use blackbox::tools::{certificates, peer, program, run};
 use blackbox::wait_for;
 use blackbox::wire::{Wire, queue_id};
 use nix::sys::signal::Signal;
@@ -15,7 +15,7 @@ const SECRET: &str = "whsec_bmV3IHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
 const OLD_SECRET: &str = "whsec_b2xkIHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
 
 fn receiver(secret: &str, port: &str, manner: &[&str]) -> Receiver {
-    let packages = python_package("webhooks");
+    let packages = peer("webhooks");
     Receiver::start("webhook.py", &[&[secret, port], manner].concat(), Some(&packages))
 }
 

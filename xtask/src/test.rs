@@ -43,6 +43,8 @@ pub(crate) fn run(filters: &[String]) -> Result<bool, String> {
         ];
         let clean = succeeds(&mut cargo(&clippy))?;
         tally.count("cargo clippy", clean);
+        let same = image::is_reproducible()?;
+        tally.count("one binary of two compilations in other folders", same);
     }
     let image = image::for_tests()?;
     // After the static one: both are built under one name.

@@ -1,7 +1,7 @@
 //! What is in it.
 
 use blackbox::tools::run;
-use packaging::image::{NAME, Storage, files, said};
+use packaging::image::{NAME, Storage, files, said, xtask};
 use packaging::tools::root;
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
@@ -76,22 +76,41 @@ fn it_says_who_it_is_and_runs_as_nobody_special() {
     };
     assert_eq!(
         config["Labels"].as_object().map(serde_json::Map::len),
-        Some(6),
+        Some(7),
         "{config}"
     );
     assert_eq!(label("title"), "smtp-server");
     assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
     assert_eq!(label("licenses"), env!("CARGO_PKG_LICENSE"));
     assert!(!label("description").is_empty());
+    assert_eq!(label("base.name"), "scratch");
     let git = |args: &[&str]| said(Command::new("git").arg("-C").arg(root()).args(args));
     let (commit, time) = (git(&["rev-parse", "HEAD"]), git(&["log", "-1", "--format=%ct"]));
-    assert!(label("revision").starts_with(&commit), "{commit}");
+    // What is not committed is not what that commit says.
+    let dirty = !git(&["status", "--porcelain"]).is_empty();
+    let suffix = if dirty { "-dirty" } else { "" };
+    assert_eq!(label("revision"), commit + suffix);
     let time = said(Command::new("date").args(["--utc", "--date", &format!("@{time}"), "+%FT%TZ"]));
     assert_eq!(label("created"), time);
     let created = inspected[0]["Created"].as_str().expect("a time");
     assert_eq!(created, time);
     // One layer: nothing is hidden in another.
     assert_eq!(inspected[0]["RootFS"]["Layers"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn where_the_sources_are_is_said_by_whom_it_is_given() {
+    let storage = Storage::new();
+    let mut image = storage.used_by(xtask());
+    image.args(["image", "--tag", NAME, "--source", "https://git.example/mail"]);
+    run(image.arg("--files").arg(files()));
+    let mut inspect = storage.podman();
+    let labels = said(inspect.args(["image", "inspect", NAME, "--format", "{{json .Config.Labels}}"]));
+    let labels: Value = serde_json::from_str(&labels).expect("JSON");
+    let label = |name: &str| labels[format!("org.opencontainers.image.{name}")].clone();
+    assert_eq!(label("source"), "https://git.example/mail");
+    assert_eq!(label("url"), "https://git.example/mail");
+    assert_eq!(label("documentation"), "https://git.example/mail#readme");
 }
 
 #[test]

@@ -65,9 +65,13 @@ fn debian() -> Result<PathBuf, String> {
 /// The folder of the target folder where npm puts its packages.
 pub const NPM: &str = "peers/postgres";
 
-/// The name of a release's package there.
+/// The name of a release's package there, for this machine's processor. npm has the oldest for x86-64 only.
 pub fn package(release: &str) -> String {
-    format!("postgres-{release}")
+    let architecture = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "x64",
+    };
+    format!("postgres-{release}-{architecture}")
 }
 
 /// What npm installed beside the program that runs.

@@ -4,8 +4,7 @@
 //! (there, what only tests need would be listed too). C code that crates bring along is listed by its own name
 //! and version, since that is what advisories are about.
 
-use super::output;
-use crate::run::{cargo, root};
+use super::{Place, output};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,10 +21,10 @@ struct Crate {
 }
 
 /// CycloneDX 1.6 for a binary. The same binary and time give the same text.
-pub(super) fn cyclonedx(binary: &Path, time: &str) -> Result<String, String> {
-    let linked = tree("normal,no-proc-macro")?;
-    let all = tree("normal,build")?;
-    let checksums = checksums()?;
+pub(super) fn cyclonedx(place: &Place, binary: &Path, time: &str) -> Result<String, String> {
+    let linked = tree(place, "normal,no-proc-macro")?;
+    let all = tree(place, "normal,build")?;
+    let checksums = checksums(place)?;
     let root = all
         .values()
         .find(|found| found.name == "smtp-server")
@@ -45,7 +44,7 @@ pub(super) fn cyclonedx(binary: &Path, time: &str) -> Result<String, String> {
         if purl == &purl_of(root) {
             needs.extend(from_toolchain.iter().cloned());
         }
-        if let Some(code) = brought_along(found)? {
+        if let Some(code) = brought_along(place, found)? {
             needs.insert(below(&code));
             components.push(code);
         }
@@ -86,8 +85,8 @@ pub(super) fn cyclonedx(binary: &Path, time: &str) -> Result<String, String> {
 }
 
 /// The crates that the server needs by edges of these kinds, by package URL.
-fn tree(edges: &str) -> Result<BTreeMap<String, Crate>, String> {
-    let mut tree = cargo(&["tree", "--locked", "--package", "smtp-server", "--edges", edges]);
+fn tree(place: &Place, edges: &str) -> Result<BTreeMap<String, Crate>, String> {
+    let mut tree = place.cargo(&["tree", "--locked", "--package", "smtp-server", "--edges", edges]);
     tree.args(["--prefix", "depth", "--format", "|{p}|{l}|{r}"]);
     let text = output(&mut tree)?;
     let mut found: BTreeMap<String, Crate> = BTreeMap::new();
@@ -149,8 +148,8 @@ fn component(found: &Crate, checksums: &BTreeMap<(String, String), String>) -> V
 }
 
 /// The checksums of `Cargo.lock`, by name and version.
-fn checksums() -> Result<BTreeMap<(String, String), String>, String> {
-    let path = root().join("Cargo.lock");
+fn checksums(place: &Place) -> Result<BTreeMap<(String, String), String>, String> {
+    let path = place.root.join("Cargo.lock");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut sums = BTreeMap::new();
     for package in text.split("[[package]]") {
@@ -221,7 +220,7 @@ fn toolchain(binary: &Path) -> Result<Vec<Value>, String> {
 }
 
 /// The C code that a crate compiles, with the version that its own files say.
-fn brought_along(found: &Crate) -> Result<Option<Value>, String> {
+fn brought_along(place: &Place, found: &Crate) -> Result<Option<Value>, String> {
     let (name, supplier, licence, file, mark) = match found.name.as_str() {
         "libsqlite3-sys" => (
             "sqlite",
@@ -245,7 +244,7 @@ fn brought_along(found: &Crate) -> Result<Option<Value>, String> {
         let own = found.version.split_once('+').map(|(_, own)| own);
         own.and_then(|own| own.split('-').next()).map(str::to_owned)
     } else {
-        let path = sources(found)?.join(file);
+        let path = sources(place, found)?.join(file);
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let line = text.lines().find_map(|line| line.strip_prefix(mark));
         line.map(|line| line.trim().trim_matches('"').to_owned())
@@ -265,8 +264,8 @@ fn brought_along(found: &Crate) -> Result<Option<Value>, String> {
 }
 
 /// Where cargo unpacked a crate.
-fn sources(found: &Crate) -> Result<PathBuf, String> {
-    let metadata = output(&mut cargo(&["metadata", "--locked", "--format-version", "1"]))?;
+fn sources(place: &Place, found: &Crate) -> Result<PathBuf, String> {
+    let metadata = output(&mut place.cargo(&["metadata", "--locked", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&metadata).map_err(|error| error.to_string())?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     packages
