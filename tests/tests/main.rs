@@ -1,6 +1,7 @@
 //! The black-box tests, one binary. Each module is one subject.
 
 mod accounts;
+mod admin_port;
 mod api;
 mod auth;
 mod clients;

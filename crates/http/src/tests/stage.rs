@@ -287,6 +287,7 @@ impl Stage {
                 listen: vec![any],
                 metrics,
                 console: true,
+                ..Settings::default()
             },
             observer.clone(),
         )
