@@ -29,6 +29,8 @@ mod outbound;
 mod outbound_faults;
 mod postfix;
 mod profiles;
+mod proxy_limits;
+mod proxy_peers;
 mod proxy_protocol;
 mod quarantine;
 mod queue_commands;
