@@ -1,6 +1,7 @@
 //! The black-box tests, one binary. Each module is one subject.
 
 mod accounts;
+mod admin_port;
 mod api;
 mod auth;
 mod clients;
@@ -29,6 +30,8 @@ mod outbound;
 mod outbound_faults;
 mod postfix;
 mod profiles;
+mod proxy_limits;
+mod proxy_peers;
 mod proxy_protocol;
 mod quarantine;
 mod queue_commands;

@@ -69,6 +69,11 @@ fn names_and_texts(config: &Config, found: &mut Findings) {
         found.push(("server.host", "it must name at least one address".into()));
     } else if config.http.host.is_empty() {
         found.push(("http.host", "it must name at least one address".into()));
+    } else if config.http.admin_host.is_empty() {
+        found.push(("http.admin_host", "it must name at least one address".into()));
+    } else if config.http.admin_port == 0 && config.http.admin_host != config.http.host {
+        let reason = "admin API and console are on http.host as long as they have no port of their own: set http.admin_port";
+        found.push(("http.admin_host", reason.into()));
     }
     let path = &config.metrics.path;
     let plain = path
@@ -96,6 +101,7 @@ fn ports(config: &Config, found: &mut Findings) {
             config.submission.enabled,
         ),
         ("http.port", config.http.port, true),
+        ("http.admin_port", config.http.admin_port, true),
         ("metrics.port", config.metrics.port, metrics_apart),
     ];
     let open: Vec<_> = taken

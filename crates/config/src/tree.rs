@@ -199,6 +199,13 @@ http: Http {
     }, Restart, follows: "server.host", follow: |c| c.http.host.clone_from(&c.server.host);
     /// Port to listen on; 0 takes any free port (not in production).
     port: u16 = 8080, Restart, env: "SMTP_HTTP_PORT";
+    /// Port of a listener of their own for admin API and console, which are then not on `http.port`; 0 leaves them there.
+    admin_port: u16 = 0, Restart;
+    /// Addresses that this listener is on: `127.0.0.1` keeps it to the machine, or the pod.
+    admin_host: Vec<IpAddr> = match profile {
+        Profile::Production => wildcard_address(),
+        Profile::Development | Profile::Testing => loopback_addresses(),
+    }, Restart, follows: "http.host", follow: |c| c.http.admin_host.clone_from(&c.http.host);
 }
 
 /// Pages for people, on the port of the API.

@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) metrics_path: Option<Arc<str>>,
 }
 
-fn shared(
+pub(crate) fn shared(
     rooms: Arc<dyn Rooms>,
     observer: Observer,
     rates: Arc<Rates>,
@@ -59,22 +59,13 @@ fn shared(
     }
 }
 
-/// Everything.
-pub(crate) fn main(
-    rooms: Arc<dyn Rooms>,
-    observer: Observer,
-    rates: Arc<Rates>,
-    metrics_path: Option<String>,
-    with_console: bool,
-) -> Router {
-    let shared = shared(rooms, observer, rates, metrics_path);
+/// Everything, the metrics where `shared` has their path.
+pub(crate) fn main(shared: Shared, with_console: bool) -> Router {
     let pages = match with_console {
         true => console::router(&shared),
         false => Router::new(),
     };
-    Router::new()
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+    probes()
         .nest("/api/v1", api(&shared))
         .merge(pages)
         .fallback(metrics_or_nothing)
@@ -84,13 +75,26 @@ pub(crate) fn main(
 }
 
 /// Metrics on a listener of their own; health too, for whoever looks there.
-pub(crate) fn metrics_only(rooms: Arc<dyn Rooms>, observer: Observer, path: Option<String>) -> Router {
+pub(crate) fn metrics_only(shared: Shared) -> Router {
+    probes()
+        .fallback(metrics_or_nothing)
+        .layer(middleware::map_response(harmless))
+        .with_state(shared)
+}
+
+/// Health and metrics, where admin API and console are on a listener of their own. Nothing here looks at credentials.
+pub(crate) fn without_admin(shared: Shared) -> Router {
+    probes()
+        .fallback(metrics_or_elsewhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(harmless))
+        .with_state(shared)
+}
+
+fn probes() -> Router<Shared> {
     Router::new()
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .fallback(metrics_or_nothing)
-        .layer(middleware::map_response(harmless))
-        .with_state(shared(rooms, observer, Arc::default(), path))
 }
 
 /// Everything below `/api/v1`, by what it needs: whoever adds a route says who may use it, because there is no other place for one.
@@ -209,6 +213,22 @@ async fn metrics_or_nothing(State(shared): State<Shared>, request: Request) -> R
         }
         _ => nothing().await.into_response(),
     }
+}
+
+/// Says which setting knows where the API is, and not where: that is for those who can read the configuration.
+async fn metrics_or_elsewhere(state: State<Shared>, request: Request) -> Response {
+    let path = request.uri().path();
+    let within = |folder| {
+        path == folder
+            || path
+                .strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    if path == "/" || within("/api") || within("/ui") {
+        let message = "admin API and console are not on this port but on one of their own: see http.admin_port in the configuration";
+        return ApiError::not_found(message).into_response();
+    }
+    metrics_or_nothing(state, request).await
 }
 
 async fn nothing() -> ApiError {

@@ -23,6 +23,8 @@ const STOP: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Addresses of health and API; port 0 takes any free one.
     pub listen: Vec<SocketAddr>,
+    /// Addresses of API and console, when they are not to be on [`Settings::listen`]; empty when they are.
+    pub admin: Vec<SocketAddr>,
     /// Metrics, unless they are off.
     pub metrics: Option<MetricsSettings>,
     /// Whether there are pages for people.
@@ -52,11 +54,10 @@ pub struct BindError {
 #[derive(Debug)]
 pub struct Server {
     http: Vec<TcpListener>,
+    admin: Vec<TcpListener>,
     metrics: Vec<TcpListener>,
     metrics_path: Option<String>,
     console: bool,
-    addresses: Vec<SocketAddr>,
-    metrics_addresses: Vec<SocketAddr>,
     observer: Observer,
 }
 
@@ -68,17 +69,11 @@ pub async fn bind(settings: Settings, observer: Observer) -> Result<Server, Bind
         None => (None, Vec::new()),
     };
     let http = bind_all(&settings.listen, "http", &observer)?;
+    let admin = bind_all(&settings.admin, "admin", &observer)?;
     let metrics = bind_all(&own, "metrics", &observer)?;
     Ok(Server {
-        addresses: http
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect(),
-        metrics_addresses: metrics
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect(),
         http,
+        admin,
         metrics,
         metrics_path: path,
         console: settings.console,
@@ -87,14 +82,19 @@ pub async fn bind(settings: Settings, observer: Observer) -> Result<Server, Bind
 }
 
 impl Server {
-    /// Bound addresses of health and API.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Bound addresses of health; of the API too, unless it has a listener of its own.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        bound(&self.http)
+    }
+
+    /// Bound addresses of the API's own listener; empty when it has none.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        bound(&self.admin)
     }
 
     /// Bound addresses of the metrics' own listener; empty when they have none.
-    pub fn metrics_addresses(&self) -> &[SocketAddr] {
-        &self.metrics_addresses
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        bound(&self.metrics)
     }
 
     /// Serves until `stop` is done, then waits at most 5 seconds for requests in progress.
@@ -105,20 +105,31 @@ impl Server {
             None
         };
         let rates = Arc::new(Rates::default());
-        let main = router::main(
-            rooms.clone(),
-            self.observer.clone(),
-            rates.clone(),
-            shared_path,
-            self.console,
-        );
-        let own = router::metrics_only(rooms, self.observer.clone(), self.metrics_path);
+        let shared = |path| router::shared(rooms.clone(), self.observer.clone(), rates.clone(), path);
+        let (main, admin) = match self.admin.is_empty() {
+            true => (router::main(shared(shared_path), self.console), Router::new()),
+            false => (
+                router::without_admin(shared(shared_path)),
+                router::main(shared(None), self.console),
+            ),
+        };
+        let own = router::metrics_only(shared(self.metrics_path));
         let slots = Slots::default();
         let (stopping, stopped) = watch::channel(());
         let looking = tokio::spawn(rates.look(self.observer));
         let mut tasks = JoinSet::new();
         for listener in self.http {
             tasks.spawn(serve_one(listener, slots.clone(), main.clone(), stopped.clone()));
+        }
+        // Whoever may come to probes and metrics takes no place from operators.
+        let operators = Slots::default();
+        for listener in self.admin {
+            tasks.spawn(serve_one(
+                listener,
+                operators.clone(),
+                admin.clone(),
+                stopped.clone(),
+            ));
         }
         for listener in self.metrics {
             tasks.spawn(serve_one(listener, slots.clone(), own.clone(), stopped.clone()));
@@ -139,6 +150,11 @@ async fn serve_one(listener: TcpListener, slots: Slots, router: Router, mut stop
     let stop = async move { while stopped.changed().await.is_ok() {} };
     // Serving has no error: what goes wrong costs its connection only.
     let _ = axum::serve(listener, service).with_graceful_shutdown(stop).await;
+}
+
+fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    addresses.filter_map(Result::ok).collect()
 }
 
 fn bind_all(

@@ -315,8 +315,7 @@ async fn an_address_in_use_is_named() {
     let stage = Stage::open(false).await;
     let settings = crate::Settings {
         listen: vec![stage.address],
-        metrics: None,
-        console: false,
+        ..crate::Settings::default()
     };
     let error = crate::bind(settings, stage.observer.clone()).await.unwrap_err();
     assert!(

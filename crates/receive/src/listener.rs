@@ -14,7 +14,6 @@ use crate::shared::{Full, Phase, Shared, Slot};
 use crate::visit::Arrival;
 use smtp::{Enhanced, Reply};
 use smtp_observe::{ConnectionRefusal, Event, Listener};
-use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -143,8 +142,8 @@ fn enter(shared: &Arc<Shared>, listener: Listener, stream: TcpStream, peer: Sock
             if proxies.is_some() {
                 behind_proxy::discard(&stream);
             }
-            // A fresh socket takes this without waiting; there is nobody to tell if it does not.
-            let _ = SockRef::from(&stream).send(&refusal.words(listener));
+            // A fresh socket takes this without waiting.
+            behind_proxy::last_words(&stream, &refusal.words(listener));
         }
     }
 }

@@ -20,13 +20,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, Semaphore};
 
 /// One client (an IPv4 address, an IPv6 /64) gets this part of `server.max_connections`: a tenth.
 const SHARES: usize = 10;
 /// But at least so many.
 const LEAST_SHARE: usize = 20;
+/// Connections without a slot that are waited for, each for a second or two, until they have read why they are refused. Those beyond
+/// are told and closed at once, and may lose what they are told.
+pub(crate) const LINGERERS: usize = 256;
 
 /// Where the server is in its life. It only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     /// Where this process connects from to its own `smtp` listener.
     own: Mutex<Option<SocketAddr>>,
     emptied: Notify,
+    /// Places of [`LINGERERS`].
+    pub(crate) lingering: Semaphore,
     phase: AtomicU8,
     phase_changed: Arc<Notify>,
 }
@@ -121,6 +126,7 @@ impl Shared {
             open_of: Mutex::default(),
             own: Mutex::default(),
             emptied: Notify::new(),
+            lingering: Semaphore::new(LINGERERS),
             phase: AtomicU8::new(Phase::Serving as u8),
             phase_changed: Arc::new(Notify::new()),
         }

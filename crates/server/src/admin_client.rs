@@ -1,10 +1,14 @@
 //! Talks to the admin API of a running server, and says in an operator's words what goes wrong.
 
-use crate::cli::ServerArgs;
+use crate::cli::{ServerArgs, SourceArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::print_octets;
+use crate::sources;
+use crate::whereabouts::{self, Whereabouts};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value as Json;
+use smtp_config::ConfigErrors;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,11 +33,16 @@ pub(crate) struct AdminClient {
     base: Url,
     /// The admin password, or a token: as a bearer's both are taken.
     secret: String,
+    /// What is wrong with the configuration that `base` is from: it may be why nobody is there.
+    wrong: ConfigErrors,
 }
 
 impl AdminClient {
     pub(crate) fn new(args: &ServerArgs) -> Result<AdminClient, Failure> {
-        let base = base_url(&args.url)?;
+        let (base, wrong) = match &args.url {
+            Some(url) => (base_url(url)?, ConfigErrors::default()),
+            None => configured()?,
+        };
         let secret = secret(args.admin_password_file.as_deref())?;
         // A proxy of the environment is for the world outside, not for this server.
         let http = reqwest::Client::builder()
@@ -44,7 +53,12 @@ impl AdminClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .build();
         let http = http.map_err(|e| Failure::new(Exit::Unavailable, e))?;
-        Ok(AdminClient { http, base, secret })
+        Ok(AdminClient {
+            http,
+            base,
+            secret,
+            wrong,
+        })
     }
 
     /// The answer to GET.
@@ -149,15 +163,38 @@ impl AdminClient {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        if error.is_connect() && !self.wrong.errors.is_empty() {
+            return sources::wrong(self.wrong.clone());
+        }
         let host = self.base.authority();
         let reason = innermost(error);
         Failure::new(
             Exit::Unavailable,
             format_args!(
-                "cannot reach the server at {host}: {reason}\nIs it running? Its address is set by --url or SMTP_ADMIN_URL."
+                "cannot reach the server at {host}: {reason}\nIs it running? Its address is that of http.admin_port, else http.port, in the configuration; or set by --url or SMTP_ADMIN_URL."
             ),
         )
     }
+}
+
+/// Where the configuration of this machine says that the API is. Of several addresses the first that takes a connection.
+fn configured() -> Result<(Url, ConfigErrors), Failure> {
+    let Whereabouts { bases, wrong } = whereabouts::admin(&SourceArgs::default().sources())?;
+    let urls: Vec<Url> = bases
+        .iter()
+        .map(|base| base_url(base))
+        .collect::<Result<_, _>>()?;
+    let answers = |url: &&Url| {
+        let addresses = url.socket_addrs(|| None).unwrap_or_default();
+        let mut addresses = addresses.iter();
+        addresses.any(|address| TcpStream::connect_timeout(address, CONNECT_TIMEOUT).is_ok())
+    };
+    let found = match urls.as_slice() {
+        [one] => Some(one),
+        several => several.iter().find(answers).or(several.first()),
+    };
+    let none = || Failure::new(Exit::Config, "http.host and http.admin_host name no address");
+    Ok((found.cloned().ok_or_else(none)?, wrong))
 }
 
 fn base_url(text: &str) -> Result<Url, Failure> {
@@ -245,6 +282,7 @@ mod tests {
             http: reqwest::Client::new(),
             base: base_url(url).unwrap(),
             secret: String::new(),
+            wrong: ConfigErrors::default(),
         }
     }
 

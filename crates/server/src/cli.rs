@@ -266,9 +266,10 @@ fn seconds(text: &str) -> Result<u64, String> {
 /// The running server.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
-    /// Its admin API
-    #[arg(long, env = "SMTP_ADMIN_URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) url: String,
+    /// Its admin API [default: this machine, by the configuration that `run` would have: http.admin_host and http.admin_port, else
+    /// http.host and http.port]
+    #[arg(long, env = "SMTP_ADMIN_URL")]
+    pub(crate) url: Option<String>,
     /// File with the admin password, or with a token [default: $SMTP_ADMIN_TOKEN, $SMTP_ADMIN_PASSWORD, else the file that
     /// $SMTP_ADMIN_TOKEN_FILE or $SMTP_ADMIN_PASSWORD_FILE names]
     #[arg(long, value_name = "FILE", visible_alias = "admin-token-file")]

@@ -6,10 +6,10 @@ use crate::cli::{HealthArgs, Probe};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, clean, print};
 use crate::sources;
+use crate::whereabouts::{self, Whereabouts};
 use reqwest::{Client, Url, redirect};
 use serde_json::Value as Json;
-use smtp_config::{Config, ConfigErrors};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use smtp_config::ConfigErrors;
 use std::time::Duration;
 
 /// Largest answer that is read; ours are far smaller.
@@ -39,13 +39,8 @@ fn urls(args: &HealthArgs) -> Result<(Vec<Url>, ConfigErrors), Failure> {
     let (bases, wrong) = match &args.url {
         Some(url) => (vec![url.clone()], ConfigErrors::default()),
         None => {
-            let (http, wrong) = Config::http(&args.sources.sources());
-            if http.port == 0 {
-                let message = "http.port is 0, so the server takes any free port: say which with --url (its log has it: `listening`)";
-                return Err(Failure::new(Exit::Config, message));
-            }
-            let on = |host| format!("http://{}", SocketAddr::new(host, http.port));
-            (reachable(&http.host).into_iter().map(on).collect(), wrong)
+            let Whereabouts { bases, wrong } = whereabouts::health(&args.sources.sources())?;
+            (bases, wrong)
         }
     };
     let urls = bases
@@ -73,26 +68,6 @@ fn url(base: &str, probe: &str) -> Result<Url, Failure> {
         .pop_if_empty()
         .extend(["health", probe]);
     Ok(url)
-}
-
-/// Addresses of this machine by which a server on `hosts` can be reached, loopback first.
-fn reachable(hosts: &[IpAddr]) -> Vec<IpAddr> {
-    let (v4, v6) = (
-        IpAddr::from(Ipv4Addr::LOCALHOST),
-        IpAddr::from(Ipv6Addr::LOCALHOST),
-    );
-    let mut found = Vec::new();
-    for host in hosts {
-        match host {
-            IpAddr::V4(any) if any.is_unspecified() => found.push(v4),
-            // It takes IPv4, too; on a machine without IPv6 it is nothing else.
-            IpAddr::V6(any) if any.is_unspecified() => found.extend([v4, v6]),
-            host => found.push(*host),
-        }
-    }
-    found.sort_by_key(|address| (!address.is_loopback(), address.is_ipv6()));
-    found.dedup();
-    found
 }
 
 async fn ask_in_turn(urls: &[Url]) -> Result<(u16, Vec<u8>), String> {
@@ -173,25 +148,6 @@ fn table(status: &str, checks: &Json) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    fn reached(hosts: &[&str]) -> Vec<String> {
-        let hosts: Vec<IpAddr> = hosts.iter().map(|host| host.parse().unwrap()).collect();
-        reachable(&hosts).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn loopback_is_asked_when_the_server_is_there() {
-        assert_eq!(reached(&["0.0.0.0"]), ["127.0.0.1"]);
-        assert_eq!(reached(&["::"]), ["127.0.0.1", "::1"]);
-        assert_eq!(reached(&["::", "0.0.0.0"]), ["127.0.0.1", "::1"]);
-        assert_eq!(reached(&["::1"]), ["::1"]);
-        assert_eq!(reached(&["192.0.2.1", "127.0.0.1"]), ["127.0.0.1", "192.0.2.1"]);
-        assert_eq!(
-            reached(&["2001:db8::1", "192.0.2.1"]),
-            ["192.0.2.1", "2001:db8::1"]
-        );
-        assert!(reached(&[]).is_empty());
-    }
 
     #[test]
     fn urls_are_made_of_any_base() {

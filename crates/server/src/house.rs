@@ -70,6 +70,7 @@ pub(crate) struct House {
     /// For a database that was away when the store was to be opened.
     waits: Waits,
     http_addresses: OnceLock<Vec<SocketAddr>>,
+    admin_addresses: OnceLock<Vec<SocketAddr>>,
     metrics_addresses: OnceLock<Vec<SocketAddr>>,
     queue: OnceLock<Queue>,
     history: OnceLock<Arc<History>>,
@@ -101,6 +102,7 @@ impl House {
             written: tokio::sync::Mutex::default(),
             waits: Waits::default(),
             http_addresses: OnceLock::new(),
+            admin_addresses: OnceLock::new(),
             metrics_addresses: OnceLock::new(),
             queue: OnceLock::new(),
             history: OnceLock::new(),
@@ -131,8 +133,9 @@ impl House {
 
     pub(crate) fn http_opened(&self, server: &smtp_http::Server) {
         // Each room opens once.
-        let _ = self.http_addresses.set(server.addresses().to_vec());
-        let _ = self.metrics_addresses.set(server.metrics_addresses().to_vec());
+        let _ = self.http_addresses.set(server.addresses());
+        let _ = self.admin_addresses.set(server.admin_addresses());
+        let _ = self.metrics_addresses.set(server.metrics_addresses());
     }
 
     pub(crate) fn queue_opened(&self, queue: Queue) {
@@ -193,9 +196,14 @@ impl House {
         self.reception.get()
     }
 
-    /// Addresses of health and API.
+    /// Addresses of health; of the API too, unless it has its own.
     pub(crate) fn http_addresses(&self) -> &[SocketAddr] {
         self.http_addresses.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Addresses of the API's own listener; none when it has none.
+    pub(crate) fn admin_addresses(&self) -> &[SocketAddr] {
+        self.admin_addresses.get().map_or(&[], Vec::as_slice)
     }
 
     /// Addresses of one of the SMTP listeners.

@@ -1,6 +1,7 @@
 //! The server as a whole: command line, wiring of the rooms, signals, start and stop.
 //!
-//! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration.
+//! * [`cli`] is the command line, [`sources`] what it and the environment say about the configuration, [`whereabouts`] where a
+//!   server on this machine is to be found by it.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
 //! * [`check`], [`health_command`], [`config_command`], [`queue_command`], [`migrate_command`], [`history_command`], [`server_command`], [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`]
@@ -42,6 +43,7 @@ mod sources;
 mod storage;
 mod token_command;
 mod welcome;
+mod whereabouts;
 
 use clap::Parser;
 use cli::{Cli, Command};

@@ -130,7 +130,7 @@ async fn open_http(house: &Arc<House>) -> Result<RunningHttp, Failure> {
     let settings = http_settings(&house.config.load());
     let server = smtp_http::bind(settings, house.observer.clone())
         .await
-        .map_err(|e| cannot_listen(&e, e.source.kind(), "http.port, metrics.port"))?;
+        .map_err(|e| cannot_listen(&e, e.source.kind(), "http.port, http.admin_port, metrics.port"))?;
     house.http_opened(&server);
     let (stop, stopped) = oneshot::channel();
     let rooms = house.clone();
@@ -152,7 +152,8 @@ fn cannot_listen(error: &dyn Display, kind: ErrorKind, keys: &str) -> Failure {
             "\nPorts below 1024 need CAP_NET_BIND_SERVICE: give it that, or set another port ({keys}) and map it from outside."
         ),
         ErrorKind::AddrNotAvailable => {
-            "\nThis machine does not have that address: see server.host and http.host.".into()
+            "\nThis machine does not have that address: see server.host, http.host and http.admin_host."
+                .into()
         }
         _ => String::new(),
     };
@@ -160,17 +161,22 @@ fn cannot_listen(error: &dyn Display, kind: ErrorKind, keys: &str) -> Failure {
 }
 
 fn http_settings(config: &Config) -> Settings {
-    let on = |port| listen(&config.http.host, port);
+    let http = &config.http;
+    let on = |port| listen(&http.host, port);
     let metrics = config.metrics.enabled.then(|| MetricsSettings {
         path: config.metrics.path.clone(),
-        listen: if config.metrics.port == config.http.port {
+        listen: if config.metrics.port == http.port {
             Vec::new()
         } else {
             on(config.metrics.port)
         },
     });
     Settings {
-        listen: on(config.http.port),
+        listen: on(http.port),
+        admin: match http.admin_port {
+            0 => Vec::new(),
+            port => listen(&http.admin_host, port),
+        },
         metrics,
         console: config.console.enabled,
     }

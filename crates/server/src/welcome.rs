@@ -38,6 +38,7 @@ fn text(house: &House) -> String {
         let _ = writeln!(text, "  {name:<12}{what}");
     };
     let (smtp, http) = (house.smtp_addresses(Listener::Smtp), house.http_addresses());
+    let admin = house.admin_addresses();
     line("SMTP", list(&smtp, ""));
     for (name, listener) in [("SMTPS", Listener::Smtps), ("Submission", Listener::Submission)] {
         let addresses = house.smtp_addresses(listener);
@@ -54,11 +55,14 @@ fn text(house: &House) -> String {
             ),
         );
     }
-    line(
-        "HTTP",
-        format!("{} (health, metrics, admin API)", list(http, "http://")),
-    );
-    if let (true, Some(address)) = (config.console.enabled, http.first()) {
+    match admin.is_empty() {
+        true => line("HTTP", list(http, "http://") + " (health, metrics, admin API)"),
+        false => {
+            line("HTTP", list(http, "http://") + " (health, metrics)");
+            line("", list(admin, "http://") + " (admin API)");
+        }
+    }
+    if let (true, Some(address)) = (config.console.enabled, admin.first().or(http.first())) {
         line("Console", format!("http://{address}/"));
     }
     line(

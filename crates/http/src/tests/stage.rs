@@ -288,6 +288,7 @@ impl Stage {
                 listen: vec![any],
                 metrics,
                 console: true,
+                ..Settings::default()
             },
             observer.clone(),
         )

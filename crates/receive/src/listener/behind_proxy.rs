@@ -2,7 +2,8 @@
 //!
 //! Promises: who is not one of the proxies is not listened to; without a header that can be used nobody is served; not one octet
 //! behind the header is read; whatever depends on a client's address is decided by the one in the header; a proxy's own address
-//! gives no right, because anybody may stand behind it; a header has [`PATIENCE`] to come.
+//! gives no right, because anybody may stand behind it; a header has [`PATIENCE`] to come; who is refused holds no slot, and no more than
+//! [`LINGERERS`](crate::shared::LINGERERS) of them are waited for.
 
 use super::{Kind, Refusal, admit_client, take_slot};
 use crate::connection::serve;
@@ -48,9 +49,15 @@ pub(super) fn admit(
         reason: ConnectionRefusal::ProxyUntrusted,
         reply: Reply::new(421, Enhanced(4, 7, 0), "connections have to come through a proxy"),
         text: Some(format!(
-            "not from {section}.proxy_networks: if it is the proxy, its address belongs there; else keep it away from this port"
+            "not from {section}.proxy_networks: if it is your proxy, add its own address there, and never a range of nodes or pods, \
+             because whoever sends from there passes for any client; else keep it away from this port"
         )),
     })
+}
+
+/// Sends what a socket takes without waiting; there is nobody to tell if it takes nothing.
+pub(super) fn last_words(stream: &TcpStream, words: &[u8]) {
+    let _ = SockRef::from(stream).send(words);
 }
 
 /// Takes what has come: a socket closed with unread input takes back what it sent.
@@ -146,6 +153,13 @@ impl Entry {
     async fn turn_away(self, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
         refusal.report(&self.shared, self.listener, peer);
         let mut words = refusal.words(self.listener);
+        // Who is refused takes no place from who is not, however long it stays to hear why.
+        drop(self.slot);
+        let Ok(_place) = self.shared.lingering.try_acquire() else {
+            discard(&stream);
+            last_words(&stream, &words);
+            return;
+        };
         let mut wire = Wire::new(stream, self.shared.clone());
         if wire.send(&mut words, PATIENCE).await.is_ok() {
             wire.linger().await;

@@ -265,7 +265,11 @@ impl Rooms for House {
                 .iter()
                 .copied()
                 .map(smtp)
-                .chain([("http", text(self.http_addresses())), ("metrics", text(metrics))])
+                .chain([
+                    ("http", text(self.http_addresses())),
+                    ("admin", text(self.admin_addresses())),
+                    ("metrics", text(metrics)),
+                ])
                 .collect(),
             config: ConfigStatus {
                 generation: self.generation.load(Ordering::Relaxed),
