@@ -1,10 +1,10 @@
 //! What Kubernetes does with the Deployment: the kubelet's probes and its way to end a pod, kube-proxy, which follows with a
 //! lag, and the controller that replaces pods. Numbers are those of the rendered Deployment, divided by [`FACTOR`].
 
+use blackbox::disk::Tmpfs;
 use blackbox::server::{Server, Setup};
 use blackbox::wait_for_secs;
 use nix::sys::signal::Signal;
-use packaging::disk::Tmpfs;
 use packaging::net::addresses::pod as pod_addresses;
 use packaging::net::cluster::{Cluster, Host, Service};
 use packaging::net::pods::start;
