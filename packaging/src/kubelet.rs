@@ -7,11 +7,13 @@
 //!
 //! What a template asks for and this kubelet does not play is a panic, never passed over (`spec`).
 
+mod container;
 mod network;
 mod node;
 mod pod;
 mod probe;
 mod spec;
+mod supervisor;
 mod timeline;
 mod volumes;
 

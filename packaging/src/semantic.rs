@@ -12,7 +12,8 @@ mod ports;
 mod references;
 mod scaling;
 
-pub use meaning::{Set, Workload};
+pub use meaning::{Labels, Set, Workload};
+pub(crate) use meaning::{quantity, selects};
 
 use serde_json::Value;
 
