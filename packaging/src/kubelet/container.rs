@@ -1,6 +1,6 @@
 //! A container, as podman is told to run it.
 
-use super::network::Namespace;
+use super::network::Attached;
 use super::node::Node;
 use super::spec::{Mount, Security, Source, Spec, Volume};
 use super::volumes::{Projected, contents, writable};
@@ -15,7 +15,7 @@ pub(super) struct Container<'p> {
     pub(super) spec: &'p Spec,
     /// The pod's name.
     pub(super) name: &'p str,
-    pub(super) namespace: &'p Namespace,
+    pub(super) attached: &'p Attached,
     /// The pod's folder on the node.
     pub(super) folder: &'p Path,
 }
@@ -28,7 +28,7 @@ impl Container<'_> {
             .into();
         words.push(format!("--log-opt=path={}", self.folder.join("log").display()));
         self.names(&mut words);
-        words.push(format!("--cgroup-parent=/kubelet{}", self.node.bridge.number));
+        words.push(format!("--cgroup-parent=/{}", self.node.group.name()));
         confinement(&self.spec.security, &mut words);
         self.limits(&mut words);
         let mut volumes = Vec::new();
@@ -44,14 +44,14 @@ impl Container<'_> {
 
     /// Its network, its name in it, and how it finds others.
     fn names(&self, words: &mut Vec<String>) {
-        let (name, address) = (self.name, self.namespace.address);
+        let (name, address) = (self.name, self.attached.address);
         let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
         let resolver = format!(
             "search mail.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:{}\n",
-            self.node.address(),
+            self.node.network.resolver(),
             self.spec.ndots
         );
-        words.push(format!("--network=ns:{}", self.namespace.path().display()));
+        words.push(format!("--network=ns:{}", self.attached.space.display()));
         words.push(format!("--hostname={name}"));
         for (file, text) in [("hosts", hosts), ("resolv.conf", resolver)] {
             let path = self.folder.join(file);
@@ -129,9 +129,9 @@ impl Container<'_> {
                     .as_str()
                     .unwrap_or("default")
                     .to_owned(),
-                "status.podIP" | "status.podIPs" => self.namespace.address.to_string(),
+                "status.podIP" | "status.podIPs" => self.attached.address.to_string(),
                 "status.hostIP" => self.node.address().to_string(),
-                "spec.nodeName" => format!("node-{}", self.node.bridge.number),
+                "spec.nodeName" => "node-1".to_owned(),
                 _ => panic!("the kubelet of the tests does not play the field {field}"),
             },
         }

@@ -1,7 +1,7 @@
 //! A pod, from its start to its end.
 
 use super::container::Container;
-use super::network::Namespace;
+use super::network::{Attached, Network};
 use super::node::Node;
 use super::spec::Spec;
 use super::supervisor::{Podman, Shared, supervise};
@@ -11,7 +11,7 @@ use blackbox::wait_for_secs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
@@ -20,11 +20,12 @@ use std::time::{Duration, Instant};
 /// A pod. Dropped, it is killed.
 pub struct Pod {
     shared: Arc<Shared>,
-    /// Its network, kept as long as the pod.
-    namespace: Namespace,
+    /// Its place in the network, kept as long as the pod.
+    _attached: Attached,
+    network: Arc<Network>,
     /// The volumes that follow an object, kept as long as the pod.
     _volumes: Vec<Arc<Projected>>,
-    supervisor: Option<std::thread::JoinHandle<()>>,
+    supervisor: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 /// How a pod ended.
@@ -38,8 +39,8 @@ pub struct Ended {
 }
 
 impl Pod {
-    pub(super) fn start(node: &Node, workload: &Value, ordinal: u32) -> Pod {
-        let spec = Spec::read(workload);
+    pub(super) fn start(node: &Node, workload: &Value, ordinal: u32, attached: Attached) -> Pod {
+        let spec = Spec::read(workload, node.pace());
         let base = workload["metadata"]["name"].as_str().expect("a name");
         // Of a Deployment's pods the name says nothing; two of one name are not played.
         let name = match workload["kind"].as_str() {
@@ -50,18 +51,17 @@ impl Pod {
         let folder = node.pod_folder(&name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("the pod's folder");
-        let namespace = node.bridge.attach(node.next_host());
         let (run, volumes) = Container {
             node,
             workload,
             spec: &spec,
             name: &name,
-            namespace: &namespace,
+            attached: &attached,
             folder: &folder,
         }
         .words();
         let shared = Arc::new(Shared {
-            address: IpAddr::V4(namespace.address),
+            address: attached.address,
             podman: Podman::like(&node.storage.podman()),
             timeline: Timeline::new(),
             state: Mutex::default(),
@@ -72,9 +72,10 @@ impl Pod {
         });
         let supervised = shared.clone();
         Pod {
-            supervisor: Some(std::thread::spawn(move || supervise(&supervised))),
+            supervisor: Mutex::new(Some(node.network.spawn(move || supervise(&supervised)))),
             shared,
-            namespace,
+            _attached: attached,
+            network: node.network.clone(),
             _volumes: volumes,
         }
     }
@@ -85,7 +86,7 @@ impl Pod {
 
     /// A port of the pod's.
     pub fn at(&self, port: u16) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(self.namespace.address), port)
+        SocketAddr::new(self.shared.address, port)
     }
 
     pub fn timeline(&self) -> &Timeline {
@@ -149,10 +150,12 @@ impl Pod {
         found.expect("event")
     }
 
-    /// A GET at the `http` port: status and body.
+    /// A GET at the `http` port, from the node: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        blackbox::server::http(self.at(8080), &request)
+        let address = self.at(8080);
+        self.network
+            .at_the_node(|| blackbox::server::http(address, &request))
     }
 
     /// The value of a metric's series.
@@ -178,9 +181,14 @@ impl Pod {
         kill(Pid::from_raw(self.pid()), Signal::SIGKILL).expect("kill");
     }
 
+    /// Whether the container, once it has ended, is kept from being started again: a long back-off.
+    pub fn hold_down(&self, held: bool) {
+        self.shared.state.lock().expect("state").held_down = held;
+    }
+
     /// `kubectl delete pod`: preStop, SIGTERM, and SIGKILL when the grace period is over.
-    pub fn delete(mut self) -> (Ended, Timeline) {
-        let shared = self.shared.clone();
+    pub fn delete(&self) -> Ended {
+        let shared = &self.shared;
         let begin = Instant::now();
         shared.state.lock().expect("state").deleted = true;
         shared.timeline.note(Happened::Deleted);
@@ -204,26 +212,16 @@ impl Pod {
             shared.signal("KILL");
         }
         let took = terminated.elapsed();
-        self.supervisor
-            .take()
-            .expect("supervisor")
+        let supervisor = self.supervisor.lock().expect("supervisor").take();
+        supervisor
+            .expect("a pod is deleted once")
             .join()
             .expect("supervisor");
-        let code = shared
-            .timeline
-            .events()
-            .into_iter()
-            .rev()
-            .find_map(|what| match what {
-                Happened::Exited(code) => Some(code),
-                _ => None,
-            });
-        let ended = Ended {
-            code: code.expect("an exit code"),
+        Ended {
+            code: shared.timeline.exit_code().expect("an exit code"),
             took,
             killed,
-        };
-        (ended, shared.timeline.clone())
+        }
     }
 
     /// The node is lost with it: nothing is said, nothing is waited for. Claims stay.
@@ -241,7 +239,8 @@ impl Drop for Pod {
             let last = lines.len().saturating_sub(40);
             eprintln!("--- end of its log\n{}", lines[last..].join("\n"));
         }
-        if let Some(supervisor) = self.supervisor.take() {
+        let supervisor = self.supervisor.lock().map(|mut supervisor| supervisor.take());
+        if let Ok(Some(supervisor)) = supervisor {
             self.shared.state.lock().expect("state").deleted = true;
             self.shared.signal("KILL");
             let _ = supervisor.join();

@@ -24,6 +24,8 @@ pub(super) struct Spec {
     pub(super) ndots: u64,
     pub(super) pre_stop: Duration,
     pub(super) grace: Duration,
+    /// Before the container is started for the third time; twice as long before each further start.
+    pub(super) back_off: Duration,
     pub(super) startup: Option<Probe>,
     pub(super) live: Option<Probe>,
     pub(super) ready: Option<Probe>,
@@ -92,8 +94,8 @@ fn cores(value: &Value) -> Option<f64> {
 }
 
 impl Spec {
-    /// Of a StatefulSet or a Deployment.
-    pub(super) fn read(workload: &Value) -> Spec {
+    /// Of a StatefulSet or a Deployment. All times are divided by `pace`.
+    pub(super) fn read(workload: &Value, pace: u32) -> Spec {
         let pod = &workload["spec"]["template"]["spec"];
         played_pod(pod);
         let containers: Vec<&Value> = list(&pod["containers"]).collect();
@@ -103,6 +105,8 @@ impl Spec {
         played_container(container);
         let security = Security::read(&pod["securityContext"], &container["securityContext"]);
         let limits = &container["resources"]["limits"];
+        let seconds = |value: &Value, default| Duration::from_secs(value.as_u64().unwrap_or(default)) / pace;
+        let probe = |name: &str| Some(Probe::read(container, name)?.faster(pace));
         let ndots = list(&pod["dnsConfig"]["options"]).find(|option| option["name"] == "ndots");
         let pre_stop = &container["lifecycle"]["preStop"]["sleep"]["seconds"];
         Spec {
@@ -116,11 +120,12 @@ impl Spec {
             mounts: list(&container["volumeMounts"]).map(storage::mount).collect(),
             volumes: storage::volumes(workload),
             ndots: ndots.map_or(5, |option| text(&option["value"]).parse().expect("ndots")),
-            pre_stop: Duration::from_secs(pre_stop.as_u64().unwrap_or(0)),
-            grace: Duration::from_secs(pod["terminationGracePeriodSeconds"].as_u64().unwrap_or(30)),
-            startup: Probe::read(container, "startupProbe"),
-            live: Probe::read(container, "livenessProbe"),
-            ready: Probe::read(container, "readinessProbe"),
+            pre_stop: seconds(pre_stop, 0),
+            grace: seconds(&pod["terminationGracePeriodSeconds"], 30),
+            back_off: Duration::from_secs(10) / pace,
+            startup: probe("startupProbe"),
+            live: probe("livenessProbe"),
+            ready: probe("readinessProbe"),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct State {
     starts: u32,
     /// It is not started again.
     pub(super) deleted: bool,
+    /// It is not started again for now.
+    pub(super) held_down: bool,
     /// The container ended after that.
     pub(super) gone: bool,
 }
@@ -70,6 +72,11 @@ impl Shared {
         self.state.lock().expect("state").deleted
     }
 
+    fn held_down(&self) -> bool {
+        let state = self.state.lock().expect("state");
+        state.held_down && !state.deleted
+    }
+
     fn probe(&self, probe: &Probe, container: &str) -> bool {
         probe.succeeds(self.address, |command, timeout| {
             let mut exec = Command::new("/usr/bin/timeout");
@@ -89,9 +96,12 @@ pub(super) fn supervise(pod: &Arc<Shared>) {
             state.starts += 1;
             state.starts
         };
-        // The second time at once; then after ten seconds, twenty, …
+        // The second time at once; then later each time.
         if let Some(doublings) = starts.checked_sub(3) {
-            pause(Duration::from_secs(10 << doublings.min(5)), || !pod.deleted());
+            pause(pod.spec.back_off * (1 << doublings.min(5)), || !pod.deleted());
+        }
+        while pod.held_down() {
+            std::thread::sleep(Duration::from_millis(20));
         }
         let container = if pod.deleted() { None } else { Some(start(pod)) };
         if let Some(container) = &container {
