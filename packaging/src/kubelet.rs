@@ -7,11 +7,15 @@
 //!
 //! What a template asks for and this kubelet does not play is a panic, never passed over (`spec`).
 
+mod container;
+mod group;
 mod network;
 mod node;
+mod operator;
 mod pod;
 mod probe;
 mod spec;
+mod supervisor;
 mod timeline;
 mod volumes;
 

@@ -1,10 +1,9 @@
 //! What the tests of the packaging are made of: manifests and chart as they are rendered ([`render`]), judged by what they mean
 //! ([`semantic`]) and by other programs ([`judges`], [`tools`]); the image ([`image`]) and a small kubelet that runs its pods ([`kubelet`]);
-//! a cluster's network ([`net`]), and disks ([`disk`]), to try them in.
+//! and a cluster's network to try them in ([`net`]).
 //!
 //! As in `blackbox`, everything here panics when something is missing or does not happen in time.
 
-pub mod disk;
 pub mod image;
 pub mod judges;
 pub mod kubelet;

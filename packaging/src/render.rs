@@ -10,6 +10,28 @@ pub const KUBERNETES: [&str; 8] = [
     "1.30.0", "1.31.0", "1.32.0", "1.33.0", "1.34.0", "1.35.0", "1.36.0", "1.37.0",
 ];
 
+/// The lines of the guide's quick start, as they stand there.
+pub const QUICK_START: [&str; 12] = [
+    "kubectl create namespace mail",
+    "kubectl apply -f k8s/namespace.yaml",
+    "kubectl apply -f k8s/configmap.yaml",
+    "kubectl apply -f k8s/secrets.yaml",
+    "kubectl apply -f k8s/network-policies.yaml",
+    "kubectl apply -f k8s/deployment.yaml",
+    "kubectl apply -f k8s/service.yaml",
+    "kubectl apply -f k8s/hpa.yaml",
+    "kubectl apply -f k8s/pdb.yaml",
+    "kubectl get all -n mail",
+    "kubectl rollout status deployment/smtp-server -n mail",
+    "kubectl logs -f -l app=smtp-server -n mail",
+];
+
+/// What the quick start applies, in its order, by the names of the files in `k8s/`: `namespace`, `configmap`, …
+pub fn quick_start() -> Vec<&'static str> {
+    let name = |line: &&'static str| line.strip_prefix("kubectl apply -f k8s/")?.strip_suffix(".yaml");
+    QUICK_START.iter().filter_map(name).collect()
+}
+
 /// The objects of a text with YAML documents; empty documents are none.
 pub fn objects(yaml: &str) -> Vec<Value> {
     use serde::Deserialize as _;

@@ -13,7 +13,8 @@ mod references;
 mod rights;
 mod scaling;
 
-pub use meaning::{Set, Workload};
+pub use meaning::{Labels, Set, Workload};
+pub(crate) use meaning::{quantity, selects};
 
 use serde_json::Value;
 

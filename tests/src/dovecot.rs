@@ -1,7 +1,7 @@
 //! A real Dovecot of the test's own: mailboxes by LMTP, and whom Postfix asks about logins.
 
-use crate::postfix::{as_root, free_port, is_root};
-use crate::tools::run;
+use crate::postfix::free_port;
+use crate::tools::{as_root, is_root, run};
 use crate::wait_for_secs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

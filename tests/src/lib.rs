@@ -1,6 +1,7 @@
 //! What the black-box tests are made of: the real binary on ports and folders
 //! of its own ([`server`]), the peers it talks to ([`sink`], [`postfix`], [`dovecot`], [`dns`], [`haproxy`],
-//! [`tools`], [`dkim`]), the binary as another program ([`sendmail`]), and ways to speak SMTP to it by hand ([`wire`], [`dialog`]).
+//! [`tools`], [`dkim`]), the binary as another program ([`sendmail`]), ways to speak SMTP to it by hand ([`wire`], [`dialog`]),
+//! and disks that may be filled ([`disk`]).
 //!
 //! Everything here panics when something is missing or does not happen in time: a
 //! peer that is not installed fails the test.
@@ -8,6 +9,7 @@
 pub mod api_server;
 pub mod browser;
 pub mod dialog;
+pub mod disk;
 pub mod dkim;
 pub mod dns;
 pub mod dovecot;

@@ -1,10 +1,10 @@
 //! A real Postfix of the test's own: configuration, queue and ports in a folder that goes with it.
 
-use crate::tools::{program, run};
+use crate::tools::{as_root, is_root, run};
 use crate::wait_for_secs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// A running Postfix. Dropped, it is stopped.
 pub struct Postfix {
@@ -85,19 +85,6 @@ impl Drop for Postfix {
 pub fn free_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("address")
-}
-
-pub(crate) fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
-pub(crate) fn as_root(path: &str) -> Command {
-    if is_root() {
-        return program(path);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", "/usr/bin/timeout", "60", path]);
-    command
 }
 
 fn write_configuration(folder: &Path, address: SocketAddr, more: &str) {

@@ -2,7 +2,7 @@
 
 use crate::wait_for_secs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub struct Message {
     pub content: Vec<u8>,
     /// Which connection brought it, from 1.
     pub connection: usize,
+    /// Who that was.
+    pub peer: Option<IpAddr>,
 }
 
 impl Message {
@@ -221,10 +223,13 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
         "220 sink.test ESMTP\r\n",
         shared,
     )?;
-    let mut message = Message {
+    let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
+    let fresh = || Message {
         connection: number,
+        peer,
         ..Message::default()
     };
+    let mut message = fresh();
     loop {
         let mut line = Vec::new();
         if reader.read_until(b'\n', &mut line)? == 0 {
@@ -244,9 +249,8 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
             "MAIL" => {
                 if positive {
                     message = Message {
-                        connection: number,
                         from: after_colon(&line),
-                        ..Message::default()
+                        ..fresh()
                     };
                 }
                 play(act, &mut stream, "250 2.1.0 sender ok\r\n", shared)?;
@@ -271,10 +275,7 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
                 }
             }
             "RSET" => {
-                message = Message {
-                    connection: number,
-                    ..Message::default()
-                };
+                message = fresh();
                 play(act, &mut stream, "250 2.0.0 reset\r\n", shared)?;
             }
             "QUIT" => {

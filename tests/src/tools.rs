@@ -15,6 +15,20 @@ pub fn program(path: &str) -> Command {
     command
 }
 
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// A program that must be installed, as root: by sudo without a password where the tests are somebody else.
+pub fn as_root(path: &str) -> Command {
+    if is_root() {
+        return program(path);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", "/usr/bin/timeout", "60", path]);
+    command
+}
+
 /// The target folder, which the test is in too.
 pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("path of the test");

@@ -1,57 +1,16 @@
 //! The spool's disk: nearly full, full in the middle, taken by another process, on a network.
 
+use blackbox::disk::Tmpfs;
 use blackbox::server::{Server, Setup, files, refusal};
 use blackbox::sink::Sink;
-use blackbox::tools::{program, run};
+use blackbox::tools::{as_root, program, run};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// A file system of its own in memory, unmounted when dropped.
-pub(crate) struct Tmpfs {
-    folder: tempfile::TempDir,
-}
-
-impl Tmpfs {
-    pub(crate) fn new(size: &str) -> Tmpfs {
-        let folder = tempfile::Builder::new()
-            .prefix("smtp-server-disk-")
-            .tempdir()
-            .expect("a folder");
-        run(root("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=777"), "tmpfs"])
-            .arg(folder.path()));
-        Tmpfs { folder }
-    }
-    fn resize(&self, size: &str) {
-        run(root("mount")
-            .args(["-o", &format!("remount,size={size}"), "tmpfs"])
-            .arg(self.folder.path()));
-    }
-    pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = root("umount").arg("-l").arg(self.folder.path()).status();
-    }
-}
-
-fn root(program: &str) -> Command {
-    if nix::unistd::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", program]);
-    command
-}
+use std::path::Path;
 
 fn start(disk: &Tmpfs, sink: &Sink, min_free: u64) -> Server {
     let config = format!("{}[storage]\nmin_free = {min_free}\n", sink.relay_config());
-    Setup::new(config).data(disk.path()).start()
+    Setup::new(config).data(disk.join("data")).start()
 }
 
 #[test]
@@ -64,7 +23,7 @@ fn nearly_full_refuses_at_mail_and_recovers() {
     // Declared sizes count before they come.
     let reply = wire.expect("MAIL FROM:<a@x.test> SIZE=20000000", 452);
     assert!(reply.lines[0].starts_with("4.3.1 "), "{reply:?}");
-    std::fs::write(disk.path().join("filler"), vec![1; 10 << 20]).expect("filler");
+    std::fs::write(disk.join("data").join("filler"), vec![1; 10 << 20]).expect("filler");
     wait_for("452 at MAIL", || {
         let reply = wire.say("MAIL FROM:<a@x.test>");
         wire.say("RSET");
@@ -76,7 +35,7 @@ fn nearly_full_refuses_at_mail_and_recovers() {
     let free = server.metric("smtp_storage_free_bytes");
     assert!(free > 0.0 && free < f64::from(14 << 20), "{free}");
     assert_eq!(server.get("/health/live").0, 200);
-    std::fs::remove_file(disk.path().join("filler")).expect("remove");
+    std::fs::remove_file(disk.join("data").join("filler")).expect("remove");
     wait_for("ready again", || server.get("/health/ready").0 == 200);
     assert_eq!(server.metric("smtp_ready"), 1.0);
     assert_eq!(wire.mail("a@x.test", &["b@y.test"], "text\r\n").code, 250);
@@ -96,7 +55,9 @@ fn full_in_the_middle_of_a_large_message_keeps_nothing_of_it() {
     let reply = wire.mail("a@x.test", &["b@y.test"], &large);
     assert_eq!(reply.code, 451, "{reply:?}");
     assert!(reply.lines[0].starts_with("4.3."), "{reply:?}");
-    wait_for("nothing left of it", || files(&disk.path().join("bodies")) == 0);
+    wait_for("nothing left of it", || {
+        files(&disk.join("data").join("bodies")) == 0
+    });
     // The session goes on, and so does the store.
     assert_eq!(wire.mail("a@x.test", &["b@y.test"], "small\r\n").code, 250);
     let messages = sink.wait(1);
@@ -116,7 +77,7 @@ fn full_in_the_middle_of_a_message_that_is_signed_keeps_nothing_of_it() {
         "{}[storage]\nmin_free = 0\n[[dkim_keys]]\ndomain = \"x.test\"\nselector = \"s\"\nkey_file = \"{key}\"\n",
         sink.relay_config()
     );
-    let server = Setup::new(config).data(disk.path()).start();
+    let server = Setup::new(config).data(disk.join("data")).start();
     let mut wire = Wire::hello(server.smtp);
     let content = |lines: usize| {
         let text = format!("{}\r\n", "x".repeat(70)).repeat(lines);
@@ -124,7 +85,9 @@ fn full_in_the_middle_of_a_message_that_is_signed_keeps_nothing_of_it() {
     };
     let reply = wire.mail("a@x.test", &["b@y.test"], &content(150_000));
     assert_eq!(reply.code, 451, "{reply:?}");
-    wait_for("nothing left of it", || files(&disk.path().join("bodies")) == 0);
+    wait_for("nothing left of it", || {
+        files(&disk.join("data").join("bodies")) == 0
+    });
     // One that fits is signed, in a file as well as in memory.
     for lines in [10_000, 1] {
         assert_eq!(wire.mail("a@x.test", &["b@y.test"], &content(lines)).code, 250);
@@ -147,7 +110,7 @@ fn full_at_the_commit_refuses_then_recovers() {
              [storage]\nmin_free = 0\n[delivery]\nretry_initial = 1\nretry_max = 1\n"
         )
     };
-    let server = Setup::new(config(nowhere)).data(disk.path()).start();
+    let server = Setup::new(config(nowhere)).data(disk.join("data")).start();
     let mut wire = Wire::hello(server.smtp);
     let text = format!("{}\r\n", "x".repeat(70)).repeat(700);
     let mut taken = 0;
@@ -210,9 +173,9 @@ fn a_network_file_system_is_refused() {
         tempfile::tempdir().expect("a folder"),
         tempfile::tempdir().expect("a folder"),
     );
-    run(root("/usr/bin/bindfs").arg(real.path()).arg(seen.path()));
+    run(as_root("/usr/bin/bindfs").arg(real.path()).arg(seen.path()));
     let (code, text) = refusal(&Setup::new("").data(seen.path().join("data")));
-    let _ = root("umount").arg("-l").arg(seen.path()).status();
+    let _ = as_root("/bin/umount").arg("-l").arg(seen.path()).status();
     assert_eq!(code, 78, "{text}");
     assert!(
         text.contains("network file system") || text.contains("FUSE"),

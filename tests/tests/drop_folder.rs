@@ -1,6 +1,6 @@
 //! Mail that waits for a server: kept durably, sent on once by whoever comes first, and nobody's to disturb.
 
-use crate::disk::Tmpfs;
+use blackbox::disk::Tmpfs;
 use blackbox::postfix::free_port;
 use blackbox::sendmail::{Sendmail, feed, mail_in};
 use blackbox::server::{Server, Setup};
@@ -234,16 +234,17 @@ fn who_comes_late_to_a_lock_sends_nothing() {
 #[test]
 fn a_full_disk_is_75_and_keeps_nothing() {
     let disk = Tmpfs::new("256k");
-    std::fs::create_dir_all(disk.path()).expect("a folder");
+    let folder = disk.join("data");
+    std::fs::create_dir_all(&folder).expect("a folder");
     let sendmail = away();
-    let path = disk.path().display().to_string();
+    let path = folder.display().to_string();
     let mail = format!("Subject: s\n\n{}", "x\n".repeat(300_000));
     let said = sendmail.expect(&["--drop-folder", &path, "b@y.test"], &mail, 75);
     assert!(
         said.contains("cannot be kept in") && said.contains("b@y.test"),
         "{said}"
     );
-    assert_eq!(std::fs::read_dir(disk.path()).expect("the folder").count(), 0);
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), 0);
     sendmail.expect(&["--drop-folder", &path, "b@y.test"], MAIL, 0);
     let nowhere = "/proc/nowhere";
     sendmail.expect(&["--drop-folder", nowhere, "b@y.test"], MAIL, 75);

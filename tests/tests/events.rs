@@ -1,6 +1,6 @@
 //! Events that need some trouble to be seen. That every event is seen in a run is looked at by `cargo xtask test`.
 
-use crate::disk::Tmpfs;
+use blackbox::disk::Tmpfs;
 use blackbox::postfix::free_port;
 use blackbox::server::{PASSWORD, Server, Setup, http};
 use blackbox::sink::Sink;
@@ -74,13 +74,13 @@ fn a_full_disk_costs_history_and_the_trail_and_says_so() {
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{}\"\n[storage]\nmin_free = 4000000\n[logging]\nlevel = \"debug\"\n",
         free_port()
     );
-    let server = Setup::new(config).data(disk.path()).start();
+    let server = Setup::new(config).data(disk.join("data")).start();
     let mut wire = Wire::hello(server.smtp);
     wire.expect("MAIL FROM:<a@x.test>", 250);
     wire.expect("RCPT TO:<b@y.test>", 250);
     wire.expect("DATA", 354);
     // As much as fits.
-    let filler = std::fs::File::create(disk.path().join("filler")).expect("filler");
+    let filler = std::fs::File::create(disk.join("data").join("filler")).expect("filler");
     let mut filler = std::io::BufWriter::new(filler);
     while std::io::Write::write_all(&mut filler, &[1; 65536]).is_ok() {}
     wait_for("not ready", || server.get("/health/ready").0 == 503);
@@ -107,7 +107,7 @@ fn a_full_disk_costs_history_and_the_trail_and_says_so() {
     assert_eq!(server.get("/health/ready").0, 503);
     assert_eq!(server.get("/health/live").0, 200);
     drop(filler);
-    std::fs::remove_file(disk.path().join("filler")).expect("remove");
+    std::fs::remove_file(disk.join("data").join("filler")).expect("remove");
     wait_for("ready again", || server.get("/health/ready").0 == 200);
     let id = queue_id(&Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "text\r\n"));
     assert!(

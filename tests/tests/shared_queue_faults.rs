@@ -1,7 +1,7 @@
 //! A queue in PostgreSQL when something breaks: the database, the way to it, a server.
 
-use crate::disk::Tmpfs;
 use crate::shared_queue::{assert_empty, setup};
+use blackbox::disk::Tmpfs;
 use blackbox::load::{Clients, Random, arrived};
 use blackbox::postgres::{Cut, Postgres, Proxy};
 use blackbox::server::{Server, refusal};
@@ -229,9 +229,10 @@ fn a_standby_that_takes_over_has_everything_that_was_acknowledged() {
 #[test]
 fn a_database_that_cannot_do_it_now_is_no_reason_to_lose_anything() {
     let disk = Tmpfs::new("200m");
-    std::fs::create_dir_all(disk.path()).expect("folder");
+    let folder = disk.join("data");
+    std::fs::create_dir_all(&folder).expect("folder");
     let (database, sink) = (
-        Postgres::on_disk(&disk.path(), "max_wal_size = 32MB\nmin_wal_size = 2MB\n"),
+        Postgres::on_disk(&folder, "max_wal_size = 32MB\nmin_wal_size = 2MB\n"),
         Sink::start(),
     );
     let server = setup(&database.url(), &sink.relay_config()).start();
@@ -266,7 +267,7 @@ fn a_database_that_cannot_do_it_now_is_no_reason_to_lose_anything() {
         Box::new(|| database.reconfigure("default_transaction_read_only = off")),
     );
     // Its disk is full.
-    let fill = disk.path().join("filler");
+    let fill = folder.join("filler");
     std::fs::write(&fill, "").expect("filler");
     let status = std::process::Command::new("dd")
         .args([

@@ -1,174 +1,100 @@
-//! A node's bridge, its pods' network namespaces, and the ways from there to what listens on loopback.
+//! How pods are connected: by a bridge of this machine's, or by a cluster's node.
 
-use crate::image::end_group;
-use blackbox::tools::{program, run};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+mod bridge;
+pub(super) mod forward;
+
+use crate::net::addresses::NODE;
+use crate::net::cluster::{Cluster, Host};
+use crate::net::space::Space;
+use bridge::Bridge;
+use std::any::Any;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::JoinHandle;
 
-/// A bridge and its network, 198.19.N.0/24 of the range for measuring devices: no address of anybody.
-pub(super) struct Bridge {
-    pub(super) number: u8,
-    name: String,
+/// The network of a node's pods.
+pub(super) enum Network {
+    /// A bridge on this machine, which is the node; hosts are numbered.
+    Bridge(Bridge, AtomicU8),
+    /// A node that connects hosts: its place, and where its pods' names are resolved.
+    Cluster(Arc<Space>, IpAddr),
 }
 
-impl Bridge {
-    /// The first number that is free. Who makes the bridge has it: the kernel refuses a second one of that name.
-    pub(super) fn new() -> Bridge {
-        sweep();
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let first = (std::process::id() + MADE.fetch_add(1, Ordering::Relaxed)) % 256;
-        for number in (0..256).map(|more| (first + more) % 256) {
-            let number = u8::try_from(number).expect("below 256");
-            let name = format!("kubelet{number}");
-            let made = ip(&["link", "add", &name, "type", "bridge"]).output();
-            if made.expect("ip").status.success() {
-                let bridge = Bridge { number, name };
-                let mark = format!("process {}", std::process::id());
-                run(&mut ip(&["link", "set", &bridge.name, "alias", &mark, "up"]));
-                let address = format!("{}/24", bridge.address());
-                run(&mut ip(&["address", "add", &address, "dev", &bridge.name]));
-                return bridge;
-            }
+/// A pod's place in a network.
+pub(super) struct Attached {
+    /// Its network namespace.
+    pub(super) space: PathBuf,
+    pub(super) address: IpAddr,
+    /// The namespace is there as long as this.
+    _kept: Box<dyn Any + Send + Sync>,
+}
+
+impl Network {
+    pub(super) fn bridge() -> Network {
+        // The first hosts are the node and what it lends.
+        Network::Bridge(Bridge::new(), AtomicU8::new(10))
+    }
+
+    /// The network of a cluster in which this host resolves names.
+    pub(super) fn cluster(cluster: &Cluster, names: &Host) -> Network {
+        Network::Cluster(cluster.node().clone(), names.v4())
+    }
+
+    /// The node's own address.
+    pub(super) fn node(&self) -> Ipv4Addr {
+        match self {
+            Network::Bridge(bridge, _) => bridge.address(),
+            Network::Cluster(..) => NODE[0].parse().expect("an address"),
         }
-        panic!("all 256 networks are taken");
     }
 
-    /// The node's own.
-    pub(super) fn address(&self) -> Ipv4Addr {
-        Ipv4Addr::new(198, 19, self.number, 1)
+    /// Who resolves names.
+    pub(super) fn resolver(&self) -> IpAddr {
+        match self {
+            Network::Bridge(bridge, _) => IpAddr::V4(bridge.address()),
+            Network::Cluster(_, names) => *names,
+        }
     }
 
-    /// A network namespace for a pod.
-    pub(super) fn attach(&self, host: u8) -> Namespace {
-        let name = format!("kubelet{}-{host}", self.number);
-        let address = Ipv4Addr::new(198, 19, self.number, host);
-        run(&mut ip(&["netns", "add", &name]));
-        let namespace = Namespace { name, address };
-        let (name, outside) = (namespace.name.as_str(), format!("kube{}-{host}", self.number));
-        run(&mut ip(&[
-            "link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", name,
-        ]));
-        run(&mut ip(&["link", "set", &outside, "master", &self.name, "up"]));
-        let with_mask = format!("{address}/24");
-        run(&mut ip(&[
-            "-n", name, "address", "add", &with_mask, "dev", "eth0",
-        ]));
-        run(&mut ip(&["-n", name, "link", "set", "lo", "up"]));
-        run(&mut ip(&["-n", name, "link", "set", "eth0", "up"]));
-        let gateway = self.address().to_string();
-        run(&mut ip(&["-n", name, "route", "add", "default", "via", &gateway]));
-        namespace
-    }
-}
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        end_group(&self.name);
-        let _ = ip(&["link", "delete", &self.name]).output();
-    }
-}
-
-/// A pod's network namespace.
-pub(super) struct Namespace {
-    pub(super) name: String,
-    pub(super) address: Ipv4Addr,
-}
-
-impl Namespace {
-    pub(super) fn path(&self) -> PathBuf {
-        PathBuf::from("/run/netns").join(&self.name)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // Its end of the veth goes with it, and so does the other.
-        let _ = ip(&["netns", "delete", &self.name]).output();
-    }
-}
-
-fn ip(args: &[&str]) -> Command {
-    let mut ip = program("/usr/sbin/ip");
-    ip.args(args);
-    ip
-}
-
-/// Removes what was left by tests that were killed: their process, which the alias names, is gone.
-fn sweep() {
-    let links = run(ip(&["-json", "link", "show", "type", "bridge"]).arg("up"));
-    let links: serde_json::Value = serde_json::from_slice(&links.stdout).unwrap_or_default();
-    for link in links.as_array().into_iter().flatten() {
-        let (name, alias) = (link["ifname"].as_str(), link["ifalias"].as_str());
-        let (Some(name), Some(process)) = (name, alias.and_then(|alias| alias.strip_prefix("process ")))
-        else {
-            continue;
+    /// A place of a pod's own on the bridge.
+    pub(super) fn attach(&self) -> Attached {
+        let Network::Bridge(bridge, hosts) = self else {
+            panic!("in a cluster, pods are started on hosts of its");
         };
-        let is_ours = name.starts_with("kubelet");
-        if !is_ours || PathBuf::from("/proc").join(process).exists() {
-            continue;
+        let namespace = bridge.attach(hosts.fetch_add(1, Ordering::Relaxed));
+        Attached {
+            space: namespace.path(),
+            address: IpAddr::V4(namespace.address),
+            _kept: Box::new(namespace),
         }
-        let spaces = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
-        for space in spaces.filter_map(|space| space.file_name().into_string().ok()) {
-            if space.starts_with(&format!("{name}-")) {
-                let _ = ip(&["netns", "delete", &space]).output();
-            }
+    }
+
+    /// Does something where the kubelet is.
+    pub(super) fn at_the_node<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+        match self {
+            Network::Bridge(..) => what(),
+            Network::Cluster(node, _) => node.inside(what),
         }
-        end_group(name);
-        let _ = ip(&["link", "delete", name]).output();
+    }
+
+    /// The same in a thread that goes on.
+    pub(super) fn spawn(&self, what: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        match self {
+            Network::Bridge(..) => std::thread::spawn(what),
+            Network::Cluster(node, _) => node.spawn(what),
+        }
     }
 }
 
-/// Passes connections to `from` on to `to`, for as long as the test runs.
-pub(super) fn forward(from: SocketAddr, to: SocketAddr) {
-    let listener = TcpListener::bind(from).unwrap_or_else(|error| panic!("{from}: {error}"));
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let Ok(server) = TcpStream::connect(to) else {
-                continue;
-            };
-            for (from, into) in [(&client, &server), (&server, &client)] {
-                let (Ok(from), Ok(into)) = (from.try_clone(), into.try_clone()) else {
-                    continue;
-                };
-                std::thread::spawn(move || pass(from, into));
-            }
-        }
-    });
-}
-
-fn pass(mut from: TcpStream, mut into: TcpStream) {
-    let mut block = vec![0; 64 << 10];
-    while let Ok(count) = from.read(&mut block) {
-        if count == 0 || into.write_all(&block[..count]).is_err() {
-            break;
+impl Attached {
+    /// A host of a cluster as a pod's place.
+    pub(super) fn to(host: Arc<Host>) -> Attached {
+        Attached {
+            space: host.space.path().into(),
+            address: host.v4(),
+            _kept: Box::new(host),
         }
     }
-    let _ = into.shutdown(Shutdown::Write);
-    let _ = from.shutdown(Shutdown::Read);
-}
-
-/// Passes questions at port 53 of an address on to a name server.
-pub(super) fn forward_names(address: Ipv4Addr, to: SocketAddr) {
-    let from = SocketAddr::new(IpAddr::V4(address), 53);
-    let socket = UdpSocket::bind(from).unwrap_or_else(|error| panic!("{from}: {error}"));
-    std::thread::spawn(move || {
-        let mut question = [0; 1500];
-        while let Ok((length, client)) = socket.recv_from(&mut question) {
-            let Ok(back) = socket.try_clone() else { continue };
-            let question = question[..length].to_vec();
-            std::thread::spawn(move || -> std::io::Result<()> {
-                let upstream = UdpSocket::bind("127.0.0.1:0")?;
-                upstream.set_read_timeout(Some(Duration::from_secs(5)))?;
-                upstream.send_to(&question, to)?;
-                let mut answer = [0; 4096];
-                let (length, _) = upstream.recv_from(&mut answer)?;
-                back.send_to(&answer[..length], client)?;
-                Ok(())
-            });
-        }
-    });
 }

@@ -1,53 +1,68 @@
 //! A node.
 
-use super::network::{Bridge, forward, forward_names};
+use super::group::Group;
+use super::network::{Attached, Network, forward};
 use super::pod::Pod;
 use super::volumes::{Projected, contents};
 use crate::image::{NAME, Storage};
+use crate::net::cluster::{Cluster, Host};
+use blackbox::disk::Tmpfs;
 use blackbox::dns::Dns;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// A node, and of the API as much as a kubelet reads. Dropped after its pods, it leaves nothing behind.
 pub struct Node {
     // Dropped in this order: containers, then the network, then the files.
     pub(super) storage: Storage,
-    pub(super) bridge: Bridge,
-    folder: tempfile::TempDir,
+    pub(super) group: Group,
+    pub(super) network: Arc<Network>,
+    /// Times of templates are divided by it.
+    pace: u32,
+    /// What else this machine does with its disk is none of its pods'.
+    disk: Tmpfs,
     /// The cluster's name server: what is not in it does not exist.
     pub names: Dns,
     objects: Mutex<Vec<Value>>,
     /// Volumes that follow an object.
     following: Mutex<Vec<(String, String, Weak<Projected>)>>,
-    hosts: AtomicU8,
 }
 
 impl Node {
-    /// A node with the image, and these objects in its API.
+    /// A node with the image, and these objects in its API. It is this machine; its pods are on a bridge.
     pub fn new(objects: Vec<Value>) -> Node {
+        let node = Node::with(objects, Network::bridge(), Dns::start(), 1);
+        forward::names(node.address(), node.names.address);
+        node
+    }
+
+    /// The node of a cluster, where `kube_dns` resolves names; its pods are on hosts of the cluster. The times of templates
+    /// (probes, preStop, grace, the back-off) are divided by `pace`.
+    pub fn of(cluster: &Cluster, kube_dns: &Host, objects: Vec<Value>, pace: u32) -> Node {
+        let names = kube_dns.space.inside(|| Dns::on("0.0.0.0:53"));
+        Node::with(objects, Network::cluster(cluster, kube_dns), names, pace)
+    }
+
+    fn with(objects: Vec<Value>, network: Network, names: Dns, pace: u32) -> Node {
         let node = Node {
             storage: Storage::new(),
-            bridge: Bridge::new(),
-            folder: tempfile::Builder::new()
-                .prefix("kubelet-")
-                .tempdir()
-                .expect("a folder"),
-            names: Dns::start(),
+            group: Group::new(),
+            network: Arc::new(network),
+            pace,
+            disk: Tmpfs::new("1g"),
+            names,
             objects: Mutex::new(objects),
             following: Mutex::default(),
-            hosts: AtomicU8::new(10),
         };
         node.storage.build(NAME);
-        forward_names(node.address(), node.names.address);
         node
     }
 
     /// The node's address in its pods' network.
     pub fn address(&self) -> Ipv4Addr {
-        self.bridge.address()
+        self.network.node()
     }
 
     /// An address of the node's.
@@ -57,7 +72,7 @@ impl Node {
 
     /// Lets pods reach what listens on this machine's loopback, at a port of the node's.
     pub fn lends(&self, port: u16, to: SocketAddr) {
-        forward(self.at(port), to);
+        forward::connections(self.at(port), to);
     }
 
     /// An object by its kind and name; a generator's suffix may follow the name.
@@ -104,7 +119,18 @@ impl Node {
 
     /// Starts a pod of a StatefulSet (by its ordinal) or of a Deployment.
     pub fn start(&self, kind: &str, name: &str, ordinal: u32) -> Pod {
-        Pod::start(self, &self.object(kind, name), ordinal)
+        let attached = self.network.attach();
+        Pod::start(self, &self.object(kind, name), ordinal, attached)
+    }
+
+    /// Starts a pod on a host of the cluster.
+    pub fn start_on(&self, host: &Arc<Host>, kind: &str, name: &str, ordinal: u32) -> Pod {
+        let attached = Attached::to(host.clone());
+        Pod::start(self, &self.object(kind, name), ordinal, attached)
+    }
+
+    pub(super) fn pace(&self) -> u32 {
+        self.pace
     }
 
     /// Changes an object; pods that are started from then on follow.
@@ -121,15 +147,11 @@ impl Node {
 
     /// Where a claim's files are; they stay when a pod goes.
     pub fn claim(&self, name: &str) -> PathBuf {
-        self.folder.path().join("claims").join(name)
+        self.disk.join("claims").join(name)
     }
 
     pub(super) fn pod_folder(&self, name: &str) -> PathBuf {
-        self.folder.path().join("pods").join(name)
-    }
-
-    pub(super) fn next_host(&self) -> u8 {
-        self.hosts.fetch_add(1, Ordering::Relaxed)
+        self.disk.join("pods").join(name)
     }
 }
 

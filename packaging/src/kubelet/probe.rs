@@ -67,6 +67,16 @@ impl Probe {
         })
     }
 
+    /// The same with its times divided.
+    pub(super) fn faster(self, pace: u32) -> Probe {
+        Probe {
+            initial_delay: self.initial_delay / pace,
+            period: self.period / pace,
+            timeout: self.timeout / pace,
+            ..self
+        }
+    }
+
     /// Asks once, as the kubelet does: from the node, at the pod's address.
     pub(super) fn succeeds(&self, pod: IpAddr, exec: impl Fn(&[String], Duration) -> bool) -> bool {
         match &self.asks {

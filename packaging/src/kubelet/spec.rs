@@ -1,6 +1,11 @@
 //! What a pod's template says, with the API's defaults.
 
+mod storage;
+
+pub(super) use storage::{Mount, Volume};
+
 use super::probe::Probe;
+use crate::semantic::quantity;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -11,12 +16,7 @@ pub(super) struct Spec {
     pub(super) command: Vec<String>,
     pub(super) args: Vec<String>,
     pub(super) variables: Vec<(String, Source)>,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) fs_group: Option<u32>,
-    pub(super) drop: Vec<String>,
-    pub(super) read_only_root: bool,
-    pub(super) no_new_privileges: bool,
+    pub(super) security: Security,
     pub(super) memory: Option<u64>,
     pub(super) cpus: Option<f64>,
     pub(super) mounts: Vec<Mount>,
@@ -24,9 +24,22 @@ pub(super) struct Spec {
     pub(super) ndots: u64,
     pub(super) pre_stop: Duration,
     pub(super) grace: Duration,
+    /// Before the container is started for the third time; twice as long before each further start.
+    pub(super) back_off: Duration,
     pub(super) startup: Option<Probe>,
     pub(super) live: Option<Probe>,
     pub(super) ready: Option<Probe>,
+}
+
+/// Who the container's process is, and what it may.
+#[derive(Clone, Debug)]
+pub(super) struct Security {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) fs_group: Option<u32>,
+    pub(super) drop: Vec<String>,
+    pub(super) read_only_root: bool,
+    pub(super) no_new_privileges: bool,
 }
 
 /// Where a variable's value comes from.
@@ -38,30 +51,6 @@ pub(super) enum Source {
         kind: &'static str,
         name: String,
         key: String,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Mount {
-    pub(super) volume: String,
-    pub(super) path: String,
-    pub(super) read_only: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Volume {
-    /// A ConfigMap or Secret.
-    Object {
-        kind: &'static str,
-        name: String,
-        mode: u32,
-    },
-    Folder,
-    Memory {
-        size: Option<u64>,
-    },
-    Claim {
-        name: String,
     },
 }
 
@@ -92,97 +81,118 @@ fn number(value: &Value) -> Option<u32> {
         .map(|value| u32::try_from(value).expect("a number"))
 }
 
-/// The octets, or cores, of a quantity.
-pub(super) fn quantity(value: &Value) -> Option<f64> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let units = [
-        ("Ki", 1024.0),
-        ("Mi", 1024.0 * 1024.0),
-        ("Gi", 1024.0 * 1024.0 * 1024.0),
-        ("m", 0.001),
-        ("k", 1e3),
-        ("M", 1e6),
-        ("G", 1e9),
-        ("", 1.0),
-    ];
-    let (figure, unit) = units
-        .iter()
-        .find_map(|(unit, octets)| Some((text.strip_suffix(unit)?, octets)))?;
-    Some(
-        figure
-            .parse::<f64>()
-            .unwrap_or_else(|_| panic!("no quantity: {text}"))
-            * unit,
-    )
+/// A quantity of octets.
+fn octets(value: &Value) -> Option<u64> {
+    let thousandths = quantity(value)?;
+    Some(u64::try_from(thousandths / 1000).expect("octets"))
+}
+
+/// A quantity of cores.
+fn cores(value: &Value) -> Option<f64> {
+    let thousandths = u32::try_from(quantity(value)?).expect("cores");
+    Some(f64::from(thousandths) / 1000.0)
 }
 
 impl Spec {
-    /// Of a StatefulSet or a Deployment.
-    pub(super) fn read(workload: &Value) -> Spec {
+    /// Of a StatefulSet or a Deployment. All times are divided by `pace`.
+    pub(super) fn read(workload: &Value, pace: u32) -> Spec {
         let pod = &workload["spec"]["template"]["spec"];
-        only(
-            pod,
-            "a pod",
-            &[
-                // Played.
-                "automountServiceAccountToken",
-                "containers",
-                "dnsConfig",
-                "enableServiceLinks",
-                "securityContext",
-                "terminationGracePeriodSeconds",
-                "volumes",
-                // A scheduler's.
-                "affinity",
-                "nodeSelector",
-                "priorityClassName",
-                "serviceAccountName",
-                "tolerations",
-                "topologySpreadConstraints",
-                // As they are by default.
-                "dnsPolicy",
-                "restartPolicy",
-                "schedulerName",
-            ],
-        );
-        assert_eq!(
-            pod["enableServiceLinks"], false,
-            "variables of services are not played"
-        );
-        assert_eq!(
-            pod["automountServiceAccountToken"], false,
-            "tokens are not played"
-        );
+        played_pod(pod);
         let containers: Vec<&Value> = list(&pod["containers"]).collect();
         let &[container] = containers.as_slice() else {
             panic!("one container is played");
         };
-        only(
-            container,
-            "a container",
-            &[
-                "args",
-                "command",
-                "env",
-                "image",
-                "imagePullPolicy",
-                "lifecycle",
-                "livenessProbe",
-                "name",
-                "ports",
-                "readinessProbe",
-                "resources",
-                "securityContext",
-                "startupProbe",
-                "terminationMessagePolicy",
-                "volumeMounts",
-            ],
-        );
-        let (outer, inner) = (&pod["securityContext"], &container["securityContext"]);
+        played_container(container);
+        let security = Security::read(&pod["securityContext"], &container["securityContext"]);
+        let limits = &container["resources"]["limits"];
+        let seconds = |value: &Value, default| Duration::from_secs(value.as_u64().unwrap_or(default)) / pace;
+        let probe = |name: &str| Some(Probe::read(container, name)?.faster(pace));
+        let ndots = list(&pod["dnsConfig"]["options"]).find(|option| option["name"] == "ndots");
+        let pre_stop = &container["lifecycle"]["preStop"]["sleep"]["seconds"];
+        Spec {
+            image: text(&container["image"]),
+            command: list(&container["command"]).map(text).collect(),
+            args: list(&container["args"]).map(text).collect(),
+            variables: list(&container["env"]).map(variable).collect(),
+            security,
+            memory: octets(&limits["memory"]),
+            cpus: cores(&limits["cpu"]),
+            mounts: list(&container["volumeMounts"]).map(storage::mount).collect(),
+            volumes: storage::volumes(workload),
+            ndots: ndots.map_or(5, |option| text(&option["value"]).parse().expect("ndots")),
+            pre_stop: seconds(pre_stop, 0),
+            grace: seconds(&pod["terminationGracePeriodSeconds"], 30),
+            back_off: Duration::from_secs(10) / pace,
+            startup: probe("startupProbe"),
+            live: probe("livenessProbe"),
+            ready: probe("readinessProbe"),
+        }
+    }
+}
+
+/// Panics at what is not played of a pod, its containers left aside.
+fn played_pod(pod: &Value) {
+    only(
+        pod,
+        "a pod",
+        &[
+            // Played.
+            "automountServiceAccountToken",
+            "containers",
+            "dnsConfig",
+            "enableServiceLinks",
+            "securityContext",
+            "terminationGracePeriodSeconds",
+            "volumes",
+            // A scheduler's.
+            "affinity",
+            "nodeSelector",
+            "priorityClassName",
+            "serviceAccountName",
+            "tolerations",
+            "topologySpreadConstraints",
+            // As they are by default.
+            "dnsPolicy",
+            "restartPolicy",
+            "schedulerName",
+        ],
+    );
+    let links = &pod["enableServiceLinks"];
+    assert_eq!(*links, false, "variables of services are not played");
+    let token = &pod["automountServiceAccountToken"];
+    assert_eq!(*token, false, "tokens are not played");
+}
+
+/// The same of a container, its security context left aside.
+fn played_container(container: &Value) {
+    only(
+        container,
+        "a container",
+        &[
+            "args",
+            "command",
+            "env",
+            "image",
+            "imagePullPolicy",
+            "lifecycle",
+            "livenessProbe",
+            "name",
+            "ports",
+            "readinessProbe",
+            "resources",
+            "securityContext",
+            "startupProbe",
+            "terminationMessagePolicy",
+            "volumeMounts",
+        ],
+    );
+    only(&container["lifecycle"], "lifecycle", &["preStop"]);
+    only(&container["lifecycle"]["preStop"], "preStop", &["sleep"]);
+}
+
+impl Security {
+    /// Of a pod's security context and its container's, which wins.
+    fn read(outer: &Value, inner: &Value) -> Security {
         only(
             outer,
             "a pod's securityContext",
@@ -221,41 +231,15 @@ impl Spec {
         assert_eq!(seccomp, "RuntimeDefault", "seccompProfile");
         let uid = number(context("runAsUser")).expect("runAsUser: the image's is not played");
         let gid = number(context("runAsGroup")).expect("runAsGroup: the image's is not played");
-        assert!(
-            context("runAsNonRoot") != &Value::Bool(true) || uid != 0,
-            "runAsNonRoot, and root"
-        );
-        only(&container["lifecycle"], "lifecycle", &["preStop"]);
-        only(&container["lifecycle"]["preStop"], "preStop", &["sleep"]);
-        let limits = &container["resources"]["limits"];
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let octets = |value: f64| value as u64;
-        let ndots = list(&pod["dnsConfig"]["options"]).find(|option| option["name"] == "ndots");
-        Spec {
-            image: text(&container["image"]),
-            command: list(&container["command"]).map(text).collect(),
-            args: list(&container["args"]).map(text).collect(),
-            variables: list(&container["env"]).map(variable).collect(),
+        let unfit = context("runAsNonRoot") == &Value::Bool(true) && uid == 0;
+        assert!(!unfit, "runAsNonRoot, and root");
+        Security {
             uid,
             gid,
             fs_group: number(&outer["fsGroup"]),
             drop: list(&inner["capabilities"]["drop"]).map(text).collect(),
             read_only_root: inner["readOnlyRootFilesystem"] == true,
             no_new_privileges: inner["allowPrivilegeEscalation"] == false,
-            memory: quantity(&limits["memory"]).map(octets),
-            cpus: quantity(&limits["cpu"]),
-            mounts: list(&container["volumeMounts"]).map(mount).collect(),
-            volumes: volumes(workload),
-            ndots: ndots.map_or(5, |option| text(&option["value"]).parse().expect("ndots")),
-            pre_stop: Duration::from_secs(
-                container["lifecycle"]["preStop"]["sleep"]["seconds"]
-                    .as_u64()
-                    .unwrap_or(0),
-            ),
-            grace: Duration::from_secs(pod["terminationGracePeriodSeconds"].as_u64().unwrap_or(30)),
-            startup: Probe::read(container, "startupProbe"),
-            live: Probe::read(container, "livenessProbe"),
-            ready: Probe::read(container, "readinessProbe"),
         }
     }
 }
@@ -288,59 +272,4 @@ fn variable(variable: &Value) -> (String, Source) {
         Source::Value(value.to_owned())
     };
     (text(&variable["name"]), source)
-}
-
-fn mount(mount: &Value) -> Mount {
-    only(mount, "a mount", &["mountPath", "name", "readOnly"]);
-    Mount {
-        volume: text(&mount["name"]),
-        path: text(&mount["mountPath"]),
-        read_only: mount["readOnly"] == true,
-    }
-}
-
-fn volumes(workload: &Value) -> Vec<(String, Volume)> {
-    let declared = list(&workload["spec"]["template"]["spec"]["volumes"]).map(|volume| {
-        let object = |kind: &'static str, source: &Value, name: &str| {
-            only(source, "a volume's source", &[name, "defaultMode"]);
-            Volume::Object {
-                kind,
-                name: text(&source[name]),
-                mode: number(&source["defaultMode"]).unwrap_or(0o644),
-            }
-        };
-        only(
-            volume,
-            "a volume",
-            &["name", "configMap", "secret", "emptyDir", "persistentVolumeClaim"],
-        );
-        let source = if let Some(source) = volume.get("configMap") {
-            object("ConfigMap", source, "name")
-        } else if let Some(source) = volume.get("secret") {
-            object("Secret", source, "secretName")
-        } else if let Some(source) = volume.get("emptyDir") {
-            only(source, "emptyDir", &["medium", "sizeLimit"]);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let size = quantity(&source["sizeLimit"]).map(|size| size as u64);
-            match source["medium"] == "Memory" {
-                true => Volume::Memory { size },
-                false => Volume::Folder,
-            }
-        } else {
-            let claim = &volume["persistentVolumeClaim"]["claimName"];
-            Volume::Claim { name: text(claim) }
-        };
-        (text(&volume["name"]), source)
-    });
-    // A claim for each pod: `NAME-POD`, completed when the pod has its name.
-    let templates = list(&workload["spec"]["volumeClaimTemplates"]).map(|claim| {
-        let name = text(&claim["metadata"]["name"]);
-        (
-            name.clone(),
-            Volume::Claim {
-                name: format!("{name}-{{pod}}"),
-            },
-        )
-    });
-    declared.chain(templates).collect()
 }

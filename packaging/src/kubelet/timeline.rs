@@ -60,6 +60,14 @@ impl Timeline {
         found.map(|(at, _)| *at)
     }
 
+    /// How the container ended, the last time that it did.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.events().into_iter().rev().find_map(|what| match what {
+            Happened::Exited(code) => Some(code),
+            _ => None,
+        })
+    }
+
     /// Whether the last word on readiness is yes.
     pub fn is_ready(&self) -> bool {
         let events = self.events();

@@ -61,7 +61,7 @@ impl Cluster {
     }
 
     /// The node itself: where the kubelet asks pods from.
-    pub fn node(&self) -> &Space {
+    pub fn node(&self) -> &Arc<Space> {
         &self.node
     }
 

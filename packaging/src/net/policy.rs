@@ -5,13 +5,12 @@
 //! The node itself is not subject to policies: the kubelet reaches its pods.
 
 use super::cluster::family;
+pub use crate::semantic::Labels;
+use crate::semantic::selects;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-
-/// Labels of an object.
-pub type Labels = BTreeMap<String, String>;
 
 /// The namespaces with their labels. `kubernetes.io/metadata.name` need not be among them.
 pub type Namespaces = BTreeMap<String, Labels>;
@@ -212,25 +211,6 @@ fn namespace_labels(name: &str, namespaces: &Namespaces) -> Labels {
     let mut labels = namespaces.get(name).cloned().unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
     labels
-}
-
-/// Whether a label selector selects. One that says nothing selects everything.
-fn selects(selector: &Value, labels: &Labels) -> bool {
-    let exact = selector["matchLabels"].as_object().into_iter().flatten();
-    let mut exact = exact.map(|(key, value)| labels.get(key).map(String::as_str) == value.as_str());
-    let expression = |expression: &Value| {
-        let key = expression["key"].as_str().expect("a key");
-        let values: Vec<&str> = each(&expression["values"]).filter_map(Value::as_str).collect();
-        let value = labels.get(key).map(String::as_str);
-        match expression["operator"].as_str().expect("an operator") {
-            "In" => value.is_some_and(|value| values.contains(&value)),
-            "NotIn" => value.is_none_or(|value| !values.contains(&value)),
-            "Exists" => value.is_some(),
-            "DoesNotExist" => value.is_none(),
-            other => panic!("operator {other}"),
-        }
-    };
-    exact.all(|same| same) && each(&selector["matchExpressions"]).all(expression)
 }
 
 fn each(list: &Value) -> impl Iterator<Item = &Value> {

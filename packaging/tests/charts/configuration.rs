@@ -1,6 +1,6 @@
 //! The configuration that the chart writes, read by the server; what it says after the installation; its test pod.
 
-use crate::rendering::{CHART, ci, each, folder, name, template, template_of};
+use crate::charts::rendering::{CHART, ci, each, folder, name, template, template_of};
 use blackbox::server::{Server, Setup, binary};
 use blackbox::tools::{certificate, run};
 use packaging::render::find;
@@ -230,7 +230,7 @@ fn configuration_takes_no_secrets() {
         config[section] = content.clone();
         std::fs::write(&values, json!({"config": config}).to_string()).expect("written");
         for release in Release::ALL {
-            let output = crate::rendering::try_template(release, &root().join(CHART), &values, &[]);
+            let output = crate::charts::rendering::try_template(release, &root().join(CHART), &values, &[]);
             let text = String::from_utf8_lossy(&output.stderr).to_lowercase();
             assert!(!output.status.success(), "{wrong}");
             assert!(text.contains("additional propert"), "{wrong}: {text}");

@@ -1,6 +1,6 @@
 //! What others say of what the chart makes.
 
-use crate::rendering::{CHART, ci, each, folder, name, said, template, template_of, write};
+use crate::charts::rendering::{CHART, ci, each, folder, name, said, template, template_of, write};
 use blackbox::tools::run;
 use packaging::render::{KUBERNETES, file};
 use packaging::semantic::findings_but;
@@ -53,7 +53,7 @@ fn both_helms_make_the_same_for_every_kubernetes() {
 fn older_kubernetes_is_refused() {
     for release in Release::ALL {
         let values = &ci()[0];
-        let output = crate::rendering::try_template(
+        let output = crate::charts::rendering::try_template(
             release,
             &root().join(CHART),
             values,

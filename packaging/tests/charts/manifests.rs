@@ -1,6 +1,6 @@
 //! The chart makes what k8s/ has: its `embedded` and `postgresql` values files against the overlays of those names.
 
-use crate::rendering::{CHART, template};
+use crate::charts::rendering::{CHART, template};
 use blackbox::server::binary;
 use blackbox::tools::run;
 use packaging::render::{kustomize, objects};
@@ -87,7 +87,7 @@ fn compare(values: &str, overlay: &str) {
 /// What components add: their objects are the chart's too.
 #[test]
 fn components_are_the_charts_too() {
-    let folder = crate::rendering::folder();
+    let folder = crate::charts::rendering::folder();
     let values = folder.path().join("values.yaml");
     let with = |monitor: &str| {
         let values_of = json!({
@@ -227,7 +227,7 @@ fn by_name(objects: impl Iterator<Item = Value>) -> BTreeMap<String, Value> {
 
 /// The settings of a configuration, without where they come from.
 fn in_force(config: &str) -> Value {
-    let folder = crate::rendering::folder();
+    let folder = crate::charts::rendering::folder();
     let file = folder.path().join("config.toml");
     std::fs::write(&file, config).expect("written");
     let mut server = Command::new(binary());

@@ -1,6 +1,6 @@
 //! Values that cannot work are refused, and told why.
 
-use crate::rendering::{CHART, ci, each, folder, name, refused, try_template};
+use crate::charts::rendering::{CHART, ci, each, folder, name, refused, try_template};
 use packaging::tools::{Release, root};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! A new version of the chart fits an installation of an old one.
 
-use crate::rendering::{CHART, copied_chart, folder, template_of};
+use crate::charts::rendering::{CHART, copied_chart, folder, template_of};
 use blackbox::server::binary;
 use blackbox::tools::run;
 use packaging::render::{find, objects};

@@ -1,6 +1,6 @@
 //! Each value does something: changed, it changes what is rendered.
 
-use crate::rendering::{CHART, each, folder, try_template};
+use crate::charts::rendering::{CHART, each, folder, try_template};
 use packaging::tools::{Release, root};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;

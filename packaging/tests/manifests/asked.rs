@@ -1,9 +1,9 @@
 //! The real server, with exactly the configuration, variables and files that a pod would have.
 
-use crate::manifests::rendered::{OVERLAYS, QUICK_START, all, files, overlay};
+use crate::manifests::rendered::{OVERLAYS, all, files, overlay};
 use blackbox::server::{PASSWORD, Setup, binary};
 use blackbox::tools::{certificate, program, run};
-use packaging::render::find;
+use packaging::render::{find, quick_start};
 use packaging::semantic::{Set, Workload};
 use packaging::tools::{Release, root};
 use serde_json::Value;
@@ -187,7 +187,7 @@ fn the_server_accepts_every_configuration() {
     for one in all(Release::Helm4) {
         look(&one.name, &one.objects);
     }
-    look("quick-start", &files(&QUICK_START));
+    look("quick-start", &files(&quick_start()));
 }
 
 /// Whoever applies the Secrets as they are gets no server with a password that everybody knows.

@@ -1,6 +1,7 @@
 //! The guide's files are the ones that everything else is made of.
 
-use crate::manifests::rendered::{EMBEDDED, QUICK_START, files, overlay};
+use crate::manifests::rendered::{EMBEDDED, files, overlay};
+use packaging::render::quick_start;
 use packaging::tools::root;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 #[test]
 fn the_guides_files_are_links_to_what_overlays_are_made_of() {
     let k8s = root().join("k8s").canonicalize().expect("k8s");
-    for name in QUICK_START.iter().chain(&EMBEDDED).chain(&["limits", "rbac"]) {
+    for name in quick_start().iter().chain(&EMBEDDED).chain(&["limits", "rbac"]) {
         let path = k8s.join(format!("{name}.yaml"));
         let link = std::fs::read_link(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(link.is_relative(), "{name}");
@@ -24,7 +25,7 @@ fn the_guides_files_are_links_to_what_overlays_are_made_of() {
 /// By file or by overlay, the same objects.
 #[test]
 fn the_quick_start_and_the_overlays_bring_the_same() {
-    for (names, of) in [(&QUICK_START[..], "postgresql"), (&EMBEDDED, "embedded")] {
+    for (names, of) in [(&quick_start()[..], "postgresql"), (&EMBEDDED, "embedded")] {
         let by_file = by_name(files(names));
         let mut by_overlay = by_name(overlay(of).objects);
         // Single files have no patches: the embedded mode's have a rule and a key for a database that is not there.

@@ -7,18 +7,6 @@ use std::path::PathBuf;
 
 pub(crate) const OVERLAYS: [&str; 5] = ["dev", "edge", "embedded", "postgresql", "smarthost"];
 
-/// The guide's quick start, in its order.
-pub(crate) const QUICK_START: [&str; 8] = [
-    "namespace",
-    "configmap",
-    "secrets",
-    "network-policies",
-    "deployment",
-    "service",
-    "hpa",
-    "pdb",
-];
-
 /// The other order in `k8s/README.md`.
 pub(crate) const EMBEDDED: [&str; 9] = [
     "namespace",

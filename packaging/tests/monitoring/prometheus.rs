@@ -1,11 +1,11 @@
 //! A real Prometheus with every rule reads real servers, and things happen to them. Only `for` is shortened: nobody waits for a quarter of an hour.
 
 use super::files::{alerts, recording, rules, write_rules};
+use blackbox::disk::Tmpfs;
 use blackbox::server::{Setup, http};
 use blackbox::tools::{certificate, certificate_config, program, run};
 use blackbox::wait_for_secs;
 use blackbox::wire::Wire;
-use packaging::disk::Tmpfs;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};

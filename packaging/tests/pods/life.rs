@@ -38,7 +38,7 @@ pub(crate) fn is_confined(pod: &Pod, memory: u64) {
     let groups = pod
         .read(&format!("proc/{}/cgroup", namespaced(pod)))
         .expect("cgroup");
-    assert!(groups.contains("/kubelet"), "{groups}");
+    assert!(groups.contains("/kubelet-"), "{groups}");
 }
 
 /// The process's number in its own namespace.
@@ -66,7 +66,7 @@ pub(crate) fn carries_mail(stage: &Stage, pod: &Pod) {
 pub(crate) fn follows_what_is_mounted(stage: &Stage, pod: &Pod) {
     let pid = pod.pid();
     let old = shown(pod.at(4650));
-    let new = stage.certificate("renewed");
+    let new = stage.node.certify(90);
     assert!(!new.contains(&old) && !old.is_empty());
     wait_for("the renewed certificate to be shown", || {
         new.contains(&shown(pod.at(4650)))
@@ -123,7 +123,7 @@ pub(crate) fn ends_in_order(stage: &Stage, pod: Pod) {
     assert_eq!(busy.reply().code, 250);
     drop(busy);
 
-    let (ended, timeline) = deleting.join().expect("deletion");
+    let ended = deleting.join().expect("deletion");
     println!("{timeline}");
     assert_eq!((ended.code, ended.killed), (0, false), "{ended:?}\n{timeline}");
     // Nothing was left to wait for.

@@ -1,7 +1,7 @@
 //! What an operator fills in, and what is around a cluster.
 
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tools::{certificate, program, run, swaks};
+use blackbox::tools::{program, run, swaks};
 use blackbox::wire::Wire;
 use packaging::kubelet::{Node, Pod};
 use packaging::render::{kustomize, objects};
@@ -30,29 +30,14 @@ pub(crate) struct Stage {
     pub(crate) node: Node,
     pub(crate) sink: Sink,
     closed: Arc<AtomicBool>,
-    folder: tempfile::TempDir,
 }
 
 impl Stage {
     pub(crate) fn new(overlay: &str) -> Stage {
         let rendered = kustomize(Release::Helm4, &format!("k8s/overlays/{overlay}"));
         let node = Node::new(objects(&rendered));
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = folder.path().join("dkim.pem");
-        let mut openssl = program("/usr/bin/openssl");
-        run(openssl
-            .args(["genpkey", "-algorithm", "ed25519", "-out"])
-            .arg(&key));
-        let key = std::fs::read_to_string(key).expect("a key");
-        node.change(
-            "Secret",
-            "smtp-secrets",
-            &[
-                ("SMTP_ADMIN_PASSWORD", PASSWORD),
-                ("SMTP_DKIM_PRIVATE_KEY", &key),
-                ("ACCOUNT_BILLING", PASSWORD),
-            ],
-        );
+        node.fill_in(PASSWORD);
+        node.configure(OURS);
         let closed = Arc::new(AtomicBool::new(false));
         let refuses = closed.clone();
         let sink = Sink::on(
@@ -72,34 +57,7 @@ impl Stage {
         for name in ["mx.partner.example", "mailboxes.mail.svc.cluster.local"] {
             node.names.a(name, &address);
         }
-        let stage = Stage {
-            node,
-            sink,
-            closed,
-            folder,
-        };
-        stage.certificate("first");
-        stage.configure(OURS);
-        stage
-    }
-
-    /// Appends to the configuration, as rendered or as it is by now.
-    pub(crate) fn configure(&self, more: &str) {
-        let config = self.node.value("ConfigMap", "smtp-config", "config.toml");
-        let config = format!("{config}\n{more}");
-        self.node
-            .change("ConfigMap", "smtp-config", &[("config.toml", &config)]);
-    }
-
-    /// Puts a new certificate in the Secret. Gives it, as PEM.
-    pub(crate) fn certificate(&self, name: &str) -> String {
-        let folder = self.folder.path().join(name);
-        certificate(&folder, &["mail.example.com"], 90);
-        let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect("PEM");
-        let (cert, key) = (read("cert.pem"), read("key.pem"));
-        self.node
-            .change("Secret", "smtp-tls", &[("tls.crt", &cert), ("tls.key", &key)]);
-        cert
+        Stage { node, sink, closed }
     }
 
     /// Whether the server for the mail that leaves puts everything off.

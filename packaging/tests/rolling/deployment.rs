@@ -1,15 +1,11 @@
-//! What Kubernetes does with the Deployment: the kubelet's probes and its way to end a pod, kube-proxy, which follows with a
-//! lag, and the controller that replaces pods. Numbers are those of the rendered Deployment, divided by [`FACTOR`].
+//! What Kubernetes does with the Deployment beside the kubelet: the controller that replaces pods, and kube-proxy, which follows with
+//! a lag. The kubelet's clock, and the controller's, go [`PACE`] times faster than the rendered Deployment says.
 
-use blackbox::server::{Server, Setup};
 use blackbox::wait_for_secs;
-use nix::sys::signal::Signal;
-use packaging::disk::Tmpfs;
+use packaging::kubelet::{self, Happened, Node};
 use packaging::net::addresses::pod as pod_addresses;
 use packaging::net::cluster::{Cluster, Host, Service};
-use packaging::net::pods::start;
 use packaging::net::policy::{self, Namespaces};
-use packaging::net::probe;
 use packaging::semantic::Set;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
@@ -19,117 +15,90 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Times of the Deployment are shortened by this.
-const FACTOR: f64 = 5.0;
+/// Times of the Deployment are shortened by this: probes, preStop, grace, back-off, `minReadySeconds`. The server's own are not.
+pub(crate) const PACE: u32 = 5;
 /// How long kube-proxy takes to take a pod out. This is not shortened, which makes it harder: 1.5 s of 3 s instead of 15 s.
 const LAG: Duration = Duration::from_millis(1500);
 
-/// The times of a Deployment, shortened.
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    startup_period: Duration,
-    ready_period: Duration,
-    ready_timeout: Duration,
-    ready_failures: u64,
-    min_ready: Duration,
-    pre_stop: Duration,
-    grace: Duration,
-}
-
-impl Times {
-    fn of(deployment: &Value) -> Times {
-        let spec = &deployment["spec"];
-        let pod = &spec["template"]["spec"];
-        let container = &pod["containers"][0];
-        let number = |value: &Value, name: &str| value[name].as_u64().unwrap_or_else(|| panic!("{name}"));
-        let time = |value: &Value, name: &str| Duration::from_secs(number(value, name)).div_f64(FACTOR);
-        // How pods are replaced here.
-        assert_eq!(
-            spec["strategy"]["rollingUpdate"],
-            json!({"maxSurge": 1, "maxUnavailable": 0})
-        );
-        let (startup, ready) = (&container["startupProbe"], &container["readinessProbe"]);
-        assert_eq!(startup["httpGet"]["path"], "/health/live");
-        assert_eq!(ready["httpGet"]["path"], "/health/ready");
-        Times {
-            startup_period: time(startup, "periodSeconds"),
-            ready_period: time(ready, "periodSeconds"),
-            ready_timeout: time(ready, "timeoutSeconds"),
-            ready_failures: number(ready, "failureThreshold"),
-            min_ready: time(spec, "minReadySeconds"),
-            pre_stop: time(&container["lifecycle"]["preStop"]["sleep"], "seconds"),
-            grace: time(pod, "terminationGracePeriodSeconds"),
-        }
-    }
-}
-
-/// A pod.
+/// A pod on its host.
 pub(crate) struct Pod {
-    pub name: String,
-    pub host: Host,
-    server: Mutex<Option<Server>>,
-    /// As its probes have it.
-    ready: AtomicBool,
-    /// Its deletion has begun.
-    deleting: AtomicBool,
-    /// It has ended.
-    gone: AtomicBool,
+    pub kubelet: kubelet::Pod,
+    pub host: Arc<Host>,
+}
+
+impl Pod {
+    pub(crate) fn name(&self) -> &str {
+        self.kubelet.name()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.kubelet.timeline().is_ready()
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.kubelet.timeline().last(&Happened::Deleted).is_some()
+    }
 }
 
 /// A Deployment in its cluster.
 pub(crate) struct Deployment(Arc<State>);
 
 struct State {
+    // Dropped in this order: containers before the node that has them.
+    pods: Mutex<Vec<Arc<Pod>>>,
+    node: Node,
     cluster: Cluster,
-    times: Times,
     objects: Vec<Value>,
-    setup: Setup,
+    min_ready: Duration,
     /// Pods that are no servers, for the policies.
     others: Vec<policy::Pod>,
     service: Service,
-    pods: Mutex<Vec<Arc<Pod>>>,
     /// Pods so far.
     number: AtomicU8,
     /// Where Prometheus reads what pods there are, as it learns it from the API server.
     targets: PathBuf,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    follows: Mutex<Option<JoinHandle<()>>>,
     stop: AtomicBool,
-    /// Where the pods' volumes are.
-    disk: Tmpfs,
 }
 
 impl Deployment {
-    /// Starts pods of the Deployment among these objects, behind the Service's addresses, and waits until they are ready.
+    /// Starts three pods of the Deployment among these objects, which the node has too, behind the Service's addresses, and waits
+    /// until they are ready.
     pub(crate) fn start(
         cluster: Cluster,
+        node: Node,
         objects: Vec<Value>,
-        setup: Setup,
         others: Vec<policy::Pod>,
         service: Service,
         targets: PathBuf,
     ) -> Deployment {
-        let times = Times::of(packaging::render::find(&objects, "Deployment", "smtp-server"));
+        let spec = &packaging::render::find(&objects, "Deployment", "smtp-server")["spec"];
+        // How pods are replaced here.
+        assert_eq!(
+            spec["strategy"]["rollingUpdate"],
+            json!({"maxSurge": 1, "maxUnavailable": 0})
+        );
+        let min_ready = spec["minReadySeconds"].as_u64().expect("minReadySeconds");
         cluster.claim(&service.addresses);
         let deployment = Deployment(Arc::new(State {
+            pods: Mutex::default(),
+            node,
             cluster,
-            times,
+            min_ready: Duration::from_secs(min_ready) / PACE,
             objects,
-            setup,
             others,
             service,
-            pods: Mutex::default(),
             number: AtomicU8::new(0),
             targets,
-            threads: Mutex::default(),
+            follows: Mutex::default(),
             stop: AtomicBool::new(false),
-            disk: Tmpfs::new("512m"),
         }));
         let state = deployment.0.clone();
-        let follow = std::thread::spawn(move || kube_proxy(&state));
-        deployment.0.threads.lock().expect("threads").push(follow);
+        let follows = std::thread::spawn(move || kube_proxy(&state));
+        *deployment.0.follows.lock().expect("threads") = Some(follows);
         let pods: Vec<Arc<Pod>> = (0..3).map(|_| deployment.create()).collect();
         for pod in &pods {
-            deployment.wait_ready(pod);
+            pod.kubelet.wait_ready();
         }
         deployment.wait_served();
         deployment
@@ -143,33 +112,14 @@ impl Deployment {
     fn create(&self) -> Arc<Pod> {
         let state = &self.0;
         let number = state.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let name = format!("smtp-server-{number}");
-        let host = state.cluster.host(&pod_addresses(number + 100));
-        let pod = Arc::new(Pod {
-            name,
-            host,
-            server: Mutex::default(),
-            ready: AtomicBool::new(false),
-            deleting: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-        });
+        let host = Arc::new(state.cluster.host(&pod_addresses(number + 100)));
+        let kubelet = state
+            .node
+            .start_on(&host, "Deployment", "smtp-server", number.into());
+        let pod = Arc::new(Pod { kubelet, host });
         state.pods.lock().expect("pods").push(pod.clone());
         state.announce();
-        let setup = state
-            .setup
-            .clone()
-            .env("SMTP_HOSTNAME", format!("{}.mail.test", pod.name))
-            .data(state.disk.join(&pod.name));
-        *pod.server.lock().expect("server") = Some(start(&pod.host, setup));
-        let (watched, kubelet) = (pod.clone(), state.clone());
-        let probes = state.cluster.node().spawn(move || probes(&kubelet, &watched));
-        state.threads.lock().expect("threads").push(probes);
         pod
-    }
-
-    fn wait_ready(&self, pod: &Pod) {
-        let ready = || pod.ready.load(Ordering::Relaxed);
-        wait_for_secs(&format!("{} to be ready", pod.name), 30, ready);
     }
 
     /// Until kube-proxy knows what is known now.
@@ -182,53 +132,41 @@ impl Deployment {
         std::thread::scope(|scope| {
             for old in self.pods() {
                 let new = self.create();
-                self.wait_ready(&new);
-                std::thread::sleep(self.0.times.min_ready);
+                new.kubelet.wait_ready();
+                std::thread::sleep(self.0.min_ready);
                 // The controller does not wait for its end.
                 scope.spawn(move || self.delete(&old));
             }
         });
     }
 
-    /// Deletes a pod as the kubelet does. It has to end in order, within its grace period.
+    /// Deletes a pod. It has to end in order, within its grace period.
     fn delete(&self, pod: &Arc<Pod>) {
-        let Times { pre_stop, grace, .. } = self.0.times;
-        pod.deleting.store(true, Ordering::Relaxed);
-        std::thread::sleep(pre_stop);
-        let mut server = pod.server.lock().expect("server");
-        let running = server.as_mut().expect("a server");
-        running.signal(Signal::SIGTERM);
-        let status = running.exited((grace - pre_stop).as_secs());
-        assert!(status.success(), "{} ended with {status}", pod.name);
-        let stopped = running.wait_event("stopped", |_| true);
+        let ended = pod.kubelet.delete();
+        let timeline = pod.kubelet.timeline();
+        assert_eq!((ended.code, ended.killed), (0, false), "{ended:?}\n{timeline}");
+        let stopped = pod.kubelet.wait_event("stopped", |_| true);
         assert!(stopped["received"].is_number(), "{stopped}");
-        pod.gone.store(true, Ordering::Relaxed);
         // What is under way on its cable may arrive.
         std::thread::sleep(Duration::from_millis(500));
-        self.0
-            .pods
-            .lock()
-            .expect("pods")
-            .retain(|other| !Arc::ptr_eq(pod, other));
+        let mut pods = self.0.pods.lock().expect("pods");
+        pods.retain(|other| !Arc::ptr_eq(pod, other));
+        drop(pods);
         self.0.announce();
     }
 
-    /// Kills the container of a pod, as the kernel does when memory is short. The kubelet sees it. Gives its process' number.
-    pub(crate) fn kill(&self, pod: &Pod) -> u32 {
-        let mut server = pod.server.lock().expect("server");
-        let running = server.as_mut().expect("a server");
-        running.kill();
-        pod.ready.store(false, Ordering::Relaxed);
-        running.pid()
+    /// Kills the container of a pod, as the kernel does when memory is short, and lets it stay away for a while, as in
+    /// `CrashLoopBackOff`.
+    pub(crate) fn kill(pod: &Pod) {
+        pod.kubelet.hold_down(true);
+        pod.kubelet.crash();
     }
 
-    /// Starts the container again, in the same pod, with the folder that it had.
+    /// The kubelet starts the container again, in the same pod, with the volumes that it had.
     pub(crate) fn start_again(&self, pod: &Pod) {
-        let mut server = pod.server.lock().expect("server");
-        let ended = server.take().expect("a server");
-        *server = Some(pod.host.space.inside(|| ended.restart()));
-        drop(server);
-        self.wait_ready(pod);
+        wait_for_secs("the kubelet to see the end", 30, || !pod.is_ready());
+        pod.kubelet.hold_down(false);
+        pod.kubelet.wait_ready();
         self.wait_served();
     }
 }
@@ -236,9 +174,8 @@ impl Deployment {
 impl Drop for Deployment {
     fn drop(&mut self) {
         self.0.stop.store(true, Ordering::Relaxed);
-        let threads = std::mem::take(&mut *self.0.threads.lock().expect("threads"));
-        for thread in threads {
-            let _ = thread.join();
+        if let Some(follows) = self.0.follows.lock().expect("threads").take() {
+            let _ = follows.join();
         }
     }
 }
@@ -265,7 +202,7 @@ impl State {
         self.cluster.enforce(&policies, &known, &Namespaces::new());
         // The labels that a PodMonitor gives.
         let target = |pod: &Arc<Pod>| {
-            let labels = json!({"namespace": "mail", "pod": pod.name, "container": "smtp-server"});
+            let labels = json!({"namespace": "mail", "pod": pod.name(), "container": "smtp-server"});
             json!({"targets": [SocketAddr::new(pod.host.v4(), 8080).to_string()], "labels": labels})
         };
         let targets: Vec<Value> = pods.iter().map(target).collect();
@@ -278,40 +215,15 @@ impl State {
     /// is being deleted and still serves.
     fn endpoints(&self) -> Vec<Vec<IpAddr>> {
         let pods = self.pods.lock().expect("pods");
-        let addresses = |deleting: bool| {
-            let serves = pods.iter().filter(|pod| pod.ready.load(Ordering::Relaxed));
-            let those = serves.filter(|pod| pod.deleting.load(Ordering::Relaxed) == deleting);
+        let addresses = |deleted: bool| {
+            let those = pods
+                .iter()
+                .filter(|pod| pod.is_ready() && pod.is_deleted() == deleted);
             those.map(|pod| pod.host.addresses.clone()).collect::<Vec<_>>()
         };
         let ready = addresses(false);
         if ready.is_empty() { addresses(true) } else { ready }
     }
-}
-
-/// The kubelet's probes of a pod, until it is gone.
-fn probes(state: &State, pod: &Pod) {
-    let times = state.times;
-    let address = SocketAddr::new(pod.host.v4(), 8080);
-    let ask =
-        |path: &str| probe::get(address, path, times.ready_timeout).is_some_and(|(status, _)| status == 200);
-    let goes_on = || !state.stop.load(Ordering::Relaxed) && !pod.gone.load(Ordering::Relaxed);
-    while goes_on() && !ask("/health/live") {
-        std::thread::sleep(times.startup_period);
-    }
-    let mut failures = 0;
-    while goes_on() {
-        if ask("/health/ready") {
-            failures = 0;
-            pod.ready.store(true, Ordering::Relaxed);
-        } else {
-            failures += 1;
-            if failures >= times.ready_failures {
-                pod.ready.store(false, Ordering::Relaxed);
-            }
-        }
-        std::thread::sleep(times.ready_period);
-    }
-    pod.ready.store(false, Ordering::Relaxed);
 }
 
 /// Follows the endpoints: who comes is there at once, who goes is there for a while. Nothing could be harder for clients.

@@ -1,5 +1,6 @@
 //! Nothing that was acknowledged is lost.
 
+use super::deployment::Deployment;
 use super::load::Load;
 use super::prometheus::Prometheus;
 use super::scene::Scene;
@@ -29,21 +30,11 @@ fn pods_are_replaced_under_load_and_every_message_arrives_once() {
     let prometheus = Prometheus::start(&scene.prometheus, &scene.targets);
     let load = Load::start(&scene.client, &service(1), CLIENTS);
     wait_for("some load", || load.acknowledged() > 100);
-    let before: BTreeSet<String> = scene
-        .deployment
-        .pods()
-        .iter()
-        .map(|pod| pod.name.clone())
-        .collect();
+    let before = scene.pods();
     scene.deployment.restart();
     let during = load.acknowledged();
     wait_for("some more load", || load.acknowledged() > during + 100);
-    let after: BTreeSet<String> = scene
-        .deployment
-        .pods()
-        .iter()
-        .map(|pod| pod.name.clone())
-        .collect();
+    let after = scene.pods();
     assert!(
         before.len() == 3 && after.len() == 3 && before.is_disjoint(&after),
         "{before:?} {after:?}"
@@ -80,11 +71,11 @@ fn pods_are_replaced_under_load_and_every_message_arrives_once() {
     eprintln!("{} messages, {} put off", copies.len(), ledger.put_off);
 }
 
-/// The subjects of what a server has in hand, by its process' number.
-fn in_hand(scene: &Scene, process: u32) -> BTreeSet<String> {
+/// The subjects of what a server has in hand, by the name of its pod.
+fn in_hand(scene: &Scene, pod: &str) -> BTreeSet<String> {
     let text = scene.sql(&format!(
         "SELECT substring(convert_from(m.content, 'LATIN1') FROM 'Subject: ([^\\r\\n]*)') FROM messages m
-         JOIN recipients r ON r.message = m.key JOIN servers s ON s.id = r.owner WHERE r.state = 1 AND s.name LIKE '%({process})'"
+         JOIN recipients r ON r.message = m.key JOIN servers s ON s.id = r.owner WHERE r.state = 1 AND s.name LIKE '{pod} (%)'"
     ));
     text.lines().map(str::to_owned).collect()
 }
@@ -98,18 +89,18 @@ fn a_pod_is_killed_under_load_and_only_what_it_had_in_hand_may_come_twice() {
     let pods = scene.deployment.pods();
     let killed = &pods[1];
     // When the next hop has taken mail of its and not said so yet.
-    let host = format!("{}.mail.test", killed.name);
+    let host = killed.host.v4();
     let hold = |whom| *scene.hold.whom.lock().expect("whom") = whom;
-    hold(Some(host.clone()));
+    hold(Some(host));
     wait_for("replies to be waited for", || {
         scene.hold.messages.load(Ordering::Relaxed) >= 1
     });
-    let process = scene.deployment.kill(killed);
+    Deployment::kill(killed);
     hold(None);
-    let in_hand = in_hand(&scene, process);
+    let in_hand = in_hand(&scene, killed.name());
     let before = scene.arrived.lock().expect("arrivals").len();
     // It stays away for a while, as in CrashLoopBackOff; the others take the mail.
-    let down = ("SMTPPodDown".to_owned(), killed.name.clone());
+    let down = ("SMTPPodDown".to_owned(), killed.name().to_owned());
     wait_for_secs("the alert", 60, || prometheus.firing().contains(&down));
     let meanwhile = load.acknowledged();
     wait_for("mail by the others", || load.acknowledged() > meanwhile + 100);
@@ -135,8 +126,8 @@ fn a_pod_is_killed_under_load_and_only_what_it_had_in_hand_may_come_twice() {
         assert_eq!(*count, sent + 1, "{name}");
         let first = arrivals[..before].iter().find(|arrival| arrival.name == *name);
         assert_eq!(
-            first.map(|arrival| &arrival.from),
-            Some(&host),
+            first.map(|arrival| arrival.from),
+            Some(host),
             "{name} was not first brought by the killed pod"
         );
     }
@@ -150,7 +141,7 @@ fn a_pod_is_killed_under_load_and_only_what_it_had_in_hand_may_come_twice() {
     assert_eq!(prometheus.fired(), BTreeSet::from(["SMTPPodDown".to_owned()]));
     // Then all of them: nobody is left to take mail.
     for pod in &pods {
-        scene.deployment.kill(pod);
+        Deployment::kill(pod);
     }
     let nobody = ("SMTPServerDown".to_owned(), String::new());
     wait_for_secs("the alert for all", 60, || prometheus.firing().contains(&nobody));

@@ -1,35 +1,40 @@
 //! Who is there: the database, the pods behind their Service, the next hop, clients, and Prometheus' host.
 
-use super::deployment::Deployment;
+use super::deployment::{Deployment, PACE};
 use blackbox::postgres::Postgres;
 use blackbox::sink::{Act, Moment, Sink};
+use packaging::kubelet::Node;
 use packaging::net::addresses::{internet, other_pod, pod, service};
 use packaging::net::cluster::{Cluster, Host, Service};
-use packaging::net::pods::setup;
 use packaging::net::policy::{self, labels};
 use packaging::render::{kustomize, objects};
 use packaging::tools::Release;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+const PASSWORD: &str = "correct horse battery staple";
+/// Names in the cluster's DNS.
+const DATABASE: &str = "postgresql.mail.svc.cluster.local";
+const SMARTHOST: &str = "smarthost.test";
+
 /// A message that arrived: when is its place in the list.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub name: String,
-    /// Who brought it, by its greeting.
-    pub from: String,
+    /// Who brought it.
+    pub from: IpAddr,
 }
 
 /// Lets the next hop keep its replies back.
 #[derive(Default)]
 pub(crate) struct Hold {
-    /// Whom it does not answer, by its greeting.
-    pub whom: Mutex<Option<String>>,
+    /// Whom it does not answer.
+    pub whom: Mutex<Option<IpAddr>>,
     /// Messages that it took and did not answer.
     pub messages: AtomicUsize,
 }
@@ -45,6 +50,7 @@ pub(crate) struct Scene {
     pub hold: Arc<Hold>,
     _sink: Sink,
     _hop: Host,
+    _kube_dns: Host,
     /// What Prometheus reads.
     pub targets: PathBuf,
     _folder: tempfile::TempDir,
@@ -75,16 +81,14 @@ impl Scene {
         let arrived: Arc<Mutex<Vec<Arrival>>> = Arc::default();
         let hold = Arc::<Hold>::default();
         let sink = hop.space.inside(|| sink(arrived.clone(), hold.clone()));
-        let config = format!(
-            "[relay]\nnetworks = [\"{}/32\", \"{}/128\"]\nsmarthost = \"smtp://{}:25\"\n[storage]\npool_size = 5\n",
-            client.v4(),
-            client.v6(),
-            hop.v4()
-        );
+        let objects = objects(&kustomize(Release::Helm4, "k8s/overlays/postgresql"));
+        let kube_dns = cluster.host(&other_pod(2));
+        let node = Node::of(&cluster, &kube_dns, objects.clone(), PACE);
+        node.names.a(DATABASE, &database_host.v4().to_string());
+        node.names.a(SMARTHOST, &hop.v4().to_string());
         let url = database.url_at(SocketAddr::new(database_host.v4(), 5432));
-        let setup = setup(&config)
-            .env("SMTP_LOG_LEVEL", "info")
-            .env("SMTP_DATABASE_URL", url);
+        let url = url.replace(&database_host.v4().to_string(), "postgresql");
+        fill_in(&node, &client, &url);
         let other = |host: &Host, namespace: &str, pairs: &[(&str, &str)]| policy::Pod {
             namespace: namespace.to_owned(),
             labels: labels(pairs),
@@ -94,6 +98,7 @@ impl Scene {
         };
         let others = vec![
             other(&database_host, "mail", &[("app", "postgresql")]),
+            other(&kube_dns, "kube-system", &[("k8s-app", "kube-dns")]),
             other(
                 &prometheus,
                 "monitoring",
@@ -108,8 +113,7 @@ impl Scene {
             endpoints: Vec::new(),
         };
         let targets = folder.path().join("targets.json");
-        let objects = objects(&kustomize(Release::Helm4, "k8s/overlays/postgresql"));
-        let deployment = Deployment::start(cluster, objects, setup, others, mx, targets.clone());
+        let deployment = Deployment::start(cluster, node, objects, others, mx, targets.clone());
         Scene {
             client,
             deployment,
@@ -120,10 +124,17 @@ impl Scene {
             hold,
             _sink: sink,
             _hop: hop,
+            _kube_dns: kube_dns,
             targets,
             _folder: folder,
             _turn: turn,
         }
+    }
+
+    /// The names of the pods that there are.
+    pub(crate) fn pods(&self) -> BTreeSet<String> {
+        let pods = self.deployment.pods();
+        pods.iter().map(|pod| pod.name().to_owned()).collect()
     }
 
     /// How often each message arrived.
@@ -140,24 +151,35 @@ impl Scene {
     }
 }
 
+/// What an operator writes: passwords, the database's place, who may relay and where mail goes.
+fn fill_in(node: &Node, client: &Host, database: &str) {
+    node.fill_in(PASSWORD);
+    node.change("Secret", "smtp-secrets", &[("SMTP_DATABASE_URL", database)]);
+    node.configure(&format!(
+        "[relay]\nnetworks = [\"{}/32\", \"{}/128\"]\nsmarthost = \"smtp://{SMARTHOST}:25\"\n",
+        client.v4(),
+        client.v6(),
+    ));
+    // All the load comes from one client.
+    let config = node.value("ConfigMap", "smtp-config", "config.toml");
+    let unlimited = config.replace(
+        "[rate_limiting]\nenabled = true",
+        "[rate_limiting]\nenabled = false",
+    );
+    assert_ne!(config, unlimited, "no rate limit in the configuration");
+    node.change("ConfigMap", "smtp-config", &[("config.toml", &unlimited)]);
+}
+
 /// A next hop that notes what comes, and takes its time for some of it, so that whoever stops there has replies to wait for.
 fn sink(arrived: Arc<Mutex<Vec<Arrival>>>, hold: Arc<Hold>) -> Sink {
-    let greetings: Mutex<BTreeMap<usize, String>> = Mutex::default();
-    let script = move |connection: usize, moment: &Moment| match moment {
-        Moment::Command(line) if line.starts_with("EHLO ") => {
-            greetings
-                .lock()
-                .expect("greetings")
-                .insert(connection, line[5..].to_owned());
-            Act::Default
-        }
+    let script = move |_: usize, moment: &Moment| match moment {
         Moment::EndOfData(message) => {
-            let from = greetings.lock().expect("greetings").get(&connection).cloned();
-            let held = || hold.whom.lock().expect("whom").as_deref() == from.as_deref();
+            let from = message.peer.expect("who brought it");
+            let held = || *hold.whom.lock().expect("whom") == Some(from);
             let mut list = arrived.lock().expect("arrivals");
             list.push(Arrival {
                 name: message.field("Subject").expect("a subject"),
-                from: from.clone().expect("a greeting"),
+                from,
             });
             let slow = list.len().is_multiple_of(10);
             drop(list);

@@ -1,8 +1,7 @@
 //! Disks of their own for servers whose free space matters: what else the machine does with its disk is none of theirs.
 
-use blackbox::tools::run;
+use crate::tools::{as_root, run};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A file system in memory, unmounted when dropped.
 pub struct Tmpfs(tempfile::TempDir);
@@ -10,12 +9,22 @@ pub struct Tmpfs(tempfile::TempDir);
 impl Tmpfs {
     /// `size` as mount takes it: `64m`.
     pub fn new(size: &str) -> Tmpfs {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("smtp-server-disk-")
+            .tempdir()
+            .expect("a folder");
         let options = format!("size={size},mode=777");
-        run(as_root("mount")
+        run(as_root("/bin/mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
             .arg(folder.path()));
         Tmpfs(folder)
+    }
+
+    /// Makes it larger or smaller; what is on it stays.
+    pub fn resize(&self, size: &str) {
+        run(as_root("/bin/mount")
+            .args(["-o", &format!("remount,size={size}"), "tmpfs"])
+            .arg(self.0.path()));
     }
 
     /// Its root.
@@ -23,7 +32,7 @@ impl Tmpfs {
         self.0.path()
     }
 
-    /// A folder in it, not made yet.
+    /// A folder or file in it, not made yet.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -31,16 +40,6 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        let _ = as_root("umount").arg("-l").arg(self.0.path()).status();
+        let _ = as_root("/bin/umount").arg("-l").arg(self.0.path()).status();
     }
-}
-
-/// A program as root, by sudo where the tests are somebody else.
-fn as_root(program: &str) -> Command {
-    if nix::unistd::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", program]);
-    command
 }
