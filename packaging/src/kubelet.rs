@@ -19,6 +19,7 @@ mod supervisor;
 mod timeline;
 mod volumes;
 
+pub use container::TOKENS;
 pub use node::Node;
 pub use pod::{Ended, Pod};
 pub use timeline::{Happened, Timeline};

@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Where every program looks for a token.
+pub const TOKENS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 /// What is known when a container is made.
 pub(super) struct Container<'p> {
     pub(super) node: &'p Node,
@@ -34,6 +37,9 @@ impl Container<'_> {
         let mut volumes = Vec::new();
         for mount in &self.spec.mounts {
             words.push(self.mounted(mount, &mut volumes));
+        }
+        if self.spec.token {
+            words.push(self.token());
         }
         for (variable, source) in &self.spec.variables {
             words.push(format!("--env={variable}={}", self.value(source)));
@@ -114,6 +120,14 @@ impl Container<'_> {
         }
     }
 
+    /// The service account's token, which the API server adds to pods that do not refuse it.
+    fn token(&self) -> String {
+        let folder = self.folder.join("token");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("token"), "a token of the API server's").expect("a token");
+        format!("--volume={}:{TOKENS}:ro", folder.display())
+    }
+
     /// What a variable is set to.
     fn value(&self, source: &Source) -> String {
         match source {
@@ -152,6 +166,9 @@ impl Container<'_> {
 /// Who the process is, and what it may.
 fn confinement(security: &Security, words: &mut Vec<String>) {
     words.push(format!("--user={}:{}", security.uid, security.gid));
+    if !security.seccomp {
+        words.push("--security-opt=seccomp=unconfined".into());
+    }
     if let Some(group) = security.fs_group {
         words.push(format!("--group-add={group}"));
     }

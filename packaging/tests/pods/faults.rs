@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use packaging::kubelet::Happened;
 use serde_json::json;
+use std::io::ErrorKind;
 
 #[test]
 fn a_wrong_configuration_never_gets_ready_and_a_right_one_heals_the_pod() {
@@ -78,6 +79,38 @@ fn a_server_that_hangs_is_started_again_with_its_mail() {
     );
     pod.wait_ready();
     assert_eq!(pod.metric("smtp_queue_depth"), 1.0);
+}
+
+#[test]
+fn a_pod_whose_disk_is_full_gets_no_mail_and_is_not_started_again() {
+    let stage = Stage::new("embedded");
+    // The probe as it is rendered, sooner.
+    stage.node.edit("StatefulSet", "smtp-server", |set| {
+        let container = &mut set["spec"]["template"]["spec"]["containers"][0];
+        if let Some(ready) = container.get_mut("readinessProbe") {
+            ready["periodSeconds"] = json!(1);
+        }
+    });
+    let pod = stage.node.start("StatefulSet", "smtp-server", 0);
+    pod.wait_ready();
+    let filler = stage.node.claim("filler");
+    let full = std::fs::write(&filler, vec![1; 1 << 30]);
+    assert_eq!(full.expect_err("a full disk").kind(), ErrorKind::StorageFull);
+    wait_for_secs("the pod to be taken out", 60, || !pod.timeline().is_ready());
+    assert_eq!(pod.get("/health/live").0, 200);
+    std::fs::remove_file(filler).expect("remove");
+    pod.wait_ready();
+    let events = pod.timeline().events();
+    let expected = [
+        Happened::Started,
+        Happened::StartedUp,
+        Happened::Ready(true),
+        Happened::Ready(false),
+        Happened::Ready(true),
+    ];
+    assert_eq!(events, expected, "{}", pod.timeline());
+    bring(&pod, "after all");
+    stage.sink.wait(1);
 }
 
 #[test]
