@@ -53,8 +53,8 @@ fn full_in_the_middle_of_a_large_message_keeps_nothing_of_it() {
         format!("{}\r\n", "x".repeat(70)).repeat(150_000)
     );
     let reply = wire.mail("a@x.test", &["b@y.test"], &large);
-    assert_eq!(reply.code, 451, "{reply:?}");
-    assert!(reply.lines[0].starts_with("4.3."), "{reply:?}");
+    assert_eq!(reply.code, 452, "{reply:?}");
+    assert!(reply.lines[0].starts_with("4.3.1 "), "{reply:?}");
     wait_for("nothing left of it", || {
         files(&disk.join("data").join("bodies")) == 0
     });
@@ -84,7 +84,7 @@ fn full_in_the_middle_of_a_message_that_is_signed_keeps_nothing_of_it() {
         format!("From: a@x.test\r\nSubject: signed\r\n\r\n{text}")
     };
     let reply = wire.mail("a@x.test", &["b@y.test"], &content(150_000));
-    assert_eq!(reply.code, 451, "{reply:?}");
+    assert_eq!(reply.code, 452, "{reply:?}");
     wait_for("nothing left of it", || {
         files(&disk.join("data").join("bodies")) == 0
     });

@@ -1,6 +1,7 @@
 //! The black-box tests, one binary. Each module is one subject.
 
 mod accounts;
+mod admin_password;
 mod admin_port;
 mod api;
 mod auth;
@@ -39,6 +40,7 @@ mod reload;
 mod reports;
 mod resolving;
 mod rolling;
+mod scratch;
 mod sendmail;
 mod shared_queue;
 mod shared_queue_faults;

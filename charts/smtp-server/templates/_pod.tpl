@@ -102,6 +102,11 @@ spec:
     {{- if $postgresql }}
     - name: SMTP_DATABASE_URL_FILE
       value: {{ ternary "/run/secrets/database/" "/run/secrets/smtp/" (ne .Values.database.existingSecret "") }}{{ .Values.database.urlKey }}
+    {{- if not (include "smtp-server.setting" (dict "root" . "section" "storage" "key" "scratch_size" "default" "")) }}
+    # 80 % of the volume data: beyond its sizeLimit the kubelet would evict the pod. What is read back may take an eighth more.
+    - name: SMTP_STORAGE__SCRATCH_SIZE
+      value: {{ include "smtp-server.scratchSize" . | quote }}
+    {{- end }}
     {{- end }}
     {{- if and $postgresql .Values.database.caSecret }}
     # For what the URL does not say: operators' URLs often leave both out, and then nothing would be verified.

@@ -31,6 +31,11 @@ pub(crate) fn values(config: &Config, origins: &BTreeMap<&'static str, Origin>) 
     if let Some(Err(reason)) = headers.map(|headers| header_pairs(headers.expose())) {
         found.push(("tracing.headers", reason));
     }
+    let (scratch, largest) = (config.storage.scratch_size, config.limits.max_message_size);
+    if (1..largest).contains(&scratch) {
+        let reason = format!("it must hold a message of limits.max_message_size, {largest} octets, or be 0");
+        found.push(("storage.scratch_size", reason));
+    }
     security::values(config, &mut found);
     kubernetes::values(config, &mut found);
     if config.profile == Profile::Production {

@@ -218,7 +218,8 @@ console: Console {
 admin: Admin {
     /// Password of the user `admin`. Production needs one of at least 12 characters; in the other profiles
     /// one is made at each start and printed.
-    password: Option<Secret> = None, Restart, env: "SMTP_ADMIN_PASSWORD", secret: true;
+    /// With another one sessions of the console end; tokens go on.
+    password: Option<Secret> = None, Live, env: "SMTP_ADMIN_PASSWORD", secret: true;
 }
 
 /// Where the queue is kept: in a file here, or in PostgreSQL, which any number of servers share.
@@ -240,6 +241,10 @@ storage: Storage {
     path: PathBuf = "./data/smtp.db".into(), Restart, env: "SMTP_DB_PATH";
     /// Space that stays free on the disk of `storage.path`; with less, MAIL gets `452 4.3.1`.
     min_free: u64 = 64 * MIB, Restart, unit: "octets", range: (0, 1 << 50);
+    /// With `storage.url`: what large messages on their way in and out may take of the disk of `storage.path`, for a disk that ends before
+    /// it is full, as an `emptyDir` does, whose pod is evicted. Beyond it a large message gets `452 4.3.1`; what is read back to be delivered may
+    /// take an eighth more. 0 takes all that is free.
+    scratch_size: u64 = 0, Restart, unit: "octets", range: (0, 1 << 50);
     /// Message bodies held in memory at once while they are received; beyond it they go to files.
     memory_budget: usize = 32 * MIB as usize, Restart, unit: "octets", range: (0, 1 << 40);
 }

@@ -395,6 +395,10 @@ events! {
     /// A change was made and is not in the audit trail, because the store does not take the record: `admin_action` is all there is of it.
     Error "audit_failed" AuditFailed { who: &'a str, action: &'a str, target: &'a str, error: &'a str }
 
+    /// A configuration brought another admin password: the one before opens nothing any more, sessions of the console have ended, tokens go on.
+    /// `by` is `configuration`; or `server`: none is configured any more, so it made one and said it on standard error.
+    Warn "admin_password_changed" AdminPasswordChanged { by: &'a str }
+
     /// A request with wrong credentials.
     Warn "admin_denied" AdminDenied { peer: &'a str, path: &'a str }
 

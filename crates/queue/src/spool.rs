@@ -14,6 +14,7 @@ mod budget;
 mod files;
 mod folder;
 mod passing;
+mod scratch;
 mod writer;
 
 pub use folder::folder_of;
@@ -22,12 +23,14 @@ pub use writer::BodyWriter;
 
 pub(crate) use files::{Folders, sync_folder};
 pub(crate) use folder::{lock, make_folder};
+pub(crate) use scratch::Purpose;
 
 use crate::id::QueueId;
 use crate::message::Body;
 use crate::store::StoreError;
 use budget::Budget;
 use bytes::Bytes;
+use scratch::Scratch;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +50,7 @@ pub struct Spool {
 struct Inner {
     folders: Folders,
     budget: Budget,
+    scratch: Scratch,
     min_free: u64,
     /// Large bodies are kept elsewhere: files go when nobody holds them.
     passing: bool,
@@ -63,21 +67,22 @@ struct Inner {
 
 impl Spool {
     pub(crate) fn new(folders: Folders, min_free: u64, memory_budget: usize) -> Self {
-        Self::of(folders, min_free, memory_budget, false)
+        Self::of(folders, min_free, memory_budget, None)
     }
 
-    /// One whose files are of no use after a restart.
-    pub(crate) fn passing(folders: Folders, min_free: u64, memory_budget: usize) -> Self {
-        Self::of(folders, min_free, memory_budget, true)
+    /// One whose files are of no use after a restart. All of them take `scratch_size` octets at most, if it is not 0.
+    pub(crate) fn passing(folders: Folders, min_free: u64, memory_budget: usize, scratch_size: u64) -> Self {
+        Self::of(folders, min_free, memory_budget, Some(scratch_size))
     }
 
-    fn of(folders: Folders, min_free: u64, memory_budget: usize, passing: bool) -> Self {
+    fn of(folders: Folders, min_free: u64, memory_budget: usize, scratch_size: Option<u64>) -> Self {
         let spool = Spool {
             inner: Arc::new(Inner {
                 folders,
                 budget: Budget::new(memory_budget),
+                scratch: Scratch::new(scratch_size.unwrap_or(0)),
                 min_free,
-                passing,
+                passing: scratch_size.is_some(),
                 opened: Instant::now(),
                 free: AtomicU64::new(0),
                 size: AtomicU64::new(0),
@@ -91,15 +96,24 @@ impl Spool {
 
     /// A writer for one message. Dropped before [`BodyWriter::finish`] it leaves nothing behind.
     pub fn writer(&self, id: QueueId) -> BodyWriter {
-        BodyWriter::new(self.clone(), id)
+        BodyWriter::new(self.clone(), id, Purpose::Receiving)
+    }
+
+    /// A writer for a message that is read back to be sent on.
+    pub(crate) fn writer_for_delivery(&self, id: QueueId) -> BodyWriter {
+        BodyWriter::new(self.clone(), id, Purpose::Delivering)
     }
 
     /// Whether there is room for a message of `size` octets: free space on the disk stays over
     /// `storage.min_free`. Asks the system at most once a second.
     ///
     /// Half as much again is asked for: a small body is written to the log first and to the database later. Free pages
-    /// inside the database count for bodies that go there.
+    /// inside the database count for bodies that go there. Beside a store that keeps large bodies itself, one that will take a file must
+    /// fit into `storage.scratch_size` as well.
     pub fn has_room(&self, size: u64) -> bool {
+        if size > INLINE_BODY as u64 && !self.inner.scratch.has_room(size) {
+            return false;
+        }
         let mut free = self.free_bytes();
         if size <= INLINE_BODY as u64 && free > self.inner.min_free / 2 {
             free = free.saturating_add(self.inner.reusable.load(Ordering::Relaxed));

@@ -335,21 +335,25 @@ impl NotStored {
         NotStored::later(matches!(error, StoreError::Full(_)), None)
     }
 
-    /// One code for every failure to store: whatever the reason, the client keeps the message and tries again.
+    /// Whatever the reason, the client keeps the message and tries again.
     fn later(full: bool, error: Option<String>) -> Self {
-        let (text, reason) = if full {
+        let (code, enhanced, text, reason) = if full {
             (
+                452,
+                Enhanced(4, 3, 1),
                 "Insufficient system storage, message not accepted; try again later",
                 RejectReason::StorageFull,
             )
         } else {
             (
+                451,
+                Enhanced(4, 3, 0),
                 "The message could not be stored; try again later",
                 RejectReason::StorageError,
             )
         };
         NotStored {
-            reply: Reply::new(451, Enhanced(4, 3, 0), text),
+            reply: Reply::new(code, enhanced, text),
             reason,
             error,
         }

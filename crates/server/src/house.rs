@@ -8,6 +8,7 @@ mod waits;
 pub(crate) use stop::{Phase, Stop};
 
 use crate::farewell::{self, Leaver};
+use crate::output::remark;
 use crate::people::People;
 use crate::storage;
 use arc_swap::ArcSwap;
@@ -60,7 +61,8 @@ pub(crate) struct House {
     pub(crate) reloads_seen: AtomicU64,
     /// The files of the configuration; held while it is reloaded.
     pub(crate) reloading: tokio::sync::Mutex<Watched>,
-    pub(crate) password: Arc<str>,
+    /// The administrator's, in force.
+    password: ArcSwap<Arc<str>>,
     me: Weak<House>,
     started: Instant,
     /// Its end.
@@ -96,7 +98,7 @@ impl House {
             last_reload_succeeded: AtomicBool::new(true),
             reloads_seen: AtomicU64::new(0),
             reloading: tokio::sync::Mutex::new(watched),
-            password,
+            password: ArcSwap::from_pointee(password),
             started: Instant::now(),
             stop: Stop::new(),
             written: tokio::sync::Mutex::default(),
@@ -213,14 +215,41 @@ impl House {
             .unwrap_or_default()
     }
 
-    /// The password that was made at this start, when none is configured.
-    pub(crate) fn made_password(&self) -> Option<&str> {
-        self.config
-            .load()
-            .admin
-            .password
-            .is_none()
-            .then_some(&*self.password)
+    /// The administrator's password, in force.
+    pub(crate) fn password(&self) -> Arc<str> {
+        Arc::clone(&self.password.load())
+    }
+
+    /// The password that another configuration leads to: its own; else the one that was made here, or a new one when that was not made
+    /// but configured.
+    pub(crate) fn password_of(&self, new: &Config) -> Arc<str> {
+        match (&new.admin.password, self.made_password()) {
+            (Some(configured), _) => configured.expose().into(),
+            (None, Some(made)) => made,
+            (None, None) => new_password(),
+        }
+    }
+
+    /// Puts the password of the configuration in force, which is in force already, and tells whoever has to know. Gives whether it is another
+    /// one.
+    pub(crate) fn take_password(&self, password: Arc<str>) -> bool {
+        let before = self.password.swap(Arc::new(password.clone()));
+        if *before == password {
+            return false;
+        }
+        let made = self.made_password().is_some();
+        let by = if made { "server" } else { "configuration" };
+        self.observer.emit(Event::AdminPasswordChanged { by });
+        if made {
+            remark(&format!("admin password: {password}"));
+        }
+        true
+    }
+
+    /// The password that was made by this process, when none is configured.
+    pub(crate) fn made_password(&self) -> Option<Arc<str>> {
+        let none = self.config.load().admin.password.is_none();
+        none.then(|| self.password())
     }
 
     /// From now on the server is not ready.

@@ -142,6 +142,7 @@ async fn in_postgres(url: &str, args: &MigrateArgs, side: &str) -> Result<Side, 
         folder: args.scratch.join(side),
         min_free: 0,
         memory_budget: MEMORY,
+        scratch_size: 0,
     };
     let (store, spool) = PostgresStore::open(settings, Observer::silent(), Patience::NONE).await?;
     if store.other_servers().await? > 0 {

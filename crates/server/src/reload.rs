@@ -8,10 +8,13 @@
 use crate::history;
 use crate::house::{House, log_settings};
 use crate::people::Plan;
+use crate::storage::server_name;
+use jiff::Timestamp;
 use smtp_config::{Config, Loaded, Watched};
 use smtp_export::{Receivers, Target};
-use smtp_http::Reloaded;
+use smtp_http::{Reloaded, Rooms};
 use smtp_observe::Event;
+use smtp_queue::AuditRecord;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(3);
 /// What was made of the sources without the directory, which is asked last.
 struct Prepared {
     loaded: Loaded,
+    /// The administrator's.
+    password: Arc<str>,
     /// What of it needs no restart.
     new: Arc<Config>,
     plan: Plan,
@@ -84,10 +89,12 @@ impl House {
     fn prepare(&self) -> Result<Prepared, String> {
         let loaded = Config::load(&self.sources).map_err(|errors| errors.to_string())?;
         let new = Arc::new(loaded.config.live_part(&self.config.load()));
+        let password = self.password_of(&new);
         let delivery = self.delivery().map(|delivery| delivery.prepare(new.clone()));
         let reception = self.reception().map(|reception| reception.prepare(&new));
         Ok(Prepared {
-            plan: Plan::read(&new, &self.password)?,
+            plan: Plan::read(&new, &password)?,
+            password,
             delivery: delivery.transpose()?,
             reception: reception.transpose()?,
             target: Target::new(&new)?,
@@ -95,6 +102,34 @@ impl House {
             loaded,
             new,
         })
+    }
+
+    /// Writes into the audit trail that the administrator has another password. Each server of a shared queue does, when it has it.
+    async fn record_password(&self) {
+        let (who, action, target) = ("configuration", "admin.password", server_name());
+        let record = AuditRecord {
+            number: 0,
+            at: Timestamp::now(),
+            who: who.to_owned(),
+            peer: String::new(),
+            action: action.to_owned(),
+            target: target.clone(),
+            touched: 1,
+            before: None,
+            after: None,
+        };
+        let failed = match self.store() {
+            None => Some("the store is not open yet".to_owned()),
+            Some(store) => store.audit(record).await.err().map(|error| error.to_string()),
+        };
+        if let Some(error) = &failed {
+            self.observer.emit(Event::AuditFailed {
+                who,
+                action,
+                target: &target,
+                error,
+            });
+        }
     }
 
     /// Has the directory prepare itself, the last that can fail; then all take what is new.
@@ -108,6 +143,9 @@ impl House {
         let new_issuer = difference.changed.iter().any(|name| name.starts_with("oauth."));
         let doubts = people.map(|people| people.take(new_issuer)).unwrap_or_default();
         self.config.store(new.clone());
+        if self.take_password(prepared.password) {
+            self.record_password().await;
+        }
         if let (Some(delivery), Some(prepared)) = (self.delivery(), prepared.delivery) {
             delivery.take(prepared);
         }

@@ -94,7 +94,7 @@ fn raise_open_files() {
 
 async fn serve(house: &Arc<House>) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
-    let plan = Plan::read(&house.config.load(), &house.password);
+    let plan = Plan::read(&house.config.load(), &house.password());
     let plan = plan.map_err(|faults| Failure::new(Exit::Config, faults))?;
     let target = Target::new(&house.config.load());
     let target = target.map_err(|reason| Failure::new(Exit::Config, reason))?;

@@ -75,6 +75,7 @@ async fn in_postgres(house: &House, config: &Config, database: Database) -> Resu
         folder: folder_of(&config.storage.path),
         min_free: config.storage.min_free,
         memory_budget: config.storage.memory_budget,
+        scratch_size: config.storage.scratch_size,
     };
     let patience = Patience {
         at_most: config.storage.wait,

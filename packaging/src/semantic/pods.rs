@@ -1,5 +1,6 @@
 //! Each pod by itself: does it start, end in good order, and keep its secrets?
 
+use super::configuration::{setting, table};
 use super::meaning::{Set, Workload, finds, list, name_of, quantity, selects};
 use serde_json::Value;
 
@@ -23,6 +24,7 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
             probes(workload, server, found);
             end(workload, server, found);
             memory(workload, server, found);
+            scratch(set, workload, found);
             folders(workload, server, found);
         }
         spread(workload, found);
@@ -171,6 +173,31 @@ fn memory(workload: Workload, server: &Value, found: &mut Vec<String>) {
     }
     if in_memory > 0 && limit.is_some_and(|limit| limit < in_memory + LEAST_MEMORY) {
         found.push(workload.finds("volumes in memory leave too little of the limit for the server"));
+    }
+}
+
+/// A pod that writes more into an emptyDir than its limit is evicted, and the file system does not say where that is: the server has to know.
+/// What it reads back to deliver it may take an eighth more than its setting.
+fn scratch(set: &Set, workload: Workload, found: &mut Vec<String>) {
+    let volumes = list(&workload.pod()["volumes"]);
+    let data = volumes.iter().find(|volume| volume["name"] == "data");
+    let limit = data.and_then(|volume| quantity(&volume["emptyDir"]["sizeLimit"]));
+    let (Some(limit), true) = (limit, workload.shares_its_queue()) else {
+        return;
+    };
+    let config = table(set, workload);
+    let size = setting(workload, &config, "storage", "scratch_size");
+    let size = size.and_then(|value| value.to_string().trim_matches('"').parse::<u128>().ok());
+    match size.filter(|size| *size > 0) {
+        None => found.push(workload.finds(
+            "storage.scratch_size is not set: the pod is evicted when large messages fill its emptyDir",
+        )),
+        Some(size) if (size + size / 8) * 1000 > limit * 95 / 100 => {
+            found.push(workload.finds(format!(
+                "storage.scratch_size {size} with its reserve is too much for the emptyDir data"
+            )));
+        }
+        Some(_) => {}
     }
 }
 

@@ -77,7 +77,8 @@ fn both_workloads_have_the_same_pods() {
             server["resources"][kind]["ephemeral-storage"].take();
         }
         let env = server["env"].as_array_mut().expect("variables");
-        env.retain(|one| one["name"] != "SMTP_DATABASE_URL_FILE");
+        let of_postgresql = ["SMTP_DATABASE_URL_FILE", "SMTP_STORAGE__SCRATCH_SIZE"];
+        env.retain(|one| !of_postgresql.iter().any(|name| one["name"] == *name));
         spec["volumes"]
             .as_array_mut()
             .expect("volumes")

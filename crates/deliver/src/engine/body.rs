@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// When a job comes back that the store could not give the content of.
 const STORE_PAUSE: Duration = Duration::from_secs(60);
+/// The same where there was no room for its copy here: others are being sent, and then there is.
+const ROOM_PAUSE: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// The content of a job's message. Without it the job is ended here.
@@ -31,7 +33,10 @@ impl Engine {
                     operation: "body",
                     error: &error.to_string(),
                 });
-                job.release(STORE_PAUSE);
+                job.release(match error {
+                    StoreError::Full(_) => ROOM_PAUSE,
+                    _ => STORE_PAUSE,
+                });
                 None
             }
         }

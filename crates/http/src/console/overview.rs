@@ -172,7 +172,7 @@ pub(super) async fn page(State(shared): State<Shared>, user: User) -> Page {
     }
 }
 
-/// The same, again and again, until the server stops.
+/// The same, again and again, until the server stops or the admin password becomes another.
 pub(super) async fn live(
     State(shared): State<Shared>,
     _: User,
@@ -183,18 +183,20 @@ pub(super) async fn live(
     }))
 }
 
-/// What `look` sees, every few seconds, until the server stops or it sees nothing.
+/// What `look` sees, every few seconds, until the server stops, it sees nothing, or the admin password is another: then the session that
+/// asked has ended.
 pub(super) fn news<L, F>(shared: Shared, look: L) -> impl Stream<Item = Result<Event, Infallible>>
 where
     L: Fn(Shared) -> F,
     F: Future<Output = Option<String>>,
 {
-    unfold((shared, look), |(shared, look)| async move {
+    let password = shared.rooms.admin_password();
+    unfold((shared, look, password), |(shared, look, password)| async move {
         tokio::time::sleep(NEWS).await;
-        if shared.rooms.status().draining {
+        if shared.rooms.status().draining || shared.rooms.admin_password() != password {
             return None;
         }
         let text = look(shared.clone()).await?;
-        Some((Ok(Event::default().data(text)), (shared, look)))
+        Some((Ok(Event::default().data(text)), (shared, look, password)))
     })
 }

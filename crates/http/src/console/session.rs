@@ -33,13 +33,15 @@ pub(crate) struct Sessions(Mutex<HashMap<[u8; 32], Session>>);
 #[derive(Debug)]
 struct Session {
     csrf: String,
+    /// Hash of the password that opened it: with another one it ends.
+    opened_by: [u8; 32],
     began: Instant,
     used: Instant,
 }
 
 impl Sessions {
     /// A new session's secret. `None` when the system has no randomness.
-    fn begin(&self, now: Instant) -> Option<String> {
+    fn begin(&self, password: &str, now: Instant) -> Option<String> {
         let (secret, csrf) = (generate()?, generate()?);
         let mut sessions = self.valid(now);
         if sessions.len() >= MOST
@@ -52,6 +54,7 @@ impl Sessions {
         }
         let session = Session {
             csrf,
+            opened_by: hash(password.as_bytes()),
             began: now,
             used: now,
         };
@@ -59,9 +62,11 @@ impl Sessions {
         Some(secret)
     }
 
-    /// The token of the session with this secret.
-    fn find(&self, secret: &str, now: Instant) -> Option<String> {
+    /// The token of the session with this secret, unless it was opened by another password than this.
+    fn find(&self, secret: &str, password: &str, now: Instant) -> Option<String> {
         let mut sessions = self.valid(now);
+        let opened_by = hash(password.as_bytes());
+        sessions.retain(|_, one| one.opened_by == opened_by);
         let session = sessions.get_mut(&hash(secret.as_bytes()))?;
         session.used = now;
         Some(session.csrf.clone())
@@ -110,7 +115,10 @@ pub(super) async fn required(
     next: Next,
 ) -> Response {
     let secret = cookie(request.headers());
-    let found = secret.and_then(|secret| shared.sessions.find(&secret, Instant::now()));
+    let password = shared.rooms.admin_password();
+    let found = secret
+        .zip(password)
+        .and_then(|(secret, password)| shared.sessions.find(&secret, &password, Instant::now()));
     let Some(csrf) = found else {
         return Redirect::to("/ui/login").into_response();
     };
@@ -210,7 +218,7 @@ pub(super) async fn login(
             "That is not the admin password.",
         );
     }
-    let Some(secret) = shared.sessions.begin(now) else {
+    let Some(secret) = shared.sessions.begin(&password, now) else {
         return page(
             &shared,
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -255,21 +263,24 @@ mod tests {
     #[test]
     fn sessions_end_and_are_few() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let secret = sessions.begin(now).unwrap();
-        let csrf = sessions.find(&secret, now).unwrap();
-        assert_eq!(sessions.find(&secret, now + IDLE / 2), Some(csrf.clone()));
+        let secret = sessions.begin("word", now).unwrap();
+        let csrf = sessions.find(&secret, "word", now).unwrap();
+        assert_eq!(sessions.find(&secret, "word", now + IDLE / 2), Some(csrf.clone()));
         assert_eq!(
-            sessions.find(&secret, now + IDLE),
+            sessions.find(&secret, "word", now + IDLE),
             Some(csrf),
             "it was used meanwhile"
         );
-        assert_eq!(sessions.find(&secret, now + IDLE * 3), None);
-        assert_eq!(sessions.find("guess", now), None);
-        let secrets: Vec<_> = (0..=MOST).map(|_| sessions.begin(now).unwrap()).collect();
+        assert_eq!(sessions.find(&secret, "word", now + IDLE * 3), None);
+        assert_eq!(sessions.find("guess", "word", now), None);
+        let secret = sessions.begin("word", now).unwrap();
+        assert_eq!(sessions.find(&secret, "another word", now), None);
+        assert_eq!(sessions.find(&secret, "word", now), None, "it has ended");
+        let secrets: Vec<_> = (0..=MOST).map(|_| sessions.begin("word", now).unwrap()).collect();
         assert_eq!(sessions.lock().len(), MOST);
         sessions.end(secrets.last().unwrap());
         assert_eq!(sessions.lock().len(), MOST - 1);
-        assert_eq!(sessions.find(secrets.last().unwrap(), now), None);
+        assert_eq!(sessions.find(secrets.last().unwrap(), "word", now), None);
     }
 
     #[test]

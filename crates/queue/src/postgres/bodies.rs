@@ -151,7 +151,7 @@ pub(super) async fn find(db: &Client, key: i64, id: QueueId) -> Result<Content, 
 /// Copies a large content into a file that goes when nobody has it any more.
 pub(super) async fn download(shop: &Shop, spool: &Spool, key: i64, id: QueueId) -> Result<Body, StoreError> {
     let (db, _place) = connection(shop).await?;
-    let mut writer = spool.writer(id);
+    let mut writer = spool.writer_for_delivery(id);
     let failed = |error: io::Error| file_error(&format!("cannot copy the content of {id} here"), &error);
     let sql = "SELECT content FROM bodies WHERE message = $1 AND number = $2";
     for number in 0_i32.. {

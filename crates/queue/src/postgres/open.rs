@@ -38,6 +38,8 @@ pub struct PostgresSettings {
     pub min_free: u64,
     /// Octets of received bodies held in memory at once.
     pub memory_budget: usize,
+    /// Octets that large bodies on their way take of it at most; 0: as many as there are.
+    pub scratch_size: u64,
 }
 
 impl PostgresStore {
@@ -215,7 +217,12 @@ fn scratch(settings: &PostgresSettings) -> Result<(Spool, File), StoreError> {
     let folders = Folders::create(folder).map_err(failed)?;
     folders.clear_temporary().map_err(failed)?;
     Ok((
-        Spool::passing(folders, settings.min_free, settings.memory_budget),
+        Spool::passing(
+            folders,
+            settings.min_free,
+            settings.memory_budget,
+            settings.scratch_size,
+        ),
         lock,
     ))
 }

@@ -1,7 +1,8 @@
 //! Takes one body as it comes.
 
 use super::budget::Share;
-use super::{INLINE_BODY, Passing, Spool};
+use super::scratch::Part;
+use super::{INLINE_BODY, Passing, Purpose, Spool};
 use crate::id::QueueId;
 use crate::message::Body;
 use std::fs::{File, OpenOptions};
@@ -23,6 +24,7 @@ const SMALLEST: usize = 2048;
 pub struct BodyWriter {
     spool: Spool,
     id: QueueId,
+    purpose: Purpose,
     buffer: Vec<u8>,
     share: Share,
     /// Once the body has outgrown memory.
@@ -34,11 +36,12 @@ pub struct BodyWriter {
 }
 
 impl BodyWriter {
-    pub(super) fn new(spool: Spool, id: QueueId) -> Self {
+    pub(super) fn new(spool: Spool, id: QueueId, purpose: Purpose) -> Self {
         let share = spool.inner.budget.share();
         BodyWriter {
             spool,
             id,
+            purpose,
             buffer: Vec::new(),
             share,
             file: None,
@@ -118,8 +121,8 @@ impl BodyWriter {
             return Err(broken());
         };
         if self.spool.inner.passing {
-            let path = file.keep();
-            let held = Some(Arc::new(Passing(path.clone())));
+            let (path, part) = file.keep();
+            let held = Some(Arc::new(Passing::new(path.clone(), part)));
             return Ok(Body::File { path, size, held });
         }
         let path = blocking(move || file.publish()).await?;
@@ -166,7 +169,8 @@ impl BodyWriter {
         // Until it is known that a file was made, there is neither.
         self.failed = true;
         let (spool, id) = (self.spool.clone(), self.id);
-        self.file = Some(blocking(move || TemporaryFile::create(spool, id)).await?);
+        let part = self.spool.inner.scratch.part(self.purpose);
+        self.file = Some(blocking(move || TemporaryFile::create(spool, id, part)).await?);
         self.failed = false;
         self.flush().await?;
         // The buffer of a file is small and short-lived; it is not worth refusing.
@@ -178,6 +182,13 @@ impl BodyWriter {
     /// Writes the buffer out. When this future is dropped, the file goes with the blocking thread's work.
     async fn flush(&mut self) -> io::Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.part.grow(buffer.len() as u64)
+        {
+            // Nothing more will come of it: what it took is free at once.
+            (self.failed, self.file) = (true, None);
+            return Err(error);
+        }
         let mut buffer = self
             .on_file(move |file| file.write_all(&buffer).map(|()| buffer))
             .await?;
@@ -217,11 +228,13 @@ struct TemporaryFile {
     id: QueueId,
     path: PathBuf,
     file: File,
+    /// What it takes of the disk; given back after the file is gone.
+    part: Part,
     published: bool,
 }
 
 impl TemporaryFile {
-    fn create(spool: Spool, id: QueueId) -> io::Result<Self> {
+    fn create(spool: Spool, id: QueueId, part: Part) -> io::Result<Self> {
         let path = spool.folders().temporary_body(id);
         let file = OpenOptions::new()
             .write(true)
@@ -233,14 +246,16 @@ impl TemporaryFile {
             id,
             path,
             file,
+            part,
             published: false,
         })
     }
 
-    /// Leaves the file to whoever has its path.
-    fn keep(mut self) -> PathBuf {
+    /// Leaves the file, and what it takes, to whoever has its path.
+    fn keep(mut self) -> (PathBuf, Part) {
         self.published = true;
-        self.path.clone()
+        let nothing = self.part.empty();
+        (self.path.clone(), std::mem::replace(&mut self.part, nothing))
     }
 
     fn publish(mut self) -> io::Result<PathBuf> {

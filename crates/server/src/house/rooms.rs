@@ -140,7 +140,7 @@ impl Rooms for House {
     }
 
     fn admin_password(&self) -> Option<Arc<str>> {
-        Some(self.password.clone())
+        Some(self.password())
     }
 
     async fn reload(&self) -> Result<Reloaded, String> {

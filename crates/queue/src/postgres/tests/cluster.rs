@@ -77,6 +77,7 @@ impl Cluster {
             folder,
             min_free: 0,
             memory_budget: 1 << 20,
+            scratch_size: 0,
         }
     }
 
