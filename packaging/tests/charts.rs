@@ -10,6 +10,8 @@ mod configuration;
 mod judged;
 #[path = "charts/manifests.rs"]
 mod manifests;
+#[path = "charts/policies.rs"]
+mod policies;
 #[path = "charts/refusals.rs"]
 mod refusals;
 #[path = "charts/upgrades.rs"]
