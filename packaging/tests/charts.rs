@@ -5,6 +5,7 @@ mod charts {
     mod configuration;
     mod judged;
     mod manifests;
+    mod policies;
     mod refusals;
     pub(crate) mod rendering;
     mod upgrades;

@@ -8,6 +8,7 @@ mod manifests {
     mod judged;
     mod links;
     mod meaning;
+    mod others_namespace;
     mod policies;
     mod quick_start;
     pub(crate) mod rendered;

@@ -12,7 +12,15 @@ submission:
   port: 587
 http:
   host: ["127.0.0.1"]
+  {{- if ne (include "smtp-server.adminPort" .) "0" }}
+  admin_host: ["127.0.0.1"]
+  {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* The port of a listener of their own for admin API and console; 0: they are on `http`. */}}
+{{- define "smtp-server.adminPort" -}}
+{{ dig "http" "admin_port" 0 .Values.config | default 0 | int }}
 {{- end }}
 
 {{/* A setting that is given, or the chart's, or its default: (dict "root" $ "section" "server" "key" "port" "default" 2525). */}}
@@ -36,6 +44,9 @@ smtps: {{ include "smtp-server.setting" (dict "root" . "section" "smtps" "key" "
 submission: {{ include "smtp-server.setting" (dict "root" . "section" "submission" "key" "port" "default" 5870) }}
 {{- end }}
 http: {{ include "smtp-server.setting" (dict "root" . "section" "http" "key" "port" "default" 8080) }}
+{{- with include "smtp-server.adminPort" . | int }}
+admin: {{ . }}
+{{- end }}
 {{- end }}
 
 {{/* The port where metrics are, and its name. */}}

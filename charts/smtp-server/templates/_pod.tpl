@@ -128,7 +128,7 @@ spec:
     {{- toYaml . | nindent 4 }}
     {{- end }}
     ports:
-    {{- range $name := list "smtp" "smtps" "submission" "http" }}
+    {{- range $name := list "smtp" "smtps" "submission" "http" "admin" }}
     {{- with get $ports $name }}
     - name: {{ $name }}
       containerPort: {{ . }}
@@ -138,7 +138,7 @@ spec:
       {{- end }}
       {{- if $.Values.hostNetwork }}
       hostPort: {{ . }}
-      {{- if eq $name "http" }}
+      {{- if has $name (list "http" "admin") }}
       hostIP: 127.0.0.1
       {{- end }}
       {{- end }}

@@ -10,7 +10,7 @@ ipFamilies:
 
 {{/* A port, named like the container's: (dict "name" "smtp" "port" 25 "nodePort" 0). */}}
 {{- define "smtp-server.servicePort" -}}
-{{- $protocols := dict "smtp" "smtp" "smtps" "submissions" "submission" "submission" "http" "http" "metrics" "http" -}}
+{{- $protocols := dict "smtp" "smtp" "smtps" "submissions" "submission" "submission" "http" "http" "admin" "http" "metrics" "http" -}}
 - name: {{ .name }}
   port: {{ int .port }}
   targetPort: {{ .name }}

@@ -2,6 +2,7 @@
 
 use super::meaning::{Set, Workload, list};
 use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// Networks that pods, nodes and whatever is between them are in.
 const PRIVATE: [&str; 5] = [
@@ -26,6 +27,18 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
             if private(&network) && !behind_a_proxy(set, workload) {
                 found.push(workload.finds(format!(
                     "relay.networks has {network}: pods and nodes are there, and clients whose address is replaced by a node's"
+                )));
+            }
+        }
+        let own = setting(workload, &config, "http", "admin_port").is_some_and(|port| port.to_string().trim_matches('"') != "0");
+        for key in ["host", "admin_host"] {
+            let addresses = networks(workload, &config, "http", key);
+            let needed = key == "host" || (own && !addresses.is_empty());
+            let loopback = |one: &String| one.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            let kept = !addresses.is_empty() && addresses.iter().all(loopback);
+            if workload.on_the_hosts_network() && needed && !kept {
+                found.push(workload.finds(format!(
+                    "http.{key} is not loopback: the node's addresses have metrics and the admin API, and no policy holds there"
                 )));
             }
         }

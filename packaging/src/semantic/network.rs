@@ -217,7 +217,7 @@ fn incoming(set: &Set, policies: &Policies, workload: Workload, found: &mut Vec<
     let listening = listening(set, workload);
     let asks = |other: &End, port: u16| policies.let_through(workload, Way::In, other, Protocol::Tcp, port);
     for (name, port) in &listening {
-        let for_everybody = !["http", "metrics"].contains(name);
+        let for_everybody = !["http", "metrics", "admin"].contains(name);
         for address in WORLD {
             match asks(&End::address(address), *port) {
                 false if for_everybody => {
@@ -232,6 +232,11 @@ fn incoming(set: &Set, policies: &Policies, workload: Workload, found: &mut Vec<
         if !for_everybody && asks(&End::pod("shop", &[("app", "shop")]), *port) {
             found.push(workload.finds("policies let every namespace in to metrics and the admin API"));
         }
+    }
+    // Whoever may read metrics is not thereby let in to try passwords.
+    let admin = listening.get("admin");
+    if admin.is_some_and(|port| asks(&End::pod("monitoring", &[("app", "prometheus")]), *port)) {
+        found.push(workload.finds("policies let Prometheus in to the admin API, which has a port of its own"));
     }
     let metrics = listening.get("metrics").unwrap_or(&listening["http"]);
     if !asks(&End::pod("monitoring", &[("app", "prometheus")]), *metrics) {

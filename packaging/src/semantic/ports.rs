@@ -45,8 +45,8 @@ pub fn defaults() -> &'static BTreeMap<&'static str, u16> {
     })
 }
 
-/// Where a workload's server listens: its variables, its file, its defaults. Listeners that are off are left out; metrics are
-/// there when they have a listener of their own.
+/// Where a workload's server listens: its variables, its file, its defaults. Listeners that are off are left out; metrics
+/// and the admin API are there when they have a listener of their own.
 pub fn listening(set: &Set, workload: Workload) -> BTreeMap<&'static str, u16> {
     let config = table(set, workload);
     let configured = |section: &str, key: &str| -> Option<String> {
@@ -66,6 +66,10 @@ pub fn listening(set: &Set, workload: Workload) -> BTreeMap<&'static str, u16> {
         {
             ports.remove(name);
         }
+    }
+    let admin = configured("http", "admin_port").and_then(|port| port.parse().ok());
+    if let Some(port) = admin.filter(|port| *port != 0) {
+        ports.insert("admin", port);
     }
     let metrics = configured("metrics", "port").and_then(|port| port.parse().ok());
     if let Some(port) = metrics.filter(|port| *port != ports["http"]) {
@@ -179,7 +183,7 @@ fn exposure(set: &Set, service: &Value, found: &mut Vec<String>) {
         .iter()
         .filter_map(|port| port["name"].as_str())
         .collect();
-    if names.contains(&"http") {
+    if names.contains(&"http") || names.contains(&"admin") {
         found.push(finds(service, "metrics and the admin API are open to the world"));
     }
     if names.contains(&"smtp") && names.len() > 1 {

@@ -3,7 +3,9 @@
 use crate::charts::rendering::{CHART, copied_chart, folder, template_of};
 use blackbox::server::binary;
 use blackbox::tools::run;
-use packaging::render::{find, objects};
+use packaging::render::{find, kustomize, objects};
+use packaging::semantic::Workload;
+use packaging::semantic::network::{End, Policies, Protocol, Way};
 use packaging::tools::{Release, python, root};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -169,16 +171,17 @@ fn the_package_is_the_chart() {
     }
 }
 
-/// The Job that UPGRADING.md moves a queue with.
+/// The Job that moves a queue to PostgreSQL, which UPGRADING.md and docs/kubernetes.md send people to.
 #[test]
 fn the_job_that_moves_a_queue_is_one() {
-    let page = std::fs::read_to_string(root().join(CHART).join("UPGRADING.md")).expect("the page");
-    let block = page
-        .split("```yaml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .expect("a manifest");
-    let job = objects(block).remove(0);
+    const FILE: &str = "k8s/jobs/migrate-queue.yaml";
+    for page in [CHART.to_owned() + "/UPGRADING.md", "docs/kubernetes.md".to_owned()] {
+        let text = std::fs::read_to_string(root().join(&page)).expect("the page");
+        assert!(text.contains(FILE), "{page}");
+    }
+    let mut all = packaging::render::file(FILE);
+    let policies = all.split_off(1);
+    let job = all.remove(0);
     let folder = folder();
     let file = folder.path().join("job.yaml");
     std::fs::write(&file, job.to_string()).expect("written");
@@ -212,20 +215,33 @@ fn the_job_that_moves_a_queue_is_one() {
         named.collect::<Vec<_>>(),
         [format!("{}-smtp-server-0", claim.as_str().expect("a name"))]
     );
-    // And it would be let into a namespace that is restricted.
+    reaches_its_database(&job, &policies);
+    // And it would be let into a namespace that is restricted, beside the overlay that it is about.
+    let mut beside = objects(&kustomize(Release::Helm4, "k8s/overlays/embedded"));
+    beside.push(job);
+    beside.extend(policies);
     assert_eq!(
-        packaging::semantic::findings_but(std::slice::from_ref(&labelled(job)), &OUTSIDE),
+        packaging::semantic::findings_but(&beside, &OUTSIDE),
         Vec::<String>::new()
     );
 }
 
-const OUTSIDE: [(&str, &str); 2] = [
-    ("Secret", "smtp-secrets"),
-    ("PersistentVolumeClaim", "data-smtp-server-0"),
-];
-
-fn labelled(mut job: Value) -> Value {
-    job["metadata"]["labels"] =
-        json!({"app.kubernetes.io/name": "smtp-server", "app.kubernetes.io/part-of": "mail"});
-    job
+/// Names and the database, from a namespace where nothing else is allowed; and nothing more.
+fn reaches_its_database(job: &Value, policies: &[Value]) {
+    let mut all = objects(&kustomize(Release::Helm4, "k8s/overlays/embedded"));
+    all.extend_from_slice(policies);
+    let policies = Policies::of(&all);
+    let job = Workload { object: job };
+    let asks = |way, other: &End, port| policies.let_through(job, way, other, Protocol::Tcp, port);
+    let database = |namespace| End::pod(namespace, &[("app", "postgresql")]);
+    assert!(asks(Way::Out, &database("mail"), 5432) && asks(Way::Out, &database("database"), 5432));
+    assert!(asks(Way::Out, &End::pod("kube-system", &[("k8s-app", "kube-dns")]), 53));
+    assert!(!asks(Way::Out, &End::address("203.0.113.9"), 25) && !asks(Way::Out, &database("shop"), 5432));
+    assert!(!asks(Way::In, &End::pod("mail", &[("app", "shop")]), 2525));
+    let pod = json!({"kind": "Pod", "metadata": {"name": "db", "namespace": "mail", "labels": {"app": "postgresql"}}});
+    let from_it = End::Pod("mail".into(), job.labels());
+    assert!(policies.let_through(Workload { object: &pod }, Way::In, &from_it, Protocol::Tcp, 5432));
 }
+
+/// The claim is one that the StatefulSet made.
+const OUTSIDE: [(&str, &str); 1] = [("PersistentVolumeClaim", "data-smtp-server-0")];

@@ -21,7 +21,8 @@ pub(crate) const EMBEDDED: [&str; 9] = [
 ];
 
 /// Components for both kinds of workload, by their folders.
-const BOTH: [&str; 12] = [
+const BOTH: [&str; 13] = [
+    "components/admin-port",
     "components/aws-nlb",
     "components/cert-manager",
     "components/existing-secrets",
@@ -55,6 +56,7 @@ const TOGETHER: [(&str, &[&str]); 4] = [
             "components/memory-volumes",
             "components/hpa-metrics",
             "components/https-egress",
+            "components/admin-port",
             "components/aws-nlb",
             "components/proxy-protocol",
             "components/cert-manager",

@@ -13,14 +13,23 @@ use std::path::{Path, PathBuf};
 /// Labels that a series gets when it is scraped.
 const TARGET: [&str; 5] = ["namespace", "job", "pod", "instance", "container"];
 
-/// Series of others: Prometheus' own, and the kubelet's (cAdvisor and volumes).
-const OTHERS: [&str; 6] = [
+/// Labels of series of kube-state-metrics.
+const WORKLOADS: [&str; 2] = ["statefulset", "deployment"];
+
+/// Series of others: Prometheus' own, the kubelet's (cAdvisor and volumes), and those of kube-state-metrics.
+const OTHERS: [&str; 12] = [
     "up",
     "ALERTS",
     "container_memory_working_set_bytes",
     "container_spec_memory_limit_bytes",
     "container_cpu_cfs_throttled_periods_total",
     "container_cpu_cfs_periods_total",
+    "kube_pod_status_phase",
+    "kube_pod_container_resource_requests",
+    "kube_statefulset_replicas",
+    "kube_statefulset_status_replicas",
+    "kube_deployment_spec_replicas",
+    "kube_deployment_status_replicas",
 ];
 
 type Labels = BTreeMap<String, String>;
@@ -123,7 +132,8 @@ fn every_metric_label_and_value_is_a_running_servers() {
         }
         let labels = live.labels();
         let known = |label: &&String| {
-            labels.contains(label.as_str()) || TARGET.contains(&label.as_str()) || *label == "le"
+            let label = label.as_str();
+            labels.contains(label) || [&TARGET[..], &WORKLOADS, &["le"]].concat().contains(&label)
         };
         let strange = read.labels.iter().filter(|label| !known(label));
         wrong.extend(strange.map(|label| format!("{place}: no label {label}")));
