@@ -136,9 +136,10 @@ fn a_reload_keeps_what_needs_a_restart() {
     new.limits.max_hops = 7;
     new.admin.password = Some(Secret::new("other"));
     let difference = old.diff(&new);
-    assert_eq!(difference.changed, ["limits.max_hops"]);
+    assert_eq!(difference.changed, ["limits.max_hops", "admin.password"]);
     assert_eq!(difference.needs_restart, ["server.port"]);
     let live = new.live_part(&old);
     assert_eq!((live.server.port, live.limits.max_hops), (2525, 7));
+    assert_eq!(live.admin.password, new.admin.password);
     assert_eq!(old.diff(&live).needs_restart, Vec::<String>::new());
 }
