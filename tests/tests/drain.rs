@@ -119,10 +119,20 @@ fn what_holds_a_drain_up_is_named_until_it_ends() {
 #[test]
 fn who_asks_again_with_now_waits_for_nothing() {
     let mut server = Server::with("");
-    let mut busy = Wire::hello(server.smtp);
+    let (mut busy, mut late) = (Wire::hello(server.smtp), Wire::hello(server.smtp));
     busy.expect("MAIL FROM:<a@x.test>", 250);
+    late.expect("MAIL FROM:<a@x.test>", 250);
+    assert_eq!(server.metric("smtp_queue_due_recipients"), 0.0);
     let mut command = drain(&server, &[]);
     wait_for("the drain", || server.get("/health/ready").0 == 503);
+    // What is taken now is due, and nobody's.
+    for to in ["b", "c", "d"] {
+        late.expect(&format!("RCPT TO:<{to}@y.test>"), 250);
+    }
+    late.expect("DATA", 354);
+    late.expect("text\r\n.", 250);
+    assert_eq!(server.metric("smtp_queue_due_recipients"), 3.0);
+    assert_eq!(server.json(&["queue", "stats"])[0]["due"], 3);
     // Asking again does not make it impatient.
     let again = server.command(&["drain", "--no-wait"]);
     let said = String::from_utf8_lossy(&again.stdout).into_owned();

@@ -33,6 +33,8 @@ pub struct Gauges {
     pub recipients: Vec<(&'static str, u64)>,
     /// Age in seconds of the oldest recipient that is due and unclaimed: `smtp_queue_oldest_due_seconds`.
     pub oldest_due_seconds: f64,
+    /// Recipients that are due and unclaimed, up to 50,000: `smtp_queue_due_recipients`.
+    pub due: u64,
     /// Connections to next hops: `smtp_delivery_connections`.
     pub delivery_connections: u64,
     /// Recipients handed to delivery and not finished: `smtp_delivery_in_progress`.

@@ -365,9 +365,14 @@ impl Store for SqliteStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let oldest = self.readers.ask(|db| read::next_due(db, true)).await?;
+        let now = Timestamp::now();
+        let (oldest, due) = self
+            .readers
+            .ask(move |db| Ok((read::next_due(db, true)?, read::due(db, now)?)))
+            .await?;
         let mut stats = self.counters.lock().stats();
-        stats.oldest_due = oldest.filter(|due| *due <= Timestamp::now());
+        stats.oldest_due = oldest.filter(|due| *due <= now);
+        stats.due = due;
         Ok(stats)
     }
 

@@ -99,7 +99,10 @@ pub struct MessageDetail {
     pub recipients: Vec<Recipient>,
 }
 
-/// Figures of the queue, kept incrementally.
+/// What is due is counted up to so many recipients: more than the largest group of servers is wanted for, and few milliseconds' work.
+pub(crate) const MOST_DUE: u32 = 50_000;
+
+/// Figures of the queue, kept incrementally; of what is due the index is counted, up to 50,000.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Messages with a recipient that is not final.
@@ -110,6 +113,8 @@ pub struct Stats {
     pub recipients: [u64; 8],
     /// When the oldest unclaimed recipient became due, if one is.
     pub oldest_due: Option<Timestamp>,
+    /// Recipients that are due and unclaimed; 50,000 when there are more.
+    pub due: u64,
 }
 
 /// What the servers that share a store tell each other.

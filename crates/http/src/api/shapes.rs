@@ -134,6 +134,8 @@ pub(crate) struct Totals {
     /// When the oldest unclaimed recipient became due; null while nothing that is due waits.
     #[schema(value_type = Option<String>, format = DateTime)]
     oldest_due: Option<Timestamp>,
+    /// Recipients that are due and unclaimed, counted up to 50,000.
+    due: u64,
 }
 
 impl From<Stats> for Totals {
@@ -144,6 +146,7 @@ impl From<Stats> for Totals {
             bytes: stats.bytes,
             recipients: names.into_iter().zip(stats.recipients).collect(),
             oldest_due: stats.oldest_due,
+            due: stats.due,
         }
     }
 }

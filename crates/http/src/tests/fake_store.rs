@@ -265,6 +265,7 @@ impl Store for FakeStore {
             bytes: 42,
             recipients: [1, 0, 1, 0, 0, 0, 0, 0],
             oldest_due: None,
+            due: 0,
         })
     }
     async fn writable(&self) -> Result<(), StoreError> {

@@ -249,6 +249,12 @@ fn read_at_scrape(t: &mut Table) {
     );
     t.read(
         Gauge,
+        "smtp_queue_due_recipients",
+        "Recipients due and unclaimed, counted up to 50,000: what a server more would take.",
+        |s, _| s.gauges.due as f64,
+    );
+    t.read(
+        Gauge,
         "smtp_delivery_connections",
         "Connections to next hops.",
         |s, _| s.gauges.delivery_connections as f64,

@@ -98,6 +98,7 @@ impl Counters {
             bytes: figure(self.octets),
             recipients: self.recipients.map(figure),
             oldest_due: None,
+            due: 0,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::id::QueueId;
 use crate::message::{Body, Message, Recipient};
 use crate::spool::{Spool, file_error};
-use crate::store::{MessageDetail, MessageSummary, StoreError};
+use crate::store::{MOST_DUE, MessageDetail, MessageSummary, StoreError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params, params_from_iter};
@@ -204,6 +204,16 @@ pub(super) fn next_due(db: &Connection, unclaimed: bool) -> rusqlite::Result<Opt
         .optional()?;
     // A time that cannot be read is due: the claim will find it and set it aside.
     Ok(due.map(|due| Timestamp::from_millisecond(due).unwrap_or(Timestamp::UNIX_EPOCH)))
+}
+
+/// How many unclaimed recipients are due, up to [`MOST_DUE`].
+pub(super) fn due(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM recipients INDEXED BY recipients_due
+               WHERE state <= 2 AND state <> 1 AND due <= ?1 LIMIT ?2)";
+    let count: i64 = db
+        .prepare_cached(sql)?
+        .query_row(params![now.as_millisecond(), MOST_DUE], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 /// Reads a message's content.

@@ -95,6 +95,7 @@ impl Rooms for House {
                 .zip(stats.recipients)
                 .collect();
             gauges.oldest_due_seconds = stats.oldest_due.map_or(0.0, age);
+            gauges.due = stats.due;
         }
         gauges
     }
