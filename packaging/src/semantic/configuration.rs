@@ -30,7 +30,8 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
                 )));
             }
         }
-        let own = setting(workload, &config, "http", "admin_port").is_some_and(|port| port.to_string().trim_matches('"') != "0");
+        let own = setting(workload, &config, "http", "admin_port")
+            .is_some_and(|port| port.to_string().trim_matches('"') != "0");
         for key in ["host", "admin_host"] {
             let addresses = networks(workload, &config, "http", key);
             let needed = key == "host" || (own && !addresses.is_empty());

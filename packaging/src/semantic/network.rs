@@ -236,7 +236,8 @@ fn incoming(set: &Set, policies: &Policies, workload: Workload, found: &mut Vec<
     // Whoever may read metrics is not thereby let in to try passwords.
     let admin = listening.get("admin");
     if admin.is_some_and(|port| asks(&End::pod("monitoring", &[("app", "prometheus")]), *port)) {
-        found.push(workload.finds("policies let Prometheus in to the admin API, which has a port of its own"));
+        found
+            .push(workload.finds("policies let Prometheus in to the admin API, which has a port of its own"));
     }
     let metrics = listening.get("metrics").unwrap_or(&listening["http"]);
     if !asks(&End::pod("monitoring", &[("app", "prometheus")]), *metrics) {

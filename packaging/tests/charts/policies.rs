@@ -41,12 +41,11 @@ fn mail_comes_from_networks_and_peers() {
 /// The port of admin API and console is `adminFrom`'s alone, and that of metrics is not theirs.
 #[test]
 fn the_admin_port_is_nobodys_unless_it_is_said() {
-    let values = |http: Value, from: Value| {
-        json!({"config": {"server": {"hostname": "mail.example.com"}, "http": http}, "networkPolicy": {"adminFrom": from}})
-    };
+    let values = |http: Value, from: Value| json!({"config": {"server": {"hostname": "mail.example.com"}, "http": http}, "networkPolicy": {"adminFrom": from}});
     let operations = End::pod("operations", &[("app", "console")]);
     let monitoring = End::pod("monitoring", &[("app", "prometheus")]);
-    let peers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "operations"}}}]);
+    let peers =
+        json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "operations"}}}]);
     for (http, from, open) in [
         (json!({}), json!([]), [None, Some(8080)]),
         (json!({}), peers.clone(), [Some(8080), Some(8080)]),
@@ -56,7 +55,11 @@ fn the_admin_port_is_nobodys_unless_it_is_said() {
         let objects = with(&values(http.clone(), from));
         for (end, open) in [&operations, &monitoring].into_iter().zip(open) {
             for port in [8080, 8081] {
-                assert_eq!(let_in(&objects, end, port), Some(port) == open, "{http} {end:?} {port}");
+                assert_eq!(
+                    let_in(&objects, end, port),
+                    Some(port) == open,
+                    "{http} {end:?} {port}"
+                );
             }
         }
     }

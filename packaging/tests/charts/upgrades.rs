@@ -175,7 +175,10 @@ fn the_package_is_the_chart() {
 #[test]
 fn the_job_that_moves_a_queue_is_one() {
     const FILE: &str = "k8s/jobs/migrate-queue.yaml";
-    for page in [CHART.to_owned() + "/UPGRADING.md", "docs/kubernetes.md".to_owned()] {
+    for page in [
+        CHART.to_owned() + "/UPGRADING.md",
+        "docs/kubernetes.md".to_owned(),
+    ] {
         let text = std::fs::read_to_string(root().join(&page)).expect("the page");
         assert!(text.contains(FILE), "{page}");
     }
@@ -235,7 +238,11 @@ fn reaches_its_database(job: &Value, policies: &[Value]) {
     let asks = |way, other: &End, port| policies.let_through(job, way, other, Protocol::Tcp, port);
     let database = |namespace| End::pod(namespace, &[("app", "postgresql")]);
     assert!(asks(Way::Out, &database("mail"), 5432) && asks(Way::Out, &database("database"), 5432));
-    assert!(asks(Way::Out, &End::pod("kube-system", &[("k8s-app", "kube-dns")]), 53));
+    assert!(asks(
+        Way::Out,
+        &End::pod("kube-system", &[("k8s-app", "kube-dns")]),
+        53
+    ));
     assert!(!asks(Way::Out, &End::address("203.0.113.9"), 25) && !asks(Way::Out, &database("shop"), 5432));
     assert!(!asks(Way::In, &End::pod("mail", &[("app", "shop")]), 2525));
     let pod = json!({"kind": "Pod", "metadata": {"name": "db", "namespace": "mail", "labels": {"app": "postgresql"}}});

@@ -25,9 +25,16 @@ fn monitors_follow_the_namespace() {
     for overlay in ["embedded", "postgresql", "edge"] {
         let objects = moved(overlay, &["monitoring"]);
         for object in objects.iter().filter(|object| object["kind"] != "Namespace") {
-            assert_eq!(object["metadata"]["namespace"], "relay", "{}", object["metadata"]["name"]);
+            assert_eq!(
+                object["metadata"]["namespace"], "relay",
+                "{}",
+                object["metadata"]["name"]
+            );
         }
-        let monitor = objects.iter().find(|object| object["kind"] == "PodMonitor").expect("a PodMonitor");
+        let monitor = objects
+            .iter()
+            .find(|object| object["kind"] == "PodMonitor")
+            .expect("a PodMonitor");
         assert!(monitor["spec"]["namespaceSelector"].is_null(), "{monitor:#}");
     }
     let service = &packaging::render::file("k8s/monitoring/servicemonitor.yaml")[0];
@@ -52,10 +59,19 @@ fn keda_takes_the_hpa_over() {
 /// Tools that take away what is in their sources no more leave the namespace, and the claims in it.
 #[test]
 fn namespaces_are_not_pruned() {
-    for file in ["components/namespace/namespace.yaml", "overlays/edge/namespace.yaml"] {
+    for file in [
+        "components/namespace/namespace.yaml",
+        "overlays/edge/namespace.yaml",
+    ] {
         let namespace = &packaging::render::file(&format!("k8s/{file}"))[0];
         let annotations = &namespace["metadata"]["annotations"];
-        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{file}");
-        assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled", "{file}");
+        assert_eq!(
+            annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false",
+            "{file}"
+        );
+        assert_eq!(
+            annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled",
+            "{file}"
+        );
     }
 }
