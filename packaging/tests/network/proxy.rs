@@ -124,6 +124,8 @@ fn only_the_proxy_says_who_the_client_is() {
             .map(|n| headers(&hosts[n], &servers[n], result))
             .sum::<f64>()
     };
+    // The connection that found haproxy listening is counted a moment after it.
+    blackbox::wait_for("the first header", || count("taken") >= 1.0);
     let taken = count("taken");
 
     // Right: each client is who it is, to both pods in turn, and by both families.
