@@ -6,6 +6,7 @@ use blackbox::server::{Server, Setup, files, refusal};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Three messages of a MiB fit, with what their headers take, and a fourth does not.
 const BOUND: &str = "[limits]\nmax_message_size = 2000000\n[storage]\nscratch_size = 3500000\n";
@@ -103,8 +104,11 @@ fn transactions_that_break_off_give_back_what_they_took() {
 #[test]
 fn what_is_read_back_is_bounded_too() {
     let database = Postgres::start();
-    let sink = Sink::scripted(move |count, moment| match moment {
-        Moment::Command(line) if line.starts_with("RCPT") && count < 3 => Act::Say("450 4.2.1 later".into()),
+    let tried = AtomicUsize::new(0);
+    let sink = Sink::scripted(move |_, moment| match moment {
+        Moment::Command(line) if line.starts_with("RCPT") && tried.fetch_add(1, Ordering::Relaxed) < 6 => {
+            Act::Say("450 4.2.1 later".into())
+        }
         _ => Act::Default,
     });
     let server = setup(&database.url(), &format!("{}{BOUND}", sink.relay_config())).start();

@@ -290,6 +290,11 @@ fn options(params: MailParams, info: BodyInfo, client: Client<'_>) -> MailOption
     }
 }
 
+/// There is no room.
+const FULL: &str = "Insufficient system storage, message not accepted; try again later";
+/// It failed for another reason.
+const UNSTORED: &str = "The message could not be stored; try again later";
+
 impl NotStored {
     fn looping(hops: u32) -> Self {
         let text = format!("too many hops ({hops}): this message is going round in a loop");
@@ -327,33 +332,28 @@ impl NotStored {
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         );
-        NotStored::later(full, Some(error.to_string()))
+        match full {
+            true => NotStored {
+                reply: Reply::new(452, Enhanced(4, 3, 1), FULL),
+                reason: RejectReason::StorageFull,
+                error: Some(error.to_string()),
+            },
+            false => NotStored::later(RejectReason::StorageError, UNSTORED, Some(error.to_string())),
+        }
     }
 
+    /// One code for every failure to store: whatever the reason, the client keeps the message and tries again.
     fn of_store(error: &StoreError) -> Self {
         // The store reports its own failures.
-        NotStored::later(matches!(error, StoreError::Full(_)), None)
+        match error {
+            StoreError::Full(_) => NotStored::later(RejectReason::StorageFull, FULL, None),
+            _ => NotStored::later(RejectReason::StorageError, UNSTORED, None),
+        }
     }
 
-    /// Whatever the reason, the client keeps the message and tries again.
-    fn later(full: bool, error: Option<String>) -> Self {
-        let (code, enhanced, text, reason) = if full {
-            (
-                452,
-                Enhanced(4, 3, 1),
-                "Insufficient system storage, message not accepted; try again later",
-                RejectReason::StorageFull,
-            )
-        } else {
-            (
-                451,
-                Enhanced(4, 3, 0),
-                "The message could not be stored; try again later",
-                RejectReason::StorageError,
-            )
-        };
+    fn later(reason: RejectReason, text: &'static str, error: Option<String>) -> Self {
         NotStored {
-            reply: Reply::new(code, enhanced, text),
+            reply: Reply::new(451, Enhanced(4, 3, 0), text),
             reason,
             error,
         }
