@@ -118,7 +118,8 @@ fn what_holds_a_drain_up_is_named_until_it_ends() {
 
 #[test]
 fn who_asks_again_with_now_waits_for_nothing() {
-    let mut server = Server::with("");
+    let sink = Sink::start();
+    let mut server = Server::with(&sink.relay_config());
     let (mut busy, mut late) = (Wire::hello(server.smtp), Wire::hello(server.smtp));
     busy.expect("MAIL FROM:<a@x.test>", 250);
     late.expect("MAIL FROM:<a@x.test>", 250);
