@@ -149,18 +149,18 @@ async fn keep_count(house: &House, queue: &Queue) {
 /// The last word of a pod that leaves: what stays in its claim. Gives how many messages; `None` when it is none that leaves.
 pub(crate) async fn last_word(house: &House, queue: &Queue) -> Option<u64> {
     let leaver = house.leaver()?;
-    let messages = match count(queue).await {
-        Some(messages) => messages,
-        None => house.stop.last_left().unwrap_or(0),
-    };
+    let counted = count(queue).await;
+    let messages = counted.or(house.stop.last_left()).unwrap_or(0);
     let calls = match house.webhooks() {
-        Some(webhooks) => webhooks.waiting().await.unwrap_or_default(),
-        None => Vec::new(),
+        Some(webhooks) => webhooks.waiting().await.ok(),
+        None => Some(Vec::new()),
     };
+    // A claim is deleted on the word that nothing is left: what could not be counted is not nothing.
+    let certain = counted.is_some() && calls.is_some();
     let (pod, claim) = (&*leaver.pod, leaver.claim.as_deref());
-    let webhook_calls = calls.iter().map(|one| one.calls).sum();
+    let webhook_calls = calls.iter().flatten().map(|one| one.calls).sum();
     house.observer.emit(match messages + webhook_calls {
-        0 => Event::NothingLeftBehind { pod, claim },
+        0 if certain => Event::NothingLeftBehind { pod, claim },
         _ => Event::LeftBehind {
             pod,
             messages,
