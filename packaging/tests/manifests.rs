@@ -5,6 +5,7 @@ mod manifests {
     mod api_server;
     mod asked;
     mod faults;
+    mod fields;
     mod judged;
     mod links;
     mod meaning;

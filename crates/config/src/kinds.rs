@@ -121,13 +121,26 @@ impl Value for Secret {
     const KIND: &'static str = "text";
     fn read(raw: &Raw) -> Result<Self, String> {
         let text = raw.text().ok_or_else(|| expected(Self::KIND, raw))?;
-        Ok(Secret(text.to_owned()))
+        Ok(Secret(no_placeholder(text)?.to_owned()))
     }
     fn show(&self) -> Json {
         Json::from("***")
     }
     fn schema() -> Json {
         json!({"type": "string", "writeOnly": true})
+    }
+}
+
+/// What stands for a secret in manifests that are meant to be edited.
+const PLACEHOLDER: &str = "CHANGE-ME";
+
+/// A secret that was really put in. A manifest's placeholder works at no peer, or worse, is known to everybody.
+pub(crate) fn no_placeholder(text: &str) -> Result<&str, String> {
+    match text.contains(PLACEHOLDER) {
+        true => Err(format!(
+            "{PLACEHOLDER} still stands there; put the real secret in its place"
+        )),
+        false => Ok(text),
     }
 }
 

@@ -231,7 +231,9 @@ pub(crate) fn password_in(path: &Path) -> Result<String, String> {
     match password {
         "" => Err(named("it is empty")),
         password if password.contains(['\r', '\n', '\0']) => Err(named("it holds more than one line")),
-        password => Ok(password.to_owned()),
+        password => crate::kinds::no_placeholder(password)
+            .map(str::to_owned)
+            .map_err(|reason| named(&reason)),
     }
 }
 

@@ -27,6 +27,10 @@ impl Good {
             ("SMTP_ADMIN_PASSWORD", PASSWORD.to_owned()),
             ("SMTP_DKIM_PRIVATE_KEY", read("dkim.pem")),
             ("SMTP_RELAY_PASSWORD", "secret".to_owned()),
+            (
+                "SMTP_DATABASE_URL",
+                "postgresql://smtp@db.example/smtp".to_owned(),
+            ),
             ("tls.crt", read("cert.pem")),
             ("tls.key", read("key.pem")),
         ]))
@@ -194,14 +198,16 @@ fn the_server_accepts_every_configuration() {
 #[test]
 fn each_secret_that_was_not_replaced_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let objects = overlay("smarthost").objects;
-    let set = Set::new(&objects, &[]);
-    for (key, said) in [
-        ("SMTP_ADMIN_PASSWORD", "admin.password"),
-        ("SMTP_DKIM_PRIVATE_KEY", "dkim.private_key"),
-        ("tls.crt", "/tls/tls.crt: "),
-        ("tls.key", "/tls/tls.key: "),
+    for (overlay_name, key, said) in [
+        ("smarthost", "SMTP_ADMIN_PASSWORD", "admin.password"),
+        ("smarthost", "SMTP_DKIM_PRIVATE_KEY", "dkim.private_key"),
+        ("smarthost", "SMTP_RELAY_PASSWORD", "relay.password_file"),
+        ("smarthost", "tls.crt", "/tls/tls.crt: "),
+        ("smarthost", "tls.key", "/tls/tls.key: "),
+        ("postgresql", "SMTP_DATABASE_URL", "storage.url"),
     ] {
+        let objects = overlay(overlay_name).objects;
+        let set = Set::new(&objects, &[]);
         let mut good = Good::new(folder.path());
         good.0.remove(key);
         let (accepted, text) = check(&container(

@@ -187,7 +187,7 @@ fn parse_login(text: &str) -> Result<Login, String> {
     }
     Ok(Login {
         user,
-        password: Secret::new(password),
+        password: Secret::new(super::no_placeholder(&password)?),
     })
 }
 

@@ -415,3 +415,19 @@ fn webhooks_are_read_and_their_secrets_never_shown() {
         .join("\n");
     assert!(errors.contains("webhooks[0].url"), "{errors}");
 }
+
+#[test]
+fn a_placeholder_is_no_secret() {
+    assert!(smarthost("smtp://u:CHANGE-ME@127.0.0.1", "").contains("CHANGE-ME still stands there"));
+    for text in [
+        "[storage]\nurl = \"postgresql://u:CHANGE-ME@db/smtp\"\n",
+        "[admin]\npassword = \"my CHANGE-ME\"\n",
+        "[[accounts]]\nname = \"a\"\npassword = \"CHANGE-ME\"\n",
+    ] {
+        let errors = Config::load(&Case::new(text).sources).unwrap_err();
+        assert!(
+            errors.to_string().contains("CHANGE-ME still stands there"),
+            "{text}: {errors}"
+        );
+    }
+}
