@@ -6,6 +6,7 @@ use blackbox::server::{Server, Setup, binary, files, refusal};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
+use nix::sys::signal::Signal;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -236,6 +237,32 @@ fn what_is_read_back_is_bounded_too() {
     wait_for("the files to be gone", || {
         files(&server.data().join("bodies")) == 0
     });
+}
+
+#[test]
+fn a_reload_that_takes_larger_messages_keeps_room_for_one() {
+    let (database, sink) = (Postgres::start(), Sink::start());
+    let setup = setup(&database.url(), &format!("{}{BOUND}", sink.relay_config()));
+    let config = setup.config.clone();
+    let mut server = setup.start();
+    let of_size = |octets: &str| config.replace("max_message_size = 1100000", octets);
+    server.write_config(&of_size("max_message_size = 2000000"));
+    server.signal(Signal::SIGHUP);
+    server.wait_event("config_reloaded", |_| true);
+    // Two fit into what is left, and a third does not any more.
+    let mut coming: Vec<Wire> = (0..2).map(|number| almost_all(&server, number)).collect();
+    wait_for_files(&server, 2 * 900_000);
+    let mut asks = Wire::hello(server.smtp);
+    asks.expect("MAIL FROM:<a@x.test> SIZE=1000000", 452);
+    for wire in &mut coming {
+        assert_eq!(wire.say(".").code, 250);
+    }
+    sink.wait(2);
+    // For one that is too large for the bound there would be none.
+    server.write_config(&of_size("max_message_size = 2300000"));
+    server.signal(Signal::SIGHUP);
+    let refused = server.wait_event("config_refused", |_| true);
+    assert!(refused.to_string().contains("storage.scratch_size"), "{refused}");
 }
 
 #[test]
