@@ -103,7 +103,7 @@ spec:
     - name: SMTP_DATABASE_URL_FILE
       value: {{ ternary "/run/secrets/database/" "/run/secrets/smtp/" (ne .Values.database.existingSecret "") }}{{ .Values.database.urlKey }}
     {{- if not (include "smtp-server.setting" (dict "root" . "section" "storage" "key" "scratch_size" "default" "")) }}
-    # 80 % of the volume data: beyond its sizeLimit the kubelet would evict the pod. What is read back may take an eighth more.
+    # 80 % of the volume data: beyond its sizeLimit the kubelet would evict the pod.
     - name: SMTP_STORAGE__SCRATCH_SIZE
       value: {{ include "smtp-server.scratchSize" . | quote }}
     {{- end }}

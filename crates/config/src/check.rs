@@ -13,6 +13,9 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What a message may grow by while it is received, in octets: its trace field, signatures, what its header lacked.
+const ADDED: u64 = 64 * 1024;
+
 type Findings = Vec<(&'static str, String)>;
 
 /// Shortest admin password in production, in characters.
@@ -31,11 +34,7 @@ pub(crate) fn values(config: &Config, origins: &BTreeMap<&'static str, Origin>) 
     if let Some(Err(reason)) = headers.map(|headers| header_pairs(headers.expose())) {
         found.push(("tracing.headers", reason));
     }
-    let (scratch, largest) = (config.storage.scratch_size, config.limits.max_message_size);
-    if (1..largest).contains(&scratch) {
-        let reason = format!("it must hold a message of limits.max_message_size, {largest} octets, or be 0");
-        found.push(("storage.scratch_size", reason));
-    }
+    scratch(config, &mut found);
     security::values(config, &mut found);
     kubernetes::values(config, &mut found);
     if config.profile == Profile::Production {
@@ -91,6 +90,18 @@ fn names_and_texts(config: &Config, found: &mut Findings) {
         ));
     } else if path == "/" || path.starts_with("/health/") || path.starts_with("/api/") {
         found.push(("metrics.path", "another page is there already".into()));
+    }
+}
+
+/// The largest message must have room on its way in while another one has room on its way out.
+fn scratch(config: &Config, found: &mut Findings) {
+    let (size, largest) = (config.storage.scratch_size, config.limits.max_message_size);
+    let least = largest.saturating_add(ADDED).saturating_mul(2);
+    if (1..least).contains(&size) {
+        let reason = format!(
+            "it must hold two messages of limits.max_message_size, one that comes in and one that goes out: set it to {least} octets or more              (twice {largest} and 64 KiB each for what is added to them), lower limits.max_message_size, or set it to 0 for no bound"
+        );
+        found.push(("storage.scratch_size", reason));
     }
 }
 

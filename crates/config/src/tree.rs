@@ -241,9 +241,11 @@ storage: Storage {
     path: PathBuf = "./data/smtp.db".into(), Restart, env: "SMTP_DB_PATH";
     /// Space that stays free on the disk of `storage.path`; with less, MAIL gets `452 4.3.1`.
     min_free: u64 = 64 * MIB, Restart, unit: "octets", range: (0, 1 << 50);
-    /// With `storage.url`: what large messages on their way in and out may take of the disk of `storage.path`, for a disk that ends before
-    /// it is full, as an `emptyDir` does, whose pod is evicted. Beyond it a large message gets `452 4.3.1`; what is read back to be delivered may
-    /// take an eighth more. 0 takes all that is free.
+    /// With `storage.url`: what messages over 256 KiB on their way in and out may take of the disk of `storage.path`, for a disk that ends before
+    /// it is full, as an `emptyDir` does, whose pod is evicted. At least twice `limits.max_message_size` and 128 KiB. An eighth of it, and room
+    /// for the largest message, is kept for what is read back to be delivered; beyond the rest a large message gets `452 4.3.1`, and so does one
+    /// beyond a quarter of the rest (but room for the largest message) from one client that is not in `rate_limiting.exempt`. 0 takes all that
+    /// is free.
     scratch_size: u64 = 0, Restart, unit: "octets", range: (0, 1 << 50);
     /// Message bodies held in memory at once while they are received; beyond it they go to files.
     memory_budget: usize = 32 * MIB as usize, Restart, unit: "octets", range: (0, 1 << 40);

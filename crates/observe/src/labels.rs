@@ -95,7 +95,7 @@ labels! {
     pub enum RejectReason, "reason" {
         /// Neither a local domain nor a client that may relay.
         RelayDenied = "relay_denied",
-        /// The client's rate limit.
+        /// The client's rate limit, or its share of `storage.scratch_size`.
         RateLimited = "rate_limited",
         /// Over `limits.max_message_size`.
         TooLarge = "too_large",

@@ -64,6 +64,10 @@ pub struct Gauges {
     pub storage_free_bytes: u64,
     /// Octets of that disk, free or not: `smtp_storage_size_bytes`.
     pub storage_size_bytes: u64,
+    /// Octets that large messages take in files while they are only passing: `smtp_scratch_used_bytes`.
+    pub scratch_used_bytes: u64,
+    /// Octets that they may take, 0 for any: `smtp_scratch_limit_bytes`.
+    pub scratch_limit_bytes: u64,
     /// For how many seconds the queue's database has been away; 0 while it is there: `smtp_storage_away_seconds`.
     pub storage_away_seconds: f64,
     /// Servers that share the queue, this one included: `smtp_servers`.

@@ -38,7 +38,7 @@ pub use operator::{
 };
 pub use outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 pub use queue::{Deferred, Handoff, Intake, Queue};
-pub use spool::{BodyWriter, Passing, Spool, folder_of};
+pub use spool::{BodyWriter, Giver, NoRoom, Passing, Spool, folder_of};
 pub use store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats,
     Store, StoreError, Unreadable,

@@ -16,7 +16,7 @@
 //! | `records` | the audit trail, tokens, suspensions |
 //! | `outbox`, `directory` | what webhooks are to be told; domains, accounts, aliases and keys |
 //! | `history` | what happened to each message |
-//! | `read` | questions |
+//! | `read`, `due` | questions; how much is due |
 //! | `row`, `filter`, `error` | what rows, filters and errors mean |
 //!
 //! Every change is one transaction with `synchronous_commit = on`, and is answered after its COMMIT.
@@ -26,6 +26,7 @@ mod claim;
 mod clock;
 mod connect;
 mod directory;
+mod due;
 mod error;
 mod filter;
 mod finish;
@@ -62,6 +63,7 @@ use crate::spool::Spool;
 use crate::store::{Filter, Shared, StoreError};
 use claim::Unreadable;
 use clock::Clock;
+use due::Due;
 use filter::Condition;
 use hints::Hint;
 use link::{Client, Link};
@@ -84,6 +86,7 @@ pub struct PostgresStore {
     results: tokio::sync::Mutex<Results>,
     spool: Spool,
     shared: watch::Sender<Shared>,
+    due: Due,
     /// What this server does again and again: it says that it is there, and hears what others say.
     tasks: Vec<JoinHandle<()>>,
     /// Of the folder: no other server uses it.

@@ -19,6 +19,7 @@ mod writer;
 
 pub use folder::folder_of;
 pub use passing::Passing;
+pub use scratch::{Giver, NoRoom};
 pub use writer::BodyWriter;
 
 pub(crate) use files::{Folders, sync_folder};
@@ -96,29 +97,61 @@ impl Spool {
 
     /// A writer for one message. Dropped before [`BodyWriter::finish`] it leaves nothing behind.
     pub fn writer(&self, id: QueueId) -> BodyWriter {
-        BodyWriter::new(self.clone(), id, Purpose::Receiving)
+        self.writer_from(id, None)
     }
 
-    /// A writer for a message that is read back to be sent on.
-    pub(crate) fn writer_for_delivery(&self, id: QueueId) -> BodyWriter {
-        BodyWriter::new(self.clone(), id, Purpose::Delivering)
+    /// The same for a message that somebody gives, who may have a share of `storage.scratch_size` only: a quarter of what there is for mail that
+    /// comes in, and one largest message at least. What it gave counts until its files are gone.
+    pub fn writer_from(&self, id: QueueId, giver: Option<Giver>) -> BodyWriter {
+        BodyWriter::new(self.clone(), id, Purpose::Receiving(giver))
+    }
+
+    /// A writer for a message of so many octets that is read back to be sent on.
+    pub(crate) fn writer_for_delivery(&self, id: QueueId, size: u64) -> BodyWriter {
+        BodyWriter::new(self.clone(), id, Purpose::Delivering(size))
+    }
+
+    /// Messages of so many octets are accepted from now on: `limits.max_message_size`. For one of them there is always room to be read back.
+    pub fn set_largest(&self, octets: u64) {
+        self.inner.scratch.set_largest(octets);
+    }
+
+    /// Octets that large bodies take while they are only passing.
+    pub fn scratch_used(&self) -> u64 {
+        self.inner.scratch.used()
+    }
+
+    /// Octets that they may take, in and out; 0 where only the disk ends it.
+    pub fn scratch_limit(&self) -> u64 {
+        self.inner.scratch.limit()
     }
 
     /// Whether there is room for a message of `size` octets: free space on the disk stays over
     /// `storage.min_free`. Asks the system at most once a second.
     ///
     /// Half as much again is asked for: a small body is written to the log first and to the database later. Free pages
-    /// inside the database count for bodies that go there. Beside a store that keeps large bodies itself, one that will take a file must
-    /// fit into `storage.scratch_size` as well.
+    /// inside the database count for bodies that go there.
     pub fn has_room(&self, size: u64) -> bool {
-        if size > INLINE_BODY as u64 && !self.inner.scratch.has_room(size) {
-            return false;
-        }
         let mut free = self.free_bytes();
         if size <= INLINE_BODY as u64 && free > self.inner.min_free / 2 {
             free = free.saturating_add(self.inner.reusable.load(Ordering::Relaxed));
         }
         free.saturating_sub(size.saturating_add(size / 2)) > self.inner.min_free
+    }
+
+    /// Whether there is room for a message of `size` octets that somebody gives. Beside a store that keeps large bodies itself, one that will take
+    /// a file must fit into `storage.scratch_size` and the giver's share of it as well.
+    ///
+    /// # Errors
+    /// What there is no room in.
+    pub fn room_for(&self, size: u64, giver: Option<Giver>) -> Result<(), NoRoom> {
+        if size > INLINE_BODY as u64 {
+            self.inner.scratch.has_room(size, giver)?;
+        }
+        match self.has_room(size) {
+            true => Ok(()),
+            false => Err(NoRoom::Disk),
+        }
     }
 
     /// Free octets on the disk, as last seen; at most a second ago.

@@ -99,7 +99,8 @@ pub struct MessageDetail {
     pub recipients: Vec<Recipient>,
 }
 
-/// What is due is counted up to so many recipients: more than the largest group of servers is wanted for, and few milliseconds' work.
+/// What is due is counted up to so many recipients: more than the largest group of servers is wanted for, and few milliseconds' work
+/// (`docs/performance.md` has them).
 pub(crate) const MOST_DUE: u32 = 50_000;
 
 /// Figures of the queue, kept incrementally; of what is due the index is counted, up to 50,000.
@@ -113,7 +114,7 @@ pub struct Stats {
     pub recipients: [u64; 8],
     /// When the oldest unclaimed recipient became due, if one is.
     pub oldest_due: Option<Timestamp>,
-    /// Recipients that are due and unclaimed; 50,000 when there are more.
+    /// Recipients that are due and unclaimed; 50,000 when there are more. In PostgreSQL one of 5,000 or more may be 10 s old.
     pub due: u64,
 }
 

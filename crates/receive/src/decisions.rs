@@ -4,7 +4,7 @@ use crate::author::{Author, Treatment};
 use crate::listener::whole_seconds;
 use crate::policy::Policy;
 use crate::quota::{Taken, UsedUp};
-use crate::transaction::{NotStored, Stored, Transaction};
+use crate::transaction::{NotStored, Stored, Transaction, over_share};
 use crate::visit::{Refusal, Visit};
 use smtp::body::BodyInfo;
 use smtp::session::Note;
@@ -12,6 +12,7 @@ use smtp::{Address, Enhanced, MailParams, Reply};
 use smtp_config::QuotaKind;
 use smtp_directory::{Account, Snapshot};
 use smtp_observe::{Event, RejectReason, Span, SpanKind, Violation};
+use smtp_queue::NoRoom;
 use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,13 +99,13 @@ impl Visit {
                 RejectReason::StorageError,
             ));
         }
-        if !self.shared.queue.spool().has_room(params.size.unwrap_or(0)) {
-            let text = "Insufficient system storage, try again later";
-            return Err((
-                Reply::new(452, Enhanced(4, 3, 1), text),
-                RejectReason::StorageFull,
-            ));
-        }
+        let giver = policy.giver(self.peer.ip());
+        let room = self
+            .shared
+            .queue
+            .spool()
+            .room_for(params.size.unwrap_or(0), giver);
+        room.map_err(no_room)?;
         self.take_quota(author, QuotaKind::Messages)
     }
 
@@ -250,6 +251,17 @@ impl Visit {
             Note::TooManyErrors => Violation::TooManyErrors,
         });
     }
+}
+
+fn no_room(why: NoRoom) -> Refused {
+    if why == NoRoom::Share {
+        return over_share();
+    }
+    let text = "Insufficient system storage, try again later";
+    (
+        Reply::new(452, Enhanced(4, 3, 1), text),
+        RejectReason::StorageFull,
+    )
 }
 
 fn rate_limited(wait: Duration, account: Option<&Account>) -> Reply {

@@ -7,12 +7,13 @@
 
 use crate::auth::offer;
 use crate::listener::Kind;
-use crate::rate_limit::is_within;
+use crate::rate_limit::{is_within, limited};
 use smtp::session::{AuthOffer, Settings, Tls};
 use smtp::{Address, Enhanced, Reply};
 use smtp_config::{Config, LocalDelivery};
 use smtp_directory::{Resolution, Snapshot};
 use smtp_observe::{Listener, RejectReason};
+use smtp_queue::Giver;
 use smtp_sasl::{Channel, TlsExporter};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -116,6 +117,12 @@ impl Policy {
                 RejectReason::Unresolvable,
             ),
         }
+    }
+
+    /// Whose share of the room for large messages a client's are counted in; nobody's, if it is exempt from limits. A client that may relay is not
+    /// for that alone: one program of a cluster must not keep the others' mail out.
+    pub(crate) fn giver(&self, client: IpAddr) -> Option<Giver> {
+        limited(&self.config.rate_limiting, client).map(Giver)
     }
 
     /// Whether a client may relay without AUTH.

@@ -97,6 +97,11 @@ pub(crate) fn is_within(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
+/// The client that limits of clients are about: `None` when they are off, or it is exempt from them.
+pub(crate) fn limited(settings: &RateLimiting, client: IpAddr) -> Option<u128> {
+    (settings.enabled && !is_within(&settings.exempt, client)).then(|| key(client))
+}
+
 /// What counts as one client: an IPv4 address, or an IPv6 /64, which is what one site gets at least.
 pub(crate) fn key(client: IpAddr) -> u128 {
     const HOST_BITS: u128 = u64::MAX as u128;

@@ -6,7 +6,7 @@ use crate::auth::Authenticator;
 use crate::callout::Callout;
 use crate::policy::Policy;
 use crate::quota::Quotas;
-use crate::rate_limit::{RateLimiter, is_within, key};
+use crate::rate_limit::{RateLimiter, limited};
 use crate::sessions::Sessions;
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
@@ -229,11 +229,9 @@ impl Slot {
     /// Counts the connection as one of `client`, unless that has its share of them: one that is not exempt from limits
     /// cannot keep everybody else out.
     pub(crate) fn belongs_to(&mut self, config: &Config, client: IpAddr) -> Result<(), Full> {
-        let limits = &config.rate_limiting;
-        if !limits.enabled || is_within(&limits.exempt, client) {
+        let Some(client) = limited(&config.rate_limiting, client) else {
             return Ok(());
-        }
-        let client = key(client);
+        };
         let mut open_of = self.shared.open_of.lock();
         let own = open_of.entry(client).or_default();
         if *own >= (config.server.max_connections / SHARES).max(LEAST_SHARE) {

@@ -15,7 +15,7 @@ use smtp::params::xtext_encode;
 use smtp::{Address, Enhanced, MailParams, Orcpt, RcptParams, Reply};
 use smtp_directory::Snapshot;
 use smtp_observe::{RejectReason, Span, SpanKind};
-use smtp_queue::{MailOptions, NewMessage, NewRecipient, Queue, QueueId, StoreError};
+use smtp_queue::{MailOptions, NewMessage, NewRecipient, NoRoom, Queue, QueueId, StoreError};
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
@@ -185,7 +185,8 @@ impl Transaction {
             received_at: self.received_at,
         }
         .field();
-        let writer = queue.spool().writer(id);
+        let giver = self.policy.giver(client.origin.address);
+        let writer = queue.spool().writer_from(id, giver);
         self.content = Some(Content::open(id, writer, &field, &self.envelope()).await);
     }
 
@@ -295,6 +296,13 @@ const FULL: &str = "Insufficient system storage, message not accepted; try again
 /// It failed for another reason.
 const UNSTORED: &str = "The message could not be stored; try again later";
 
+/// A client has its share of the room for large messages, or would with this one.
+pub(crate) fn over_share() -> (Reply, RejectReason) {
+    let text = "Too many large messages from your address are on their way; try again later";
+    let reply = Reply::new(452, Enhanced(4, 3, 1), text);
+    (reply, RejectReason::RateLimited)
+}
+
 impl NotStored {
     fn looping(hops: u32) -> Self {
         let text = format!("too many hops ({hops}): this message is going round in a loop");
@@ -328,6 +336,9 @@ impl NotStored {
     }
 
     pub(crate) fn of_io(error: &io::Error) -> Self {
+        if NoRoom::of(error) == Some(NoRoom::Share) {
+            return NotStored::over_share();
+        }
         let full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
@@ -339,6 +350,16 @@ impl NotStored {
                 error: Some(error.to_string()),
             },
             false => NotStored::later(RejectReason::StorageError, UNSTORED, Some(error.to_string())),
+        }
+    }
+
+    /// Nothing is wrong here: others have room.
+    fn over_share() -> Self {
+        let (reply, reason) = over_share();
+        NotStored {
+            reply,
+            reason,
+            error: None,
         }
     }
 

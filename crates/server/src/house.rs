@@ -182,6 +182,10 @@ impl House {
         let _ = self.people.set(people);
     }
 
+    pub(crate) fn queue(&self) -> Option<&Queue> {
+        self.queue.get()
+    }
+
     pub(crate) fn people(&self) -> Option<&People> {
         self.people.get()
     }

@@ -152,6 +152,9 @@ impl House {
         if let (Some(reception), Some(prepared)) = (self.reception(), prepared.reception) {
             reception.take(prepared);
         }
+        if let Some(queue) = self.queue() {
+            queue.spool().set_largest(new.limits.max_message_size);
+        }
         if let Some(traces) = self.traces() {
             traces.take(prepared.target);
         }

@@ -82,6 +82,8 @@ async fn in_postgres(house: &House, config: &Config, database: Database) -> Resu
         tell: &|waiting| house.waits(waiting, config.storage.wait),
     };
     let (store, spool) = PostgresStore::open(settings, house.observer.clone(), patience).await?;
+    // The configuration in force: it may have been reloaded while the database was awaited.
+    spool.set_largest(house.config.load().limits.max_message_size);
     Ok(Opened {
         queue: Queue::new(store.clone(), spool),
         outbox: store.clone(),

@@ -13,6 +13,9 @@ const SLACK: u64 = 15;
 const LONGEST_GRACE: u64 = 600;
 /// Octets of all annotations of an object.
 const LARGEST: usize = 256 * 1024;
+/// Octets of a message, unless `limits.max_message_size` says otherwise; and what may be added to one while it is received.
+const LARGEST_MESSAGE: u128 = 26_214_400;
+const ADDED: u128 = 64 * 1024;
 /// What the server needs beside volumes in memory: 256 MiB, in thousandths of octets.
 const LEAST_MEMORY: u128 = 256 * 1024 * 1024 * 1000;
 
@@ -177,7 +180,7 @@ fn memory(workload: Workload, server: &Value, found: &mut Vec<String>) {
 }
 
 /// A pod that writes more into an emptyDir than its limit is evicted, and the file system does not say where that is: the server has to know.
-/// What it reads back to deliver it may take an eighth more than its setting.
+/// It does not start with less than room for two of the largest messages, and for what is added to them.
 fn scratch(set: &Set, workload: Workload, found: &mut Vec<String>) {
     let volumes = list(&workload.pod()["volumes"]);
     let data = volumes.iter().find(|volume| volume["name"] == "data");
@@ -186,15 +189,23 @@ fn scratch(set: &Set, workload: Workload, found: &mut Vec<String>) {
         return;
     };
     let config = table(set, workload);
-    let size = setting(workload, &config, "storage", "scratch_size");
-    let size = size.and_then(|value| value.to_string().trim_matches('"').parse::<u128>().ok());
-    match size.filter(|size| *size > 0) {
+    let number = |section: &str, key: &str| {
+        let value = setting(workload, &config, section, key)?;
+        value.to_string().trim_matches('"').parse::<u128>().ok()
+    };
+    let least = 2 * (number("limits", "max_message_size").unwrap_or(LARGEST_MESSAGE) + ADDED);
+    match number("storage", "scratch_size").filter(|size| *size > 0) {
         None => found.push(workload.finds(
             "storage.scratch_size is not set: the pod is evicted when large messages fill its emptyDir",
         )),
-        Some(size) if (size + size / 8) * 1000 > limit * 95 / 100 => {
+        Some(size) if size * 1000 > limit * 95 / 100 => {
             found.push(workload.finds(format!(
-                "storage.scratch_size {size} with its reserve is too much for the emptyDir data"
+                "storage.scratch_size {size} is too much for the emptyDir data"
+            )));
+        }
+        Some(size) if size < least => {
+            found.push(workload.finds(format!(
+                "storage.scratch_size {size} is too little for two messages of limits.max_message_size"
             )));
         }
         Some(_) => {}

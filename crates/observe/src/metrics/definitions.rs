@@ -343,6 +343,18 @@ fn read_at_scrape(t: &mut Table) {
     );
     t.read(
         Gauge,
+        "smtp_scratch_used_bytes",
+        "Octets that messages over 256 KiB take in files that are not the queue's: on their way in, and with PostgreSQL until they are stored and sent on.",
+        |s, _| s.gauges.scratch_used_bytes as f64,
+    );
+    t.read(
+        Gauge,
+        "smtp_scratch_limit_bytes",
+        "Octets that they may take: `storage.scratch_size`. 0: no limit but the disk's, and always with SQLite.",
+        |s, _| s.gauges.scratch_limit_bytes as f64,
+    );
+    t.read(
+        Gauge,
         "smtp_storage_away_seconds",
         "For how long the queue's database has been away; 0 while it answers.",
         |s, _| s.gauges.storage_away_seconds,

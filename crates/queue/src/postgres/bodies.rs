@@ -5,7 +5,7 @@ use super::link::{Client, Params, query, query_one, run};
 use super::servers::NOW;
 use super::writer::Shop;
 use crate::id::QueueId;
-use crate::message::Body;
+use crate::message::{Body, Message};
 use crate::spool::{Spool, file_error};
 use crate::store::StoreError;
 use parking_lot::Mutex;
@@ -149,9 +149,10 @@ pub(super) async fn find(db: &Client, key: i64, id: QueueId) -> Result<Content, 
 }
 
 /// Copies a large content into a file that goes when nobody has it any more.
-pub(super) async fn download(shop: &Shop, spool: &Spool, key: i64, id: QueueId) -> Result<Body, StoreError> {
+pub(super) async fn download(shop: &Shop, spool: &Spool, message: &Message) -> Result<Body, StoreError> {
     let (db, _place) = connection(shop).await?;
-    let mut writer = spool.writer_for_delivery(id);
+    let (key, id) = (message.key, message.id);
+    let mut writer = spool.writer_for_delivery(id, message.size);
     let failed = |error: io::Error| file_error(&format!("cannot copy the content of {id} here"), &error);
     let sql = "SELECT content FROM bodies WHERE message = $1 AND number = $2";
     for number in 0_i32.. {

@@ -3,6 +3,7 @@
 use super::PostgresStore;
 use super::clock::Measured;
 use super::connect::Database;
+use super::due::Due;
 use super::error::Unopened;
 use super::hints::{self, Heard, Hint, Listener};
 use super::lane::Lane;
@@ -114,6 +115,7 @@ impl PostgresStore {
             shop,
             spool: spool.clone(),
             shared,
+            due: Due::default(),
             _lock: lock,
         };
         Ok((Arc::new(store), spool))

@@ -130,7 +130,7 @@ impl Store for PostgresStore {
             None => {
                 // There may be none for a while.
                 drop(client);
-                bodies::download(&self.shop, &self.spool, message.key, message.id).await
+                bodies::download(&self.shop, &self.spool, message).await
             }
         }
     }
@@ -315,7 +315,9 @@ impl Store for PostgresStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        Ok(read::stats(&self.client().await?, self.clock()).await?)
+        let (client, clock) = (self.client().await?, self.clock());
+        let due = self.due.count(&client, clock).await?;
+        Ok(read::stats(&client, clock, due).await?)
     }
 
     async fn writable(&self) -> Result<(), StoreError> {

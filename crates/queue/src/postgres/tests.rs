@@ -1,6 +1,7 @@
 //! The suite of promises, against a real PostgreSQL.
 
 mod cluster;
+mod due;
 mod hints;
 mod large;
 mod versions;

@@ -169,7 +169,7 @@ impl BodyWriter {
         // Until it is known that a file was made, there is neither.
         self.failed = true;
         let (spool, id) = (self.spool.clone(), self.id);
-        let part = self.spool.inner.scratch.part(self.purpose);
+        let part = self.spool.inner.scratch.part(self.purpose)?;
         self.file = Some(blocking(move || TemporaryFile::create(spool, id, part)).await?);
         self.failed = false;
         self.flush().await?;

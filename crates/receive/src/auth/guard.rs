@@ -14,8 +14,19 @@
 //! a new place takes ten networks or more, for as long as it lasts, and an operator sees it (`auth_locked`).
 //!
 //! Of servers that share a queue each counts for itself. A client that is sent to any of them has as many guesses from its network as there are
-//! servers; but of the failures of a name from anywhere each server bears its share only, and no fewer than two networks' worth: a guesser
-//! with many networks gains nothing by many servers.
+//! servers. Of the failures of a name from anywhere each server bears its share; so that this share is still ten networks' worth, no
+//! network adds more to it than its own share, `lock_after` divided by the servers: its further failures lock that network only. With n servers
+//! and `lock_after` a, in `lock_for`:
+//!
+//! | guesses at a name | one server | n servers |
+//! | --- | --- | --- |
+//! | from one network | a | n × a |
+//! | from many, each of which guesses once | 10 × a | 10 × a, rounded up to n × 10 × ⌈a ÷ n⌉ |
+//! | from many, in the order that gives most | 10 × a | n × (9 × a + ⌈a ÷ n⌉), below n × 10 × a |
+//! | networks that it takes to lock a name | 10 | 10, at one server as at all |
+//!
+//! The third line is the price: dividing `lock_after` itself by n would lower it, and lock a person out after two slips; a share of the name's
+//! count that a network may fill alone would let two networks lock a name with five servers. Guesses, slow and seen, are the smaller harm.
 //!
 //! Locks concern passwords (PLAIN, LOGIN, SCRAM). Tokens and certificates cannot be guessed: they are neither counted
 //! nor locked, so that a pod with a token that ran out does not lock its neighbours behind the same address. Networks in `rate_limiting.exempt`,
@@ -34,11 +45,10 @@ use smtp_observe::LockScope;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-/// Locks of networks and names take so many times `auth.lock_after` failures.
+/// The lock of a network takes so many times `auth.lock_after` failures.
 const NETWORK_FACTOR: u32 = 5;
+/// The lock of a name takes what so many networks add to its count.
 const NAME_FACTOR: u32 = 10;
-/// With however many other servers, a name's lock takes so many times `auth.lock_after` failures: one client cannot lock it everywhere.
-const LEAST_NAME_FACTOR: u32 = 2;
 /// The answer to a first failure comes so late; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Up to this.
@@ -61,6 +71,8 @@ pub(super) struct Guard {
 pub(super) struct Attempt {
     name: u64,
     pair: u64,
+    /// What this network has added to the name's count.
+    added: u64,
     network: u64,
     client: u128,
     /// The network has no count of its own.
@@ -89,6 +101,7 @@ impl Guard {
         Attempt {
             name: self.counts.key(name),
             pair: self.counts.key((name, client)),
+            added: self.counts.key((name, client, "added")),
             network: self.counts.key(client),
             client,
             exempt,
@@ -104,7 +117,7 @@ impl Guard {
         self.counts.is_locked(attempt.pair, now) || wide() && !self.knows(attempt)
     }
 
-    /// Counts a failure. One that was not looked at counts nowhere: a network adds no more than its share to the count of a name.
+    /// Counts a failure. One that was not looked at counts nowhere.
     /// `share` is what this server has of what all servers have together.
     pub(super) fn failed(
         &self,
@@ -124,9 +137,8 @@ impl Guard {
             failures,
             lock_for: settings.lock_for,
         };
-        let of_name = share(times(NAME_FACTOR)).max(times(LEAST_NAME_FACTOR));
         let pair = self.counts.failed(attempt.pair, limit(settings.lock_after), now);
-        let name = self.counts.failed(attempt.name, limit(of_name), now);
+        let name_locked = self.adds_to_name(attempt, share(settings.lock_after), limit, now);
         let (mut failures, mut locked) = (pair.failures, None);
         if pair.locked_now {
             locked = Some(LockScope::Pair);
@@ -140,13 +152,31 @@ impl Guard {
                 locked = Some(LockScope::Network);
             }
         }
-        if name.locked_now {
+        if name_locked {
             locked = Some(LockScope::Account);
         }
         Failure {
             late: wait_after(failures),
             locked,
         }
+    }
+
+    /// Adds a failure to the count of its name, unless the network has added its `most` already. Says whether that locks the name.
+    ///
+    /// Both counts forget at the same pace for each network, so that fewer than ten never fill the name's, however long they take.
+    fn adds_to_name(
+        &self,
+        attempt: &Attempt,
+        most: u32,
+        limit: impl Fn(u32) -> Limit,
+        now: Duration,
+    ) -> bool {
+        if self.counts.is_locked(attempt.added, now) {
+            return false;
+        }
+        self.counts.failed(attempt.added, limit(most), now);
+        let of_name = limit(most.saturating_mul(NAME_FACTOR));
+        self.counts.failed(attempt.name, of_name, now).locked_now
     }
 
     /// Notes a success: failures of this name from this network were slips.

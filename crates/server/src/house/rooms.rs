@@ -81,6 +81,8 @@ impl Rooms for House {
         if let Some(queue) = self.queue.get() {
             gauges.storage_free_bytes = queue.spool().free_bytes();
             gauges.storage_size_bytes = queue.spool().size_bytes();
+            gauges.scratch_used_bytes = queue.spool().scratch_used();
+            gauges.scratch_limit_bytes = queue.spool().scratch_limit();
             gauges.storage_away_seconds = queue.store().away().map_or(0.0, |away| away.as_secs_f64());
             gauges.servers = queue
                 .store()

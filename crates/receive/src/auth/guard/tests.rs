@@ -169,8 +169,8 @@ fn the_latest_networks_of_an_account_are_known() {
 
 #[test]
 fn of_a_names_failures_each_of_many_servers_bears_its_share() {
-    // Thirty in all; two networks can never lock it everywhere, however many servers there are.
-    for (servers, failures) in [(1, 30), (2, 15), (4, 8), (5, 6), (18, 6)] {
+    // Thirty in all, each from another network, and no fewer than ten at one server.
+    for (servers, failures) in [(1, 30), (2, 20), (3, 10), (5, 10), (18, 10)] {
         let mut stage = Stage::new();
         stage.servers = servers;
         let locked = (1..=40).find(|n| stage.fail("ann", n * 100).locked == Some(LockScope::Account));
@@ -179,5 +179,48 @@ fn of_a_names_failures_each_of_many_servers_bears_its_share() {
         // What is about one network is not less.
         let locks: Vec<_> = (0..3).map(|_| stage.fail("bob", HOME).locked).collect();
         assert_eq!(locks, [None, None, Some(LockScope::Pair)]);
+    }
+}
+
+/// Has networks, one after the other and each so many times, fail with a name every so many seconds, for two hours. Gives how many guesses were
+/// looked at and whether the name was ever locked.
+fn besieged(servers: u32, networks: u128, times: u32, every: u64) -> (u32, bool) {
+    let mut stage = Stage::new();
+    stage.servers = servers;
+    let (mut guesses, mut was_locked) = (0, false);
+    for _ in 0..7200 / every {
+        stage.now += Duration::from_secs(every);
+        for network in (1..=networks).flat_map(|network| (0..times).map(move |_| network * 100)) {
+            guesses += u32::from(!stage.is_locked("ann", network));
+            was_locked |= stage.fail("ann", network).locked == Some(LockScope::Account);
+        }
+    }
+    (guesses, was_locked)
+}
+
+#[test]
+fn fewer_than_ten_networks_never_lock_a_name_however_many_servers_there_are() {
+    for servers in [1, 2, 3, 5, 18] {
+        // At once, as slowly as failures are forgotten, and in between.
+        for every in [1, 60, 100, 150, 299, 300, 301, 450, 899] {
+            for times in [1, 2, 5] {
+                let (_, was_locked) = besieged(servers, 9, times, every);
+                assert!(!was_locked, "{servers} servers, {times} times every {every} s");
+            }
+        }
+        assert!(besieged(servers, 10, 1, 1).1, "{servers} servers");
+    }
+}
+
+#[test]
+fn guesses_at_a_name_are_bounded_from_wherever_they_come() {
+    // In 900 s, and there are eight times as many: all that nine networks have, and what is missing.
+    for (servers, most) in [(1, 9 * 3 + 3), (2, 9 * 3 + 2), (3, 9 * 3 + 1), (18, 9 * 3 + 1)] {
+        for networks in [10, 30, 1000] {
+            let (guesses, _) = besieged(servers, networks, 3, 1);
+            assert_eq!(guesses, 8 * most, "{servers} servers, {networks} networks");
+        }
+        let (guesses, _) = besieged(servers, 1000, 1, 1);
+        assert_eq!(guesses, 8 * 10 * 3_u32.div_ceil(servers), "{servers} servers");
     }
 }
