@@ -260,7 +260,10 @@ fn notes_tell_who_is_hidden() {
     for (set, said) in [
         ("replicaCount=1", ""),
         (MX, "mx.externalTrafficPolicy Cluster without PROXY v2"),
-        (SUBMISSION, "submission.externalTrafficPolicy Cluster without PROXY v2"),
+        (
+            SUBMISSION,
+            "submission.externalTrafficPolicy Cluster without PROXY v2",
+        ),
         (
             &*format!("{MX},{SUBMISSION}"),
             "mx.externalTrafficPolicy Cluster, submission.externalTrafficPolicy Cluster without PROXY v2",
@@ -274,7 +277,9 @@ fn notes_tell_who_is_hidden() {
             "submission.externalTrafficPolicy Cluster without PROXY v2",
         ),
         (
-            &*format!("{SUBMISSION},config.smtps.enabled=false,config.submission.enabled=false,submission.enabled=false"),
+            &*format!(
+                "{SUBMISSION},config.smtps.enabled=false,config.submission.enabled=false,submission.enabled=false"
+            ),
             "",
         ),
         ("gateway.enabled=true", "the gateway without PROXY v2"),
@@ -283,7 +288,10 @@ fn notes_tell_who_is_hidden() {
         let notes = notes("single", &["--set", set]);
         match said {
             "" => assert!(!notes.contains("without PROXY v2"), "{set}: {notes}"),
-            said => assert!(notes.contains(&format!("\n{said}: clients come")), "{set}: {notes}"),
+            said => assert!(
+                notes.contains(&format!("\n{said}: clients come")),
+                "{set}: {notes}"
+            ),
         }
     }
 }
