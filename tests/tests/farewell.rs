@@ -223,6 +223,8 @@ fn a_pod_that_comes_back_leaves_its_mail_alone() {
     let (api, hop) = (ApiServer::start(2), free_port());
     let mut server = pod(&api, hop, "");
     deferred(&server, 2);
+    wait_for("the question after the start", || api.asked().len() == 1);
+    assert_eq!(server.metric("smtp_pod_fate_unknown_total"), 0.0, "it was told");
     let sink = back(hop);
     assert!(server.stop().success());
     assert_eq!(stopped(&server), json!({"queued": 2, "left_behind": null}));
@@ -366,6 +368,7 @@ fn the_start_and_check_say_what_is_missing() {
     for event in ["config_warning", "pod_fate_unknown"] {
         server.wait_event(event, |line| line.to_string().contains("/pod/token: "));
     }
+    assert_eq!(server.metric("smtp_pod_fate_unknown_total"), 1.0);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.toml");
     let check = |config: &str, env: &[(&str, &str)]| {

@@ -108,8 +108,8 @@ events! {
     /// The drain of a pod that comes back, by what the API server says (`kubernetes.statefulset`): its mail waits for it in its claim.
     Info "pod_comes_back" PodComesBack { pod: &'a str, why: &'a str }
 
-    /// Nobody said whether the pod comes back, at the start or at the drain: it is taken to, so a pod that is scaled away leaves its mail in its claim
-    /// without a last try. Mend what `error` says: 403 is a missing Role or RoleBinding (`k8s/components/scale-aware`), no answer a policy
+    /// Nobody said whether the pod comes back, after the start (then it is asked again every five minutes, until there is an answer) or at the drain: it
+    /// is taken to, so a pod that is scaled away leaves its mail in its claim without a last try. Mend what `error` says: 403 is a missing Role or RoleBinding (`k8s/components/scale-aware`), no answer a policy
     /// that closes the way to the API server.
     Warn "pod_fate_unknown" PodFateUnknown { pod: &'a str, error: &'a str }
 
@@ -124,12 +124,13 @@ events! {
     /// A pod that does not come back stops and has delivered everything: its `claim` holds no mail that waits.
     Info "nothing_left_behind" NothingLeftBehind { pod: &'a str, claim: Option<&'a str> }
 
-    /// The last line of a process that was ready. `left_behind` is there when its pod does not come back: messages that stay in its claim.
+    /// The last line of a process that was ready. `queued` is how many messages are in the queue at that moment, when nothing can come in any more; it
+    /// is missing when they could not be counted. `left_behind` is there when its pod does not come back: messages that stay in its claim.
     Info "stopped" Stopped {
         received: u64,
         delivered: u64,
         deferred: u64,
-        queued: u64,
+        queued: Option<u64>,
         left_behind: Option<u64>,
         uptime: Duration,
     }

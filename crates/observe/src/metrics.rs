@@ -148,6 +148,7 @@ pub(crate) struct Metrics {
     dns_lookups: Counts<(DnsResult,)>,
     tls_fallbacks: Counts<()>,
     reloads: Counts<(ReloadResult,)>,
+    pod_fate_unknown: Counts<()>,
     admin_actions: Counts<()>,
     admin_denied: Counts<()>,
     webhook_calls: Counts<(CallEnd,)>,

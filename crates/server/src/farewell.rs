@@ -11,10 +11,12 @@ use smtp_queue::Queue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tokio::time::{interval, timeout_at};
+use tokio::time::{interval, sleep, timeout_at};
 
 /// How often it is counted what is left.
 const COUNT: Duration = Duration::from_secs(1);
+/// Pause between questions after the start that nobody answers. `SMTPPodFateUnknown` looks back twice as long.
+const AGAIN: Duration = Duration::from_secs(300);
 
 /// A pod that does not come back.
 #[derive(Clone, Debug)]
@@ -50,10 +52,19 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     wrong.into_iter().collect()
 }
 
-/// Asks once after the start: what is missing is known before it is needed.
+/// Asks after the start, until there is an answer: what is missing is known before it is needed, and that it was mended, too.
 pub(crate) async fn rehearse(house: Arc<House>, queue: Queue) {
-    if is_wanted(&house.config.load(), &queue) {
-        ask(&house).await;
+    let is_settled = || async {
+        let wanted = is_wanted(&house.config.load(), &queue);
+        !wanted || ask(&house).await.is_some()
+    };
+    repeat_until(is_settled, AGAIN).await;
+}
+
+/// Tries until it gives `true`, with pauses.
+async fn repeat_until<F: Future<Output = bool>>(attempt: impl Fn() -> F, pause: Duration) {
+    while !attempt().await {
+        sleep(pause).await;
     }
 }
 
@@ -169,4 +180,18 @@ pub(crate) async fn last_word(house: &House, queue: &Queue) -> Option<u64> {
         },
     });
     Some(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn what_nobody_answers_is_asked_again() {
+        let asked = AtomicU32::new(0);
+        let third = || async { asked.fetch_add(1, Ordering::Relaxed) == 2 };
+        repeat_until(third, Duration::from_millis(1)).await;
+        assert_eq!(asked.into_inner(), 3);
+    }
 }

@@ -285,7 +285,7 @@ impl House {
     }
 
     /// The last line of the log of a server that was ready.
-    pub(crate) fn stopped(&self, queued: u64, left_behind: Option<u64>) {
+    pub(crate) fn stopped(&self, queued: Option<u64>, left_behind: Option<u64>) {
         let totals = self.observer.totals();
         self.observer.emit(Event::Stopped {
             received: totals.received,

@@ -90,6 +90,33 @@ fn all_that_is_wrong_is_said() {
     }
 }
 
+/// Only the smtp listener relays for trusted networks; what the others do with a client of these is a test of reception's
+/// (`submission_needs_authentication_first`). So nobody is asked whose addresses arrive there.
+#[test]
+fn submission_is_not_asked_about_trusted_networks() {
+    let folder = folder();
+    let file = folder.path().join("values.yaml");
+    let trusting = |mx: Value| {
+        json!({
+            "config": {"server": {"hostname": "mail.example.com"}, "relay": {"networks": ["10.42.0.0/16"]}},
+            "mx": mx,
+            "submission": {"externalTrafficPolicy": "Cluster"},
+        })
+    };
+    for (mx, taken) in [
+        (json!({"clientAddressKept": true}), true),
+        (json!({"enabled": false}), true),
+        (json!({}), false),
+    ] {
+        std::fs::write(&file, trusting(mx.clone()).to_string()).expect("written");
+        for release in Release::ALL {
+            let output = try_template(release, &root().join(CHART), &file, &[]);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.success(), taken, "{release:?} {mx}: {text}");
+        }
+    }
+}
+
 /// Whether two networks overlap, which Helm's functions cannot say.
 #[test]
 fn networks_are_compared_by_their_bits() {

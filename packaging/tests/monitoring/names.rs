@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 const TARGET: [&str; 5] = ["namespace", "job", "pod", "instance", "container"];
 
 /// Labels of series of kube-state-metrics.
-const WORKLOADS: [&str; 2] = ["statefulset", "deployment"];
+const WORKLOADS: [&str; 3] = ["statefulset", "deployment", "persistentvolumeclaim"];
 
 /// Series of others: Prometheus' own, the kubelet's (cAdvisor and volumes), and those of kube-state-metrics.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "up",
     "ALERTS",
     "container_memory_working_set_bytes",
@@ -30,6 +30,7 @@ const OTHERS: [&str; 12] = [
     "kube_statefulset_status_replicas",
     "kube_deployment_spec_replicas",
     "kube_deployment_status_replicas",
+    "kube_persistentvolumeclaim_status_phase",
 ];
 
 type Labels = BTreeMap<String, String>;

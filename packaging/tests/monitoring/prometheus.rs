@@ -1,11 +1,14 @@
 //! A real Prometheus with every rule reads real servers, and things happen to them. Only `for` is shortened: nobody waits for a quarter of an hour.
 
 use super::files::{alerts, recording, rules, write_rules};
+use blackbox::api_server::ApiServer;
 use blackbox::disk::Tmpfs;
-use blackbox::server::{Setup, http};
+use blackbox::server::{Server, Setup, http};
+use blackbox::sink::{Act, Sink};
 use blackbox::tools::{certificate, certificate_config, program, run};
 use blackbox::wait_for_secs;
 use blackbox::wire::Wire;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -179,6 +182,18 @@ fn certified(folder: &Path, days: u32) -> String {
     certificate_config(folder)
 }
 
+/// A pod that is one too many, with a message that its next hop says nothing to: it has it for five seconds more when it is told to go.
+fn leaver(setup: impl Fn(&str) -> Server, api: &ApiServer, silent: &Sink) -> Server {
+    let relay = format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{}\"\n",
+        silent.address
+    );
+    let server = setup(&format!("{relay}{}handover = 5\n", api.config(1)));
+    let reply = Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "text\r\n");
+    assert_eq!(reply.code, 250, "{reply:?}");
+    server
+}
+
 #[test]
 fn the_right_alerts_fire() {
     let certificates = tempfile::tempdir().expect("a folder");
@@ -196,6 +211,8 @@ fn the_right_alerts_fire() {
     let full = Setup::new(format!("{good}[storage]\nmin_free = {}\n", 8 << 20))
         .data(disk.join("data"))
         .start();
+    let (api, silent) = (ApiServer::start(1), Sink::scripted(|_, _| Act::Hang));
+    let mut left = leaver(|more| start("left", &format!("{good}{more}")), &api, &silent);
     let prometheus = Prometheus::start(&[
         ("killed", "smtp-server-0", first.http),
         ("killed", "smtp-server-1", second.http),
@@ -203,12 +220,13 @@ fn the_right_alerts_fire() {
         ("aged", "smtp-server-0", aged.http),
         ("changed", "smtp-server-0", changed.http),
         ("full", "smtp-server-0", full.http),
+        ("left", "smtp-server-1", left.http),
     ]);
     let all = alerts().into_values().chain(recording().into_values());
     let how_many = all.map(|file| rules(&file).len()).sum();
     wait_for_secs("every server to be read", 60, || {
         let up = prometheus.api("query?query=count(up==1)");
-        up["result"][0]["value"][1] == "6"
+        up["result"][0]["value"][1] == "7"
     });
     prometheus.wait_evaluated(how_many);
 
@@ -224,6 +242,10 @@ fn the_right_alerts_fire() {
     // One of two is killed.
     first.kill();
     prometheus.wait_firing(&[("SMTPPodDown", "warning", "killed")]);
+    // A pod is scaled away.
+    left.signal(Signal::SIGTERM);
+    assert!(left.exited(60).success());
+    prometheus.wait_firing(&[("SMTPMailLeftBehind", "warning", "left")]);
     // A configuration is refused.
     changed.write_config("[nonsense]\n");
     prometheus.wait_firing(&[("SMTPConfigRefused", "warning", "changed")]);
@@ -253,6 +275,8 @@ fn the_right_alerts_fire() {
     let expected: BTreeSet<(&str, &str)> = [
         ("SMTPCertificateExpiry", "aged"),
         ("SMTPServerDown", "killed"),
+        ("SMTPServerDown", "left"),
+        ("SMTPMailLeftBehind", "left"),
         ("SMTPConfigRefused", "changed"),
         ("SMTPSpoolLow", "full"),
         ("SMTPNotReady", "full"),

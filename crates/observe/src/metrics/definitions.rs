@@ -176,6 +176,10 @@ impl Metrics {
                 "smtp_config_reloads_total",
                 "New configurations, by what became of them.",
             ),
+            pod_fate_unknown: t.counter(
+                "smtp_pod_fate_unknown_total",
+                "Questions to the API server, whether the pod comes back, without an answer that can be used.",
+            ),
             admin_actions: t.counter("smtp_admin_actions_total", "Changes made by administrators."),
             admin_denied: t.counter(
                 "smtp_admin_requests_denied_total",

@@ -162,6 +162,7 @@ impl Metrics {
                 self.certificate_loads.add((ReloadResult::Refused,), 1);
                 self.error(ErrorClass::Config);
             }
+            Event::PodFateUnknown { .. } => self.pod_fate_unknown.add((), 1),
             Event::AdminAction { .. } => self.admin_actions.add((), 1),
             Event::HistoryFailed { .. } | Event::HistorySetAside { .. } => self.error(ErrorClass::Store),
             Event::HistoryDropped { steps } => self.history_dropped.add((), steps),
