@@ -102,6 +102,16 @@ impl Node {
         found.unwrap_or_else(|| panic!("no {kind} {name}")).clone()
     }
 
+    /// The name of the ConfigMap with that key: the chart calls it after its release.
+    pub(super) fn config_map(&self, key: &str) -> String {
+        let objects = self.objects.lock().expect("objects");
+        let mut maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
+        let map = maps.find(|map| map["data"][key].is_string());
+        let name = map.and_then(|map| map["metadata"]["name"].as_str());
+        name.unwrap_or_else(|| panic!("no ConfigMap with {key}"))
+            .to_owned()
+    }
+
     /// The text of a key of a ConfigMap or Secret.
     pub fn value(&self, kind: &str, name: &str, key: &str) -> String {
         let found = contents(&self.object(kind, name)).remove(key);
