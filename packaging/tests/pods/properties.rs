@@ -87,8 +87,8 @@ const BOTH: [Property; 26] = [
         By::Hanging,
         "the container to be started again",
     ),
-    // 421 in place of it.
-    property("container/lifecycle/preStop", By::End, "right: 250"),
+    // Nobody is served any more.
+    property("container/lifecycle/preStop", By::End, "left: 421"),
     property(
         "container/securityContext/allowPrivilegeEscalation",
         By::Confinement,
