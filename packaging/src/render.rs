@@ -53,6 +53,24 @@ pub fn kustomize(release: Release, folder: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// An overlay of somebody's own, which adds components to one of ours.
+pub fn customized(release: Release, overlay: &str, components: &[&str]) -> String {
+    let place = root().join("target/kustomize");
+    std::fs::create_dir_all(&place).expect("a folder");
+    let folder = tempfile::tempdir_in(place).expect("a folder");
+    let k8s = "../../../k8s";
+    let mut text = format!("resources:\n- {k8s}/overlays/{overlay}\n");
+    if !components.is_empty() {
+        text += "components:\n";
+        for component in components {
+            text += &format!("- {k8s}/{component}\n");
+        }
+    }
+    std::fs::write(folder.path().join("kustomization.yaml"), text).expect("kustomization.yaml");
+    let path = folder.path().strip_prefix(root()).expect("within the workspace");
+    kustomize(release, path.to_str().expect("UTF-8"))
+}
+
 /// What `helm template` makes of the chart with a file of values.
 pub fn chart(release: Release, values: Option<&Path>, kubernetes: &str, more: &[&str]) -> String {
     let mut helm = release.helm();

@@ -3,8 +3,11 @@
 mod pods {
     mod embedded;
     mod faults;
+    mod job;
     mod life;
     mod postgresql;
+    mod properties;
+    mod scale_aware;
     mod second;
     mod stage;
 }

@@ -5,9 +5,12 @@ Arguments: the file; PEM files of a certificate and its key.
 
 The file: `{"token": "…", "manner": "…", "status": 200, "answer": {…}}`, read anew for each request. `manner`: `say`, the answer; `never`, nothing;
 `garbage`, what is no HTTP; `endless`, a body that does not end.
+
+Or `{"users": {TOKEN: USER}, "objects": […]}`: a cluster's objects are got by their paths, by whom the Roles and RoleBindings among them let get them.
 """
 import http.server
 import json
+import re
 import ssl
 import sys
 import threading
@@ -25,6 +28,52 @@ def refusal(code, reason, message):
     return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code}
 
 
+def of_group(reference):
+    return reference.get("apiGroup") == "rbac.authorization.k8s.io"
+
+
+def allows(rule, group, resource, name, verb):
+    def holds(key, wanted):
+        return wanted in rule.get(key, []) or "*" in rule.get(key, [])
+
+    named = rule.get("resourceNames", [])
+    return holds("apiGroups", group) and holds("resources", resource) and holds("verbs", verb) and (not named or name in named)
+
+
+def allowed(objects, user, namespace, *asked):
+    """Whether a RoleBinding of the namespace gives the user a Role with such a rule."""
+    inside = [one for one in objects if one["metadata"].get("namespace") == namespace]
+    for binding in inside:
+        if binding["kind"] != "RoleBinding" or not of_group(binding["roleRef"]) or binding["roleRef"]["kind"] != "Role":
+            continue
+        subjects = binding.get("subjects", [])
+        accounts = [f"system:serviceaccount:{one.get('namespace')}:{one['name']}" for one in subjects if one["kind"] == "ServiceAccount"]
+        roles = [one for one in inside if one["kind"] == "Role" and one["metadata"]["name"] == binding["roleRef"]["name"]]
+        if user in accounts and any(allows(rule, *asked) for role in roles for rule in role["rules"]):
+            return True
+    return False
+
+
+def judged(cluster, path, token):
+    """Status and answer of a GET, as a cluster's API server finds them: who is it, may he, is it there?"""
+    user = cluster["users"].get(token.removeprefix("Bearer ") if token else None)
+    if user is None:
+        return 401, refusal(401, "Unauthorized", "Unauthorized")
+    parts = re.fullmatch("/apis/([^/]+)/([^/]+)/namespaces/([^/]+)/([^/]+)/([^/]+)", path)
+    if parts is None:
+        return 403, refusal(403, "Forbidden", f'User "{user}" cannot get path "{path}"')
+    group, version, namespace, resource, name = parts.groups()
+    if not allowed(cluster["objects"], user, namespace, group, resource, name, "get"):
+        cannot = f'User "{user}" cannot get resource "{resource}" in API group "{group}" in the namespace "{namespace}"'
+        return 403, refusal(403, "Forbidden", f'{resource}.{group} "{name}" is forbidden: {cannot}')
+    for one in cluster["objects"]:
+        key = (one["apiVersion"], one["kind"].lower() + "s", one["metadata"].get("namespace"), one["metadata"]["name"])
+        if key == (f"{group}/{version}", resource, namespace, name):
+            return 200, one
+    missing = refusal(404, "NotFound", f'{resource}.{group} "{name}" not found')
+    return 404, missing | {"details": {"name": name, "group": group, "kind": resource}}
+
+
 class ApiServer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -33,6 +82,8 @@ class ApiServer(http.server.BaseHTTPRequestHandler):
             wanted = json.load(file)
         token = self.headers["Authorization"]
         say({"asked": self.path, "authorization": token})
+        if "users" in wanted:
+            return self.answer(*judged(wanted, self.path, token))
         if token != "Bearer " + wanted["token"]:
             return self.answer(401, refusal(401, "Unauthorized", "Unauthorized"))
         if wanted["manner"] == "never":

@@ -98,6 +98,11 @@ pub fn certificate(folder: &Path, names: &[&str], days: u32) {
 
 /// An authority (`ca.pem`) and what it vouches for: `cert.pem` and `key.pem` of localhost and 127.0.0.1.
 pub fn certificates(folder: &Path) {
+    certificates_for(folder, "IP:127.0.0.1,DNS:localhost");
+}
+
+/// The same for these names, as openssl writes them: `IP:192.0.2.1,DNS:example.com`.
+pub fn certificates_for(folder: &Path, names: &str) {
     let path = |name: &str| folder.join(name);
     let request = |args: &str, key: &str| {
         let mut openssl = program("/usr/bin/openssl");
@@ -111,7 +116,7 @@ pub fn certificates(folder: &Path) {
     };
     run(request("-x509 -days 90 -subj /CN=authority", "ca.key").arg(path("ca.pem")));
     run(request("-subj /CN=hop", "key.pem").arg(path("request.pem")));
-    std::fs::write(path("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("names");
+    std::fs::write(path("names"), format!("subjectAltName={names}\n")).expect("names");
     let mut sign = program("/usr/bin/openssl");
     sign.args(["x509", "-req", "-days", "90", "-CAcreateserial", "-CA"]);
     sign.arg(path("ca.pem")).arg("-CAkey").arg(path("ca.key"));

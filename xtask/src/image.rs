@@ -137,12 +137,7 @@ fn files(place: &Place, profile: &str, source: &Source, folder: &Path) -> Result
     std::fs::write(folder.join("smtp-server.cdx.json"), &list).map_err(io)?;
     let size = |path: &Path| std::fs::metadata(path).map(|meta| meta.len());
     let size = size(&binary).map_err(io)? + size(&sbom).map_err(io)?;
-    // What ships; those of the tests are compiled faster, and larger.
-    if profile == "dist" && size >= LARGEST {
-        return Err(format!(
-            "the image would have {size} octets, {LARGEST} is too much"
-        ));
-    }
+    is_small(profile, size)?;
     // Whatever the umask was.
     for (path, mode) in [
         (rootfs.clone(), 0o755),
@@ -158,6 +153,16 @@ fn files(place: &Place, profile: &str, source: &Source, folder: &Path) -> Result
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(io)?;
     }
     Ok(())
+}
+
+/// The image of what ships is below its bound. Those of the tests are compiled faster, and larger.
+fn is_small(profile: &str, size: u64) -> Result<(), String> {
+    if profile != "dist" || size < LARGEST {
+        return Ok(());
+    }
+    Err(format!(
+        "the image would have {size} octets, {LARGEST} is too much"
+    ))
 }
 
 /// The `Containerfile` over `folder`. Gives the image's id.
@@ -218,4 +223,20 @@ fn output(command: &mut Command) -> Result<String, String> {
         return Err(format!("{command:?} ended with {}: {said}", output.status));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_small;
+
+    #[test]
+    fn what_ships_has_less_than_25_mib() {
+        assert_eq!(is_small("dist", (25 << 20) - 1), Ok(()));
+        let error = is_small("dist", 25 << 20).expect_err("too large");
+        assert_eq!(
+            error,
+            "the image would have 26214400 octets, 26214400 is too much"
+        );
+        assert_eq!(is_small("release", 25 << 20), Ok(()));
+    }
 }

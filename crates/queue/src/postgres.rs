@@ -100,21 +100,6 @@ impl Drop for PostgresStore {
 }
 
 impl PostgresStore {
-    /// How many other servers share the queue.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn other_servers(&self) -> Result<u64, StoreError> {
-        let client = self.client().await?;
-        let row = link::query_one(
-            &client,
-            "SELECT count(*) FROM servers WHERE id <> $1",
-            &[&self.id()],
-        )
-        .await?;
-        Ok(row.get::<_, i64>(0).unsigned_abs())
-    }
-
     /// This process among those that share the queue.
     fn id(&self) -> Uuid {
         self.shop.me.id

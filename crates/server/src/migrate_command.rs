@@ -8,20 +8,29 @@ use crate::output::{Output, print, remark};
 use crate::progress::Progress;
 use crate::sources;
 use crate::storage;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use smtp_observe::Observer;
 use smtp_queue::moving::{Moved, Side, move_all};
 use smtp_queue::postgres::{Database, Patience, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Store, StoreError};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Connections to a database.
 const POOL: usize = 8;
 /// Octets of bodies in memory.
 const MEMORY: usize = 32 << 20;
+/// How often it is looked whether other servers are gone.
+const LOOK: Duration = Duration::from_secs(1);
+/// Servers say every 10 s that they are there. Points in time are told by two clocks, so less than that is no word of theirs.
+const BETWEEN_BEATS: SignedDuration = SignedDuration::from_secs(5);
+/// Servers are dead after a minute. Nobody is waited for longer than that takes.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// `migrate`: brings the schema up to date, or says what that would do.
 pub(crate) fn schema(args: &SourceArgs, dry_run: bool) -> Result<(), Failure> {
@@ -145,17 +154,55 @@ async fn in_postgres(url: &str, args: &MigrateArgs, side: &str) -> Result<Side, 
         scratch_size: 0,
     };
     let (store, spool) = PostgresStore::open(settings, Observer::silent(), Patience::NONE).await?;
-    if store.other_servers().await? > 0 {
+    if let Err(error) = until_alone(&*store, side).await {
         store.close().await?;
-        return Err(StoreError::Unavailable(
-            "servers used this database within the last minute: stop them first, or what they deliver meanwhile would come again".into(),
-        ));
+        return Err(error);
     }
     Ok(Side {
         outbox: store.clone(),
         shelf: store,
         spool,
     })
+}
+
+/// Waits until servers that were killed, or an earlier attempt that was, are certainly gone: their entries are there for a minute. One that is
+/// heard of meanwhile is at work.
+///
+/// # Errors
+/// `Unavailable`: a server is at work, or came. The database's.
+async fn until_alone(store: &dyn Store, side: &str) -> Result<(), StoreError> {
+    let mut seen_first: Option<HashMap<String, Timestamp>> = None;
+    let end = Instant::now() + LONGEST_WAIT;
+    loop {
+        let servers = store.servers().await?.unwrap_or_default();
+        let others: HashMap<String, Timestamp> = servers
+            .into_iter()
+            .filter(|server| !server.this)
+            .map(|server| (server.id, server.seen))
+            .collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let is_at_work = |before: &HashMap<String, Timestamp>| {
+            others.iter().any(|(id, seen)| {
+                let before = before.get(id);
+                before.is_none_or(|before| seen.duration_since(*before) > BETWEEN_BEATS)
+            })
+        };
+        if seen_first.as_ref().is_some_and(is_at_work) || Instant::now() > end {
+            return Err(StoreError::Unavailable(
+                "servers use this database: stop them first, or what they deliver meanwhile would come again"
+                    .into(),
+            ));
+        }
+        if seen_first.is_none() {
+            remark(&format!(
+                "--{side}: a server used this database within the last minute; it is waited for to be certainly gone"
+            ));
+            seen_first = Some(others);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn in_sqlite(path: PathBuf) -> Result<Side, StoreError> {

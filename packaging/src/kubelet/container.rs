@@ -1,10 +1,10 @@
 //! A container, as podman is told to run it.
 
+use super::identity::Identity;
 use super::network::Attached;
 use super::node::Node;
 use super::spec::{Mount, Security, Source, Spec, Volume};
 use super::volumes::{Projected, contents, writable};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,10 +14,8 @@ pub const TOKENS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What is known when a container is made.
 pub(super) struct Container<'p> {
     pub(super) node: &'p Node,
-    pub(super) workload: &'p Value,
     pub(super) spec: &'p Spec,
-    /// The pod's name.
-    pub(super) name: &'p str,
+    pub(super) identity: &'p Arc<Identity>,
     pub(super) attached: &'p Attached,
     /// The pod's folder on the node.
     pub(super) folder: &'p Path,
@@ -41,16 +39,14 @@ impl Container<'_> {
         if self.spec.token {
             words.push(self.token());
         }
-        for (variable, source) in &self.spec.variables {
-            words.push(format!("--env={variable}={}", self.value(source)));
-        }
+        self.variables(&mut words);
         self.program(&mut words);
         (words, volumes)
     }
 
     /// Its network, its name in it, and how it finds others.
     fn names(&self, words: &mut Vec<String>) {
-        let (name, address) = (self.name, self.attached.address);
+        let (name, address) = (&self.identity.name, self.attached.address);
         let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
         let resolver = format!(
             "search mail.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:{}\n",
@@ -96,9 +92,9 @@ impl Container<'_> {
             format!("--volume={}:{}:{options}", source.display(), mount.path)
         };
         match volume {
-            Volume::Object { kind, name, mode } => {
+            Volume::Files { sources, mode } => {
                 let projected = Arc::new(Projected::new(source.clone(), *mode, group));
-                self.node.follow(kind, name, &projected);
+                self.node.follow(sources, self.identity, &projected);
                 volumes.push(projected);
                 // They cannot be written to, whatever the mount says.
                 bind(source, true)
@@ -108,7 +104,7 @@ impl Container<'_> {
                 bind(source, mount.read_only)
             }
             Volume::Claim { name: claim } => {
-                let source = self.node.claim(&claim.replace("{pod}", self.name));
+                let source = self.node.claim(&claim.replace("{pod}", &self.identity.name));
                 writable(&source, group);
                 bind(source, mount.read_only)
             }
@@ -128,6 +124,19 @@ impl Container<'_> {
         format!("--volume={}:{TOKENS}:ro", folder.display())
     }
 
+    /// Variables: those that the image is taken to have, those of a cluster, those of the template, which win.
+    fn variables(&self, words: &mut Vec<String>) {
+        for (variable, value) in self.node.variables_of_the_image() {
+            words.push(format!("--env={variable}={value}"));
+        }
+        // Of the Service `kubernetes`, which every pod has: enableServiceLinks is about the others.
+        words.push(format!("--env=KUBERNETES_SERVICE_HOST={}", self.node.address()));
+        words.push("--env=KUBERNETES_SERVICE_PORT=443".into());
+        for (variable, source) in &self.spec.variables {
+            words.push(format!("--env={variable}={}", self.value(source)));
+        }
+    }
+
     /// What a variable is set to.
     fn value(&self, source: &Source) -> String {
         match source {
@@ -137,17 +146,7 @@ impl Container<'_> {
                 let octets = contents(&object).remove(key).expect("the key");
                 String::from_utf8(octets).expect("UTF-8")
             }
-            Source::Field(field) => match field.as_str() {
-                "metadata.name" => self.name.to_owned(),
-                "metadata.namespace" => self.workload["metadata"]["namespace"]
-                    .as_str()
-                    .unwrap_or("default")
-                    .to_owned(),
-                "status.podIP" | "status.podIPs" => self.attached.address.to_string(),
-                "status.hostIP" => self.node.address().to_string(),
-                "spec.nodeName" => "node-1".to_owned(),
-                _ => panic!("the kubelet of the tests does not play the field {field}"),
-            },
+            Source::Field(field) => self.identity.field(field),
         }
     }
 

@@ -1,17 +1,21 @@
 //! A node.
 
+use super::api::{Api, Asked, Tokens};
 use super::group::Group;
+use super::identity::Identity;
 use super::network::{Attached, Network, forward};
 use super::pod::Pod;
-use super::volumes::{Projected, contents};
+use super::spec::FilesOf;
+use super::volumes::{Laid, Projected, contents};
 use crate::image::{NAME, Storage};
 use crate::net::cluster::{Cluster, Host};
 use blackbox::disk::Tmpfs;
 use blackbox::dns::Dns;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// A node, and of the API as much as a kubelet reads. Dropped after its pods, it leaves nothing behind.
 pub struct Node {
@@ -26,8 +30,21 @@ pub struct Node {
     /// The cluster's name server: what is not in it does not exist.
     pub names: Dns,
     objects: Mutex<Vec<Value>>,
-    /// Volumes that follow an object.
-    following: Mutex<Vec<(String, String, Weak<Projected>)>>,
+    /// The API server, when pods may ask it.
+    api: OnceLock<Api>,
+    tokens: Tokens,
+    /// Volumes that follow what they are made of.
+    following: Mutex<Vec<Follower>>,
+    /// Variables that the image is taken to have.
+    of_the_image: Mutex<BTreeMap<String, String>>,
+}
+
+/// A pod's volume, with what it is made of.
+#[derive(Clone)]
+struct Follower {
+    sources: Vec<FilesOf>,
+    pod: Arc<Identity>,
+    volume: Weak<Projected>,
 }
 
 impl Node {
@@ -54,7 +71,10 @@ impl Node {
             disk: Tmpfs::new("1g"),
             names,
             objects: Mutex::new(objects),
+            api: OnceLock::new(),
+            tokens: Tokens::default(),
             following: Mutex::default(),
+            of_the_image: Mutex::default(),
         };
         node.storage.build(NAME);
         node
@@ -82,6 +102,16 @@ impl Node {
         found.unwrap_or_else(|| panic!("no {kind} {name}")).clone()
     }
 
+    /// The name of the ConfigMap with that key: the chart calls it after its release.
+    pub(super) fn config_map(&self, key: &str) -> String {
+        let objects = self.objects.lock().expect("objects");
+        let mut maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
+        let map = maps.find(|map| map["data"][key].is_string());
+        let name = map.and_then(|map| map["metadata"]["name"].as_str());
+        name.unwrap_or_else(|| panic!("no ConfigMap with {key}"))
+            .to_owned()
+    }
+
     /// The text of a key of a ConfigMap or Secret.
     pub fn value(&self, kind: &str, name: &str, key: &str) -> String {
         let found = contents(&self.object(kind, name)).remove(key);
@@ -102,22 +132,120 @@ impl Node {
         for (key, value) in values {
             object[field][*key] = json!(value);
         }
-        let content = contents(object);
-        let full_name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-        for (of, name, volume) in self.following.lock().expect("volumes").iter() {
-            if let (true, Some(volume)) = (of == kind && *name == full_name, volume.upgrade()) {
-                volume.write(&content);
-            }
+        drop(objects);
+        self.changed();
+    }
+
+    /// Running pods and the API server have what is there now.
+    fn changed(&self) {
+        let following = self.following.lock().expect("volumes").clone();
+        let volumes = following.iter().filter_map(|one| {
+            let volume = one.volume.upgrade()?;
+            Some((volume, self.laid(&one.sources, &one.pod)))
+        });
+        let volumes: Vec<_> = volumes.collect();
+        // Before a pod can show its token.
+        self.tell();
+        for (volume, laid) in volumes {
+            volume.write(laid);
         }
     }
 
-    pub(super) fn follow(&self, kind: &str, name: &str, volume: &Arc<Projected>) {
-        volume.write(&contents(&self.object(kind, name)));
-        let mut following = self.following.lock().expect("volumes");
-        following.push((kind.to_owned(), name.to_owned(), Arc::downgrade(volume)));
+    fn tell(&self) {
+        if let Some(api) = self.api.get() {
+            api.knows(&self.tokens, &self.objects.lock().expect("objects"));
+        }
     }
 
-    /// Starts a pod of a StatefulSet (by its ordinal) or of a Deployment.
+    /// Lays a volume's files out for a pod, and keeps them as they are to be.
+    pub(super) fn follow(&self, sources: &[FilesOf], pod: &Arc<Identity>, volume: &Arc<Projected>) {
+        let laid = self.laid(sources, pod);
+        self.tell();
+        volume.write(laid);
+        self.following.lock().expect("volumes").push(Follower {
+            sources: sources.to_vec(),
+            pod: pod.clone(),
+            volume: Arc::downgrade(volume),
+        });
+    }
+
+    /// The files of a volume, by their paths.
+    fn laid(&self, sources: &[FilesOf], pod: &Identity) -> BTreeMap<String, Laid> {
+        let mut laid = BTreeMap::new();
+        let mut lay = |path: &str, octets: Vec<u8>, owner: Option<u32>| {
+            let before = laid.insert(path.to_owned(), Laid { octets, owner });
+            assert!(before.is_none(), "two files {path} in a volume");
+        };
+        for source in sources {
+            match source {
+                FilesOf::Object { kind, name, items } => {
+                    let mut content = contents(&self.object(kind, name));
+                    let all = || content.keys().map(|key| (key.clone(), key.clone())).collect();
+                    for (key, path) in items.clone().unwrap_or_else(all) {
+                        let octets = content.remove(&key);
+                        lay(
+                            &path,
+                            octets.unwrap_or_else(|| panic!("no key {key} in {name}")),
+                            None,
+                        );
+                    }
+                }
+                FilesOf::Token(path) => lay(path, self.tokens.of(pod).into(), Some(pod.uid)),
+                FilesOf::Fields(fields) => {
+                    for (field, path) in fields {
+                        lay(path, pod.field(field).into(), None);
+                    }
+                }
+            }
+        }
+        laid
+    }
+
+    /// Lets pods ask the API server for these objects, at the address that every pod has in its variables. Its authority is in the
+    /// ConfigMap that every namespace has.
+    pub fn serve(&self) {
+        let api = self.api.get_or_init(|| Api::start(self.address()));
+        self.add(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "kube-root-ca.crt", "namespace": "mail" },
+            "data": { "ca.crt": api.authority() },
+        }));
+        self.lends(443, api.address());
+    }
+
+    /// What the API server was asked so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.api.get().expect("a served API").asked()
+    }
+
+    /// The tokens that pods have are good no longer.
+    pub fn expire_tokens(&self) {
+        self.tokens.expire();
+        self.tell();
+    }
+
+    /// New tokens for all pods, as a kubelet gets them when an hour is nearly over.
+    pub fn renew_tokens(&self) {
+        self.expire_tokens();
+        self.changed();
+    }
+
+    /// Adds an object.
+    pub fn add(&self, object: Value) {
+        self.objects.lock().expect("objects").push(object);
+        self.changed();
+    }
+
+    /// From now on pods are started as if their image brought this variable. What a template says wins.
+    pub fn image_says(&self, variable: &str, value: &str) {
+        let mut variables = self.of_the_image.lock().expect("variables");
+        variables.insert(variable.to_owned(), value.to_owned());
+    }
+
+    pub(super) fn variables_of_the_image(&self) -> BTreeMap<String, String> {
+        self.of_the_image.lock().expect("variables").clone()
+    }
+
+    /// Starts a pod of a StatefulSet (by its ordinal), of a Deployment or a Job.
     pub fn start(&self, kind: &str, name: &str, ordinal: u32) -> Pod {
         let attached = self.network.attach();
         Pod::start(self, &self.object(kind, name), ordinal, attached)
@@ -138,6 +266,8 @@ impl Node {
         let mut objects = self.objects.lock().expect("objects");
         let object = objects.iter_mut().find(|object| is(object, kind, name));
         change(object.unwrap_or_else(|| panic!("no {kind} {name}")));
+        drop(objects);
+        self.tell();
     }
 
     /// Its images and containers.

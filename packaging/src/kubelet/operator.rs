@@ -38,8 +38,9 @@ impl Node {
 
     /// Appends to the configuration, as rendered or as it is by now.
     pub fn configure(&self, more: &str) {
-        let config = self.value("ConfigMap", "smtp-config", "config.toml");
+        let name = self.config_map("config.toml");
+        let config = self.value("ConfigMap", &name, "config.toml");
         let config = format!("{config}\n{more}");
-        self.change("ConfigMap", "smtp-config", &[("config.toml", &config)]);
+        self.change("ConfigMap", &name, &[("config.toml", &config)]);
     }
 }

@@ -1,6 +1,7 @@
 //! A pod, from its start to its end.
 
 use super::container::Container;
+use super::identity::Identity;
 use super::network::{Attached, Network};
 use super::node::Node;
 use super::spec::Spec;
@@ -41,21 +42,15 @@ pub struct Ended {
 impl Pod {
     pub(super) fn start(node: &Node, workload: &Value, ordinal: u32, attached: Attached) -> Pod {
         let spec = Spec::read(workload, node.pace());
-        let base = workload["metadata"]["name"].as_str().expect("a name");
-        // Of a Deployment's pods the name says nothing; two of one name are not played.
-        let name = match workload["kind"].as_str() {
-            Some("StatefulSet") => format!("{base}-{ordinal}"),
-            Some("Deployment") => format!("{base}-6d9f7c5b8-{ordinal:05}"),
-            other => panic!("no workload that is played: {other:?}"),
-        };
-        let folder = node.pod_folder(&name);
+        let (uid, address) = (spec.security.uid, attached.address);
+        let identity = Arc::new(Identity::of(workload, ordinal, uid, address, node.address()));
+        let folder = node.pod_folder(&identity.name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("the pod's folder");
         let (run, volumes) = Container {
             node,
-            workload,
             spec: &spec,
-            name: &name,
+            identity: &identity,
             attached: &attached,
             folder: &folder,
         }
@@ -65,7 +60,7 @@ impl Pod {
             podman: Podman::like(&node.storage.podman()),
             timeline: Timeline::new(),
             state: Mutex::default(),
-            name,
+            name: identity.name.clone(),
             folder,
             spec,
             run,
@@ -130,11 +125,27 @@ impl Pod {
         });
     }
 
+    /// `kubectl logs`: what it said so far, on both streams.
+    pub fn output(&self) -> String {
+        let text = std::fs::read_to_string(self.shared.folder.join("log")).unwrap_or_default();
+        // The time, the stream, and whether it is a whole line are before each.
+        let lines = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
     /// The log so far, a line each.
     pub fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.shared.folder.join("log")).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
+        let output = self.output();
+        let lines = output.lines();
         lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until the container has ended for good, as a Job's does, at most five minutes. Gives its exit code.
+    pub fn wait_end(&self) -> i32 {
+        wait_for_secs(&format!("{} to end", self.name()), 300, || {
+            self.shared.state.lock().expect("state").gone
+        });
+        self.timeline().exit_code().expect("an exit code")
     }
 
     /// Waits for a line of an event.

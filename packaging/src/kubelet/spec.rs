@@ -2,7 +2,7 @@
 
 mod storage;
 
-pub(super) use storage::{Mount, Volume};
+pub(super) use storage::{FilesOf, Mount, Volume};
 
 use super::probe::Probe;
 use crate::semantic::quantity;
@@ -18,6 +18,8 @@ pub(super) struct Spec {
     pub(super) variables: Vec<(String, Source)>,
     /// Whether the service account's token is mounted.
     pub(super) token: bool,
+    /// Whether the container is started again when it has ended.
+    pub(super) restarts: bool,
     pub(super) security: Security,
     pub(super) memory: Option<u64>,
     pub(super) cpus: Option<f64>,
@@ -98,7 +100,7 @@ fn cores(value: &Value) -> Option<f64> {
 }
 
 impl Spec {
-    /// Of a StatefulSet or a Deployment. All times are divided by `pace`.
+    /// Of a StatefulSet, a Deployment or a Job. All times are divided by `pace`.
     pub(super) fn read(workload: &Value, pace: u32) -> Spec {
         let pod = &workload["spec"]["template"]["spec"];
         played_pod(pod);
@@ -119,6 +121,11 @@ impl Spec {
             args: list(&container["args"]).map(text).collect(),
             variables: list(&container["env"]).map(variable).collect(),
             token: pod["automountServiceAccountToken"] != false,
+            restarts: match pod["restartPolicy"].as_str() {
+                None | Some("Always") => true,
+                Some("Never") => false,
+                Some(other) => panic!("the kubelet of the tests does not play restartPolicy {other}"),
+            },
             security,
             memory: octets(&limits["memory"]),
             cpus: cores(&limits["cpu"]),
@@ -146,6 +153,7 @@ fn played_pod(pod: &Value) {
             "containers",
             "dnsConfig",
             "enableServiceLinks",
+            "restartPolicy",
             "securityContext",
             "terminationGracePeriodSeconds",
             "volumes",
@@ -158,7 +166,6 @@ fn played_pod(pod: &Value) {
             "topologySpreadConstraints",
             // As they are by default.
             "dnsPolicy",
-            "restartPolicy",
             "schedulerName",
         ],
     );

@@ -88,7 +88,7 @@ impl Shared {
     }
 }
 
-/// Starts the container, again and again until the pod is deleted, and asks its probes.
+/// Starts the container, again and again until the pod is deleted (or once, as the template says), and asks its probes.
 pub(super) fn supervise(pod: &Arc<Shared>) {
     loop {
         let starts = {
@@ -112,7 +112,7 @@ pub(super) fn supervise(pod: &Arc<Shared>) {
         let mut state = pod.state.lock().expect("state");
         state.pid = 0;
         state.container.clear();
-        if state.deleted {
+        if state.deleted || !pod.spec.restarts {
             state.gone = true;
             return;
         }

@@ -6,36 +6,64 @@ use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The keys of a ConfigMap or Secret as files, which change all at once: each name is a link into `..data`, and
+/// Files that change all at once, as the keys of a ConfigMap or Secret do: each name is a link into `..data`, and
 /// `..data` a link to a folder that is replaced by renaming. (Kubernetes' AtomicWriter.)
 pub(super) struct Projected {
     pub(super) folder: PathBuf,
     mode: u32,
     group: Option<u32>,
+    /// What is there.
+    shown: Mutex<BTreeMap<String, Laid>>,
+}
+
+/// A file of such a volume.
+#[derive(PartialEq, Eq)]
+pub(super) struct Laid {
+    pub(super) octets: Vec<u8>,
+    /// Whose it is, and but for the group nobody else's, whatever the volume's mode says: a token.
+    pub(super) owner: Option<u32>,
 }
 
 impl Projected {
     pub(super) fn new(folder: PathBuf, mode: u32, group: Option<u32>) -> Projected {
         std::fs::create_dir_all(&folder).expect("a volume");
         give(&folder, group, 0o755);
-        Projected { folder, mode, group }
+        Projected {
+            folder,
+            mode,
+            group,
+            shown: Mutex::default(),
+        }
     }
 
-    /// Puts these contents there, in place of what was.
-    pub(super) fn write(&self, content: &BTreeMap<String, Vec<u8>>) {
+    /// Puts these contents there, in place of what was. What is there already is left alone.
+    pub(super) fn write(&self, content: BTreeMap<String, Laid>) {
+        let mut shown = self.shown.lock().expect("a volume");
+        if *shown != content {
+            self.replace(&content);
+            *shown = content;
+        }
+    }
+
+    fn replace(&self, content: &BTreeMap<String, Laid>) {
         static GENERATION: AtomicU32 = AtomicU32::new(1);
         let name = format!("..generation_{}", GENERATION.fetch_add(1, Ordering::Relaxed));
         let new = self.folder.join(&name);
         std::fs::create_dir(&new).expect("a generation");
         give(&new, self.group, 0o755);
-        for (key, octets) in content {
+        for (key, laid) in content {
             let path = new.join(key);
-            std::fs::write(&path, octets).expect("a key's file");
+            std::fs::write(&path, &laid.octets).expect("a key's file");
             // With an fsGroup its members may read, whatever the mode says.
             let group = if self.group.is_some() { 0o440 } else { 0 };
-            give(&path, self.group, self.mode | group);
+            let mode = if laid.owner.is_some() { 0o600 } else { self.mode };
+            give(&path, self.group, mode | group);
+            if let Some(owner) = laid.owner {
+                chown(&path, Some(Uid::from_raw(owner)), None::<Gid>).expect("chown");
+            }
         }
         let data = self.folder.join("..data");
         let old = std::fs::read_link(&data).ok();

@@ -1,5 +1,6 @@
 //! What there is to look at: each overlay, and components on top of them.
 
+pub(crate) use packaging::render::customized;
 use packaging::render::{kustomize, objects};
 use packaging::tools::{Release, root};
 use serde_json::Value;
@@ -175,24 +176,6 @@ fn rendered(release: Release, overlay: &str, components: &[&str]) -> Rendered {
         yaml,
         outside,
     }
-}
-
-/// An overlay of somebody's own, which adds components to one of ours.
-pub(crate) fn customized(release: Release, overlay: &str, components: &[&str]) -> String {
-    let place = root().join("target/kustomize");
-    std::fs::create_dir_all(&place).expect("a folder");
-    let folder = tempfile::tempdir_in(place).expect("a folder");
-    let k8s = "../../../k8s";
-    let mut text = format!("resources:\n- {k8s}/overlays/{overlay}\n");
-    if !components.is_empty() {
-        text += "components:\n";
-        for component in components {
-            text += &format!("- {k8s}/{component}\n");
-        }
-    }
-    std::fs::write(folder.path().join("kustomization.yaml"), text).expect("kustomization.yaml");
-    let path = folder.path().strip_prefix(root()).expect("within the workspace");
-    kustomize(release, path.to_str().expect("UTF-8"))
 }
 
 /// Files beside each other in `k8s/`, as `kubectl apply -f` reads them one after the other.

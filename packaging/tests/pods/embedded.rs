@@ -1,38 +1,30 @@
 //! The StatefulSet.
 
-use super::life;
-use super::stage::{Stage, bring, subjects};
+use super::stage::{Mode, Stage, bring, subjects};
+use super::{faults, life};
 use blackbox::{wait_for, wait_for_secs};
 use packaging::kubelet::Happened;
 
-const SET: (&str, &str) = ("StatefulSet", "smtp-server");
-const MEMORY: u64 = 512 << 20;
-
 #[test]
 fn lives_from_start_to_drain() {
-    let stage = Stage::new("embedded");
-    let pod = stage.node.start(SET.0, SET.1, 0);
-    pod.wait_ready();
-    let events = pod.timeline().events();
-    assert_eq!(
-        events,
-        [Happened::Started, Happened::StartedUp, Happened::Ready(true)],
-        "{}",
-        pod.timeline()
-    );
-    life::is_confined(&pod, MEMORY);
-    life::carries_mail(&stage, &pod);
-    life::follows_what_is_mounted(&stage, &pod);
-    let store = stage.node.claim("data-smtp-server-0").join("smtp.db");
-    assert!(store.exists(), "the store is not in the claim");
-    life::ends_in_order(&stage, pod);
+    life::from_start_to_drain(&Stage::new(Mode::Embedded));
+}
+
+#[test]
+fn a_server_that_hangs_is_started_again_with_its_mail() {
+    faults::is_started_again_when_it_hangs(&Stage::new(Mode::Embedded));
+}
+
+#[test]
+fn a_pod_whose_disk_is_full_gets_no_mail_and_is_not_started_again() {
+    faults::gets_no_mail_while_it_is_not_ready(&Stage::new(Mode::Embedded));
 }
 
 #[test]
 fn mail_in_the_claim_outlives_the_container_and_the_pod() {
-    let stage = Stage::new("embedded");
+    let stage = Stage::new(Mode::Embedded);
     stage.put_off(true);
-    let pod = stage.node.start(SET.0, SET.1, 1);
+    let pod = stage.start(1);
     pod.wait_ready();
     bring(&pod, "kept");
     pod.wait_event("delivery", |line| line["status"] == "deferred");
@@ -51,7 +43,7 @@ fn mail_in_the_claim_outlives_the_container_and_the_pod() {
     // The node is lost, and the StatefulSet's controller makes the pod again, with the same name and claim.
     pod.lose();
     stage.put_off(false);
-    let pod = stage.node.start(SET.0, SET.1, 1);
+    let pod = stage.start(1);
     pod.wait_ready();
     // As an operator would, with what is in the pod: the program, the password's file, the loopback address.
     let listed = pod.exec(&["smtp-server", "queue", "list", "--output", "json"]);

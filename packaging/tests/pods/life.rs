@@ -1,29 +1,108 @@
 //! What holds for a pod in either mode.
 
-use super::stage::{Stage, bring, give, shown, subjects, submit};
-use blackbox::wait_for;
+use super::stage::{Mode, Stage, bring, give, shown, subjects, submit};
 use blackbox::wire::Wire;
+use blackbox::{wait_for, wait_for_secs};
 use packaging::kubelet::{Happened, Pod, TOKENS};
+use serde_json::Value;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+/// What the container may have, in octets.
+pub(crate) const MEMORY: u64 = 512 << 20;
+
+/// All of it in one pod.
+pub(crate) fn from_start_to_drain(stage: &Stage) {
+    let pod = starts(stage, 0);
+    starts_in_order(&pod);
+    is_configured(stage.mode, &pod);
+    is_confined(&pod, MEMORY);
+    carries_mail(stage, &pod);
+    follows_what_is_mounted(stage, &pod);
+    if stage.mode == Mode::Embedded {
+        let store = stage.node.claim("data-smtp-server-0").join("smtp.db");
+        assert!(store.exists(), "the store is not in the claim");
+    }
+    ends_in_order(stage, pod);
+}
+
+/// A pod whose image has other ideas: what the template leaves to it is somebody else's choice.
+pub(crate) fn starts(stage: &Stage, number: u32) -> Pod {
+    stage.node.image_says("SMTP_DB_PATH", "/tmp/of-the-image/smtp.db");
+    stage.start(number)
+}
+
+/// It gets ready, and not before it has started up.
+pub(crate) fn starts_in_order(pod: &Pod) {
+    wait_for_secs("it to be ready or to end", 60, || {
+        let ended = pod.timeline().exit_code().is_some();
+        ended || pod.timeline().is_ready()
+    });
+    assert_eq!(
+        pod.timeline().events(),
+        [Happened::Started, Happened::StartedUp, Happened::Ready(true)],
+        "{}",
+        pod.timeline()
+    );
+}
+
+/// What has to be known before the configuration is read, and where secrets are: the settings, their values unless they are secret, and the
+/// template's variables that they are from.
+const SETTINGS: [(&str, &str, &str); 4] = [
+    ("profile", "production", "SMTP_PROFILE"),
+    ("storage.path", "/data/smtp.db", "SMTP_DB_PATH"),
+    ("admin.password", "", "SMTP_ADMIN_PASSWORD_FILE"),
+    ("dkim.private_key", "", "SMTP_DKIM_PRIVATE_KEY_FILE"),
+];
+/// The same where the queue is in a database.
+const SETTINGS_OF_A_DATABASE: [(&str, &str, &str); 2] = [
+    ("storage.url", "", "SMTP_DATABASE_URL_FILE"),
+    ("storage.scratch_size", "3435973836", "SMTP_STORAGE__SCRATCH_SIZE"),
+];
+
+/// Settings are what the template's variables say, as an operator sees it in the container.
+pub(crate) fn is_configured(mode: Mode, pod: &Pod) {
+    wait_for("the container", || !pod.timeline().events().is_empty());
+    let shown = pod.exec(&["smtp-server", "config", "show", "--output", "json"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let shown: Vec<Value> = shown
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a setting"))
+        .collect();
+    let more = match mode {
+        Mode::Embedded => &[][..],
+        Mode::Postgresql => &SETTINGS_OF_A_DATABASE,
+    };
+    for (key, value, variable) in SETTINGS.iter().chain(more) {
+        let setting = shown.iter().find(|setting| setting["key"] == *key);
+        let setting = setting.unwrap_or_else(|| panic!("no setting {key}"));
+        assert_eq!(setting["origin"], format!("env {variable}"), "{setting}");
+        let is = setting["value"].to_string();
+        assert!(value.is_empty() || is.trim_matches('"') == *value, "{setting}");
+    }
+}
+
 /// What Pod Security's `restricted` promises, as the kernel has it for the running process.
 pub(crate) fn is_confined(pod: &Pod, memory: u64) {
-    assert_eq!(pod.status("Uid"), "1000\t1000\t1000\t1000");
-    assert_eq!(pod.status("Gid"), "1000\t1000\t1000\t1000");
-    assert_eq!(pod.status("Groups"), "1000");
+    for (field, value) in [
+        ("Uid", "1000\t1000\t1000\t1000"),
+        ("Gid", "1000\t1000\t1000\t1000"),
+        ("Groups", "1000"),
+        // 2: a filter decides on each system call.
+        ("Seccomp", "2"),
+        ("NoNewPrivs", "1"),
+    ] {
+        assert_eq!(pod.status(field), value, "{field}");
+    }
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!(pod.status(set), "0000000000000000", "{set}");
     }
-    // 2: a filter decides on each system call.
-    assert_eq!(pod.status("Seccomp"), "2");
-    assert_eq!(pod.status("NoNewPrivs"), "1");
     // Not even root can write there, by way of the container's own mounts.
     for place in ["", "etc", "etc/smtp-server", "etc/tls", "run/secrets/smtp", "usr"] {
         let written = std::fs::write(pod.root().join(place).join("intruder"), "");
-        let error = written.expect_err(place);
-        assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "{place}");
+        let error = written.expect_err(&format!("/{place} can be written to"));
+        assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "/{place}");
     }
     for place in ["data", "tmp"] {
         let path = pod.root().join(place).join("guest");
@@ -43,7 +122,11 @@ pub(crate) fn is_confined(pod: &Pod, memory: u64) {
     let limit = pod
         .read("sys/fs/cgroup/memory/memory.limit_in_bytes")
         .or_else(|_| pod.read("sys/fs/cgroup/memory.max"));
-    assert_eq!(limit.expect("a memory limit").trim(), memory.to_string());
+    assert_eq!(
+        limit.expect("a memory limit").trim(),
+        memory.to_string(),
+        "memory"
+    );
     // And the process is in that group, not only its neighbour.
     let groups = pod
         .read(&format!("proc/{}/cgroup", namespaced(pod)))

@@ -1,52 +1,37 @@
 //! The Deployment.
 
-use super::life;
-use super::stage::{Stage, bring, subjects};
-use blackbox::postgres::Postgres;
+use super::stage::{Mode, Stage, bring, subjects};
+use super::{faults, life};
 use blackbox::wait_for;
 use packaging::kubelet::Happened;
 
-const SET: (&str, &str) = ("Deployment", "smtp-server");
-const MEMORY: u64 = 512 << 20;
-
-/// A database under the name of a Service.
-fn with_database() -> (Postgres, Stage) {
-    let database = Postgres::start();
-    let stage = Stage::new("postgresql");
-    let name = "postgresql.mail.svc.cluster.local";
-    stage.node.names.a(name, &stage.node.address().to_string());
-    stage.node.lends(5432, database.address());
-    let here = database.address().to_string();
-    let url = database.url().replace(&here, "postgresql:5432");
-    stage
-        .node
-        .change("Secret", "smtp-secrets", &[("SMTP_DATABASE_URL", &url)]);
-    (database, stage)
+#[test]
+fn lives_from_start_to_drain() {
+    life::from_start_to_drain(&Stage::new(Mode::Postgresql));
 }
 
 #[test]
-fn lives_from_start_to_drain() {
-    let (_database, stage) = with_database();
-    let pod = stage.node.start(SET.0, SET.1, 0);
-    pod.wait_ready();
-    life::is_confined(&pod, MEMORY);
-    life::carries_mail(&stage, &pod);
-    life::follows_what_is_mounted(&stage, &pod);
-    life::ends_in_order(&stage, pod);
+fn a_server_that_hangs_is_started_again_and_its_mail_is_there() {
+    faults::is_started_again_when_it_hangs(&Stage::new(Mode::Postgresql));
+}
+
+#[test]
+fn a_pod_whose_database_is_away_gets_no_mail_and_is_not_started_again() {
+    faults::gets_no_mail_while_it_is_not_ready(&Stage::new(Mode::Postgresql));
 }
 
 #[test]
 fn another_pod_delivers_what_a_lost_one_had() {
-    let (_database, stage) = with_database();
+    let stage = Stage::new(Mode::Postgresql);
     stage.put_off(true);
-    let pod = stage.node.start(SET.0, SET.1, 0);
+    let pod = stage.start(0);
     pod.wait_ready();
     bring(&pod, "left behind");
     pod.wait_event("delivery", |line| line["status"] == "deferred");
     pod.lose();
     stage.put_off(false);
 
-    let pod = stage.node.start(SET.0, SET.1, 1);
+    let pod = stage.start(1);
     pod.wait_ready();
     assert_eq!(pod.timeline().events().last(), Some(&Happened::Ready(true)));
     let retried = pod.exec(&["smtp-server", "queue", "retry", "--all"]);

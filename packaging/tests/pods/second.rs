@@ -1,6 +1,6 @@
 //! A second opinion on the template: podman's, which reads Pods by itself.
 
-use super::stage::Stage;
+use super::stage::{Mode, Stage};
 use blackbox::tools::run;
 use blackbox::wait_for;
 use packaging::image::said;
@@ -47,7 +47,7 @@ fn documents(stage: &Stage) -> String {
 
 #[test]
 fn podman_confines_the_pod_as_the_kubelet_does() {
-    let stage = Stage::new("embedded");
+    let stage = Stage::new(Mode::Embedded);
     let storage = stage.node.storage();
     let file = storage.path().join("pod.yaml");
     std::fs::write(&file, documents(&stage)).expect("pod.yaml");

@@ -1,16 +1,21 @@
 //! What an operator fills in, and what is around a cluster.
 
+use blackbox::postgres::Postgres;
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{program, run, swaks};
 use blackbox::wire::Wire;
 use packaging::kubelet::{Node, Pod};
 use packaging::render::{kustomize, objects};
 use packaging::tools::Release;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// The database, as pods know it.
+const DATABASE: &str = "postgresql.mail.svc.cluster.local";
 
 /// One of ours delivers by `smtp:` to a mailbox server, the other goes out by its MX.
 const OURS: &str = r#"
@@ -25,17 +30,60 @@ password_file = "/run/secrets/smtp/ACCOUNT_BILLING"
 senders = ["*@example.com"]
 "#;
 
+/// Where the queue is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// In a file on the claim of each pod of the StatefulSet.
+    Embedded,
+    /// In a database for all pods of the Deployment.
+    Postgresql,
+}
+
 /// A node with an overlay's objects as an operator would complete them, and a server for the mail that leaves.
 pub(crate) struct Stage {
     pub(crate) node: Node,
     pub(crate) sink: Sink,
     closed: Arc<AtomicBool>,
+    pub(crate) mode: Mode,
+    /// In PostgreSQL mode.
+    database: Option<Postgres>,
+}
+
+impl Mode {
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Mode::Embedded => "StatefulSet",
+            Mode::Postgresql => "Deployment",
+        }
+    }
+
+    /// The objects of its overlay.
+    pub(crate) fn objects(self) -> Vec<Value> {
+        let overlay = match self {
+            Mode::Embedded => "embedded",
+            Mode::Postgresql => "postgresql",
+        };
+        objects(&kustomize(Release::Helm4, &format!("k8s/overlays/{overlay}")))
+    }
 }
 
 impl Stage {
-    pub(crate) fn new(overlay: &str) -> Stage {
-        let rendered = kustomize(Release::Helm4, &format!("k8s/overlays/{overlay}"));
-        let node = Node::new(objects(&rendered));
+    pub(crate) fn new(mode: Mode) -> Stage {
+        let stage = Stage::of(mode, mode.objects());
+        if mode == Mode::Embedded {
+            return stage;
+        }
+        let database = Postgres::start();
+        let url = format!("postgresql://postgres@postgresql:5432/{}", database.name);
+        stage
+            .node
+            .change("Secret", "smtp-secrets", &[("SMTP_DATABASE_URL", &url)]);
+        stage.with_database(database)
+    }
+
+    /// The same with these objects; in PostgreSQL mode without a database yet.
+    pub(crate) fn of(mode: Mode, objects: Vec<Value>) -> Stage {
+        let node = Node::new(objects);
         node.fill_in(PASSWORD);
         node.configure(OURS);
         let closed = Arc::new(AtomicBool::new(false));
@@ -57,7 +105,47 @@ impl Stage {
         for name in ["mx.partner.example", "mailboxes.mail.svc.cluster.local"] {
             node.names.a(name, &address);
         }
-        Stage { node, sink, closed }
+        Stage {
+            node,
+            sink,
+            closed,
+            mode,
+            database: None,
+        }
+    }
+
+    /// With a database under the name of a Service.
+    pub(crate) fn with_database(mut self, database: Postgres) -> Stage {
+        self.knows_the_database(true);
+        self.node.lends(5432, database.address());
+        self.database = Some(database);
+        self
+    }
+
+    pub(crate) fn database(&self) -> &Postgres {
+        self.database.as_ref().expect("a database")
+    }
+
+    /// Whether the database is found.
+    pub(crate) fn knows_the_database(&self, known: bool) {
+        let address = self.node.address().to_string();
+        let names = &self.node.names;
+        match known {
+            true => names.a(DATABASE, &address),
+            false => names.remove(DATABASE),
+        }
+    }
+
+    /// Starts a pod of the mode's workload.
+    pub(crate) fn start(&self, number: u32) -> Pod {
+        self.node.start(self.mode.kind(), "smtp-server", number)
+    }
+
+    /// Changes the workload's template: the pod's `spec`. Pods that are started from then on follow.
+    pub(crate) fn edit(&self, change: impl FnOnce(&mut Value)) {
+        self.node.edit(self.mode.kind(), "smtp-server", |workload| {
+            change(&mut workload["spec"]["template"]["spec"]);
+        });
     }
 
     /// Whether the server for the mail that leaves puts everything off.
