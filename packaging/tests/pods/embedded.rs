@@ -1,12 +1,11 @@
 //! The StatefulSet.
 
 use super::life;
-use super::stage::{Stage, bring, subjects};
-use blackbox::{wait_for, wait_for_secs};
+use super::stage::{Stage, subjects};
+use blackbox::wait_for_secs;
 use packaging::kubelet::Happened;
 
 const SET: (&str, &str) = ("StatefulSet", "smtp-server");
-const MEMORY: u64 = 512 << 20;
 
 #[test]
 fn lives_from_start_to_drain() {
@@ -20,22 +19,15 @@ fn lives_from_start_to_drain() {
         "{}",
         pod.timeline()
     );
-    life::is_confined(&pod, MEMORY);
-    life::carries_mail(&stage, &pod);
-    life::follows_what_is_mounted(&stage, &pod);
     let store = stage.node.claim("data-smtp-server-0").join("smtp.db");
     assert!(store.exists(), "the store is not in the claim");
-    life::ends_in_order(&stage, pod);
+    life::is_lived(&stage, pod);
 }
 
 #[test]
 fn mail_in_the_claim_outlives_the_container_and_the_pod() {
     let stage = Stage::new("embedded");
-    stage.put_off(true);
-    let pod = stage.node.start(SET.0, SET.1, 1);
-    pod.wait_ready();
-    bring(&pod, "kept");
-    pod.wait_event("delivery", |line| line["status"] == "deferred");
+    let pod = life::with_mail(&stage, SET, 1, "kept");
 
     // The container dies, and the kubelet starts it again on the same volumes.
     pod.crash();
@@ -63,22 +55,7 @@ fn mail_in_the_claim_outlives_the_container_and_the_pod() {
         String::from_utf8_lossy(&listed.stderr)
     );
     // `localhost` is found in the pod's hosts file, without a resolver's library in the image.
-    let retried = pod.exec(&[
-        "smtp-server",
-        "queue",
-        "retry",
-        "--all",
-        "--url",
-        "http://localhost:8080",
-    ]);
-    assert!(
-        retried.status.success(),
-        "{}",
-        String::from_utf8_lossy(&retried.stderr)
-    );
-    stage.sink.wait(1);
-    wait_for("the queue to be empty", || pod.metric("smtp_queue_depth") == 0.0);
-    assert_eq!(subjects(&stage.sink), ["kept"]);
+    life::sends_what_waits(&stage, &pod, &["--url", "http://localhost:8080"], "kept");
     let mailq = pod.exec(&["mailq"]);
     assert!(
         mailq.status.success(),

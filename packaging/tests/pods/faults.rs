@@ -1,5 +1,6 @@
 //! Pods that do not get well by themselves.
 
+use super::life;
 use super::stage::{Stage, bring};
 use blackbox::wait_for_secs;
 use nix::sys::signal::{Signal, kill};
@@ -50,11 +51,7 @@ fn a_server_that_hangs_is_started_again_with_its_mail() {
             live["timeoutSeconds"] = json!(1);
         }
     });
-    stage.put_off(true);
-    let pod = stage.node.start("StatefulSet", "smtp-server", 0);
-    pod.wait_ready();
-    bring(&pod, "kept");
-    pod.wait_event("delivery", |line| line["status"] == "deferred");
+    let pod = life::with_mail(&stage, ("StatefulSet", "smtp-server"), 0, "kept");
     kill(Pid::from_raw(pod.pid()), Signal::SIGSTOP).expect("kill");
     wait_for_secs("the container to be started again", 60, || {
         let events = pod.timeline().events();

@@ -8,8 +8,39 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+/// Most memory in either mode, in octets.
+const MEMORY: u64 = 512 << 20;
+
+/// A pod that is ready, to its end: confined, carrying mail, following what is mounted, and drained in order.
+pub(crate) fn is_lived(stage: &Stage, pod: Pod) {
+    is_confined(&pod);
+    carries_mail(stage, &pod);
+    follows_what_is_mounted(stage, &pod);
+    ends_in_order(stage, pod);
+}
+
+/// A pod of a workload (kind and name) with a message that its next hop puts off.
+pub(crate) fn with_mail(stage: &Stage, (kind, name): (&str, &str), number: u32, subject: &str) -> Pod {
+    stage.put_off(true);
+    let pod = stage.node.start(kind, name, number);
+    pod.wait_ready();
+    bring(&pod, subject);
+    pod.wait_event("delivery", |line| line["status"] == "deferred");
+    pod
+}
+
+/// An operator has what waits tried again, with the program in the pod: the message arrives, once, and nothing is left.
+pub(crate) fn sends_what_waits(stage: &Stage, pod: &Pod, more: &[&str], subject: &str) {
+    let retried = pod.exec(&[&["smtp-server", "queue", "retry", "--all"][..], more].concat());
+    let said = String::from_utf8_lossy(&retried.stderr);
+    assert!(retried.status.success(), "{said}");
+    stage.sink.wait(1);
+    wait_for("the queue to be empty", || pod.metric("smtp_queue_depth") == 0.0);
+    assert_eq!(subjects(&stage.sink), [subject]);
+}
+
 /// What Pod Security's `restricted` promises, as the kernel has it for the running process.
-pub(crate) fn is_confined(pod: &Pod, memory: u64) {
+fn is_confined(pod: &Pod) {
     assert_eq!(pod.status("Uid"), "1000\t1000\t1000\t1000");
     assert_eq!(pod.status("Gid"), "1000\t1000\t1000\t1000");
     assert_eq!(pod.status("Groups"), "1000");
@@ -43,7 +74,7 @@ pub(crate) fn is_confined(pod: &Pod, memory: u64) {
     let limit = pod
         .read("sys/fs/cgroup/memory/memory.limit_in_bytes")
         .or_else(|_| pod.read("sys/fs/cgroup/memory.max"));
-    assert_eq!(limit.expect("a memory limit").trim(), memory.to_string());
+    assert_eq!(limit.expect("a memory limit").trim(), MEMORY.to_string());
     // And the process is in that group, not only its neighbour.
     let groups = pod
         .read(&format!("proc/{}/cgroup", namespaced(pod)))
@@ -58,7 +89,7 @@ fn namespaced(pod: &Pod) -> String {
 }
 
 /// Mail comes in, and goes on to a mailbox server by name and to strangers by MX.
-pub(crate) fn carries_mail(stage: &Stage, pod: &Pod) {
+fn carries_mail(stage: &Stage, pod: &Pod) {
     bring(pod, "in");
     submit(pod, "out");
     let messages = stage.sink.wait(2);
@@ -73,7 +104,7 @@ pub(crate) fn carries_mail(stage: &Stage, pod: &Pod) {
 }
 
 /// What is mounted may change: a certificate and the configuration are taken up while the pod runs.
-pub(crate) fn follows_what_is_mounted(stage: &Stage, pod: &Pod) {
+fn follows_what_is_mounted(stage: &Stage, pod: &Pod) {
     let pid = pod.pid();
     let old = shown(pod.at(4650));
     let new = stage.node.certify(90);
@@ -105,7 +136,7 @@ pub(crate) fn follows_what_is_mounted(stage: &Stage, pod: &Pod) {
 }
 
 /// Deleted, it takes mail until preStop is over, then ends by itself, within the grace period and without a loss.
-pub(crate) fn ends_in_order(stage: &Stage, pod: Pod) {
+fn ends_in_order(stage: &Stage, pod: Pod) {
     let (smtp, http) = (pod.at(2525), pod.at(8080));
     let timeline = pod.timeline().clone();
     let mut idle = Wire::hello(smtp);
