@@ -1,5 +1,8 @@
-//! What the pages about Kubernetes say is so: paths, links, commands, alerts, metrics and values exist.
+//! What pages say is so: links and files exist, and in those about Kubernetes paths, commands, alerts, metrics and values.
 
 mod documents {
+    mod architecture;
+    mod links;
     mod pages;
+    mod tree;
 }

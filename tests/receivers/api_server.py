@@ -8,20 +8,12 @@ The file: `{"token": "…", "manner": "…", "status": 200, "answer": {…}}`, r
 
 Or `{"users": {TOKEN: USER}, "objects": […]}`: a cluster's objects are got by their paths, by whom the Roles and RoleBindings among them let get them.
 """
-import http.server
 import json
 import re
-import ssl
 import sys
-import threading
 import time
 
-lock = threading.Lock()
-
-
-def say(value):
-    with lock:
-        print(json.dumps(value), flush=True)
+from speaking import Handler, say, serve
 
 
 def refusal(code, reason, message):
@@ -74,51 +66,26 @@ def judged(cluster, path, token):
     return 404, missing | {"details": {"name": name, "group": group, "kind": resource}}
 
 
-class ApiServer(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class ApiServer(Handler):
     def do_GET(self):
         with open(sys.argv[1]) as file:
             wanted = json.load(file)
         token = self.headers["Authorization"]
         say({"asked": self.path, "authorization": token})
         if "users" in wanted:
-            return self.answer(*judged(wanted, self.path, token))
+            return self.object(*judged(wanted, self.path, token))
         if token != "Bearer " + wanted["token"]:
-            return self.answer(401, refusal(401, "Unauthorized", "Unauthorized"))
+            return self.object(401, refusal(401, "Unauthorized", "Unauthorized"))
         if wanted["manner"] == "never":
             time.sleep(600)
         if wanted["manner"] == "garbage":
-            self.wfile.write(b"\x00\xff no HTTP\r\n\r\n")
-            self.close_connection = True
-            return None
+            return self.garbage()
         if wanted["manner"] == "endless":
-            self.send_response(200)
-            self.end_headers()
-            while True:
-                self.wfile.write(b" " * 65536)
-        return self.answer(wanted["status"], wanted["answer"])
+            return self.endless()
+        return self.object(wanted["status"], wanted["answer"])
 
-    def answer(self, status, value):
-        text = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
+    def object(self, status, value):
+        self.answer(status, json.dumps(value).encode(), ("Content-Type", "application/json"))
 
 
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        pass
-
-
-server = Server(("127.0.0.1", 0), ApiServer)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[2], sys.argv[3])
-server.socket = context.wrap_socket(server.socket, server_side=True)
-say({"port": server.server_port})
-server.serve_forever()
+serve(ApiServer, pair=sys.argv[2:4])

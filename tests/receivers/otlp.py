@@ -2,18 +2,13 @@
 
 The first argument is how many requests are answered 503 before the first is taken.
 """
-import http.server
-import json
 import sys
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-
-
-def say(value):
-    print(json.dumps(value), flush=True)
+from speaking import Handler, say, serve
 
 
 def value(any_value):
@@ -24,7 +19,7 @@ def attributes(pairs):
     return {pair.key: value(pair.value) for pair in pairs}
 
 
-class Collector(http.server.BaseHTTPRequestHandler):
+class Collector(Handler):
     refusals = int(sys.argv[1])
 
     def do_POST(self):
@@ -39,11 +34,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
         if status == 200:
             self.take(ExportTraceServiceRequest.FromString(body))
         answer = ExportTraceServiceResponse().SerializeToString()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
+        self.answer(status, answer, ("Content-Type", "application/x-protobuf"))
 
     def take(self, request):
         for resource in request.resource_spans:
@@ -64,10 +55,5 @@ class Collector(http.server.BaseHTTPRequestHandler):
                         "attributes": attributes(span.attributes),
                     })
 
-    def log_message(self, *_):
-        pass
 
-
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-say({"port": server.server_port})
-server.serve_forever()
+serve(Collector)

@@ -5,28 +5,16 @@ Arguments: the secret; the port, or 0; how it answers; PEM files of a certificat
 How it answers: `ok`; `refuse:N`, the first N calls with 503; `hold`, never; `ask:S`, always 429 with `Retry-After: S`; `move`, with a redirect to
 itself; `garbage`, with what is no HTTP; `endless`, 200 and a body that does not end.
 """
-import http.server
-import json
-import ssl
 import sys
-import threading
 import time
 
+from speaking import Handler, say, serve
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 secret, port, manner = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
 
-lock = threading.Lock()
-
-
-def say(value):
-    with lock:
-        print(json.dumps(value), flush=True)
-
-
-class Receiver(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Receiver(Handler):
     refusals = int(manner.partition(":")[2] or 0) if manner.startswith("refuse") else 0
 
     def do_POST(self):
@@ -55,40 +43,10 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         if manner == "move":
             return self.answer(307, b"", ("Location", "/elsewhere"))
         if manner == "garbage":
-            self.wfile.write(b"\x00\xff no HTTP\r\n\r\n")
-            self.close_connection = True
-            return None
+            return self.garbage()
         if manner == "endless":
-            self.send_response(200)
-            self.end_headers()
-            while True:
-                self.wfile.write(b"x" * 65536)
+            return self.endless()
         return self.answer(204 if manner == "ok" else 200, b"")
 
-    def answer(self, status, text, *fields):
-        self.send_response(status)
-        for name, value in fields:
-            self.send_header(name, value)
-        if status != 204:
-            self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
 
-    def log_message(self, *_):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128
-
-    def handle_error(self, *_):
-        pass
-
-
-server = Server(("127.0.0.1", port), Receiver)
-if len(sys.argv) > 5:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(sys.argv[4], sys.argv[5])
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-say({"port": server.server_port})
-server.serve_forever()
+serve(Receiver, port, sys.argv[4:6])

@@ -21,6 +21,8 @@ impl Receiver {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("receivers");
         let mut command = Command::new("/usr/bin/python3");
         command.arg(folder.join(script)).args(args);
+        // The module that they share is read from the tree, in which nothing is to be written.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         if let Some(packages) = packages {
             command.env("PYTHONPATH", packages);
         }

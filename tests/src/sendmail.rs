@@ -1,9 +1,9 @@
 //! The binary called `sendmail`, with a folder of its own for mail that has to wait.
 
 use crate::server::binary;
-use std::io::Write;
+use crate::tools::feed;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 pub struct Sendmail {
     folder: tempfile::TempDir,
@@ -67,21 +67,6 @@ impl Sendmail {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         said
     }
-}
-
-/// Runs a command with this input.
-pub fn feed(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start");
-    let mut stdin = child.stdin.take().expect("stdin");
-    // One that stopped reading says why.
-    let _ = stdin.write_all(input.as_ref());
-    drop(stdin);
-    child.wait_with_output().expect("wait")
 }
 
 /// Names of queue ids in a folder.

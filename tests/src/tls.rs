@@ -1,6 +1,6 @@
 //! A client under TLS whose every word is ours: `openssl s_client`.
 
-use crate::tools::program;
+use crate::tools::s_client;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Stdio};
@@ -14,13 +14,8 @@ pub struct Tls {
 impl Tls {
     /// On `smtps`, or with `starttls`; with further arguments of `openssl s_client`. EHLO is said.
     pub fn open(address: SocketAddr, starttls: bool, args: &[&str]) -> Self {
-        let mut openssl = program("/usr/bin/openssl");
-        openssl.args(["s_client", "-quiet", "-crlf", "-connect", &address.to_string()]);
-        if starttls {
-            openssl.args(["-starttls", "smtp"]);
-        }
-        let mut child = openssl
-            .args(args)
+        let mut child = s_client(address, starttls, args)
+            .args(["-quiet", "-crlf"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

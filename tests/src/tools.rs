@@ -1,8 +1,9 @@
 //! Real clients, run as programs.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A program that must be installed.
 pub fn program(path: &str) -> Command {
@@ -61,6 +62,28 @@ pub fn run(command: &mut Command) -> Output {
     output
 }
 
+/// Runs to the end with this input; what the program says is for the caller to judge.
+pub fn feed(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start");
+    let mut stdin = child.stdin.take().expect("stdin");
+    // One that stopped reading says why.
+    let _ = stdin.write_all(input.as_ref());
+    drop(stdin);
+    child.wait_with_output().expect("wait")
+}
+
+/// Runs to the end with this input; panics with what it said when it fails.
+pub fn pipe(command: &mut Command, input: &str) {
+    let output = feed(command, input);
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
 /// Changes an SQLite database that nobody has open.
 pub fn sql(database: &Path, statement: &str) {
     let script =
@@ -71,10 +94,26 @@ pub fn sql(database: &Path, statement: &str) {
 
 /// swaks that logs in by PLAIN under TLS, at a submission listener.
 pub fn swaks(submission: SocketAddr, user: &str, password: &str) -> Command {
+    swaks_by("PLAIN", "--tls", submission, user, password)
+}
+
+/// swaks that logs in by this mechanism, with `--tls` by STARTTLS or with `--tls-on-connect`.
+pub fn swaks_by(mechanism: &str, tls: &str, server: SocketAddr, user: &str, password: &str) -> Command {
     let mut swaks = program("/usr/bin/swaks");
-    swaks.args(["--server", &submission.to_string(), "--tls", "--auth", "PLAIN"]);
+    swaks.args(["--server", &server.to_string(), tls, "--auth", mechanism]);
     swaks.args(["--auth-user", user, "--auth-password", password]);
     swaks
+}
+
+/// `openssl s_client` at a listener under TLS, or with `starttls` at one in clear.
+pub fn s_client(address: SocketAddr, starttls: bool, args: &[&str]) -> Command {
+    let mut openssl = program("/usr/bin/openssl");
+    openssl.args(["s_client", "-connect", &address.to_string()]);
+    if starttls {
+        openssl.args(["-starttls", "smtp"]);
+    }
+    openssl.args(args);
+    openssl
 }
 
 /// A self-signed certificate for `names` and its key, made by openssl as `cert.pem` and `key.pem` in `folder`.

@@ -5,12 +5,11 @@ use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BAS
 use blackbox::server::{Server, Setup};
 use blackbox::sink::Sink;
 use blackbox::tls::Tls;
-use blackbox::tools::{program, run};
+use blackbox::tools::{pipe, program, run, swaks_by};
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) const PASSWORD: &str = "Correct horse 5";
@@ -64,34 +63,11 @@ pub(crate) fn text(subject: &str) -> String {
     format!("From: a@x.test\r\nTo: b@y.test\r\nSubject: {subject}\r\n\r\ntext\r\n")
 }
 
-fn pipe(command: &mut Command, input: &str) {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start");
-    let mut stdin = child.stdin.take().expect("stdin");
-    stdin.write_all(input.as_bytes()).expect("input");
-    drop(stdin);
-    let output = child.wait_with_output().expect("wait");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
-}
-
 #[test]
 fn swaks_logs_in() {
     for mechanism in ["PLAIN", "LOGIN"] {
         let stage = Stage::new();
-        let mut swaks = program("/usr/bin/swaks");
-        swaks.args([
-            "--server",
-            &stage.server.submission().to_string(),
-            "--tls",
-            "--auth",
-            mechanism,
-        ]);
-        swaks.args(["--auth-user", "ann", "--auth-password", PASSWORD]);
+        let mut swaks = swaks_by(mechanism, "--tls", stage.server.submission(), "ann", PASSWORD);
         swaks.args([
             "--from",
             "a@x.test",

@@ -2,9 +2,7 @@
 
 use blackbox::server::Server;
 use blackbox::sink::{Message, Sink};
-use blackbox::tools::{program, run};
-use std::io::Write;
-use std::process::{Command, Stdio};
+use blackbox::tools::{pipe, program, run};
 
 fn relay() -> (Sink, Server) {
     let sink = Sink::start();
@@ -26,27 +24,6 @@ fn arrived(sink: &Sink, subject: &str) -> Message {
     let received = message.field("Received").expect("a Received field");
     assert!(received.contains("by mx.test"), "{received}");
     message
-}
-
-fn pipe(command: &mut Command, input: &str) {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start");
-    child
-        .stdin
-        .take()
-        .expect("stdin")
-        .write_all(input.as_bytes())
-        .expect("input");
-    let output = child.wait_with_output().expect("wait");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 #[test]

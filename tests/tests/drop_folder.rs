@@ -2,9 +2,10 @@
 
 use blackbox::disk::Tmpfs;
 use blackbox::postfix::free_port;
-use blackbox::sendmail::{Sendmail, feed, mail_in};
+use blackbox::sendmail::{Sendmail, mail_in};
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
+use blackbox::tools::feed;
 use blackbox::wait_for;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

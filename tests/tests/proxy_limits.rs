@@ -8,7 +8,7 @@ use blackbox::haproxy::{ADDRESS, HaProxy};
 use blackbox::sendmail::Sendmail;
 use blackbox::server::{Server, Setup, refusal};
 use blackbox::sink::Sink;
-use blackbox::tools::program;
+use blackbox::tools::swaks;
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use nix::sys::signal::Signal;
@@ -43,27 +43,9 @@ fn limits_are_those_of_the_client_and_not_of_the_proxy() {
     // A guesser is locked, and others who come through the same proxy are not.
     let proxy = HaProxy::before(&server);
     let login = |client: &str, password: &str| {
-        let mut swaks = program("/usr/bin/swaks");
-        swaks.args([
-            "--server",
-            &proxy.submission.to_string(),
-            "--tls",
-            "--quit-after",
-            "AUTH",
-        ]);
-        swaks.args([
-            "--auth",
-            "PLAIN",
-            "--auth-user",
-            "ann",
-            "--auth-password",
-            password,
-        ]);
-        swaks
-            .args(["--local-interface", client])
-            .status()
-            .expect("swaks")
-            .success()
+        let mut swaks = swaks(proxy.submission, "ann", password);
+        swaks.args(["--quit-after", "AUTH", "--local-interface", client]);
+        swaks.status().expect("swaks").success()
     };
     assert!(!login("127.0.0.21", "wrong"));
     assert!(!login("127.0.0.21", PASSWORD), "locked");
@@ -149,14 +131,11 @@ fn guesses_through_a_proxy_that_is_exempt_lock_it() {
     );
     let server = Server::with(&config);
     let login = |client: &str, name: &str, password: &str| {
-        let mut swaks = program("/usr/bin/swaks");
-        let submission = server.submission().to_string();
-        swaks.args(["--server", &submission, "--local-interface", ADDRESS]);
+        let mut swaks = swaks(server.submission(), name, password);
+        swaks.args(["--quit-after", "AUTH", "--local-interface", ADDRESS]);
         swaks.args(["--proxy-version", "2", "--proxy-family", "AF_INET"]);
         swaks.args(["--proxy-dest", "192.0.2.25", "--proxy-dest-port", "25"]);
         swaks.args(["--proxy-source", client, "--proxy-source-port", "40001"]);
-        swaks.args(["--tls", "--quit-after", "AUTH", "--auth", "PLAIN"]);
-        swaks.args(["--auth-user", name, "--auth-password", password]);
         swaks.output().expect("swaks").status.success()
     };
     // Five times `lock_after`, each name once, from a client with an address of its own: it is exempt, so others there may log in.

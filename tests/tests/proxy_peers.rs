@@ -4,7 +4,7 @@ use crate::auth::PASSWORD;
 use crate::proxy_protocol::{FRIEND, STRANGER, from_proxy, greeted, header, headers, host, relays, server};
 use blackbox::haproxy::{ADDRESS, HaProxy};
 use blackbox::tls::Tls;
-use blackbox::tools::{program, run};
+use blackbox::tools::{program, run, swaks_by};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
@@ -51,25 +51,13 @@ fn under_tls_too_and_with_a_checksum() {
     let proxy = HaProxy::before(&server);
     let mut openssl = Tls::open(proxy.smtps, false, &["-bind", &format!("{STRANGER}:0")]);
     openssl.expect("NOOP", "250");
-    for (front, options) in [
-        (proxy.smtps, ["--tls-on-connect", "--quit-after", "AUTH"]),
-        (proxy.submission, ["--tls", "--to", "b@elsewhere.test"]),
+    for (front, tls, more) in [
+        (proxy.smtps, "--tls-on-connect", &["--quit-after", "AUTH"][..]),
+        (proxy.submission, "--tls", &[]),
     ] {
-        let mut swaks = program("/usr/bin/swaks");
-        swaks.args(["--server", &front.to_string(), "--from", "a@x.test"]);
-        swaks.args([
-            "--auth",
-            "PLAIN",
-            "--auth-user",
-            "ann",
-            "--auth-password",
-            PASSWORD,
-        ]);
-        swaks.args(["--local-interface", STRANGER]).args(options);
-        if options[0] == "--tls-on-connect" {
-            swaks.args(["--to", "b@elsewhere.test"]);
-        }
-        run(&mut swaks);
+        let mut swaks = swaks_by("PLAIN", tls, front, "ann", PASSWORD);
+        swaks.args(["--from", "a@x.test", "--to", "b@elsewhere.test"]);
+        run(swaks.args(["--local-interface", STRANGER]).args(more));
     }
     for listener in ["smtps", "submission"] {
         let line = server.wait_event("auth_succeeded", |line| line["listener"] == listener);

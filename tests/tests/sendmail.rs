@@ -1,10 +1,10 @@
 //! The binary as `sendmail`, called by real programs and as they call it.
 
 use blackbox::dovecot::Dovecot;
-use blackbox::sendmail::{Sendmail, feed};
+use blackbox::sendmail::Sendmail;
 use blackbox::server::{PASSWORD, Server};
 use blackbox::sink::{Act, Message, Moment, Sink};
-use blackbox::tools::{maildir, program, run};
+use blackbox::tools::{feed, maildir, program, run};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 

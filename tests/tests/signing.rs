@@ -4,7 +4,7 @@ use blackbox::dkim::{Key, Verifiers};
 use blackbox::postfix::Postfix;
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Message, Sink};
-use blackbox::tools::program;
+use blackbox::tools::swaks;
 use blackbox::wire::{Wire, queue_id};
 
 const PASSWORD: &str = "Correct horse 5";
@@ -193,24 +193,8 @@ fn a_change_of_one_octet_breaks_every_signature() {
 
 /// An account's mail by swaks over STARTTLS.
 fn submit(stage: &Stage, data: &str) -> (bool, String) {
-    let mut swaks = program("/usr/bin/swaks");
-    swaks.args([
-        "--server",
-        &stage.server.submission().to_string(),
-        "--tls",
-        "--auth",
-        "PLAIN",
-    ]);
-    swaks.args([
-        "--auth-user",
-        "ann",
-        "--auth-password",
-        PASSWORD,
-        "--from",
-        "ann@x.test",
-        "--to",
-        "bob@y.test",
-    ]);
+    let mut swaks = swaks(stage.server.submission(), "ann", PASSWORD);
+    swaks.args(["--from", "ann@x.test", "--to", "bob@y.test"]);
     let output = swaks
         .args(["--data", &data.replace("\r\n", "\\n")])
         .output()

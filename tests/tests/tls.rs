@@ -1,7 +1,7 @@
 //! TLS towards clients: real clients on each listener, versions, names, replaced certificates, and a scanner.
 
 use blackbox::server::{Server, Setup, binary};
-use blackbox::tools::{certificate, certificate_config, peer, program, run};
+use blackbox::tools::{self, certificate, certificate_config, feed, peer, program, run};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use std::io::{BufRead, BufReader, Write};
@@ -13,20 +13,7 @@ const DOMAIN: &str = "[[domains]]\nname = \"y.test\"\ndeliver = \"capture\"\n";
 
 /// `openssl s_client`: all that it says.
 fn s_client(address: SocketAddr, starttls: bool, args: &[&str]) -> String {
-    let mut openssl = program("/usr/bin/openssl");
-    openssl.args(["s_client", "-connect", &address.to_string()]);
-    if starttls {
-        openssl.args(["-starttls", "smtp"]);
-    }
-    let mut child = openssl
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("openssl");
-    let _ = child.stdin.take().expect("stdin").write_all(b"QUIT\r\n");
-    let output = child.wait_with_output().expect("openssl");
+    let output = feed(&mut tools::s_client(address, starttls, args), "QUIT\r\n");
     [output.stdout, output.stderr]
         .map(|text| String::from_utf8_lossy(&text).into_owned())
         .concat()

@@ -9,12 +9,14 @@ mod dkim;
 mod load;
 mod logins;
 mod memory;
+mod ours;
 mod peers;
 mod postgres;
 mod session;
 mod speed;
 mod telling;
 mod tls;
+mod waiting;
 
 use crate::run::build_server;
 use std::path::PathBuf;
@@ -49,9 +51,38 @@ pub(crate) enum Bound {
     AtMost(f64),
 }
 
+/// Measures one thing, and reports it.
+type Measure = fn(&mut Bench) -> Result<(), String>;
+
+/// By name, in the order in which they are run.
+pub(crate) const BENCHMARKS: [(&str, Measure); 20] = [
+    ("accept", speed::accept),
+    ("relay", speed::relay),
+    ("postgres", postgres::speed),
+    ("postgres-alone", postgres::alone),
+    ("postgres-memory", postgres::memory),
+    ("claims", waiting::claims),
+    ("together", waiting::together),
+    ("history", telling::history),
+    ("traces", telling::traces),
+    ("webhooks", telling::webhooks),
+    ("durable", speed::durable),
+    ("auth", auth::auth),
+    ("logins", logins::logins),
+    ("flood", logins::flood),
+    ("dkim", dkim::dkim),
+    ("handshakes", tls::handshakes),
+    ("tls", tls::reception),
+    ("idle", |bench| {
+        memory::idle(bench)?;
+        tls::idle(bench)
+    }),
+    ("large", memory::large),
+    ("backlog", memory::backlog),
+];
+
 /// Runs the named benchmarks, or all.
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
-    crate::peers::install()?;
     let mut names = Vec::new();
     let mut rounds = 3;
     let mut args = args.iter();
@@ -61,10 +92,13 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
                 .next()
                 .and_then(|n| n.parse().ok())
                 .ok_or("--rounds takes a number")?;
-        } else {
+        } else if BENCHMARKS.iter().any(|(name, _)| name == arg) {
             names.push(arg.as_str());
+        } else {
+            return Err(format!("there is no benchmark {arg:?}"));
         }
     }
+    crate::peers::install()?;
     let server = build_server()?;
     // Beside the build, so that every server writes to the same real disk: /tmp may be memory.
     let folder = crate::run::target().join("bench");
@@ -78,67 +112,10 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         report: Vec::new(),
     };
     machine(&mut bench);
-    let wanted = |name: &str| names.is_empty() || names.contains(&name);
-    if wanted("accept") {
-        speed::accept(&mut bench)?;
-    }
-    if wanted("relay") {
-        speed::relay(&mut bench)?;
-    }
-    if wanted("postgres") {
-        postgres::speed(&mut bench)?;
-    }
-    if wanted("postgres-alone") {
-        postgres::alone(&mut bench)?;
-    }
-    if wanted("postgres-memory") {
-        postgres::memory(&mut bench)?;
-    }
-    if wanted("claims") {
-        postgres::claims(&mut bench)?;
-    }
-    if wanted("together") {
-        postgres::together(&mut bench)?;
-    }
-    if wanted("history") {
-        telling::history(&mut bench)?;
-    }
-    if wanted("traces") {
-        telling::traces(&mut bench)?;
-    }
-    if wanted("webhooks") {
-        telling::webhooks(&mut bench)?;
-    }
-    if wanted("durable") {
-        speed::durable(&mut bench)?;
-    }
-    if wanted("auth") {
-        auth::auth(&mut bench)?;
-    }
-    if wanted("logins") {
-        logins::logins(&mut bench)?;
-    }
-    if wanted("flood") {
-        logins::flood(&mut bench)?;
-    }
-    if wanted("dkim") {
-        dkim::dkim(&mut bench)?;
-    }
-    if wanted("handshakes") {
-        tls::handshakes(&mut bench)?;
-    }
-    if wanted("tls") {
-        tls::reception(&mut bench)?;
-    }
-    if wanted("idle") {
-        memory::idle(&mut bench)?;
-        tls::idle(&mut bench)?;
-    }
-    if wanted("large") {
-        memory::large(&mut bench)?;
-    }
-    if wanted("backlog") {
-        memory::backlog(&mut bench)?;
+    for (name, measure) in BENCHMARKS {
+        if names.is_empty() || names.contains(&name) {
+            measure(&mut bench)?;
+        }
     }
     println!("\nSummary\n{}", bench.report.join("\n"));
     let _ = std::fs::remove_dir_all(&bench.folder);

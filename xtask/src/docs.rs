@@ -10,7 +10,12 @@ use std::process::Command;
 
 /// Writes the pages, or with `--check` says whether they are current.
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
-    let check = args.iter().any(|arg| arg == "--check");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let check = match args[..] {
+        [] => false,
+        ["--check"] => true,
+        _ => return Err(format!("unknown arguments {args:?}")),
+    };
     let mut current = true;
     let pages = pages().into_iter().chain([("commands.md", commands()?)]);
     let files = pages.map(|(name, page)| (path(name), page));

@@ -39,8 +39,13 @@ cargo xtask <chore>
   fuzz [--seconds N] [TARGET]...
                            run the fuzz targets, 600 s each unless told
   image [--profile NAME] [--tag NAME] [--archive FILE] [--builder NAME]
-        [--source URL]     build the container image, with buildah or podman
-  image --twice            compile its files twice, here and elsewhere, and
+        [--source URL] [--files FOLDER]
+                           build the container image, with buildah or podman;
+                           of files that are there already, without compiling
+  image --files-only FOLDER [--profile NAME]
+                           compile and lay out its files, and build no image
+  image --twice [--profile NAME]
+                           compile its files twice, here and elsewhere, and
                            compare
   version [X.Y.Z]          say which places name another version than Cargo.toml,
                            or set it in all of them
@@ -74,6 +79,42 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("xtask: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{USAGE, bench};
+
+    /// Options that a chore reads: `"--name" =>`, and `== "--name"`.
+    fn options(source: &str) -> Vec<&str> {
+        let found = source.match_indices("\"--").filter_map(|(at, _)| {
+            let (name, after) = source[at + 1..].split_once('"')?;
+            let read = after.starts_with(" =>") || source[..at].ends_with("== ") || after.starts_with("] =>");
+            read.then_some(name)
+        });
+        found.collect()
+    }
+
+    #[test]
+    fn the_usage_names_every_option_and_every_benchmark() {
+        let words: Vec<&str> = USAGE.split([' ', ',', '[', ']', '\n']).collect();
+        let chores = [
+            include_str!("bench.rs"),
+            include_str!("docs.rs"),
+            include_str!("fuzz.rs"),
+            include_str!("image.rs"),
+        ];
+        for chore in chores {
+            let options = options(chore);
+            assert!(!options.is_empty());
+            for option in options {
+                assert!(words.contains(&option), "{option}");
+            }
+        }
+        for (name, _) in bench::BENCHMARKS {
+            assert!(words.contains(&name), "{name}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod body;
 mod calls;
 mod committer;
 mod connect;
+mod deferred;
 mod farewell;
 mod give_up;
 mod hanging;

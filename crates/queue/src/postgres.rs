@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `open`, `wait`, `store` | opening, also of a database that is away; the contract, kept by what follows |
-//! | `connect`, `tls` | how the database is reached |
+//! | `address`, `tls`, `connect` | where the database is, and how it is reached |
 //! | `link`, `pause` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
 //! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
@@ -21,6 +21,7 @@
 //!
 //! Every change is one transaction with `synchronous_commit = on`, and is answered after its COMMIT.
 
+mod address;
 mod bodies;
 mod claim;
 mod clock;
@@ -52,7 +53,7 @@ mod tls;
 mod wait;
 mod writer;
 
-pub use connect::Database;
+pub use address::Database;
 pub use history::PostgresHistory;
 pub use open::PostgresSettings;
 pub use schema::Migration;

@@ -1,11 +1,12 @@
-//! What the pages say, held against what there is.
+//! What the pages about Kubernetes say, held against what there is.
 
+use super::tree::{quoted, text};
 use blackbox::server::binary;
 use blackbox::tools::run;
 use packaging::render::QUICK_START;
 use packaging::tools::root;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Every page that is about Kubernetes.
@@ -20,10 +21,6 @@ fn pages() -> Vec<PathBuf> {
     pages.extend(runbooks.flatten().map(|entry| entry.path()));
     pages.sort();
     pages
-}
-
-fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The lines of a page within fenced blocks of `bash`, `sh` or `console`, without prompts and comments.
@@ -43,59 +40,6 @@ fn commands(page: &str) -> Vec<String> {
         }
     }
     found
-}
-
-/// What stands between backticks.
-fn quoted(page: &str) -> Vec<&str> {
-    page.lines()
-        .flat_map(|line| line.split('`').skip(1).step_by(2))
-        .collect()
-}
-
-/// The anchor that a heading gets: small letters, hyphens for spaces, nothing else.
-fn anchor(heading: &str) -> String {
-    let kept = heading
-        .trim_start_matches('#')
-        .trim()
-        .to_lowercase()
-        .chars()
-        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
-        .collect::<String>();
-    kept.replace(' ', "-")
-}
-
-#[test]
-fn links_lead_somewhere() {
-    let mut broken = Vec::new();
-    let mut seen = 0;
-    for page in pages() {
-        let content = text(&page);
-        for link in content
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
-            if link.starts_with("http") {
-                continue;
-            }
-            seen += 1;
-            let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
-            let target = match file {
-                "" => page.clone(),
-                file => page.parent().expect("a folder").join(file),
-            };
-            let there = target.exists()
-                && (fragment.is_empty()
-                    || text(&target)
-                        .lines()
-                        .any(|line| line.starts_with('#') && anchor(line) == fragment));
-            if !there {
-                broken.push(format!("{}: {link}", page.display()));
-            }
-        }
-    }
-    assert!(seen > 50, "{seen} links");
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]

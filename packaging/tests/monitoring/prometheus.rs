@@ -1,111 +1,54 @@
 //! A real Prometheus with every rule reads real servers, and things happen to them. Only `for` is shortened: nobody waits for a quarter of an hour.
 
-use super::files::{alerts, recording, rules, write_rules};
 use blackbox::api_server::ApiServer;
 use blackbox::disk::Tmpfs;
-use blackbox::server::{Server, Setup, http};
+use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Sink};
-use blackbox::tools::{certificate, certificate_config, program, run};
+use blackbox::tools::{certificate, certificate_config};
 use blackbox::wait_for_secs;
 use blackbox::wire::Wire;
 use nix::sys::signal::Signal;
+use packaging::prometheus;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-/// Ended when dropped.
+/// One beside the servers. Dropped, it is ended.
 struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-    folder: tempfile::TempDir,
+    server: prometheus::Prometheus<'static>,
+    /// How many rules it has to know.
+    rules: usize,
 }
 
 impl Prometheus {
     /// Reads each of the servers every second, under the namespace and the pod's name that are given.
     fn start(targets: &[(&str, &str, SocketAddr)]) -> Prometheus {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (name, mut file) in alerts().into_iter().chain(recording()) {
-            for rule in file["groups"].as_array_mut().expect("groups") {
-                for rule in rule["rules"].as_array_mut().expect("rules") {
-                    rule.as_object_mut().expect("a rule").remove("for");
-                }
-            }
-            write_rules(&folder.path().join(format!("{name}.rules")), &file);
-        }
+        let mut rules = 0;
+        let files: BTreeMap<String, Value> = prometheus::rules(|rule| {
+            rules += 1;
+            rule.as_object_mut().expect("a rule").remove("for");
+        });
         let targets: Vec<Value> = targets
             .iter()
             .map(|(namespace, pod, address)| {
                 json!({"targets": [address.to_string()], "labels": {"namespace": namespace, "pod": pod}})
             })
             .collect();
-        let config = json!({
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [folder.path().join("*.rules")],
-            "scrape_configs": [{"job_name": "mail/smtp-server", "static_configs": targets}],
-        });
-        let file = folder.path().join("prometheus.yml");
-        write_rules(&file, &config);
-        run(Command::new("/usr/bin/promtool")
-            .args(["check", "config"])
-            .arg(&file));
-        let address = free_address();
-        // A path, so that a test that finds it missing says so.
-        drop(program("/usr/bin/prometheus"));
-        let log = std::fs::File::create(folder.path().join("log")).expect("log");
-        let child = Command::new("/usr/bin/prometheus")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("start Prometheus");
-        let mut prometheus = Prometheus {
-            child,
-            address,
-            folder,
-        };
-        wait_for_secs("Prometheus to be ready", 60, || {
-            let ended = prometheus.child.try_wait().expect("wait");
-            assert!(ended.is_none(), "Prometheus ended: {}", prometheus.log());
-            std::net::TcpStream::connect(address).is_ok() && prometheus.get("/-/ready").0 == 200
-        });
-        prometheus
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    /// HTTP 1.0, so that the answer comes in one piece.
-    fn get(&self, path: &str) -> (u16, String) {
-        http(
-            self.address,
-            &format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n"),
-        )
-    }
-
-    fn api(&self, path: &str) -> Value {
-        let (status, body) = self.get(&format!("/api/v1/{path}"));
-        let answer: Value =
-            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{status} {error}: {body}"));
-        assert_eq!(answer["status"], "success", "{answer}");
-        answer["data"].clone()
+        let scrape = json!({ "static_configs": targets });
+        Prometheus {
+            server: prometheus::Prometheus::start(&files, scrape, None),
+            rules,
+        }
     }
 
     /// The alerts that fire: name, severity, namespace.
     fn firing(&self) -> BTreeSet<(String, String, String)> {
-        let alerts = self.api("alerts")["alerts"].clone();
-        let alerts = alerts.as_array().expect("alerts").iter();
-        let firing = alerts.filter(|alert| alert["state"] == "firing");
-        let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
+        let label = |alert: &Value, name: &str| alert[name].as_str().unwrap_or_default().to_owned();
+        let firing = self.server.firing();
         firing
+            .iter()
             .map(|alert| {
                 (
                     label(alert, "alertname"),
@@ -132,17 +75,13 @@ impl Prometheus {
     }
 
     /// Waits until every rule has been evaluated, by now with series to be evaluated over.
-    fn wait_evaluated(&self, how_many: usize) {
+    fn wait_evaluated(&self) {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .expect("a clock");
         wait_for_secs("every rule to be evaluated again", 60, || {
-            let groups = self.api("rules")["groups"].clone();
-            let rules = groups.as_array().expect("groups").iter();
-            let rules: Vec<&Value> = rules
-                .flat_map(|group| group["rules"].as_array().expect("rules"))
-                .collect();
-            assert_eq!(rules.len(), how_many, "rules that Prometheus knows");
+            let rules = self.server.rules();
+            assert_eq!(rules.len(), self.rules, "rules that Prometheus knows");
             for rule in &rules {
                 assert!(rule["lastError"].is_null(), "{rule:#}");
             }
@@ -154,26 +93,11 @@ impl Prometheus {
     }
 }
 
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- Prometheus\n{}", self.log());
-        }
-    }
-}
-
 /// Seconds since 1970 of `2026-01-31T12:00:00.123Z` or one with an offset; 0 of what is no time.
 fn seconds_of(time: &str) -> u64 {
     let mut date = Command::new("/usr/bin/date");
     let said = date.args(["-d", time, "+%s"]).output().expect("date").stdout;
     String::from_utf8_lossy(&said).trim().parse().unwrap_or(0)
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
 }
 
 /// A certificate that is good for so many days, as configuration.
@@ -222,13 +146,8 @@ fn the_right_alerts_fire() {
         ("full", "smtp-server-0", full.http),
         ("left", "smtp-server-1", left.http),
     ]);
-    let all = alerts().into_values().chain(recording().into_values());
-    let how_many = all.map(|file| rules(&file).len()).sum();
-    wait_for_secs("every server to be read", 60, || {
-        let up = prometheus.api("query?query=count(up==1)");
-        up["result"][0]["value"][1] == "7"
-    });
-    prometheus.wait_evaluated(how_many);
+    wait_for_secs("every server to be read", 60, || prometheus.server.up() == 7);
+    prometheus.wait_evaluated();
 
     // Before anything happens, the certificate that expires in two days is all that is wrong.
     let certificate = [
@@ -269,7 +188,7 @@ fn the_right_alerts_fire() {
     // The other is killed too.
     second.kill();
     prometheus.wait_firing(&[("SMTPServerDown", "critical", "killed")]);
-    prometheus.wait_evaluated(how_many);
+    prometheus.wait_evaluated();
 
     // And nothing else: nobody is woken for a server that is well, or for what is not so.
     let expected: BTreeSet<(&str, &str)> = [

@@ -2,7 +2,7 @@
 
 use blackbox::postgres::Postgres;
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tools::{program, run, swaks};
+use blackbox::tools::{run, s_client, swaks};
 use blackbox::wire::Wire;
 use packaging::kubelet::{Node, Pod};
 use packaging::render::{kustomize, objects};
@@ -187,9 +187,7 @@ pub(crate) fn subjects(sink: &Sink) -> Vec<String> {
 
 /// The certificate that is shown in TLS, as PEM.
 pub(crate) fn shown(address: SocketAddr) -> String {
-    let mut openssl = program("/usr/bin/openssl");
-    openssl.args(["s_client", "-connect", &address.to_string()]);
-    let output = openssl
+    let output = s_client(address, false, &[])
         .stdin(std::process::Stdio::null())
         .output()
         .expect("openssl");

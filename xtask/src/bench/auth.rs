@@ -2,7 +2,7 @@
 //! distributions; they should lie over one another.
 
 use super::Bench;
-use super::peers::Ours;
+use super::ours::Ours;
 use std::process::Command;
 
 /// Attempts of each kind. Each is with a name of its own, since repeated failures are answered later.

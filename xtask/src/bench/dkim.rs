@@ -5,7 +5,8 @@
 //! what else the processors do. So the server that does not sign is measured once at its own best rate, and for the difference at the rate of the
 //! one that signs, while a program beside it signs; what that takes is the cost of the signatures.
 
-use super::peers::{Ours, free_address};
+use super::ours::Ours;
+use super::peers::free_address;
 use super::session::{Session, at_once, content};
 use super::{Bench, Bound, median};
 use crate::run::cargo;

@@ -1,7 +1,8 @@
 //! AUTH PLAIN under TLS: logins a second beside Postfix with Dovecot, which check the same hash, and what a flood of
 //! wrong passwords leaves of the reception of others.
 
-use super::peers::{Dovecot, Ours, Postfix, free_address};
+use super::ours::Ours;
+use super::peers::{Dovecot, Postfix, free_address};
 use super::session::{Pair, Session, at_once, content};
 use super::{Bench, Bound, median};
 use std::net::SocketAddr;

@@ -1,7 +1,8 @@
 //! What sessions, large messages and a long queue cost.
 
 use super::load::Load;
-use super::peers::{Ours, Sink, free_address};
+use super::ours::Ours;
+use super::peers::{Sink, free_address};
 use super::{Bench, Bound};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

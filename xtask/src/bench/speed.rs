@@ -1,7 +1,8 @@
 //! How many messages a second are taken, and relayed.
 
 use super::load::Load;
-use super::peers::{Ours, Postfix, Sink, free_address};
+use super::ours::Ours;
+use super::peers::{Postfix, Sink, free_address};
 use super::{Bench, Bound, median};
 use std::process::Command;
 use std::time::{Duration, Instant};

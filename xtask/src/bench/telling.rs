@@ -1,6 +1,7 @@
 //! What it costs to tell of mail: its history, spans, webhooks. Relaying with it and without it, in turn.
 
-use super::peers::{Ours, Sink};
+use super::ours::Ours;
+use super::peers::Sink;
 use super::speed::until_empty;
 use super::{Bench, Bound, median};
 use std::io::{BufRead, BufReader, Read, Write};

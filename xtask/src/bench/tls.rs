@@ -1,7 +1,8 @@
 //! What TLS costs: handshakes, reception, and connections that wait. Every server shows the same certificate and is
 //! driven by the same client; sessions begin by STARTTLS.
 
-use super::peers::{Ours, Postfix, free_address};
+use super::ours::Ours;
+use super::peers::{Postfix, free_address};
 use super::session::{Pair, Session, at_once, content};
 use super::{Bench, Bound, median};
 use rustls::HandshakeKind;

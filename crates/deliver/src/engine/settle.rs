@@ -4,7 +4,6 @@
 
 use super::Engine;
 use super::calls::{self, About, Happened};
-use super::intake::suspended;
 use super::job::{Job, Work};
 use super::results::{Input, Resolved};
 use crate::dsn::Action;
@@ -12,11 +11,9 @@ use crate::schedule::{self, Next, dice, later, since};
 use jiff::Timestamp;
 use smtp::client::Phase;
 use smtp::{Address, Enhanced, Notify, Orcpt, Reply};
-use smtp_config::{Config, MessageEvent};
+use smtp_config::Config;
 use smtp_observe::{DeliveryStatus, Event, Phases, Span, SpanKind, TraceContext};
-use smtp_queue::{
-    ClaimedRecipient, Deferral, Deferred, Message, NewMessage, Outcome, QueueId, RecipientResult,
-};
+use smtp_queue::{ClaimedRecipient, Message, Outcome, QueueId, RecipientResult};
 use std::time::{Duration, Instant};
 
 /// Longest text kept of a reply, in characters.
@@ -44,7 +41,7 @@ pub(super) struct Attempted<'a> {
 }
 
 /// The relay of an attempt that met no server; Postfix's word.
-const NOWHERE: &str = "none";
+pub(super) const NOWHERE: &str = "none";
 
 /// What a success means to a sender who asked to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +175,12 @@ impl Engine {
     }
 
     /// The attempt for those who trace mail; it ends when it is dropped.
-    fn span(&self, id: QueueId, traceparent: Option<TraceContext>, attempted: &Attempted<'_>) -> Span {
+    pub(super) fn span(
+        &self,
+        id: QueueId,
+        traceparent: Option<TraceContext>,
+        attempted: &Attempted<'_>,
+    ) -> Span {
         let tracer = self.observer.tracer();
         let mut span = tracer.of_message(id.to_bytes(), traceparent, "delivery attempt", SpanKind::Client);
         if span.is_recorded() {
@@ -194,7 +196,7 @@ impl Engine {
     }
 
     /// One line for one recipient of the message with this id, received then.
-    fn log(
+    pub(super) fn log(
         &self,
         (id, received_at): (&str, Timestamp),
         (address, orcpt): (&Address, Option<&Orcpt>),
@@ -219,70 +221,10 @@ impl Engine {
             phases: attempted.phases,
         });
     }
-
-    /// When new mail is tried again whose next hops are left alone, for these reasons; fewer than there are reasons if some of it is
-    /// too old for another try.
-    pub(super) fn deferrals<'a>(
-        &self,
-        received_at: Timestamp,
-        reasons: impl Iterator<Item = &'a Reply>,
-    ) -> Vec<Deferral> {
-        let (now, config) = (Timestamp::now(), &self.parts.load().config.delivery);
-        // No jitter: such mail is spread as it came, and due times that only grow are written to one place of the store's index.
-        let deferral = |reason: &Reply| match schedule::next_try(0, received_at, now, config, 0.0) {
-            Next::GiveUp => None,
-            Next::At(due) => {
-                let reply = suspended(reason);
-                Some(Deferral {
-                    due,
-                    text: reply_text(&reply, false),
-                    status: own_status(&reply),
-                    calls: Vec::new(),
-                })
-            }
-        };
-        reasons.map_while(deferral).collect()
-    }
-
-    /// Has webhooks told of mail that is stored as deferred.
-    pub(super) fn tell_webhooks(&self, message: &NewMessage, deferrals: &mut [Deferral]) {
-        let parts = self.parts.load();
-        for (recipient, deferral) in message.recipients.iter().zip(deferrals) {
-            let happened = Happened {
-                event: MessageEvent::Deferred,
-                recipient: &recipient.address,
-                orcpt: recipient.orcpt.as_ref(),
-                attempt: 1,
-                relay: NOWHERE,
-                status: deferral.status,
-                text: &deferral.text,
-                due: Some(deferral.due),
-            };
-            deferral.calls = calls::calls(&parts.config.webhooks, About::from(message), happened);
-        }
-    }
-
-    /// Tells the log of mail that was stored as deferred.
-    pub(super) fn log_deferred(&self, message: &Deferred) {
-        let (id, started) = (message.id.to_string(), Instant::now());
-        if let Some(first) = message.deferrals.first() {
-            let mut span = self.span(message.id, message.traceparent, &Attempted::nowhere(started));
-            tell(&mut span, DeliveryStatus::Deferred, &first.text);
-        }
-        for (recipient, deferral) in message.recipients.iter().zip(&message.deferrals) {
-            self.log(
-                (&id, message.received_at),
-                (&recipient.address, recipient.orcpt.as_ref()),
-                &Attempted::nowhere(started),
-                deferral.status,
-                (DeliveryStatus::Deferred, &deferral.text),
-            );
-        }
-    }
 }
 
 /// Tells how an attempt ended. Of several recipients the last that was not sent counts.
-fn tell(span: &mut Span, status: DeliveryStatus, text: &str) {
+pub(super) fn tell(span: &mut Span, status: DeliveryStatus, text: &str) {
     match status {
         DeliveryStatus::Sent => span.set("smtp.reply", text),
         _ => span.fail(&format!("{}: {text}", status.name())),

@@ -1,8 +1,8 @@
 //! Opening the store: the schema, the server among the others, the folder for large contents.
 
 use super::PostgresStore;
+use super::address::Database;
 use super::clock::Measured;
-use super::connect::Database;
 use super::due::Due;
 use super::error::Unopened;
 use super::hints::{self, Heard, Hint, Listener};
