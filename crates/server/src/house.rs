@@ -258,8 +258,8 @@ impl House {
         self.observer.emit(Event::Stopping { reason });
     }
 
-    /// The pod does not come back, with so many messages in its queue.
-    pub(crate) fn leaving(&self, leaver: Leaver, messages: u64) {
+    /// The pod does not come back, with so many messages in its queue if they could be counted.
+    pub(crate) fn leaving(&self, leaver: Leaver, messages: Option<u64>) {
         self.stop.hand_over(messages);
         // It is asked once.
         let _ = self.leaver.set(leaver);
@@ -280,8 +280,8 @@ impl House {
         self.stop.enter(Phase::Closing, "");
     }
 
-    /// The last line of the log of a server that was ready.
-    pub(crate) fn stopped(&self, queued: u64, left_behind: Option<u64>) {
+    /// The last line of the log of a server that was ready; figures that could not be had are left out.
+    pub(crate) fn stopped(&self, queued: Option<u64>, left_behind: Option<u64>) {
         let totals = self.observer.totals();
         self.observer.emit(Event::Stopped {
             received: totals.received,

@@ -226,8 +226,8 @@ async fn keep_mail(
         webhooks.stop(LAST_WAIT).await;
     }
     history::flush(house).await;
-    let queued = queue.store().stats().await.map_or(0, |stats| stats.messages);
-    let left_behind = farewell::last_word(house, &queue).await;
+    let queued = farewell::count(&queue).await;
+    let left_behind = farewell::last_word(house, queued).await;
     let closed = queue.store().close().await;
     if house.reception().is_some() {
         house.stopped(queued, left_behind);
