@@ -53,7 +53,7 @@ fn while_nobody_says_it_is_the_drain_of_a_pod_that_comes_back() {
         ("no StatefulSet", &|| api.answers(200, &other)),
         ("the request failed", &|| api.behaves("garbage")),
         (
-            "no answer in time: error sending request; a NetworkPolicy may close the way: name the API server's addresses and ports in allow-api-server",
+            "no answer in time: operation timed out; a NetworkPolicy may close the way: name the API server's addresses and ports in allow-api-server",
             &|| api.behaves("never"),
         ),
         ("octets", &|| api.behaves("endless")),
