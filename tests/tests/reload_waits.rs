@@ -106,8 +106,35 @@ fn a_reload_that_waits_keeps_no_signal_from_being_heard() {
     assert!(server.exited(15).success());
     assert_eq!(server.log().last().expect("a line")["event"], "stopped");
     drop(lock);
-    // What was asked for by signals is done one after the other, and none is lost.
-    let server = server.restart();
+}
+
+#[test]
+fn a_reload_that_was_begun_comes_to_its_end_while_the_server_drains() {
+    let database = Postgres::start();
+    let mut server = setup(&database.url(), &config(PASSWORD, "one.test")).start();
+    let mut busy = Wire::hello(server.smtp);
+    busy.expect("MAIL FROM:<a@x.test>", 250);
+    busy.expect("RCPT TO:<b@one.test>", 250);
+    busy.expect("DATA", 354);
+    let lock = database.lock(DIRECTORY);
+    server.signal(Signal::SIGHUP);
+    wait_for("the reload to wait for the directory", || {
+        database.is_awaited(DIRECTORY)
+    });
+    server.signal(Signal::SIGTERM);
+    server.wait_event("stopping", |_| true);
+    assert_eq!(count(&server, "config_reloaded"), 0, "it waits still");
+    drop(lock);
+    server.wait_event("config_reloaded", |_| true);
+    busy.send("text\r\n");
+    assert_eq!(busy.say(".").code, 250);
+    assert!(server.exited(60).success());
+}
+
+#[test]
+fn signals_that_come_during_a_reload_lead_to_another() {
+    let database = Postgres::start();
+    let server = setup(&database.url(), "").start();
     let lock = database.lock(DIRECTORY);
     server.signal(Signal::SIGHUP);
     wait_for("the reload to wait for the directory", || {

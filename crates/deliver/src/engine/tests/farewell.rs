@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn who_waits_for_room_when_it_is_paused_claims_nothing() {
     let silent = Arc::new(AtomicBool::new(true));
     let is_silent = silent.clone();
@@ -43,8 +43,8 @@ async fn who_waits_for_room_when_it_is_paused_claims_nothing() {
         (kept.recipients[0].state, kept.recipients[0].attempts),
         (State::Queued, 0)
     );
-    assert_eq!(server.messages().len(), 1);
+    let before = server.messages().len();
     house.delivery.try_all().await.unwrap();
     house.delivery.nothing_left().await;
-    assert_eq!(server.messages().len(), 2);
+    assert_eq!(server.messages().len(), before + 1);
 }
