@@ -1,7 +1,13 @@
-//! Disks of their own for servers whose free space matters: what else the machine does with its disk is none of theirs.
+//! Disks of their own for servers whose free space matters: what else the machine does with its disk is none of theirs. And a disk that hangs.
 
 use crate::tools::{as_root, run};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// Where in the index of its log SQLite has its locks (`WALINDEX_LOCK_OFFSET`), and how many.
+const LOCKS: (i64, i64) = (120, 8);
 
 /// A file system in memory, unmounted when dropped.
 pub struct Tmpfs(tempfile::TempDir);
@@ -41,5 +47,29 @@ impl Tmpfs {
 impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = as_root("/bin/umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Whoever reads or writes a store waits until this is dropped, or fails after ten seconds, as on a disk that hangs: the locks of the log of its
+/// database are taken.
+pub struct Shut {
+    _index: File,
+}
+
+impl Shut {
+    /// Of the store in that folder.
+    pub fn up(data: &Path) -> Shut {
+        let path = data.join("smtp.db-shm");
+        let index = File::options().read(true).write(true).open(&path);
+        let index = index.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let lock = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: LOCKS.0,
+            l_len: LOCKS.1,
+            l_pid: 0,
+        };
+        fcntl(&index, FcntlArg::F_SETLKW(&lock)).expect("the locks");
+        Shut { _index: index }
     }
 }

@@ -197,6 +197,31 @@ impl Postgres {
         }
     }
 
+    /// Keeps everybody from a table, readers too, until it is dropped.
+    pub fn lock(&self, table: &str) -> Held {
+        let mut held = self.hold_connection("postgres").expect("a connection");
+        let input = held.0.stdin.as_mut().expect("its input");
+        let lock = format!("BEGIN; LOCK TABLE {table};\n");
+        input.write_all(lock.as_bytes()).expect("a statement");
+        wait_for_secs("the lock", 30, || self.locks(table, true) == 1);
+        held
+    }
+
+    /// Whether somebody waits for a table that is locked.
+    pub fn is_awaited(&self, table: &str) -> bool {
+        self.locks(table, false) > 0
+    }
+
+    /// Exclusive locks of a table that somebody has, or locks that somebody waits for.
+    fn locks(&self, table: &str, granted: bool) -> usize {
+        let which = match granted {
+            true => "granted AND mode = 'AccessExclusiveLock'",
+            false => "NOT granted",
+        };
+        let count = format!("SELECT count(*) FROM pg_locks WHERE {which} AND relation = '{table}'::regclass");
+        self.sql(&count).parse().expect("a number")
+    }
+
     /// Puts a file where it can read it, and nobody else.
     pub fn put(&self, from: &Path, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);

@@ -232,7 +232,7 @@ pub struct DrainStatus {
     /// When it was asked for.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
-    /// Messages that are still in the queue of a pod that does not come back; null for any other.
+    /// Messages that are still in the queue of a pod that does not come back; null for any other, and before they could be counted.
     pub left: Option<u64>,
     /// How many things hold it up.
     pub count: u64,

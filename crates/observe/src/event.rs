@@ -114,18 +114,25 @@ events! {
     Warn "pod_fate_unknown" PodFateUnknown { pod: &'a str, error: &'a str }
 
     /// The drain of a pod that does not come back: for as long as `handover` all its mail is tried once more. `messages` is how many that
-    /// are.
-    Warn "pod_leaves" PodLeaves { pod: &'a str, why: &'a str, messages: u64, handover: Duration }
+    /// are, unless the store did not say so within 2 s.
+    Warn "pod_leaves" PodLeaves { pod: &'a str, why: &'a str, messages: Option<u64>, handover: Duration }
 
     /// A pod that does not come back stops with mail in its queue, or with calls of webhooks: nobody delivers them until a pod has its `claim`
-    /// again. Scale up again, so that it is mounted; docs/kubernetes.md has other ways. Until then do not delete the claim.
-    Error "left_behind" LeftBehind { pod: &'a str, messages: u64, webhook_calls: u64, claim: Option<&'a str> }
+    /// again. Scale up again, so that it is mounted; docs/kubernetes.md has other ways. Until then do not delete the claim. Without `messages`, or
+    /// `webhook_calls`, the store did not say how many there are: take it that there are some.
+    Error "left_behind" LeftBehind {
+        pod: &'a str,
+        messages: Option<u64>,
+        webhook_calls: Option<u64>,
+        claim: Option<&'a str>,
+    }
 
     /// A pod that does not come back stops and has delivered everything: its `claim` holds no mail that waits.
     Info "nothing_left_behind" NothingLeftBehind { pod: &'a str, claim: Option<&'a str> }
 
-    /// The last line of a process that was ready. `queued` is how many messages are in the queue at that moment, when nothing can come in any more; it
-    /// is missing when they could not be counted. `left_behind` is there when its pod does not come back: messages that stay in its claim.
+    /// The last line of a process that was ready. `queued` is how many messages are in the queue at that moment, when nothing can come in any more.
+    /// `left_behind` is there when its pod does not come back: messages that stay in its claim. Both are left out when the store did not say how
+    /// many there are.
     Info "stopped" Stopped {
         received: u64,
         delivered: u64,

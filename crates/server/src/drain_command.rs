@@ -68,6 +68,9 @@ fn holding(status: &Json, now: Timestamp) -> String {
     let count = status["count"].as_u64().unwrap_or(0);
     let left = match status["left"].as_u64() {
         Some(left) => format!("; the pod does not come back, {left} messages are left"),
+        None if status["phase"] == "handover" => {
+            "; the pod does not come back, and its store does not say how many messages are left".to_owned()
+        }
         None => String::new(),
     };
     let mut lines = match time(&status["since"]) {
@@ -110,6 +113,12 @@ mod tests {
         assert_eq!(
             holding(&leaving, now),
             "handover for 10s (SIGTERM), waits for 0; the pod does not come back, 12 messages are left\n"
+        );
+        let silent = json!({"phase": "handover", "reason": "SIGTERM", "since": "2025-01-01T00:01:30Z", "count": 0,
+            "left": null, "holding": []});
+        assert_eq!(
+            holding(&silent, now),
+            "handover for 10s (SIGTERM), waits for 0; the pod does not come back, and its store does not say how many messages are left\n"
         );
         let running = json!({"phase": "running", "reason": null, "since": null, "count": 0, "holding": []});
         assert_eq!(holding(&running, now), "running; a drain would wait for 0\n");

@@ -6,15 +6,18 @@ use crate::house::House;
 use crate::pod::{self, Fate, Pod};
 use smtp_config::Config;
 use smtp_deliver::Delivery;
+use smtp_export::Webhooks;
 use smtp_observe::Event;
 use smtp_queue::Queue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tokio::time::{interval, sleep, timeout_at};
+use tokio::time::{interval, sleep, timeout, timeout_at};
 
 /// How often it is counted what is left.
 const COUNT: Duration = Duration::from_secs(1);
+/// How long the store may take to say how much there is: what is said last must be said before the pod is killed.
+const COUNTING: Duration = Duration::from_secs(2);
 /// Pause between questions after the start that nobody answers. `SMTPPodFateUnknown` looks back twice as long.
 const AGAIN: Duration = Duration::from_secs(300);
 
@@ -87,14 +90,17 @@ async fn ask(house: &House) -> Option<Fate> {
 }
 
 /// The first part of a drain: ends when delivery is to stop. `received` is told when no more mail comes in.
+///
+/// It takes as long as `kubernetes.handover` at most, from its beginning on, whatever hangs; with less than 7 s there, as long as the question
+/// (5 s) and a count (2 s).
 pub(crate) async fn take_leave(
     house: &House,
     queue: &Queue,
     delivery: &Delivery,
     received: oneshot::Receiver<()>,
 ) {
-    let began = Instant::now();
     let settings = house.config.load().kubernetes.clone();
+    let end = Instant::now() + settings.handover;
     delivery.pause();
     let pod = pod::name(&settings);
     let (why, claim) = match ask(house).await {
@@ -111,39 +117,42 @@ pub(crate) async fn take_leave(
             pod: pod.clone(),
             claim,
         },
-        messages.unwrap_or(0),
+        messages,
     );
     house.observer.emit(Event::PodLeaves {
         pod: &pod,
         why: &why,
-        messages: messages.unwrap_or(0),
+        messages,
         handover: settings.handover,
     });
-    let hand_over = async {
-        if settings.handover.is_zero() {
-            return;
+    if !settings.handover.is_zero() {
+        tokio::select! {
+            // At its end the ordinary drain takes over.
+            _ = timeout_at(end.into(), hand_over(house, delivery, received)) => {}
+            () = keep_count(house, queue) => {}
         }
-        if let Err(error) = delivery.try_all().await {
-            let error = &error.to_string();
-            house.observer.emit(Event::StoreFailed {
-                operation: "retry",
-                error,
-            });
-        }
-        // Who does not tell is gone, and brings nothing.
-        let _ = received.await;
-        delivery.nothing_left().await;
-    };
-    tokio::select! {
-        // At its end the ordinary drain takes over.
-        _ = timeout_at((began + settings.handover).into(), hand_over) => {}
-        () = keep_count(house, queue) => {}
     }
     house.handed_over();
 }
 
-async fn count(queue: &Queue) -> Option<u64> {
-    queue.store().stats().await.ok().map(|stats| stats.messages)
+/// Has everything tried once more, and waits until that is done.
+async fn hand_over(house: &House, delivery: &Delivery, received: oneshot::Receiver<()>) {
+    if let Err(error) = delivery.try_all().await {
+        let error = &error.to_string();
+        house.observer.emit(Event::StoreFailed {
+            operation: "retry",
+            error,
+        });
+    }
+    // Who does not tell is gone, and brings nothing.
+    let _ = received.await;
+    delivery.nothing_left().await;
+}
+
+/// How many messages there are; `None` when the store does not say so within [`COUNTING`].
+pub(crate) async fn count(queue: &Queue) -> Option<u64> {
+    let stats = timeout(COUNTING, queue.store().stats()).await;
+    Some(stats.ok()?.ok()?.messages)
 }
 
 /// Tells what is left as long as it is asked to. Never ends.
@@ -157,35 +166,70 @@ async fn keep_count(house: &House, queue: &Queue) {
     }
 }
 
-/// The last word of a pod that leaves: what stays in its claim. Gives how many messages; `None` when it is none that leaves.
-pub(crate) async fn last_word(house: &House, queue: &Queue) -> Option<u64> {
+/// The last word of a pod that leaves: what stays in its claim, with so many messages in its queue as were counted. Gives their number; `None`
+/// when it is not known, and when the pod is none that leaves.
+pub(crate) async fn last_word(house: &House, messages: Option<u64>) -> Option<u64> {
     let leaver = house.leaver()?;
-    let counted = count(queue).await;
-    let messages = counted.or(house.stop.last_left()).unwrap_or(0);
     let calls = match house.webhooks() {
-        Some(webhooks) => webhooks.waiting().await.ok(),
-        None => Some(Vec::new()),
+        Some(webhooks) => count_calls(webhooks).await,
+        None => Some(0),
     };
-    // A claim is deleted on the word that nothing is left: what could not be counted is not nothing.
-    let certain = counted.is_some() && calls.is_some();
+    house.observer.emit(left(leaver, messages, calls));
+    messages
+}
+
+/// How many calls of webhooks wait; `None` when the store does not say so within [`COUNTING`].
+async fn count_calls(webhooks: &Webhooks) -> Option<u64> {
+    let waiting = timeout(COUNTING, webhooks.waiting()).await.ok()?.ok()?;
+    Some(waiting.iter().map(|one| one.calls).sum())
+}
+
+/// A claim is deleted on the word that nothing is left: what could not be counted is not nothing, nor is it a number.
+fn left(leaver: &Leaver, messages: Option<u64>, webhook_calls: Option<u64>) -> Event<'_> {
     let (pod, claim) = (&*leaver.pod, leaver.claim.as_deref());
-    let webhook_calls = calls.iter().flatten().map(|one| one.calls).sum();
-    house.observer.emit(match messages + webhook_calls {
-        0 if certain => Event::NothingLeftBehind { pod, claim },
-        _ => Event::LeftBehind {
+    match (messages, webhook_calls) {
+        (Some(0), Some(0)) => Event::NothingLeftBehind { pod, claim },
+        (messages, webhook_calls) => Event::LeftBehind {
             pod,
             messages,
             webhook_calls,
             claim,
         },
-    });
-    Some(messages)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn what_could_not_be_counted_is_neither_nothing_nor_a_number() {
+        let leaver = Leaver {
+            pod: "smtp-server-1".into(),
+            claim: Some("data-smtp-server-1".into()),
+        };
+        assert!(matches!(
+            left(&leaver, Some(0), Some(0)),
+            Event::NothingLeftBehind { claim: Some(_), .. }
+        ));
+        for counted in [
+            (None, Some(0)),
+            (Some(0), None),
+            (None, None),
+            (Some(3), Some(0)),
+            (Some(0), Some(2)),
+        ] {
+            match left(&leaver, counted.0, counted.1) {
+                Event::LeftBehind {
+                    messages,
+                    webhook_calls,
+                    ..
+                } => assert_eq!((messages, webhook_calls), counted),
+                other => panic!("{counted:?}: {other:?}"),
+            }
+        }
+    }
 
     #[tokio::test]
     async fn what_nobody_answers_is_asked_again() {

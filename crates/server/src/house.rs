@@ -262,8 +262,8 @@ impl House {
         self.observer.emit(Event::Stopping { reason });
     }
 
-    /// The pod does not come back, with so many messages in its queue.
-    pub(crate) fn leaving(&self, leaver: Leaver, messages: u64) {
+    /// The pod does not come back, with so many messages in its queue if they could be counted.
+    pub(crate) fn leaving(&self, leaver: Leaver, messages: Option<u64>) {
         self.stop.hand_over(messages);
         // It is asked once.
         let _ = self.leaver.set(leaver);
@@ -284,7 +284,7 @@ impl House {
         self.stop.enter(Phase::Closing, "");
     }
 
-    /// The last line of the log of a server that was ready.
+    /// The last line of the log of a server that was ready; figures that could not be had are left out.
     pub(crate) fn stopped(&self, queued: Option<u64>, left_behind: Option<u64>) {
         let totals = self.observer.totals();
         self.observer.emit(Event::Stopped {

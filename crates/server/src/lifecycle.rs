@@ -6,6 +6,8 @@ use crate::exit::{Exit, Failure};
 use crate::farewell;
 use crate::house::House;
 use smtp_queue::Queue;
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,18 +16,17 @@ use tokio::sync::oneshot;
 /// How long transactions in progress, and replies after a final dot, are waited for.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    Reload,
-    /// With the signal's name.
-    Stop(&'static str),
-}
-
 /// The signals that the server listens to.
 #[derive(Debug)]
 pub(crate) struct Signals {
+    /// One that comes while nobody listens is heard later.
     hangup: Signal,
+    ends: Ends,
+}
+
+/// Those that ask for its end.
+#[derive(Debug)]
+struct Ends {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -38,51 +39,53 @@ impl Signals {
         };
         Ok(Signals {
             hangup: install(SignalKind::hangup())?,
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
+            ends: Ends {
+                terminate: install(SignalKind::terminate())?,
+                interrupt: install(SignalKind::interrupt())?,
+            },
         })
     }
+}
 
-    /// The next signal.
-    async fn next(&mut self) -> Request {
+impl Ends {
+    /// The next one's name.
+    async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.hangup.recv() => Request::Reload,
-            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 
-    /// The next signal to stop; others are passed over. Gives its name.
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Request::Stop(name) = self.next().await {
-                return name;
-            }
+    /// Waits until somebody asks for the server's end, and says who.
+    async fn asked(&mut self, house: &House) -> String {
+        tokio::select! {
+            name = self.next() => name.to_owned(),
+            reason = house.stop.asked() => reason,
         }
     }
 }
 
 /// Waits until somebody asks for the server's end, and says who.
 pub(crate) async fn stop_asked(house: &House, signals: &mut Signals) -> String {
+    signals.ends.asked(house).await
+}
+
+/// The same, and serves reloads meanwhile. One that waits for its database keeps nobody from ending the server.
+pub(crate) async fn serve_until_asked(house: &Arc<House>, signals: &mut Signals) -> String {
+    let Signals { hangup, ends } = signals;
     tokio::select! {
-        name = signals.stop() => name.to_owned(),
-        reason = house.stop.asked() => reason,
+        reason = ends.asked(house) => reason,
+        never = follow_hangups(house, hangup) => match never {},
     }
 }
 
-/// The same, and serves reloads meanwhile.
-pub(crate) async fn serve_until_asked(house: &Arc<House>, signals: &mut Signals) -> String {
-    loop {
-        let request = tokio::select! {
-            request = signals.next() => request,
-            reason = house.stop.asked() => return reason,
-        };
-        match request {
-            // The outcome is in the log; a signal has nobody to answer to.
-            Request::Reload => drop(house.reload_configuration().await),
-            Request::Stop(name) => return name.to_owned(),
-        }
+/// Reloads with each SIGHUP; those that come during a reload lead to one more. Never ends.
+async fn follow_hangups(house: &Arc<House>, hangup: &mut Signal) -> Infallible {
+    while hangup.recv().await.is_some() {
+        // The outcome is in the log; a signal has nobody to answer to.
+        let _ = house.reload_configuration().await;
     }
+    pending().await
 }
 
 /// Ends reception and delivery in good order: not ready, 421 for new connections, transactions may finish; mail
@@ -118,7 +121,7 @@ pub(crate) async fn drain(house: &House, queue: &Queue, signals: &mut Signals, r
     };
     tokio::select! {
         _ = all => {}
-        _ = signals.stop() => stop_at_once(house).await,
+        _ = signals.ends.next() => stop_at_once(house).await,
         () = house.stop.now() => stop_at_once(house).await,
     }
     house.closing();

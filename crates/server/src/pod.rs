@@ -175,7 +175,7 @@ impl Pod {
             "{}/apis/apps/v1/namespaces/{}/statefulsets/{}",
             self.api, self.namespace, self.statefulset
         );
-        let failed = |error| Unknown::passing(format!("{url}: {}", in_words(&error)));
+        let failed = |error| Unknown::passing(format!("{url}: {}{}", in_words(&error), shut_off(&error)));
         let request = client.get(&url).bearer_auth(token);
         let response = request.header("Accept", "application/json");
         let response = response.send().await.map_err(failed)?;
@@ -273,6 +273,16 @@ impl Pod {
             [one] => Some(format!("{}-{}", one["metadata"]["name"].as_str()?, self.name)),
             _ => None,
         }
+    }
+}
+
+/// What closes the way without a word, if that is what it looks like.
+fn shut_off(error: &smtp_https::reqwest::Error) -> &'static str {
+    match error.is_timeout() {
+        true => {
+            "; a NetworkPolicy may close the way: name the API server's addresses and ports in allow-api-server of k8s/components/scale-aware (chart: scaleAware.apiServer)"
+        }
+        false => "",
     }
 }
 

@@ -227,8 +227,8 @@ async fn keep_mail(
     }
     history::flush(house).await;
     // Claims are deleted on the word that it is 0: what could not be counted is not said.
-    let queued = queue.store().stats().await.ok().map(|stats| stats.messages);
-    let left_behind = farewell::last_word(house, &queue).await;
+    let queued = farewell::count(&queue).await;
+    let left_behind = farewell::last_word(house, queued).await;
     let closed = queue.store().close().await;
     if house.reception().is_some() {
         house.stopped(queued, left_behind);

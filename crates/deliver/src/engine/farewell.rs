@@ -37,19 +37,35 @@ impl Claims {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// One is made…
-    pub(super) fn begin(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
+    /// One is made, unless none is to be made any more: then gives `false`. It is asked behind the announcement, in one order for everybody
+    /// (`SeqCst`): either the pause is seen here, or this claim by whoever paused.
+    pub(super) fn begin(&self) -> bool {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        let may = !self.paused.load(Ordering::SeqCst);
+        if !may {
+            self.end();
+        }
+        may
     }
 
-    /// … and what it brought is in hand.
+    /// What it brought is in hand.
     pub(super) fn end(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// None is made any more…
+    fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// … until now.
+    fn go_on(&self) {
+        self.paused.store(false, Ordering::SeqCst);
     }
 
     /// How many were made, if none is being made.
     fn settled(&self) -> Option<u64> {
-        let count = self.count.load(Ordering::Acquire);
+        let count = self.count.load(Ordering::SeqCst);
         count.is_multiple_of(2).then_some(count)
     }
 }
@@ -58,7 +74,7 @@ impl Engine {
     /// Claims nothing more, and is offered nothing, until [`Engine::try_all`].
     pub(crate) fn pause(&self) {
         self.queue.disconnect();
-        self.claims.paused.store(true, Ordering::Release);
+        self.claims.pause();
     }
 
     /// Makes everything due that waits and is not held, and begins with it.
@@ -68,7 +84,7 @@ impl Engine {
     pub(crate) async fn try_all(&self) -> Result<(), StoreError> {
         // Before anything is claimed: what were tried and failed meanwhile would be made due a second time.
         let made_due = self.make_all_due().await;
-        self.claims.paused.store(false, Ordering::Release);
+        self.claims.go_on();
         if let Some(engine) = self.me.upgrade() {
             self.queue.connect(engine);
         }
@@ -115,5 +131,28 @@ impl Engine {
         let until = later(Timestamp::now(), pause);
         let mut put_off = self.claims.put_off.lock();
         *put_off = Some(put_off.map_or(until, |before| before.max(until)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_claim_begins_behind_a_pause() {
+        let claims = Claims::default();
+        assert!(claims.begin());
+        assert_eq!(claims.settled(), None, "one is being made");
+        claims.pause();
+        assert_eq!(claims.settled(), None, "it was begun before");
+        claims.end();
+        let before = claims.settled().unwrap();
+        assert!(claims.are_paused() && !claims.begin());
+        assert!(
+            claims.settled().is_some_and(|count| count >= before),
+            "none is being made"
+        );
+        claims.go_on();
+        assert!(!claims.are_paused() && claims.begin());
     }
 }

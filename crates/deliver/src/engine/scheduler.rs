@@ -119,7 +119,10 @@ impl Engine {
                 }
             }
             let most = most.min(self.window.free()).max(1);
-            self.claims.begin();
+            // It may have been paused while room was waited for.
+            if !self.claims.begin() {
+                return TICK;
+            }
             let claimed = self.claim(most).await;
             self.claims.end();
             let (claimed, back) = match claimed {

@@ -1,6 +1,7 @@
 //! The engine against servers that behave, and servers that do not.
 
 mod drain;
+mod farewell;
 mod flaky;
 mod hanging;
 mod house;

@@ -180,6 +180,8 @@ pub(super) async fn form(State(shared): State<Shared>) -> Response {
     page(&shared, StatusCode::OK, "")
 }
 
+/// Lets in who knows the admin password. The limiter is asked when everything is there, with nothing to wait for between that and its answer: a
+/// client that begins many requests and ends them together is one that guesses as often.
 pub(super) async fn login(
     State(shared): State<Shared>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
@@ -193,6 +195,10 @@ pub(super) async fn login(
             "This form was sent by another site.",
         );
     }
+    let given = match Fields::read(request).await {
+        Ok(fields) => fields.value("password").to_owned(),
+        Err(_) => String::new(),
+    };
     let now = Instant::now();
     if shared.limiter.blocked(peer, now).is_some() {
         let message = "Too many wrong passwords from your address. Wait a minute.";
@@ -201,10 +207,6 @@ pub(super) async fn login(
     let Some(password) = shared.rooms.admin_password() else {
         let message = "The console is closed: no admin password is set (SMTP_ADMIN_PASSWORD).";
         return page(&shared, StatusCode::FORBIDDEN, message);
-    };
-    let given = match Fields::read(request).await {
-        Ok(fields) => fields.value("password").to_owned(),
-        Err(_) => String::new(),
     };
     if password.is_empty() || !same(given.as_bytes(), password.as_bytes()) {
         shared.limiter.failed(peer, now);

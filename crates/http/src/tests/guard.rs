@@ -1,11 +1,14 @@
 //! Who is let in, and what is kept out.
 
-use super::stage::{PASSWORD, Stage, exchange};
+use super::stage::{PASSWORD, Stage, exchange, exchange_over};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use smtp_queue::State;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn the_api_is_for_the_admin() {
@@ -55,6 +58,33 @@ async fn guessing_is_stopped_and_probes_go_on() {
     assert_eq!(stage.metric("smtp_admin_requests_denied_total"), "10");
     assert_eq!(stage.get("/health/ready").await.status, 200);
     assert_eq!(stage.get("/metrics").await.status, 200);
+}
+
+#[tokio::test]
+async fn guesses_at_the_console_that_are_begun_together_are_counted_one_by_one() {
+    let stage = Stage::open(false).await;
+    let mut begun = Vec::new();
+    for password in ["guess"; 12].iter().chain(&[PASSWORD]) {
+        let body = format!("password={}", password.replace(' ', "+"));
+        let (first, rest) = body.split_at(4);
+        let head = "POST /ui/login HTTP/1.1\r\nHost: x\r\nConnection: close";
+        let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{first}", body.len());
+        let mut stream = TcpStream::connect(stage.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        begun.push((stream, rest.to_owned()));
+    }
+    // All of them wait for the rest of their bodies, and nobody has failed yet.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut answers = Vec::new();
+    for (stream, rest) in begun {
+        answers.push(exchange_over(stream, &rest).await.status);
+    }
+    assert_eq!(
+        answers,
+        [[401; 10].as_slice(), &[429; 3]].concat(),
+        "the right one too"
+    );
+    assert_eq!(stage.metric("smtp_admin_requests_denied_total"), "10");
 }
 
 #[tokio::test]

@@ -374,7 +374,7 @@ pub(super) fn request(token: Option<&str>, method: &str, path: &str, body: &Valu
     )
 }
 
-/// Writes `request` and reads until the server closes.
+/// The same over a connection of its own.
 pub(super) async fn exchange(address: SocketAddr, request: &str) -> Answer {
     exchange_over(TcpStream::connect(address).await.unwrap(), request).await
 }
@@ -386,7 +386,8 @@ pub(super) async fn exchange_from(client: [u8; 4], address: SocketAddr, request:
     exchange_over(socket.connect(address).await.unwrap(), request).await
 }
 
-async fn exchange_over(mut stream: TcpStream, request: &str) -> Answer {
+/// Writes `request`, or what is left of it, and reads until the server closes.
+pub(super) async fn exchange_over(mut stream: TcpStream, request: &str) -> Answer {
     // The server may answer and close before it has read everything.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();

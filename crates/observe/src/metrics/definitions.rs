@@ -318,7 +318,7 @@ fn read_at_scrape(t: &mut Table) {
     t.read(
         Gauge,
         "smtp_messages_left_behind",
-        "Messages in the queue of a pod that drains and does not come back; 0 in any other.",
+        "Messages in the queue of a pod that drains and does not come back; 0 in any other, and before they could be counted.",
         |s, _| s.gauges.left_behind as f64,
     );
     t.read(

@@ -41,7 +41,7 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// Who asked, and when the drain began.
     pub(super) because: Option<(String, Instant)>,
-    /// Messages in the queue of a pod that does not come back.
+    /// Messages in the queue of a pod that does not come back, once they were counted.
     pub(super) left: Option<u64>,
     handover: Option<Instant>,
     /// How long that took.
@@ -95,12 +95,12 @@ impl Stop {
             .get_or_insert_with(|| (reason.to_owned(), Instant::now()));
     }
 
-    /// The handover begins, with so many messages.
-    pub(super) fn hand_over(&self, messages: u64) {
+    /// The handover begins, with so many messages if they could be counted.
+    pub(super) fn hand_over(&self, messages: Option<u64>) {
         let mut state = self.state.lock();
         state.phase = Phase::Handover;
         state.handover = Some(Instant::now());
-        state.left = Some(messages);
+        state.left = messages;
     }
 
     /// It is over, if it was begun: what follows is the drain.
@@ -138,6 +138,11 @@ impl Stop {
     pub(super) fn is_near(&self) -> bool {
         self.state.lock().phase != Phase::Running
     }
+
+    /// Whether the rooms are closed already.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.state.lock().phase == Phase::Closing
+    }
 }
 
 #[cfg(test)]
@@ -158,16 +163,18 @@ mod tests {
         stop.enter(Phase::Draining, "ann");
         let since = stop.state().because;
         assert!(stop.lasts().is_some());
-        stop.hand_over(7);
+        stop.hand_over(Some(7));
         assert!(stop.is_near() && stop.state().phase == Phase::Handover && stop.last_left() == Some(7));
         stop.left(3);
         stop.handed_over();
         let state = stop.state();
         assert_eq!((state.phase, state.left), (Phase::Draining, Some(3)));
+        assert!(!stop.is_closing());
         stop.enter(Phase::Closing, "");
         assert_eq!(
             (stop.state().phase, stop.state().because),
             (Phase::Closing, since)
         );
+        assert!(stop.is_closing());
     }
 }
