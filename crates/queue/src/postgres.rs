@@ -6,7 +6,7 @@
 //! | `connect`, `tls` | how the database is reached |
 //! | `link`, `pause` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
-//! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
+//! | `servers`, `pulse`, `calm` | the servers that share the queue, what each does again and again, and when nobody is taken for dead |
 //! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
 //! | `lane` | certainty about each change, and why nothing can be lost |
 //! | `writer`, `results` | many messages, and many results, in one transaction |
@@ -22,6 +22,7 @@
 //! Every change is one transaction with `synchronous_commit = on`, and is answered after its COMMIT.
 
 mod bodies;
+mod calm;
 mod claim;
 mod clock;
 mod connect;

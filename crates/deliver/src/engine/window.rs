@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 
 /// How long a lease is, from its claim or its last renewal.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
-/// A lease that ends sooner than this is renewed: it is 20 s old.
-const RENEW_BELOW: Duration = Duration::from_secs(40);
+/// A lease that ends sooner than this is renewed with the others: all but those that are just a few seconds old.
+const RENEW_BELOW: Duration = Duration::from_secs(55);
 
 /// The books.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -65,6 +66,8 @@ pub(super) struct Link {
     prepares: bool,
     /// Since when nothing answers.
     away: Mutex<Option<Instant>>,
+    /// How often it answered again after that.
+    pub(super) returns: watch::Sender<u64>,
     /// Until when nobody tries to connect, after attempts in vain.
     pause: Mutex<(Option<Instant>, Pauses)>,
 }
@@ -75,6 +78,7 @@ impl Link {
             pool,
             prepares,
             away: Mutex::default(),
+            returns: watch::Sender::default(),
             pause: Mutex::new((None, Pauses::new(PAUSE))),
         })
     }
@@ -124,9 +128,8 @@ impl Link {
     }
 
     fn answered(&self) {
-        let mut away = self.away.lock();
-        if away.is_some() {
-            *away = None;
+        if self.away.lock().take().is_some() {
+            self.returns.send_modify(|times| *times += 1);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Opening the store: the schema, the server among the others, the folder for large contents.
 
 use super::PostgresStore;
+use super::calm::Calm;
 use super::clock::Measured;
 use super::connect::Database;
 use super::error::Unopened;
@@ -43,7 +44,7 @@ pub struct PostgresSettings {
 }
 
 impl PostgresStore {
-    /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed. A database that is away is
+    /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed, if others lived. A database that is away is
     /// waited for with `patience`.
     ///
     /// # Errors
@@ -75,6 +76,7 @@ impl PostgresStore {
         let Joined {
             link,
             clock,
+            calm,
             heard,
             shared,
         } = wait::until_there(patience, || joining.join()).await?;
@@ -83,6 +85,7 @@ impl PostgresStore {
             link: link.clone(),
             me: me.clone(),
             clock,
+            calm,
             observer: observer.clone(),
             calls_stored: watch::Sender::new(()),
             overflow: Arc::default(),
@@ -152,6 +155,7 @@ struct Joining<'s> {
 struct Joined {
     link: Arc<Link>,
     clock: Measured,
+    calm: Calm,
     heard: Heard,
     shared: watch::Sender<Shared>,
 }
@@ -175,12 +179,13 @@ impl Joining<'_> {
         me.beat(&client).await?;
         hints::say(&client, me.id, Hint::Servers).await;
         servers::say_taken_over(self.observer, servers::take_over(&client, me.id).await?);
-        let (clock, heard) = (Measured::default(), Heard::default());
-        let shared = watch::Sender::new(pulse::look(&client, &clock, &heard).await?);
+        let (clock, calm, heard) = (Measured::default(), Calm::default(), Heard::default());
+        let shared = watch::Sender::new(pulse::look(&client, &clock, &calm, &heard).await?);
         drop(client);
         Ok(Joined {
             link,
             clock,
+            calm,
             heard,
             shared,
         })
