@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// a third of their length left then.
 const SILENCE: i64 = 20_000;
 /// Milliseconds for which nobody is judged after it. A server that lives is back by then: at worst it waits for the answer to a statement
-/// (20 s), pauses (2 s) and waits for a connection (5 s).
+/// (20 s), pauses (2 s) and waits for a new connection (5 s).
 const GRACE: i64 = 30_000;
 /// What was seen so long ago is not known any more. Leases last longer than this by far, so none ends that was renewed when it was seen.
 const FRESH: Duration = Duration::from_secs(5);

@@ -191,6 +191,8 @@ impl Client {
                 self.link.failed(error);
                 if error.spoils_connection() {
                     self.spoilt.store(true, Ordering::Relaxed);
+                    // The others lead where this one led: whoever took one after the other would wait for each of them.
+                    self.link.pool.retain(|_, _| false);
                 }
             }
         }

@@ -86,3 +86,36 @@ async fn while_another_one_was_heard_of_who_was_not_is_dead() {
     assert_eq!(first.claim(request(Timestamp::now())).await.unwrap().len(), 1);
     drop(witness);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
+    let cluster = Cluster::start().await;
+    cluster.sql("postgres", "CREATE DATABASE idle").await;
+    // It hardly looks, so that nobody else takes a connection meanwhile.
+    let store = cluster.open_looking("idle".into(), Duration::from_secs(3600)).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(store.client().await.unwrap());
+    }
+    let mut pids: Vec<i32> = Vec::new();
+    for client in &clients {
+        let row = link::query_one(client, "SELECT pg_backend_pid()", &[]).await.unwrap();
+        pids.push(row.get(0));
+    }
+    let breaks = clients.pop().unwrap();
+    let ended = format!("SELECT pg_terminate_backend({})", pids[3]);
+    // The others are idle from here on.
+    drop(clients);
+    cluster.sql("idle", &ended).await;
+    assert!(link::query(&breaks, "SELECT 1", &[]).await.is_err());
+    let there = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(ARRAY{pids:?})"
+    );
+    let observer = cluster.client("idle").await;
+    let gone = async {
+        while observer.query_one(&there, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+}
