@@ -24,7 +24,11 @@ fn offer(server: &Server, name: &str) -> Reply {
     let mut client = Wire::hello(server.smtp);
     let patience = Some(Duration::from_secs(90));
     client.stream().set_read_timeout(patience).expect("time-out");
-    client.mail("a@x.test", &["b@y.test"], &format!("X-Number: {name}\r\n\r\nquick\r\n"))
+    client.mail(
+        "a@x.test",
+        &["b@y.test"],
+        &format!("X-Number: {name}\r\n\r\nquick\r\n"),
+    )
 }
 
 fn takes_mail(server: &Server) {
@@ -48,7 +52,10 @@ fn a_message_that_may_be_stored_is_refused_and_comes_again_by_its_client_only() 
     ] {
         proxy.cut_and_be_away(cut, AWAY);
         let reply = offer(&server, name);
-        assert!(reply.code == 451 && reply.text().contains("4.3.0"), "{name}: {reply:?}");
+        assert!(
+            reply.code == 451 && reply.text().contains("4.3.0"),
+            "{name}: {reply:?}"
+        );
         assert!(proxy.is_done() && proxy.is_away());
         assert_eq!(stored(), there, "{name}");
         takes_mail(&server);
@@ -60,7 +67,8 @@ fn a_message_that_may_be_stored_is_refused_and_comes_again_by_its_client_only() 
     wait_for_secs("the queue to be empty", 120, || {
         server.metric("smtp_queue_depth") == 0.0
     });
-    let expected = [("before", 1), ("lost", 1), ("stored", 2)].map(|(name, copies)| (name.to_owned(), copies));
+    let expected =
+        [("before", 1), ("lost", 1), ("stored", 2)].map(|(name, copies)| (name.to_owned(), copies));
     assert_eq!(slow.copies(), BTreeMap::from(expected));
     assert_empty(&database);
 }

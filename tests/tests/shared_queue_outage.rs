@@ -87,7 +87,9 @@ fn nobody_is_taken_for_dead(third: bool) {
     }
     slow.wait_held(4);
     for server in &servers {
-        wait_for("both to know of each other", || server.metric("smtp_servers") == 2.0);
+        wait_for("both to know of each other", || {
+            server.metric("smtp_servers") == 2.0
+        });
     }
     database.crash();
     let gone = Instant::now();
@@ -127,7 +129,10 @@ fn nobody_is_taken_for_dead(third: bool) {
         }
     }
     let copies = slow.copies();
-    assert!(copies.len() == 5 && copies.values().all(|count| *count == 1), "{copies:?}");
+    assert!(
+        copies.len() == 5 && copies.values().all(|count| *count == 1),
+        "{copies:?}"
+    );
     assert_empty(&database);
 }
 

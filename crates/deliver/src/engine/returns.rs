@@ -50,9 +50,12 @@ mod tests {
         sender.send_replace(1);
         returns.or(Duration::from_millis(1)).await;
         // Also when it comes back in the moment for which it is not asked.
-        let (waited, ()) = tokio::join!(timeout(Duration::from_secs(60), returns.or(Duration::MAX)), async {
-            sender.send_replace(2);
-        });
+        let (waited, ()) = tokio::join!(
+            timeout(Duration::from_secs(60), returns.or(Duration::MAX)),
+            async {
+                sender.send_replace(2);
+            }
+        );
         assert!(waited.is_ok());
         // Without a store that tells of it there is only the time.
         Returns(None).or(Duration::from_millis(1)).await;

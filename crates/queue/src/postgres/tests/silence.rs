@@ -1,8 +1,13 @@
 //! Nobody is taken for dead because the database was away.
 
-use super::*;
+use super::cluster::Cluster;
 use crate::conformance::message;
-use jiff::SignedDuration;
+use crate::message::Beginning;
+use crate::postgres::{PostgresStore, link};
+use crate::store::{ClaimRequest, Store};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The database was away for so long: nobody was heard of.
 const AWAY: &str = "UPDATE servers SET seen = seen - 75000";
@@ -92,14 +97,18 @@ async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
     let cluster = Cluster::start().await;
     cluster.sql("postgres", "CREATE DATABASE idle").await;
     // It hardly looks, so that nobody else takes a connection meanwhile.
-    let store = cluster.open_looking("idle".into(), Duration::from_secs(3600)).await;
+    let store = cluster
+        .open_looking("idle".into(), Duration::from_secs(3600))
+        .await;
     let mut clients = Vec::new();
     for _ in 0..4 {
         clients.push(store.client().await.unwrap());
     }
     let mut pids: Vec<i32> = Vec::new();
     for client in &clients {
-        let row = link::query_one(client, "SELECT pg_backend_pid()", &[]).await.unwrap();
+        let row = link::query_one(client, "SELECT pg_backend_pid()", &[])
+            .await
+            .unwrap();
         pids.push(row.get(0));
     }
     let breaks = clients.pop().unwrap();
@@ -108,9 +117,7 @@ async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
     drop(clients);
     cluster.sql("idle", &ended).await;
     assert!(link::query(&breaks, "SELECT 1", &[]).await.is_err());
-    let there = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(ARRAY{pids:?})"
-    );
+    let there = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(ARRAY{pids:?})");
     let observer = cluster.client("idle").await;
     let gone = async {
         while observer.query_one(&there, &[]).await.unwrap().get::<_, i64>(0) > 0 {
