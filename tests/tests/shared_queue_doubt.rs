@@ -106,6 +106,9 @@ fn a_result_that_may_be_written_is_written_once() {
         assert!(proxy.is_away());
         takes_mail(&server);
         server.wait_empty();
+        // Written twice it would have come too late.
+        let lost = server.metric("smtp_leases_lost_total");
+        assert!(lost == 0.0 || buried, "{name}: {lost} lost");
     }
     assert!(slow.copies().len() == 4 && slow.copies().values().all(|count| *count == 1));
     assert_empty(&database);
