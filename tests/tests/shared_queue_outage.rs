@@ -123,16 +123,16 @@ fn nobody_is_taken_for_dead(third: bool) {
     wait_for_secs("all results to be written", 60, || {
         database.sql("SELECT count(*) FROM recipients") == "0"
     });
-    for server in servers.iter().chain(&newcomer) {
-        for event in ["leases_taken_over", "leases_lost"] {
-            assert!(server.events(event).is_empty(), "{:?}", server.events(event));
-        }
-    }
     let copies = slow.copies();
     assert!(
         copies.len() == 5 && copies.values().all(|count| *count == 1),
         "{copies:?}"
     );
+    for server in servers.iter().chain(&newcomer) {
+        for event in ["leases_taken_over", "leases_lost"] {
+            assert!(server.events(event).is_empty(), "{:?}", server.events(event));
+        }
+    }
     assert_empty(&database);
 }
 
@@ -194,7 +194,8 @@ fn a_delivery_that_takes_longer_than_a_lease_stays_with_its_server() {
     slow.speak();
     one.wait_empty();
     let renewals: u64 = database.sql(RENEWALS).parse().expect("a number");
-    let most = began.elapsed().as_secs() / 20;
+    // Whatever part of the 20 s had passed when it began.
+    let most = began.elapsed().as_secs() / 20 + 1;
     assert!(
         (3..=most).contains(&renewals),
         "{renewals} renewals, and a statement each 20 s are {most}"
