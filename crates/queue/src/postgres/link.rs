@@ -15,7 +15,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-/// How long a statement may take. A client at the end of its message waits for two of these at most.
+/// How long a statement may take. A client at the end of its message waits for that, and then for as long as there is doubt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long one of a migration may take: it may read a table of millions, or wait for another server that does.
