@@ -216,13 +216,18 @@ impl Committer {
             .iter()
             .any(|result| matches!(result.outcome, Outcome::Released { .. }));
         let finished = self.store.finish(results, messages).await?;
+        self.say_lost(batch, &finished.fenced);
+        // Before the scheduler is woken: it renews what ended while the store was away.
+        for job in batch {
+            job.lease
+                .settled(job.results.iter().map(|result| result.attempt.recipient));
+        }
         self.takes_results(true);
         // Before the end of what they are about.
         reports().for_each(|report| self.announce(report));
         for id in finished.removed {
             self.observer.emit(Event::Removed { id: &id.to_string() });
         }
-        self.say_lost(batch, &finished.fenced);
         if due_soon {
             self.wake_scheduler();
         }

@@ -199,6 +199,15 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Results of these recipients were written, so nothing of them is ours any more: a renewal that finds nothing of them is no loss.
+    pub(super) fn settled(&self, recipients: impl IntoIterator<Item = u32>) {
+        let mut known = self.lost.lock();
+        known.extend(recipients);
+        self.any_lost.store(!known.is_empty(), Ordering::Release);
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         let window = &self.window;
