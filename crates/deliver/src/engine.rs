@@ -28,6 +28,7 @@ mod places;
 mod probe;
 mod reports;
 mod results;
+mod returns;
 mod scheduler;
 mod settle;
 mod suspensions;

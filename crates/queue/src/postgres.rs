@@ -6,7 +6,7 @@
 //! | `address`, `tls`, `connect` | where the database is, and how it is reached |
 //! | `link`, `pause` | connections, statements, and an end to waiting |
 //! | `schema` | the schema and its migrations |
-//! | `servers`, `pulse` | the servers that share the queue, and what each does again and again |
+//! | `servers`, `pulse`, `calm` | the servers that share the queue, what each does again and again, and when nobody is taken for dead |
 //! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
 //! | `lane` | certainty about each change, and why nothing can be lost |
 //! | `writer`, `results` | many messages, and many results, in one transaction |
@@ -23,6 +23,7 @@
 
 mod address;
 mod bodies;
+mod calm;
 mod claim;
 mod clock;
 mod connect;

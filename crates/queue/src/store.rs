@@ -277,6 +277,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         None
     }
 
+    /// How often a store that is somewhere else answered again after it had not: what waits for it may try again. `None` for one that is
+    /// always there.
+    fn returns(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
     /// What the servers that share it tell each other; `None` for a store that has one server. It is looked at every second, and at once when
     /// another server says that it changed something.
     fn shared(&self) -> Option<watch::Receiver<Shared>> {

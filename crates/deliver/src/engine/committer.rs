@@ -12,6 +12,7 @@
 
 use super::Engine;
 use super::results::{Input, Report, Resolved};
+use super::returns::Returns;
 use super::scheduler::TICK;
 use super::window::LEASE;
 use crate::schedule::later;
@@ -23,11 +24,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Most jobs written in one change.
 const BATCH: usize = 500;
-/// First and longest pause after the store failed.
+/// First and longest pause after the store failed; a store that was away and is back ends it.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A batch that failed so often may have a result in it that is to blame.
 const FAILURES: u32 = 3;
@@ -43,6 +44,7 @@ pub(super) struct Committer {
     /// Whether the store takes results; lanes wait while it does not.
     storing: watch::Sender<bool>,
     engine: Weak<Engine>,
+    returns: Returns,
     /// Results that failed alone, while nothing told whether that is their own fault.
     suspects: Vec<Resolved>,
 }
@@ -55,6 +57,7 @@ impl Committer {
         engine: Weak<Engine>,
     ) -> Self {
         Committer {
+            returns: Returns::of(&*store),
             store,
             observer,
             storing,
@@ -127,7 +130,7 @@ impl Committer {
                     return self.takes_results(true);
                 }
             }
-            sleep(pause).await;
+            self.returns.or(pause).await;
             pause = (pause * 2).min(RETRY.1);
         }
     }
@@ -213,13 +216,18 @@ impl Committer {
             .iter()
             .any(|result| matches!(result.outcome, Outcome::Released { .. }));
         let finished = self.store.finish(results, messages).await?;
+        self.say_lost(batch, &finished.fenced);
+        // Before the scheduler is woken: it renews what ended while the store was away.
+        for job in batch {
+            job.lease
+                .settled(job.results.iter().map(|result| result.attempt.recipient));
+        }
         self.takes_results(true);
         // Before the end of what they are about.
         reports().for_each(|report| self.announce(report));
         for id in finished.removed {
             self.observer.emit(Event::Removed { id: &id.to_string() });
         }
-        self.say_lost(batch, &finished.fenced);
         if due_soon {
             self.wake_scheduler();
         }

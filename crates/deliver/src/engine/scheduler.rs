@@ -4,6 +4,7 @@ use super::hanging::away;
 use super::held::Holder;
 use super::intake::{Fill, Source};
 use super::job::Job;
+use super::returns::Returns;
 use super::window::LEASE;
 use super::{Engine, Entry, Stop};
 use crate::schedule::{later, since};
@@ -35,8 +36,13 @@ const EXCLUSION_OF_HANGING: Duration = Duration::from_secs(10);
 const EXCLUDED: usize = 64;
 /// Pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-/// How often leases are looked at.
-const LEASE_TICK: Duration = Duration::from_secs(5);
+/// How often leases are renewed, all that are older than a few seconds at once: none is left alone until it is half over.
+const RENEWAL: Duration = Duration::from_secs(20);
+/// So long they wait when the store is back that was away: first the results are written that waited for it, or a renewal would find
+/// nothing to renew and take that for a loss.
+const AFTER_RESULTS: Duration = Duration::from_secs(2);
+/// How often the scheduler gives a sign of life while it waits for the store.
+const BEAT: Duration = Duration::from_secs(5);
 /// Leases renewed in one call: all that are in hand, unless somebody raised `delivery.max_in_hand`.
 const RENEWALS: usize = 10_000;
 /// No sign of life for so long: the scheduler hangs.
@@ -243,16 +249,24 @@ impl Engine {
     async fn beating(&self) {
         loop {
             self.beat();
-            sleep(LEASE_TICK).await;
+            sleep(BEAT).await;
         }
     }
 
-    /// Renews the leases of everything in hand, until the end.
+    /// Renews the leases of everything in hand, until the end; soon when a store is back that was away.
     pub(super) async fn renew_leases(self: Arc<Self>) {
-        let mut stop = self.stop.subscribe();
+        let (mut stop, mut returns) = (self.stop.subscribe(), Returns::of(&**self.queue.store()));
+        let mut next = Instant::now() + RENEWAL;
         while *stop.borrow() != Stop::Abort {
             tokio::select! {
-                () = sleep(LEASE_TICK) => { self.renew_ending().await; }
+                () = returns.or(next.saturating_duration_since(Instant::now())) => {
+                    if Instant::now() < next {
+                        next = next.min(Instant::now() + AFTER_RESULTS);
+                        sleep(next.saturating_duration_since(Instant::now())).await;
+                    }
+                    let pause = if self.renew_ending().await { RENEWAL } else { STORE_PAUSE };
+                    next = Instant::now() + pause;
+                }
                 _ = stop.changed() => {}
             }
         }

@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 
 /// How long a lease is, from its claim or its last renewal.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
-/// A lease that ends sooner than this is renewed: it is 20 s old.
-const RENEW_BELOW: Duration = Duration::from_secs(40);
+/// A lease that ends sooner than this is renewed with the others: all but those that are just a few seconds old.
+const RENEW_BELOW: Duration = Duration::from_secs(55);
 
 /// The books.
 #[derive(Debug)]
@@ -196,6 +196,15 @@ impl Lease {
     /// Whether the recipient is still ours.
     pub(super) fn holds(&self, recipient: u32, now: Timestamp) -> bool {
         now.as_millisecond() < self.until.load(Ordering::Relaxed) && !self.has_lost(recipient)
+    }
+}
+
+impl Lease {
+    /// Results of these recipients were written, so nothing of them is ours any more: a renewal that finds nothing of them is no loss.
+    pub(super) fn settled(&self, recipients: impl IntoIterator<Item = u32>) {
+        let mut known = self.lost.lock();
+        known.extend(recipients);
+        self.any_lost.store(!known.is_empty(), Ordering::Release);
     }
 }
 

@@ -51,13 +51,18 @@ fn lease_end(request: &ClaimRequest) -> Timestamp {
 /// Large claims take domain after domain, the one with the longest due recipient first: so each server gets much for few next hops, and
 /// nothing waits because others are preferred for ever. What another server is just claiming is passed over.
 ///
+/// Leases that ended are taken too, unless nobody may be judged ([`super::calm`]).
+///
 /// `+ 0` keeps the planner from looking for each recipient by when it is due, when its key is known.
 pub(super) async fn due(
     db: &Client,
     server: Uuid,
     request: &ClaimRequest,
     clock: Clock,
+    ended_too: bool,
 ) -> Result<Due, Error> {
+    // By an index each.
+    let claimable = if ended_too { "<= 2" } else { "IN (0, 2)" };
     let (until, limit) = (lease_end(request), request.limit.min(MAX_CLAIM));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
     let rows = one_in_one(
@@ -65,7 +70,7 @@ pub(super) async fn due(
         &format!(
             "WITH next AS MATERIALIZED (
                  SELECT message, idx, domain, due FROM recipients
-                 WHERE state <= 2 AND due <= $1 AND domain <> ALL($2) ORDER BY due LIMIT $6),
+                 WHERE state {claimable} AND due <= $1 AND domain <> ALL($2) ORDER BY due LIMIT $6),
              sorted AS MATERIALIZED (
                  SELECT message, idx, row_number() OVER (ORDER BY first, domain, due, message, idx) AS place,
                         row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
@@ -73,7 +78,7 @@ pub(super) async fn due(
              due AS (
                  SELECT r.message, r.idx, r.due AS since, sorted.leads, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended
                  FROM sorted JOIN recipients AS r USING (message, idx)
-                 WHERE r.state + 0 <= 2 AND r.due + 0 <= $1 ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
+                 WHERE r.state + 0 {claimable} AND r.due + 0 <= $1 ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
              UPDATE recipients AS r SET state = 1, due = $4, epoch = r.epoch + 1, owner = $5, parked = false
              FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
              RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END,

@@ -9,12 +9,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-/// How long a statement may take. A client at the end of its message waits for two of these at most.
+/// How long a statement may take. A client at the end of its message waits for that, and then for as long as there is doubt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long one of a migration may take: it may read a table of millions, or wait for another server that does.
@@ -65,6 +66,8 @@ pub(super) struct Link {
     prepares: bool,
     /// Since when nothing answers.
     away: Mutex<Option<Instant>>,
+    /// How often it answered again after that.
+    pub(super) returns: watch::Sender<u64>,
     /// Until when nobody tries to connect, after attempts in vain.
     pause: Mutex<(Option<Instant>, Pauses)>,
 }
@@ -75,6 +78,7 @@ impl Link {
             pool,
             prepares,
             away: Mutex::default(),
+            returns: watch::Sender::default(),
             pause: Mutex::new((None, Pauses::new(PAUSE))),
         })
     }
@@ -124,9 +128,8 @@ impl Link {
     }
 
     fn answered(&self) {
-        let mut away = self.away.lock();
-        if away.is_some() {
-            *away = None;
+        if self.away.lock().take().is_some() {
+            self.returns.send_modify(|times| *times += 1);
         }
     }
 
@@ -188,6 +191,8 @@ impl Client {
                 self.link.failed(error);
                 if error.spoils_connection() {
                     self.spoilt.store(true, Ordering::Relaxed);
+                    // The others lead where this one led: whoever took one after the other would wait for each of them.
+                    self.link.pool.retain(|_, _| false);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::PostgresStore;
 use super::address::Database;
+use super::calm::Calm;
 use super::clock::Measured;
 use super::due::Due;
 use super::error::Unopened;
@@ -44,7 +45,7 @@ pub struct PostgresSettings {
 }
 
 impl PostgresStore {
-    /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed. A database that is away is
+    /// Opens the store, on the current runtime: migrates, and takes over what dead servers had claimed, if others lived. A database that is away is
     /// waited for with `patience`.
     ///
     /// # Errors
@@ -76,6 +77,7 @@ impl PostgresStore {
         let Joined {
             link,
             clock,
+            calm,
             heard,
             shared,
         } = wait::until_there(patience, || joining.join()).await?;
@@ -84,6 +86,7 @@ impl PostgresStore {
             link: link.clone(),
             me: me.clone(),
             clock,
+            calm,
             observer: observer.clone(),
             calls_stored: watch::Sender::new(()),
             overflow: Arc::default(),
@@ -154,6 +157,7 @@ struct Joining<'s> {
 struct Joined {
     link: Arc<Link>,
     clock: Measured,
+    calm: Calm,
     heard: Heard,
     shared: watch::Sender<Shared>,
 }
@@ -177,12 +181,13 @@ impl Joining<'_> {
         me.beat(&client).await?;
         hints::say(&client, me.id, Hint::Servers).await;
         servers::say_taken_over(self.observer, servers::take_over(&client, me.id).await?);
-        let (clock, heard) = (Measured::default(), Heard::default());
-        let shared = watch::Sender::new(pulse::look(&client, &clock, &heard).await?);
+        let (clock, calm, heard) = (Measured::default(), Calm::default(), Heard::default());
+        let shared = watch::Sender::new(pulse::look(&client, &clock, &calm, &heard).await?);
         drop(client);
         Ok(Joined {
             link,
             clock,
+            calm,
             heard,
             shared,
         })

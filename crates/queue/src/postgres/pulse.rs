@@ -1,6 +1,7 @@
 //! What a server does again and again: it says that it is there, looks what the others did, and clears up after those that are gone.
 
 use super::bodies;
+use super::calm::{self, Calm};
 use super::clock::Measured;
 use super::error::Error;
 use super::hints::Heard;
@@ -50,7 +51,7 @@ impl Pulse {
             self.shop.overflow.lock().say(&self.shop.observer);
             let done = async {
                 let client = self.shop.link.client().await?;
-                let seen = look(&client, &self.shop.clock, &self.heard).await?;
+                let seen = look(&client, &self.shop.clock, &self.shop.calm, &self.heard).await?;
                 let known = *self.shared.borrow();
                 self.shared
                     .send_if_modified(|known| std::mem::replace(known, seen) != seen);
@@ -107,23 +108,31 @@ fn is_news(known: &Shared, seen: &Shared) -> bool {
 }
 
 /// What others did. Whether something is due is one step into an index, however much waits: asked for as a row that is due `<=` the clock, which
-/// moves while it is read, it would be a search through all that waits.
+/// moves while it is read, it would be a search through all that waits. While nobody may be judged all servers count.
 pub(super) fn look_sql() -> String {
     format!(
         "SELECT {NOW}, coalesce((SELECT revision FROM directory), 0), coalesce((SELECT number FROM signals WHERE name = 'reload'), 0),
-                (SELECT count(*) FROM servers WHERE seen >= {NOW} - $1),
+                (SELECT count(*) FROM servers WHERE seen >= {NOW} - $1 OR NOT now.calm),
                 coalesce((SELECT due FROM recipients WHERE state IN (0, 2) ORDER BY due LIMIT 1) <= {NOW}, false),
-                coalesce((SELECT number FROM signals WHERE name = 'suspensions'), 0)"
+                coalesce((SELECT number FROM signals WHERE name = 'suspensions'), 0), now.calm
+         FROM (SELECT {} AS calm) AS now",
+        calm::sql()
     )
 }
 
-/// Looks what others did, and how far the clocks are apart.
-pub(super) async fn look(client: &Client, clock: &Measured, heard: &Heard) -> Result<Shared, Error> {
+/// Looks what others did, how far the clocks are apart, and whether anybody may be judged.
+pub(super) async fn look(
+    client: &Client,
+    clock: &Measured,
+    calm: &Calm,
+    heard: &Heard,
+) -> Result<Shared, Error> {
     // What is said from here on may be about what is not seen.
     let announced = heard.due();
-    let before = Timestamp::now();
+    let (before, asked) = (Timestamp::now(), Instant::now());
     let row = query_one(client, &look_sql(), &[&servers::DEAD]).await?;
     clock.compare(before, row.get(0), Timestamp::now());
+    calm.saw(asked, row.get(6));
     Ok(Shared {
         directory: row.get::<_, i64>(1).unsigned_abs(),
         reloads: row.get::<_, i64>(2).unsigned_abs(),

@@ -1,6 +1,7 @@
 //! The servers that share the queue: each says that it is there, by the clock of the database, and looks after those that are not.
 
 use super::bodies;
+use super::calm;
 use super::error::Error;
 use super::filter::plain;
 use super::hints::{self, Hint};
@@ -47,8 +48,9 @@ impl Me {
             return Ok(());
         }
         let sql = format!(
-            "INSERT INTO servers (id, name, seen, version, started, draining) VALUES ($1, $2, {NOW}, $3, {NOW} - $4::bigint, $5)
-             ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, draining = excluded.draining"
+            "{} INSERT INTO servers (id, name, seen, version, started, draining) VALUES ($1, $2, {NOW}, $3, {NOW} - $4::bigint, $5)
+             ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, draining = excluded.draining",
+            calm::noting_sql()
         );
         let age = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
         let draining = self.draining.load(Ordering::Acquire);
@@ -116,12 +118,13 @@ pub(super) fn say_taken_over(observer: &Observer, recipients: u64) {
     }
 }
 
-/// Gives back what dead servers had claimed: nobody delivers it any more. The others are told by `me`. Gives how many recipients
-/// that were.
+/// Gives back what dead servers had claimed: nobody delivers it any more. Nobody is dead for not being heard of while the database
+/// was away ([`calm`]). The others are told by `me`. Gives how many recipients that were.
 pub(super) async fn take_over(client: &Client, me: Uuid) -> Result<u64, Error> {
     // Whoever is just being taken over by another is left to it.
     let dead = format!(
-        "DELETE FROM servers WHERE id IN (SELECT id FROM servers WHERE seen < {NOW} - $1 ORDER BY id FOR UPDATE SKIP LOCKED)"
+        "DELETE FROM servers WHERE id IN (SELECT id FROM servers WHERE seen < {NOW} - $1 AND {} ORDER BY id FOR UPDATE SKIP LOCKED)",
+        calm::sql()
     );
     if run(client, &dead, &[&DEAD]).await? > 0 {
         hints::say(client, me, Hint::Servers).await;

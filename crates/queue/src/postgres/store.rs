@@ -43,7 +43,14 @@ impl Store for PostgresStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         let client = self.client().await?;
-        let due = claim::due(&client, self.id(), &request, self.clock()).await?;
+        let due = claim::due(
+            &client,
+            self.id(),
+            &request,
+            self.clock(),
+            self.shop.calm.is_known(),
+        )
+        .await?;
         self.report(due.unreadable);
         servers::say_taken_over(&self.shop.observer, due.taken_over);
         Ok(due.claims)
@@ -136,7 +143,8 @@ impl Store for PostgresStore {
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(read::next_due(&self.client().await?, false, self.clock()).await?)
+        let unclaimed = !self.shop.calm.is_known();
+        Ok(read::next_due(&self.client().await?, unclaimed, self.clock()).await?)
     }
 
     async fn list(
@@ -327,6 +335,10 @@ impl Store for PostgresStore {
 
     fn away(&self) -> Option<Duration> {
         self.link.away()
+    }
+
+    fn returns(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.link.returns.subscribe())
     }
 
     fn shared(&self) -> Option<watch::Receiver<Shared>> {

@@ -4,6 +4,7 @@ mod cluster;
 mod due;
 mod hints;
 mod large;
+mod silence;
 mod versions;
 mod waiting;
 

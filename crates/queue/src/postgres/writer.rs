@@ -2,6 +2,7 @@
 //! batch grows. Nobody is answered before the COMMIT that their message is in.
 
 use super::bodies;
+use super::calm::Calm;
 use super::clock::Measured;
 use super::error::Error;
 use super::insert::{self, Insert, InsertAll, Stored};
@@ -36,6 +37,7 @@ pub(super) struct Shop {
     pub(super) link: Arc<Link>,
     pub(super) me: Arc<Me>,
     pub(super) clock: Measured,
+    pub(super) calm: Calm,
     pub(super) observer: Observer,
     pub(super) calls_stored: watch::Sender<()>,
     pub(super) overflow: Arc<Mutex<Overflow>>,

@@ -12,6 +12,7 @@ use smtp_queue::{Beginning, Finished, Released, State};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::watch;
 
 #[derive(Debug)]
 pub(super) struct Flaky {
@@ -21,6 +22,8 @@ pub(super) struct Flaky {
     poisoned: Arc<Mutex<HashSet<i64>>>,
     /// No lease is renewed.
     keeps_no_leases: Arc<AtomicBool>,
+    /// It is somewhere else, and tells when it is back.
+    returns: Option<watch::Sender<u64>>,
 }
 
 impl Flaky {
@@ -31,6 +34,22 @@ impl Flaky {
             failures_left: AtomicUsize::new(failures),
             poisoned: Arc::default(),
             keeps_no_leases: Arc::default(),
+            returns: None,
+        })
+    }
+
+    /// The same of a store that is somewhere else.
+    pub(super) fn elsewhere(
+        store: Arc<dyn Store>,
+        failures: usize,
+        returns: watch::Sender<u64>,
+    ) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            store,
+            failures_left: AtomicUsize::new(failures),
+            poisoned: Arc::default(),
+            keeps_no_leases: Arc::default(),
+            returns: Some(returns),
         })
     }
 
@@ -45,6 +64,7 @@ impl Flaky {
             failures_left: AtomicUsize::new(0),
             poisoned: keys,
             keeps_no_leases,
+            returns: None,
         })
     }
 }
@@ -167,6 +187,9 @@ impl Store for Flaky {
     }
     async fn stats(&self) -> Result<Stats, StoreError> {
         self.store.stats().await
+    }
+    fn returns(&self) -> Option<watch::Receiver<u64>> {
+        self.returns.as_ref().map(watch::Sender::subscribe)
     }
     async fn writable(&self) -> Result<(), StoreError> {
         self.store.writable().await

@@ -10,6 +10,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn results_that_the_store_does_not_take_are_kept_and_nothing_new_begins() {
@@ -24,6 +26,26 @@ async fn results_that_the_store_does_not_take_are_kept_and_nothing_new_begins() 
     house
         .until(async || house.delivery.figures().in_progress == 0)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_are_written_as_soon_as_a_store_is_back() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let returns = watch::Sender::new(0);
+    // So many pauses would take two minutes if none of them was cut short.
+    let house = House::open_with(smarthost(server.address), |store| {
+        Flaky::elsewhere(store, 20, returns.clone())
+    });
+    let id = house.submit(&["a@x.test"]).await;
+    let coming_and_going = tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_millis(150)).await;
+            returns.send_modify(|times| *times += 1);
+        }
+    });
+    house.gone(id).await;
+    coming_and_going.abort();
+    assert_eq!(server.messages().len(), 1);
 }
 
 /// A house whose store never takes the results of messages to `…@poison.test`, of which there are so many, and

@@ -1,0 +1,128 @@
+//! Nobody is taken for dead because the database was away.
+
+use super::cluster::Cluster;
+use crate::conformance::message;
+use crate::message::Beginning;
+use crate::postgres::{PostgresStore, link};
+use crate::store::{ClaimRequest, Store};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The database was away for so long: nobody was heard of.
+const AWAY: &str = "UPDATE servers SET seen = seen - 75000";
+
+fn request(now: Timestamp) -> ClaimRequest {
+    ClaimRequest {
+        now,
+        lease: Duration::from_secs(60),
+        limit: 10,
+        exclude_domains: Vec::new(),
+    }
+}
+
+/// A store that has leases which ended, of messages that it may have delivered; and its database.
+async fn holding(cluster: &Cluster) -> (Arc<PostgresStore>, String) {
+    let store = cluster.new_store().await;
+    store
+        .insert(message(0, &["a@x.example"]), Beginning::Due)
+        .await
+        .unwrap();
+    let before = Timestamp::now() - SignedDuration::from_secs(90);
+    assert_eq!(store.claim(request(before)).await.unwrap().len(), 1);
+    let database = cluster.database_of(&store);
+    (store, database)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_silence_nobody_is_judged_for_a_while() {
+    let cluster = Cluster::start().await;
+    let (holder, database) = holding(&cluster).await;
+    cluster.sql(&database, AWAY).await;
+    let first = cluster.open(database.clone()).await;
+    // It counts the other one too, and leaves it what it has; what is new it takes.
+    assert_eq!(first.shared().unwrap().borrow().servers, 2);
+    assert_eq!(first.servers().await.unwrap().unwrap().len(), 2);
+    assert_eq!(first.next_due().await.unwrap(), None);
+    first
+        .insert(message(1, &["new@x.example"]), Beginning::Due)
+        .await
+        .unwrap();
+    let claims = first.claim(request(Timestamp::now())).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!(
+        claims[0].recipients[0].recipient.address.as_str(),
+        "new@x.example"
+    );
+    assert!(first.next_due().await.unwrap().is_none());
+    // Half a minute later who has not come back is dead.
+    cluster
+        .sql(
+            &database,
+            "UPDATE signals SET number = number - 30000 WHERE name = 'silence'",
+        )
+        .await;
+    let taken = async {
+        while first.claim(request(Timestamp::now())).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), taken).await.unwrap();
+    drop(holder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_another_one_was_heard_of_who_was_not_is_dead() {
+    let cluster = Cluster::start().await;
+    let (holder, database) = holding(&cluster).await;
+    let witness = cluster.open(database.clone()).await;
+    let gone = format!("{AWAY} WHERE id = '{}'", holder.id());
+    cluster.sql(&database, &gone).await;
+    let first = cluster.open(database.clone()).await;
+    let ids: Vec<String> = first
+        .servers()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_iter()
+        .map(|server| server.id)
+        .collect();
+    assert!(ids.len() == 2 && !ids.contains(&holder.id().to_string()));
+    assert_eq!(first.claim(request(Timestamp::now())).await.unwrap().len(), 1);
+    drop(witness);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
+    let cluster = Cluster::start().await;
+    cluster.sql("postgres", "CREATE DATABASE idle").await;
+    // It hardly looks, so that nobody else takes a connection meanwhile.
+    let store = cluster
+        .open_looking("idle".into(), Duration::from_secs(3600))
+        .await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(store.client().await.unwrap());
+    }
+    let mut pids: Vec<i32> = Vec::new();
+    for client in &clients {
+        let row = link::query_one(client, "SELECT pg_backend_pid()", &[])
+            .await
+            .unwrap();
+        pids.push(row.get(0));
+    }
+    let breaks = clients.pop().unwrap();
+    let ended = format!("SELECT pg_terminate_backend({})", pids[3]);
+    // The others are idle from here on.
+    drop(clients);
+    cluster.sql("idle", &ended).await;
+    assert!(link::query(&breaks, "SELECT 1", &[]).await.is_err());
+    let there = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(ARRAY{pids:?})");
+    let observer = cluster.client("idle").await;
+    let gone = async {
+        while observer.query_one(&there, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+}
