@@ -4,6 +4,7 @@ mod drain;
 mod flaky;
 mod hanging;
 mod house;
+mod limits;
 mod misbehaving;
 mod next_hops;
 mod operators;
