@@ -29,6 +29,19 @@ fn config(sink: &Sink, other: &Sink, rate: &str) -> String {
     config
 }
 
+/// How often its threads have gone to sleep.
+fn sleeps(server: &Server) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("tasks");
+    let sleeps = tasks.flatten().filter_map(|task| {
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    });
+    sleeps.sum()
+}
+
 /// Processor time that it has used.
 fn used(server: &Server) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("stat");
@@ -98,10 +111,15 @@ fn what_waits_for_its_rate_holds_up_nobody_and_goes_when_the_rate_is_another() {
     );
     // Nobody looks again and again, and no connection is kept for it.
     wait_for("its connection to end", || sink.open() == 0);
-    let before = used(&server);
+    let before = (used(&server), sleeps(&server));
     std::thread::sleep(Duration::from_secs(3));
-    let busy = used(&server) - before;
-    assert!(busy < Duration::from_millis(600), "{busy:?} of 3 s");
+    let busy = used(&server) - before.0;
+    let slept = sleeps(&server).saturating_sub(before.1);
+    // At rest it goes to sleep some twenty times a second.
+    assert!(
+        busy < Duration::from_millis(600) && slept < 1000,
+        "{busy:?} of 3 s, {slept} times to sleep"
+    );
     assert_eq!(sink.count(), 1);
     assert!(
         server
