@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A message that arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub enum Act {
     Hang,
     /// To DATA: 354, and a pause of this length after each 64 KiB of the content.
     Crawl(Duration),
+    /// To DATA: 354, and after 64 KiB of the content nothing is read until this is true.
+    Stall(Arc<AtomicBool>),
     /// Takes the message as an honest server does, and does not keep it.
     Forget,
     /// Keeps the message although it says nothing and closes: a lost reply.
@@ -79,6 +81,8 @@ type Script = dyn Fn(usize, &Moment) -> Act + Send + Sync;
 
 struct Shared {
     messages: Mutex<Vec<Message>>,
+    /// When each of them had arrived.
+    arrivals: Mutex<Vec<Instant>>,
     connections: AtomicUsize,
     open: AtomicUsize,
     stop: AtomicBool,
@@ -119,6 +123,7 @@ impl Sink {
         let address = listener.local_addr().expect("address");
         let shared = Arc::new(Shared {
             messages: Mutex::default(),
+            arrivals: Mutex::default(),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -163,6 +168,15 @@ impl Sink {
     }
     pub fn clear(&self) {
         self.shared.messages.lock().expect("messages").clear();
+        self.shared.arrivals.lock().expect("arrivals").clear();
+    }
+    /// Since `began` never more had arrived than so many at once and so many a second.
+    pub fn assert_pace(&self, began: Instant, burst: f64, per_second: f64) {
+        for (before, at) in self.shared.arrivals.lock().expect("arrivals").iter().enumerate() {
+            let seconds = at.duration_since(began).as_secs_f64();
+            let most = burst + per_second * seconds;
+            assert!(before as f64 + 1.0 <= most, "{} within {seconds} s", before + 1);
+        }
     }
 }
 
@@ -192,7 +206,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Plays an act. `Ok(true)` when the honest server goes on with `default`.
 fn play(act: Act, stream: &mut TcpStream, default: &str, shared: &Shared) -> std::io::Result<()> {
     match act {
-        Act::Default | Act::Forget | Act::Crawl(_) => stream.write_all(default.as_bytes()),
+        Act::Default | Act::Forget | Act::Crawl(_) | Act::Stall(_) => stream.write_all(default.as_bytes()),
         Act::Say(reply) => stream.write_all(format!("{reply}\r\n").as_bytes()),
         Act::Raw(octets) => {
             stream.write_all(&octets)?;
@@ -212,6 +226,19 @@ fn hang(shared: &Shared) -> std::io::Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Err(std::io::ErrorKind::Other.into())
+}
+
+/// What is done after each 64 KiB of a content.
+fn rest_of(act: &Act, shared: &Shared) {
+    match act {
+        Act::Crawl(pause) => std::thread::sleep(*pause),
+        Act::Stall(goes_on) => {
+            while !goes_on.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        _ => {}
+    }
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Result<()> {
@@ -237,11 +264,8 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
         }
         let line = String::from_utf8_lossy(&line).trim_end().to_string();
         let act = (shared.script)(number, &Moment::Command(line.clone()));
-        let pause = match &act {
-            Act::Crawl(pause) => Some(*pause),
-            _ => None,
-        };
-        let positive = matches!(&act, Act::Default | Act::Crawl(_))
+        let rest = act.clone();
+        let positive = matches!(&act, Act::Default | Act::Crawl(_) | Act::Stall(_))
             || matches!(&act, Act::Say(reply) if reply.starts_with(['2', '3']));
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
@@ -270,7 +294,7 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
                 };
                 play(act, &mut stream, default, shared)?;
                 if positive && !none {
-                    message.content = content(&mut reader, pause)?;
+                    message.content = content(&mut reader, || rest_of(&rest, shared))?;
                     end_of_data(std::mem::take(&mut message), &mut stream, shared, number)?;
                 }
             }
@@ -301,7 +325,9 @@ fn end_of_data(
         _ => false,
     };
     if keep {
-        shared.messages.lock().expect("messages").push(message);
+        let mut messages = shared.messages.lock().expect("messages");
+        shared.arrivals.lock().expect("arrivals").push(Instant::now());
+        messages.push(message);
     }
     play(act, stream, "250 2.0.0 taken\r\n", shared)
 }
@@ -320,8 +346,8 @@ fn after_colon(line: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Reads up to `CRLF . CRLF`, strictly, and unstuffs; with a pause after each 64 KiB.
-fn content(reader: &mut impl BufRead, pause: Option<Duration>) -> std::io::Result<Vec<u8>> {
+/// Reads up to `CRLF . CRLF`, strictly, and unstuffs; with a rest after each 64 KiB.
+fn content(reader: &mut impl BufRead, rest: impl Fn()) -> std::io::Result<Vec<u8>> {
     const BLOCK: usize = 64 * 1024;
     let mut all = Vec::new();
     let mut start = true;
@@ -337,10 +363,8 @@ fn content(reader: &mut impl BufRead, pause: Option<Duration>) -> std::io::Resul
         start = line.ends_with(b"\r\n");
         let before = all.len();
         all.extend_from_slice(&line[usize::from(stuffed)..]);
-        if let Some(pause) = pause
-            && all.len() / BLOCK > before / BLOCK
-        {
-            std::thread::sleep(pause);
+        if all.len() / BLOCK > before / BLOCK {
+            rest();
         }
     }
 }

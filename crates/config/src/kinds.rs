@@ -2,9 +2,11 @@
 
 mod http;
 mod next_hop;
+mod rate;
 
 pub use http::{Fraction, HttpUrl, header_pairs};
 pub use next_hop::{HopProtocol, LocalDelivery, Login, NextHop};
+pub use rate::Rate;
 
 use crate::value::{Raw, Value, expected, words};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};

@@ -36,7 +36,7 @@ pub use diff::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use kinds::{
     Fraction, HopProtocol, HttpUrl, LocalDelivery, LogFormat, LogLevel, Login, NextHop, Profile,
-    ProxyProtocol, Secret, TlsPolicy, TlsVersion, header_pairs, system_hostname,
+    ProxyProtocol, Rate, Secret, TlsPolicy, TlsVersion, header_pairs, system_hostname,
 };
 pub use lists::{
     Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,

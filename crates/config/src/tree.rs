@@ -6,7 +6,7 @@
 
 use crate::descriptor::{Descriptor, Reload, settings};
 use crate::kinds::{
-    Fraction, HttpUrl, LogFormat, LogLevel, Profile, ProxyProtocol, Secret, TlsPolicy, TlsVersion,
+    Fraction, HttpUrl, LogFormat, LogLevel, Profile, ProxyProtocol, Rate, Secret, TlsPolicy, TlsVersion,
 };
 use crate::kinds::{loopback_addresses, loopback_networks, system_hostname, wildcard_address};
 use crate::lists::{Account, AdminToken, Alias, CertificateFiles, DkimKeyFile, Domain, Route, Webhook};
@@ -45,6 +45,9 @@ server: Server {
     /// Sessions at once; beyond it a connection is answered `421 4.3.2`. One client gets a tenth, at least 20
     /// (`421 4.7.0`), unless it is in `rate_limiting.exempt` or `rate_limiting.enabled` is false.
     max_connections: usize = 10_000, Live, range: (1, 1_000_000);
+    /// Sessions of one account at once; AUTH in a further one is answered `454 4.7.0`. Not for clients in `rate_limiting.exempt`, or when
+    /// `rate_limiting.enabled` is false. With PostgreSQL all servers have it together.
+    max_connections_per_account: usize = 1000, Live, range: (1, 1_000_000);
     /// How long a session may be idle (RFC 5321 section 4.5.3.2).
     connection_timeout: Duration = Duration::from_secs(300), Live, range: (1, 86_400);
     /// Address that gets the mail for `postmaster@` and `abuse@` of domains where no account or alias has that name;
@@ -303,6 +306,9 @@ delivery: Delivery {
     port: u16 = 25, Live, range: (1, 65_535);
     /// Connections to one destination at once.
     max_connections_per_destination: usize = 20, Live, range: (1, 10_000);
+    /// Messages that go to one destination, in a second, a minute or an hour; one for many recipients counts once for each time that it is
+    /// sent. After a pause as many go at once as in a second, and one at least. With PostgreSQL all servers have it together.
+    max_rate_per_destination: Rate = Rate::NONE, Live;
     /// Connections to next hops at once.
     max_connections: usize = 500, Live, range: (1, 100_000);
     /// Character between a mailbox and its subaddress (`ann+lists`); empty turns subaddresses off.

@@ -3,10 +3,17 @@
 //! Slow start: a next hop gets [`START`] lanes, one more after each run of successes as long as there
 //! are lanes, up to its cap. A connection that fails while others live lowers the number to those; one that
 //! fails while none lives takes the next hop down: its jobs are deferred together, and nobody
-//! tries it until the back-off ends. Then a single lane probes it.
+//! tries it until the back-off ends. Then a single lane probes it. When its cap falls, because there are more servers or by a reload, lanes
+//! end after their job until there are no more than that. A job begins only when its rate has a message left (`rate`).
 //!
 //! No sockets, clocks or tasks in here: the caller brings the time and starts the lanes.
 
+mod answers;
+mod rate;
+
+pub use answers::Standing;
+pub(crate) use answers::{Failed, Pushed, Succeeded, Turn};
+use rate::Rate;
 use smtp::Reply;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,76 +51,18 @@ pub(crate) struct Destination<J> {
     proven: bool,
     parked: Vec<Arc<Notify>>,
     lanes: usize,
+    /// Lanes that end because there are too many.
+    leaving: usize,
     connected: usize,
     allowed: usize,
     cap: usize,
+    rate: Rate,
     successes: usize,
     failures: u32,
     stumbles: u32,
     health: Health,
     /// When and why it could not be talked to the last time.
     last_failure: Option<(Instant, Arc<Reply>)>,
-}
-
-/// How a next hop stands now.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// It is left alone until then.
-    pub down_until: Option<Instant>,
-    /// It was down, and one connection tries whether it is back.
-    pub probing: bool,
-    /// Recipients that wait for a connection.
-    pub waiting: usize,
-    /// Recipients whose mail is being sent.
-    pub sending: usize,
-    /// Connections that are open.
-    pub connections: usize,
-    /// Connections that it gets now.
-    pub allowed: usize,
-    /// Connections that it gets at most.
-    pub cap: usize,
-    /// Times in a row that it could not be talked to.
-    pub failures: u32,
-    /// When and why that was the last time, as long as it is remembered.
-    pub last_failure: Option<(Instant, Arc<Reply>)>,
-}
-
-/// What became of a job that was pushed.
-#[derive(Debug)]
-pub(crate) enum Pushed<J> {
-    /// It waits; wake this lane.
-    Wake(Arc<Notify>),
-    /// It waits; start a lane (it is counted already).
-    Spawn,
-    /// It waits for a lane that is busy.
-    Waits,
-    /// The next hop is down for this reason: the job comes back.
-    Down(J, Arc<Reply>),
-}
-
-/// What a success changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Succeeded {
-    /// The next hop was down before.
-    pub recovered: bool,
-    /// Start one more lane (it is counted already).
-    pub spawn: bool,
-}
-
-/// What a failure to connect changed.
-#[derive(Debug)]
-pub(crate) enum Failed<J> {
-    /// Other connections live: fewer lanes from now on. The job is best given back.
-    Fewer,
-    /// The next hop is down; these jobs waited for it.
-    Down {
-        /// This failure took it down, rather than one at the same time.
-        first: bool,
-        /// For how long it is left alone.
-        retry_in: Duration,
-        /// The jobs.
-        waiting: Vec<J>,
-    },
 }
 
 impl<J: Load> Destination<J> {
@@ -128,9 +77,11 @@ impl<J: Load> Destination<J> {
             proven: false,
             parked: Vec::new(),
             lanes: 0,
+            leaving: 0,
             connected: 0,
             allowed: START.min(cap),
             cap,
+            rate: Rate::default(),
             successes: 0,
             failures: 0,
             stumbles: 0,
@@ -160,6 +111,8 @@ impl<J: Load> Destination<J> {
             connections: self.connected,
             allowed: self.allowed,
             cap: self.cap,
+            rate: self.rate.per_second(),
+            waits_for_rate: self.waits_for_rate(now),
             failures: self.failures,
             last_failure: self.last_failure.clone(),
         }
@@ -188,11 +141,29 @@ impl<J: Load> Destination<J> {
         works_in_vain || self.in_hand() > 0 && matches!(self.health, Health::Probing)
     }
 
-    /// Gives back what waits beyond `share` recipients, the newest first. One job stays, or nothing would end
-    /// its hanging.
+    /// Whether mail waits because no message may go now.
+    pub(crate) fn waits_for_rate(&self, now: Instant) -> bool {
+        !self.waiting.is_empty() && self.rate.wait(now).is_some()
+    }
+
+    /// Whether as many messages wait as its rate lets go in a while: more had better wait in the store.
+    pub(crate) fn is_ahead_of_rate(&self) -> bool {
+        self.waiting.len() >= self.rate.ahead()
+    }
+
+    /// For how long a job goes back to the store that its rate leaves no room for.
+    pub(crate) fn turn_in_store(&mut self, now: Instant) -> Duration {
+        self.rate.turn(now)
+    }
+
+    /// Gives back what waits beyond `share` recipients or is more than its rate lets go in a while, the newest first. One job stays, or
+    /// nothing would end its hanging.
     pub(crate) fn shed(&mut self, share: usize) -> Vec<J> {
         let mut beyond = Vec::new();
-        while self.in_hand() > share && (self.waiting.len() > 1 || self.working > 0) {
+        let ahead = self.rate.ahead();
+        while (self.in_hand() > share || self.waiting.len() > ahead)
+            && (self.waiting.len() > 1 || self.working > 0)
+        {
             let Some(job) = self.waiting.pop_back() else { break };
             self.recipients = self.recipients.saturating_sub(job.recipients());
             beyond.push(job);
@@ -222,7 +193,8 @@ impl<J: Load> Destination<J> {
 
     /// Whether nothing is lost by forgetting it.
     pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
-        self.lanes == 0 && self.waiting.is_empty() && !self.is_down(now) && self.failures == 0
+        let idle = self.lanes == 0 && self.waiting.is_empty();
+        idle && !self.is_down(now) && self.failures == 0 && self.rate.is_full(now)
     }
 
     /// Forgets failures whose back-off ended `ago` or longer ago: nobody sent anything there since.
@@ -246,14 +218,34 @@ impl<J: Load> Destination<J> {
         }
         self.recipients += job.recipients();
         self.waiting.push_back(job);
+        match self.turn(now) {
+            Turn::Wake(lane) => Pushed::Wake(lane),
+            Turn::Spawn => Pushed::Spawn,
+            Turn::Wait(_) => Pushed::Paced,
+            Turn::Nothing => Pushed::Waits,
+        }
+    }
+
+    /// What is to be done for what waits.
+    pub(crate) fn turn(&mut self, now: Instant) -> Turn {
+        if self.waiting.is_empty() {
+            return Turn::Nothing;
+        }
+        if let Some(wait) = self.rate.wait(now) {
+            return Turn::Wait(wait);
+        }
         if let Some(lane) = self.parked.pop() {
-            return Pushed::Wake(lane);
+            return Turn::Wake(lane);
         }
-        if self.start_lane() {
-            Pushed::Spawn
-        } else {
-            Pushed::Waits
+        match self.start_lane() {
+            true => Turn::Spawn,
+            false => Turn::Nothing,
         }
+    }
+
+    /// Whether its rate is limited.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.rate.per_second().is_some()
     }
 
     /// A job that its lane cannot do goes back to the front; a lane to wake for it.
@@ -263,8 +255,11 @@ impl<J: Load> Destination<J> {
         self.parked.pop()
     }
 
-    /// The next job for a lane, which says [`Destination::rest`] when it is done with it.
+    /// The next job for a lane, if a message may go; the lane says [`Destination::rest`] when it is done with it.
     pub(crate) fn take(&mut self, now: Instant) -> Option<J> {
+        if self.waiting.is_empty() || !self.rate.take(now) {
+            return None;
+        }
         let job = self.waiting.pop_front()?;
         if self.working == 0 {
             self.since = Some(now);
@@ -277,6 +272,11 @@ impl<J: Load> Destination<J> {
     /// A lane is done with a job of so many recipients, whatever became of them.
     pub(crate) fn rest(&mut self, recipients: usize) {
         self.working = self.working.saturating_sub(recipients);
+    }
+
+    /// The job that was taken last was not sent to anybody: another may go in its place.
+    pub(crate) fn not_sent(&mut self) {
+        self.rate.give_back();
     }
 
     /// The next job; if there is none, the lane is parked and woken by `lane` when there is.
@@ -331,7 +331,7 @@ impl<J: Load> Destination<J> {
             self.successes = 0;
             self.allowed = (self.allowed + 1).min(self.cap);
         }
-        let spawn = !self.waiting.is_empty() && self.parked.is_empty() && self.start_lane();
+        let spawn = self.parked.is_empty() && self.wants_lane(now);
         Succeeded { recovered, spawn }
     }
 
@@ -383,16 +383,42 @@ impl<J: Load> Destination<J> {
         self.stumbles >= STUMBLES
     }
 
-    /// Changes the cap.
-    pub(crate) fn set_cap(&mut self, cap: usize) {
+    /// Changes the cap. Lanes that wait for work and may have to end for it: they are to be woken.
+    pub(crate) fn set_cap(&mut self, cap: usize) -> Vec<Arc<Notify>> {
         self.cap = cap.max(1);
         self.allowed = self.allowed.min(self.cap);
+        match self.has_too_many_lanes() {
+            true => std::mem::take(&mut self.parked),
+            false => Vec::new(),
+        }
+    }
+
+    /// Changes the time from one message to the next; `None`: there is no limit.
+    pub(crate) fn set_interval(&mut self, interval: Option<Duration>) {
+        self.rate.set(interval);
+    }
+
+    /// Whether a lane that has no job has to end, because there are more than the cap. One that is told so says
+    /// [`Destination::left`] at its end.
+    pub(crate) fn must_leave(&mut self) -> bool {
+        let leaves = self.has_too_many_lanes();
+        self.leaving += usize::from(leaves);
+        leaves
+    }
+
+    fn has_too_many_lanes(&self) -> bool {
+        self.lanes > self.cap + self.leaving
+    }
+
+    /// A lane ends that had to.
+    pub(crate) fn left(&mut self) {
+        self.leaving = self.leaving.saturating_sub(1);
     }
 
     /// A lane ended. Whether another is to be started in its place (it is counted already).
-    pub(crate) fn lane_ended(&mut self) -> bool {
+    pub(crate) fn lane_ended(&mut self, now: Instant) -> bool {
         self.lanes = self.lanes.saturating_sub(1);
-        !self.waiting.is_empty() && self.start_lane()
+        self.wants_lane(now)
     }
 
     /// A lane that was to be started was not; whether it is to be tried again later.
@@ -401,9 +427,9 @@ impl<J: Load> Destination<J> {
         !self.waiting.is_empty()
     }
 
-    /// Whether jobs wait that a new lane could do; it is counted then.
-    pub(crate) fn wants_lane(&mut self) -> bool {
-        !self.waiting.is_empty() && self.start_lane()
+    /// Whether jobs wait that a new lane could do now; it is counted then.
+    pub(crate) fn wants_lane(&mut self, now: Instant) -> bool {
+        !self.waiting.is_empty() && self.rate.wait(now).is_none() && self.start_lane()
     }
 
     /// Whether a lane may give up its place for another next hop's.

@@ -26,6 +26,7 @@ mod lane;
 mod local_lane;
 mod places;
 mod probe;
+mod rates;
 mod reports;
 mod results;
 mod returns;
@@ -52,6 +53,7 @@ use job::Job;
 use parking_lot::Mutex;
 use places::{LaneGuard, Places};
 use probe::Probes;
+use rates::Timer;
 use results::Input;
 use smtp::Reply;
 use smtp_config::Config;
@@ -144,6 +146,7 @@ struct Entry {
     key: Key,
     name: String,
     state: Mutex<Destination<Job>>,
+    timer: Timer,
 }
 
 impl Entry {
@@ -233,15 +236,17 @@ impl Engine {
 
     pub(crate) fn figures(&self) -> Figures {
         let now = Instant::now();
-        let down = self
-            .entries()
-            .iter()
-            .filter(|entry| entry.state.lock().is_down(now))
-            .count();
+        let (mut down, mut paced) = (0, 0);
+        for entry in self.entries() {
+            let state = entry.state.lock();
+            down += u64::from(state.is_down(now));
+            paced += u64::from(state.waits_for_rate(now));
+        }
         Figures {
             connections: self.places.taken() as u64,
             in_progress: self.window.in_hand() as u64,
-            destinations_down: down as u64,
+            destinations_down: down,
+            destinations_paced: paced,
         }
     }
 
@@ -275,22 +280,7 @@ impl Engine {
 
     pub(crate) fn take(&self, parts: Parts) {
         self.parts.store(Arc::new(parts));
-        self.set_caps();
-    }
-
-    /// How many connections this server may have to one destination.
-    fn cap(&self) -> usize {
-        let of_all = self.parts.load().config.delivery.max_connections_per_destination;
-        usize::try_from(self.queue.share(of_all as u64)).unwrap_or(of_all)
-    }
-
-    pub(crate) fn set_caps(&self) {
-        let cap = self.cap();
-        for entry in self.entries() {
-            if let Key::Hop(_) = entry.key {
-                entry.state.lock().set_cap(cap);
-            }
-        }
+        self.share_out();
     }
 
     pub(crate) async fn drain(&self, limit: Duration) {
@@ -362,15 +352,19 @@ impl Engine {
         if let Some(entry) = destinations.get(key) {
             return entry.clone();
         }
-        let state = match key {
+        let mut state = match key {
             Key::Local => Destination::without_slow_start(LOCAL_LANES),
             Key::Known => Destination::without_slow_start(KNOWN_LANES),
             Key::Hop(_) => Destination::new(self.cap()),
         };
+        if let Key::Hop(_) = key {
+            state.set_interval(self.interval());
+        }
         let entry = Arc::new(Entry {
             key: key.clone(),
             name: key.name(),
             state: Mutex::new(state),
+            timer: Timer::default(),
         });
         destinations.insert(key.clone(), entry.clone());
         entry

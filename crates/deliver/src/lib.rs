@@ -53,6 +53,8 @@ pub struct Figures {
     pub in_progress: u64,
     /// Next hops that are left alone for a while.
     pub destinations_down: u64,
+    /// Next hops whose mail waits for `delivery.max_rate_per_destination`.
+    pub destinations_paced: u64,
 }
 
 /// A changed configuration that only has to be put in force.
@@ -158,9 +160,9 @@ impl Delivery {
         self.engine.is_draining()
     }
 
-    /// There are more or fewer servers now: connections to a destination are shared out anew.
+    /// There are more or fewer servers now: what a destination gets is shared out anew.
     pub fn servers_changed(&self) {
-        self.engine.set_caps();
+        self.engine.share_out();
     }
 
     /// Makes everything that a changed configuration needs: routes, DNS, TLS, limits. Reads files: blocking.

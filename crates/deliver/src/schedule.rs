@@ -115,6 +115,7 @@ mod tests {
             delay_notice_after: Duration::from_secs(14_400),
             port: 25,
             max_connections_per_destination: 20,
+            max_rate_per_destination: smtp_config::Rate::NONE,
             max_connections: 500,
             subaddress_separator: "+".into(),
             double_bounce_to: None,

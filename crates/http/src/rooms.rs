@@ -179,6 +179,10 @@ pub struct Destination {
     pub concurrency: u64,
     /// Connections that it gets at most.
     pub max_concurrency: u64,
+    /// Messages in a second that it gets at most from this server; null: there is no limit.
+    pub max_rate: Option<f64>,
+    /// Whether its mail waits for that now.
+    pub waits_for_rate: bool,
     /// Times in a row that it could not be talked to.
     pub failures: u64,
     /// Why it could not be talked to the last time; null when it never failed or was forgotten since.

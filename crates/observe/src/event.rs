@@ -234,7 +234,8 @@ events! {
     }
 
     /// A client did not prove to be an account. `account` is the name that it gave, as far as it gave one, whether there is such an
-    /// account or not; `reason` is not for the client, which hears the same for all of them.
+    /// account or not; `reason` is not for the client, which hears the same for all of them, unless it did prove it (`too_many`): then the account
+    /// has as many sessions as it may have.
     Info "auth_failed" AuthFailed {
         listener: Listener,
         peer: SocketAddr,

@@ -155,6 +155,8 @@ labels! {
         Locked = "locked",
         /// It could not be decided now: too many at once, or the keys of tokens are not at hand.
         Unavailable = "unavailable",
+        /// It did prove it, and the account has all the sessions that it may have.
+        TooMany = "too_many",
     }
 
     /// What too many failures lock.

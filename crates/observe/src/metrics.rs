@@ -41,6 +41,8 @@ pub struct Gauges {
     pub delivery_in_progress: u64,
     /// Destinations given up for a while: `smtp_delivery_destinations_down`.
     pub destinations_down: u64,
+    /// Destinations whose mail waits for `delivery.max_rate_per_destination`: `smtp_delivery_destinations_paced`.
+    pub destinations_paced: u64,
     /// Generation of the configuration in force, from 1: `smtp_config_generation`.
     pub config_generation: u64,
     /// Whether the last reload was taken: `smtp_config_last_reload_success`.

@@ -113,17 +113,20 @@ impl Queue {
         }
     }
 
+    /// How many servers of the store there are now, this one among them.
+    pub fn servers(&self) -> usize {
+        let servers = self.shared.as_ref().map_or(1, |shared| shared.borrow().servers);
+        servers.max(1)
+    }
+
     /// Whether there are other servers of the same store now.
     pub fn is_shared(&self) -> bool {
-        self.shared
-            .as_ref()
-            .is_some_and(|shared| shared.borrow().servers > 1)
+        self.servers() > 1
     }
 
     /// This server's share of something that all servers of the store have together: at least 1, unless there is none of it.
     pub fn share(&self, of_all: u64) -> u64 {
-        let servers = self.shared.as_ref().map_or(1, |shared| shared.borrow().servers);
-        of_all.div_ceil(servers.max(1) as u64)
+        of_all.div_ceil(self.servers() as u64)
     }
 
     /// The store.

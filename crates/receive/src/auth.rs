@@ -12,10 +12,13 @@ mod counts;
 mod guard;
 mod hashing;
 mod questions;
+mod sessions;
 
 use crate::rate_limit::{is_within, key};
 use guard::{Attempt, Guard};
 use hashing::Hashing;
+use sessions::AccountSessions;
+pub(crate) use sessions::AccountSlot;
 use smtp::{Enhanced, Reply};
 use smtp_config::Config;
 use smtp_directory::{Account, Directory, account_key};
@@ -40,6 +43,7 @@ pub(crate) struct Authenticator {
     tokens: Arc<Tokens>,
     guard: Arc<Guard>,
     hashing: Hashing,
+    sessions: Arc<AccountSessions>,
     /// Knows how many servers there are.
     queue: Queue,
     observer: Observer,
@@ -76,8 +80,8 @@ pub(crate) struct Pending {
 pub(crate) enum Outcome {
     /// Send these octets, and go on with the response.
     Challenge(Vec<u8>, Box<Pending>),
-    /// It is this account.
-    Accepted(Arc<Account>),
+    /// It is this account, and this is one of its sessions; `None` for a client that is not limited.
+    Accepted(Arc<Account>, Option<AccountSlot>),
     /// It is refused, after a rest.
     Refused { reply: Reply, late: Duration },
 }
@@ -117,6 +121,7 @@ impl Authenticator {
             tokens,
             guard: Arc::new(Guard::new()),
             hashing: Hashing::new(at_once),
+            sessions: Arc::default(),
             queue,
             observer,
             started: Instant::now(),
@@ -201,13 +206,33 @@ impl Authenticator {
             return self.failed(turn, Failure::WrongCredentials, Some(name));
         };
         self.guard.succeeded(&self.attempt(turn, name), self.now());
+        let Ok(slot) = self.slot(turn, account) else {
+            let text = "too many sessions of this account at once, try again later";
+            self.report(turn, Some(name), AuthResult::TooMany, text);
+            return Outcome::Refused {
+                reply: Reply::new(454, Enhanced(4, 7, 0), text),
+                late: Duration::ZERO,
+            };
+        };
         self.observer.emit(Event::AuthSucceeded {
             listener: turn.client.listener,
             peer: turn.client.peer,
             account: &account.name,
             mechanism: label(turn.mechanism),
         });
-        Outcome::Accepted(account.clone())
+        Outcome::Accepted(account.clone(), slot)
+    }
+
+    /// One of the sessions that the account may have with all servers together, of which this one has its share. None is taken for a client
+    /// that is not limited.
+    fn slot(&self, turn: &Turn<'_>, account: &Arc<Account>) -> Result<Option<AccountSlot>, ()> {
+        let config = turn.client.config;
+        if !config.rate_limiting.enabled || self.is_exempt(turn) {
+            return Ok(None);
+        }
+        let of_all = config.server.max_connections_per_account;
+        let most = usize::try_from(self.queue.share(of_all as u64)).unwrap_or(of_all);
+        self.sessions.take(account, most).map(Some).ok_or(())
     }
 
     fn failed(&self, turn: &Turn<'_>, reason: Failure, name: Option<&str>) -> Outcome {
@@ -274,9 +299,14 @@ impl Authenticator {
 
     fn attempt(&self, turn: &Turn<'_>, name: &str) -> Attempt {
         let address = turn.client.peer.ip();
-        // A proxy may be exempt for its own checks; who guesses passwords through it may not.
-        let exempt = !turn.client.is_proxy && is_within(&turn.client.config.rate_limiting.exempt, address);
-        self.guard.attempt(&account_key(name), key(address), exempt)
+        self.guard
+            .attempt(&account_key(name), key(address), self.is_exempt(turn))
+    }
+
+    /// Whether limits are not for this client. A proxy may be exempt for its own checks; who comes through it is not.
+    fn is_exempt(&self, turn: &Turn<'_>) -> bool {
+        let exempt = &turn.client.config.rate_limiting.exempt;
+        !turn.client.is_proxy && is_within(exempt, turn.client.peer.ip())
     }
 
     fn now(&self) -> Duration {

@@ -2,6 +2,7 @@
 //!
 //! Promises: whatever ends the session, a panic included, its end is reported and its slot given back.
 
+use crate::auth::AccountSlot;
 use crate::policy::{Origin, Policy};
 use crate::sessions::Card;
 use crate::shared::{Shared, Slot};
@@ -50,6 +51,8 @@ pub(crate) struct Visit {
     pub(crate) tls: Option<Box<Secured>>,
     /// Who the client is, since AUTH.
     pub(crate) account: Option<Arc<Account>>,
+    /// One of that account's sessions.
+    account_slot: Option<AccountSlot>,
     helo: Box<str>,
     extended: bool,
     /// What others see of it.
@@ -108,6 +111,7 @@ impl Visit {
             lost: None,
             tls: None,
             account: None,
+            account_slot: None,
             helo: Box::default(),
             extended: false,
             _slot: slot,
@@ -152,6 +156,7 @@ impl Visit {
         self.card.secured(secured.version);
         self.tls = Some(Box::new(secured));
         self.account = None;
+        self.account_slot = None;
         self.helo = Box::default();
         self.extended = false;
     }
@@ -183,7 +188,8 @@ impl Visit {
     }
 
     /// The client is this account from now on.
-    pub(crate) fn authenticated(&mut self, account: Arc<Account>) {
+    pub(crate) fn authenticated(&mut self, account: Arc<Account>, slot: Option<AccountSlot>) {
+        self.account_slot = slot;
         self.card.is(account.clone());
         self.account = Some(account);
     }

@@ -106,6 +106,14 @@ pub(crate) fn destination(destination: &Json, now: Timestamp) -> String {
         number("concurrency"),
         number("max_concurrency"),
     );
+    if destination["waits_for_rate"] == true {
+        let rate = destination["max_rate"].as_f64().unwrap_or(0.0);
+        let _ = writeln!(
+            lines,
+            "    waits for its rate: {} from this server",
+            messages(rate)
+        );
+    }
     if let Some(at) = time(&destination["last_error_at"]) {
         let _ = writeln!(
             lines,
@@ -116,6 +124,18 @@ pub(crate) fn destination(destination: &Json, now: Timestamp) -> String {
         );
     }
     lines
+}
+
+/// So many messages in a second, in words.
+fn messages(rate: f64) -> String {
+    let (amount, period) = match rate {
+        rate if rate >= 1.0 => (rate, "a second"),
+        rate if rate >= 1.0 / 60.0 => (rate * 60.0, "a minute"),
+        rate => (rate * 3600.0, "an hour"),
+    };
+    let amount = format!("{amount:.2}");
+    let amount = amount.trim_end_matches('0').trim_end_matches('.');
+    format!("{amount} messages {period}")
 }
 
 /// `crm  down  bounced, expired  7 calls wait, the oldest for 3m10s  https://crm.example/hook`, and the last error below.
@@ -189,6 +209,21 @@ mod tests {
             "mx.test:25  down, next try in 20s  3 waiting, 0 sending, 0 of 1 connections (at most 20)\n    \
              40s ago, failure 2 in a row: refused?\n"
         );
+    }
+
+    #[test]
+    fn a_destination_that_waits_for_its_rate_says_so() {
+        let waits = json!({
+            "name": "mx.test:25", "state": "up", "waiting": 300, "sending": 0, "connections": 1, "concurrency": 2, "max_concurrency": 20,
+            "failures": 0, "max_rate": 2.5, "waits_for_rate": true,
+        });
+        assert_eq!(
+            destination(&waits, now()),
+            "mx.test:25  up  300 waiting, 0 sending, 1 of 2 connections (at most 20)\n    \
+             waits for its rate: 2.5 messages a second from this server\n"
+        );
+        assert_eq!(messages(0.5), "30 messages a minute");
+        assert_eq!(messages(1.0 / 7200.0), "0.5 messages an hour");
     }
 
     #[test]

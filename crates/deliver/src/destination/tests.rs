@@ -73,7 +73,7 @@ fn a_failure_beside_live_connections_only_lowers_the_number() {
     it.connected();
     assert!(matches!(it.failed(now, reason(), backoff), Failed::Fewer));
     assert!(!it.is_down(now));
-    assert!(!it.lane_ended());
+    assert!(!it.lane_ended(now));
     assert_eq!((it.allowed, it.lanes), (1, 1));
 }
 
@@ -102,7 +102,7 @@ fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
         it.failed(start, reason(), backoff),
         Failed::Down { first: false, .. }
     ));
-    assert!(!it.lane_ended() && !it.lane_ended());
+    assert!(!it.lane_ended(start) && !it.lane_ended(start));
 
     let later = start + Duration::from_secs(31);
     assert!(!it.is_down(later));
@@ -119,7 +119,7 @@ fn a_dead_next_hop_gives_its_jobs_back_and_is_probed_by_one() {
         }
         other => panic!("{other:?}"),
     }
-    assert!(!it.lane_ended());
+    assert!(!it.lane_ended(later));
 
     let recovery = later + Duration::from_secs(61);
     assert!(matches!(it.push(Job(1), recovery), Pushed::Spawn));
@@ -144,7 +144,7 @@ fn forgets_only_what_is_idle_and_well() {
     assert!(!it.is_forgettable(now));
     it.take(now);
     it.failed(now, reason(), backoff);
-    it.lane_ended();
+    it.lane_ended(now);
     assert!(!it.is_forgettable(now + Duration::from_secs(31)));
     it.forgive(now + Duration::from_secs(40), Duration::from_secs(60));
     assert!(!it.is_forgettable(now + Duration::from_secs(40)));
@@ -159,10 +159,10 @@ fn an_ended_lane_is_replaced_while_jobs_wait() {
     it.push(Job(1), now);
     it.push(Job(1), now);
     it.push(Job(1), now);
-    assert!(it.lane_ended());
+    assert!(it.lane_ended(now));
     it.take_all();
-    assert!(!it.lane_ended());
-    assert!(!it.lane_ended());
+    assert!(!it.lane_ended(now));
+    assert!(!it.lane_ended(now));
 }
 
 #[test]
@@ -244,4 +244,104 @@ fn it_is_seen_how_a_next_hop_stands() {
     it.succeeded(later);
     let back = it.standing(later);
     assert!(!back.probing && back.failures == 0 && back.last_failure.is_some());
+}
+
+#[test]
+fn lanes_beyond_a_lowered_cap_leave_one_by_one_and_are_not_replaced() {
+    let now = Instant::now();
+    let mut it = Destination::new(8);
+    for _ in 0..100 {
+        it.push(Job(1), now);
+        it.succeeded(now);
+    }
+    assert_eq!(it.lanes, 8);
+    assert!(!it.must_leave(), "there are not too many");
+    assert!(it.set_cap(5).is_empty(), "none waits for work");
+    let leaving = (0..8).filter(|_| it.must_leave()).count();
+    assert_eq!(leaving, 3, "those that were told count as gone already");
+    for _ in 0..3 {
+        it.left();
+        assert!(!it.lane_ended(now), "though jobs wait");
+    }
+    assert_eq!((it.lanes, it.must_leave()), (5, false));
+    // An ordinary end is made up for.
+    assert!(it.lane_ended(now));
+    it.set_cap(8);
+    for _ in 0..100 {
+        it.succeeded(now);
+    }
+    assert_eq!(it.lanes, 8);
+}
+
+#[test]
+fn lanes_that_wait_for_work_are_woken_to_leave() {
+    let now = Instant::now();
+    let mut it = Destination::new(2);
+    let lanes = [0, 1].map(|_| Arc::new(Notify::new()));
+    it.push(Job(1), now);
+    it.push(Job(1), now);
+    assert!(it.take(now).is_some() && it.take(now).is_some());
+    assert!(lanes.iter().all(|lane| it.take_or_park(lane, now).is_none()));
+    assert_eq!(it.set_cap(1).len(), 2);
+    assert!(it.must_leave() && !it.must_leave());
+}
+
+#[test]
+fn a_job_begins_when_a_message_may_go() {
+    let now = Instant::now();
+    let (second, lane) = (Duration::from_secs(1), Arc::new(Notify::new()));
+    let mut it = Destination::new(20);
+    it.set_interval(Some(second * 10));
+    assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
+    assert_eq!(it.take_or_park(&lane, now), Some(Job(1)));
+    // Neither is a lane started for the next, nor one woken, nor taken up by one that ends or succeeds.
+    assert!(matches!(it.push(Job(2), now), Pushed::Paced));
+    assert_eq!(it.take_or_park(&lane, now), None);
+    assert!(matches!(it.push(Job(3), now), Pushed::Paced));
+    assert!(matches!(it.turn(now), Turn::Wait(wait) if wait == second * 10));
+    assert_eq!(it.succeeded(now), Succeeded::default());
+    assert!(!it.wants_lane(now) && it.waits_for_rate(now));
+    assert!(it.standing(now).waits_for_rate && it.standing(now).rate == Some(0.1));
+    let next = now + second * 10;
+    assert!(!it.waits_for_rate(next));
+    assert!(matches!(it.turn(next), Turn::Wake(woken) if Arc::ptr_eq(&woken, &lane)));
+    assert_eq!(it.take_or_park(&lane, next), Some(Job(2)));
+    it.unpark(&lane);
+    assert!(!it.lane_ended(next) && it.lane_ended(next + second * 10));
+    assert_eq!(it.take(next), None);
+    it.not_sent();
+    assert_eq!(it.take(next), Some(Job(3)));
+    // Without a limit nothing waits.
+    it.push(Job(4), next);
+    it.set_interval(None);
+    assert!(matches!(it.turn(next), Turn::Spawn) && it.take(next).is_some());
+}
+
+#[test]
+fn only_so_much_is_in_hand_as_may_go_soon() {
+    let now = Instant::now();
+    let mut it = Destination::new(20);
+    it.set_interval(Some(Duration::from_secs(10)));
+    for _ in 0..5 {
+        it.push(Job(1), now);
+    }
+    assert!(it.is_ahead_of_rate());
+    assert_eq!(it.shed(usize::MAX).len(), 2);
+    assert!(it.is_ahead_of_rate());
+    it.take(now).unwrap();
+    assert!(!it.is_ahead_of_rate() && it.shed(usize::MAX).is_empty());
+    assert_eq!(it.turn_in_store(now), Duration::from_secs(40));
+}
+
+#[test]
+fn what_went_to_a_next_hop_is_not_forgotten_before_its_time() {
+    let now = Instant::now();
+    let mut it = Destination::new(1);
+    it.set_interval(Some(Duration::from_secs(60)));
+    it.push(Job(1), now);
+    it.take(now).unwrap();
+    it.rest(1);
+    it.lane_ended(now);
+    assert!(!it.is_forgettable(now + Duration::from_secs(59)));
+    assert!(it.is_forgettable(now + Duration::from_secs(60)));
 }

@@ -208,6 +208,7 @@ impl Lane {
         match failed {
             Failed::Fewer => {
                 if let Some(job) = job {
+                    self.guard.entry.state.lock().not_sent();
                     self.guard.gives_back(job);
                 }
             }

@@ -7,6 +7,9 @@
 //!   shares. What waits beyond that goes back to the store for a minute, untried and uncounted;
 //! * a connection on which nothing has moved makes room when somebody waits in line for one, or when lanes alone
 //!   have in hand more than that half. Its next hop counts as down. Never after a final dot.
+//!
+//! Destinations whose mail waits for `delivery.max_rate_per_destination` share that half with those that hang, and nothing else is done to
+//! them: they may wait for hours, and would leave no room for the others.
 
 use super::lane::Lane;
 use super::{Engine, Entry, Stop};
@@ -33,6 +36,8 @@ const SILENCE: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Hanging {
     in_hand: AtomicUsize,
+    /// The same, and what destinations have that wait for their rate.
+    set_apart: AtomicUsize,
     share: AtomicUsize,
     /// Told when it is something else than before.
     pub(super) changed: Notify,
@@ -43,6 +48,7 @@ impl Hanging {
     pub(super) fn none(window: usize) -> Self {
         Hanging {
             in_hand: AtomicUsize::new(0),
+            set_apart: AtomicUsize::new(0),
             share: AtomicUsize::new(window / ONE),
             changed: Notify::new(),
         }
@@ -51,6 +57,11 @@ impl Hanging {
     /// Recipients in hand for destinations that hang.
     pub(super) fn in_hand(&self) -> usize {
         self.in_hand.load(Ordering::Relaxed)
+    }
+
+    /// Recipients in hand that others need not wait for: for destinations that hang or wait for their rate.
+    pub(super) fn set_apart(&self) -> usize {
+        self.set_apart.load(Ordering::Relaxed)
     }
 
     /// How many of them one destination may have.
@@ -77,26 +88,37 @@ impl Engine {
         }
     }
 
-    /// Takes from those that hang what is beyond their share.
+    /// Takes from those that hang, or wait for their rate, what is beyond their share.
     fn look_for_hanging(&self) {
         let now = Instant::now();
         let after = self.hang_after();
-        let mut hanging: Vec<Arc<Entry>> = self.entries();
-        hanging.retain(|entry| entry.state.lock().hangs(now, after));
-        let window = self.window.limit();
-        let share = (window / ALL / hanging.len().max(1)).clamp(1, window / ONE);
-        self.hanging.share.store(share, Ordering::Relaxed);
-        let mut in_hand = 0;
-        for entry in hanging {
-            let mut state = entry.state.lock();
-            let beyond = state.shed(share);
-            in_hand += state.in_hand();
+        let hangs_or_waits = |entry: Arc<Entry>| {
+            let state = entry.state.lock();
+            let hangs = state.hangs(now, after);
+            let apart = hangs || state.waits_for_rate(now);
             drop(state);
+            apart.then_some((entry, hangs))
+        };
+        let apart: Vec<(Arc<Entry>, bool)> = self.entries().into_iter().filter_map(hangs_or_waits).collect();
+        let window = self.window.limit();
+        let share = (window / ALL / apart.len().max(1)).clamp(1, window / ONE);
+        self.hanging.share.store(share, Ordering::Relaxed);
+        let (mut in_hand, mut set_apart) = (0, 0);
+        for (entry, hangs) in apart {
+            let beyond = entry.state.lock().shed(share);
             for mut job in beyond {
-                self.put_off(&mut job, away());
+                let pause = match hangs {
+                    true => away(),
+                    false => entry.state.lock().turn_in_store(now),
+                };
+                self.put_off(&mut job, pause);
             }
+            let kept = entry.state.lock().in_hand();
+            set_apart += kept;
+            in_hand += if hangs { kept } else { 0 };
         }
-        if self.hanging.in_hand.swap(in_hand, Ordering::Relaxed) != in_hand {
+        self.hanging.in_hand.store(in_hand, Ordering::Relaxed);
+        if self.hanging.set_apart.swap(set_apart, Ordering::Relaxed) != set_apart {
             self.hanging.changed.notify_one();
         }
     }

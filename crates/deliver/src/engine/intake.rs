@@ -28,6 +28,8 @@ pub(super) enum Fill {
     Full,
     /// It hangs, and has its share.
     Hangs,
+    /// Its rate is limited, and it has as much as may go soon.
+    Paced,
 }
 
 /// Where a claim comes from.
@@ -78,7 +80,7 @@ impl Engine {
             };
             if fill != Fill::Room {
                 back += job.recipients.len();
-                self.send_back(job, fill);
+                self.send_back(job, fill, &entry);
                 continue;
             }
             while job.recipients.len() > JOB {
@@ -110,6 +112,7 @@ impl Engine {
             Pushed::Wake(lane) => lane.notify_one(),
             Pushed::Spawn => self.start_lane(entry),
             Pushed::Waits => {}
+            Pushed::Paced => self.turn(entry),
             Pushed::Down(mut job, reason) => {
                 job.work = Work::Known(Arc::new(suspended(&reason)));
                 let known = self.entry(&Key::Known);
@@ -118,17 +121,21 @@ impl Engine {
         }
     }
 
-    /// A destination gets at most as much of the window as is left free, a quarter of that until it has answered, and
-    /// its share when it hangs.
+    /// A destination gets at most as much of the window as is left free, a quarter of that until it has answered, its share when it hangs,
+    /// and no more than its rate lets go soon.
     pub(super) fn fill(&self, entry: &Entry) -> Fill {
         let free = self.window.free();
-        let hang_after = self.hang_after();
+        let (now, hang_after) = (Instant::now(), self.hang_after());
         let state = entry.state.lock();
-        if state.hangs(Instant::now(), hang_after) {
+        if state.hangs(now, hang_after) {
             return match state.in_hand() < self.hanging.share() {
                 true => Fill::Room,
                 false => Fill::Hangs,
             };
+        }
+        let has_its_share = state.waits_for_rate(now) && state.in_hand() >= self.hanging.share();
+        if has_its_share || state.is_ahead_of_rate() {
+            return Fill::Paced;
         }
         let most = match state.is_proven() {
             true => free.max(FLOOR),

@@ -68,7 +68,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// The next job; waits for one as long as an open connection is worth keeping.
+    /// The next job; waits for one as long as an open connection is worth keeping. None when there are too many lanes.
     async fn next_job(&mut self) -> Option<Job> {
         if !self.engine.may_begin(&mut self.stop).await {
             return None;
@@ -76,17 +76,22 @@ impl Lane {
         let idle = self.engine.parts.load().config.delivery.idle_timeout;
         let deadline = tokio::time::Instant::now() + idle;
         loop {
+            if self.guard.must_leave() {
+                return None;
+            }
             let worth_it = self
                 .connection
                 .as_ref()
                 .is_some_and(|connection| connection.is_open(LIFE))
                 && !self.engine.someone_starves();
-            let entry = &self.guard.entry;
             if !worth_it {
-                return entry.take();
+                return self.take();
             }
-            if let Some(job) = entry.state.lock().take_or_park(&self.wake, Instant::now()) {
-                return Some(job);
+            let entry = &self.guard.entry;
+            let job = entry.state.lock().take_or_park(&self.wake, Instant::now());
+            self.engine.turn_if_paced(entry);
+            if job.is_some() {
+                return job;
             }
             let again = tokio::select! {
                 () = self.wake.notified() => true,
@@ -98,9 +103,15 @@ impl Lane {
                 return None;
             }
             if !again {
-                return entry.take();
+                return self.take();
             }
         }
+    }
+
+    fn take(&self) -> Option<Job> {
+        let job = self.guard.entry.take();
+        self.engine.turn_if_paced(&self.guard.entry);
+        job
     }
 
     /// Does one job. What is before its final dot is given up at once when the server stops, and when nothing moves
@@ -126,10 +137,10 @@ impl Lane {
         job.drop_lost();
         self.engine.park(&mut job, &self.guard.entry.name);
         if job.recipients.is_empty() {
-            return;
+            return self.guard.entry.state.lock().not_sent();
         }
         let Some(body) = self.engine.content_of(&mut job).await else {
-            return;
+            return self.guard.entry.state.lock().not_sent();
         };
         if let Some(connection) = self.connection.take_if(|connection| !connection.is_open(LIFE)) {
             self.guard.disconnected();

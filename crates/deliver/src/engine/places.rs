@@ -156,7 +156,8 @@ impl Engine {
 
     fn start_first_in_line(&self) {
         while let Some(entry) = self.places.first_in_line() {
-            if entry.state.lock().wants_lane() {
+            // One that waits for its rate comes again when a message may go.
+            if entry.state.lock().wants_lane(Instant::now()) {
                 return self.start_lane(&entry);
             }
         }
@@ -172,6 +173,8 @@ pub(super) struct LaneGuard {
     pub(super) entry: Arc<Entry>,
     connected: bool,
     ran: bool,
+    /// It ends because there are too many.
+    leaves: bool,
     /// Recipients of its job.
     working: usize,
     /// What a drain sees of it.
@@ -186,6 +189,7 @@ impl LaneGuard {
             entry,
             connected: false,
             ran: false,
+            leaves: false,
             working: 0,
         }
     }
@@ -193,6 +197,12 @@ impl LaneGuard {
     /// The lane runs. One that never does, because the runtime ends, is not replaced.
     pub(super) fn runs(&mut self) {
         self.ran = true;
+    }
+
+    /// Whether the lane, which has no job, has to end because there are too many.
+    pub(super) fn must_leave(&mut self) -> bool {
+        self.leaves = self.leaves || self.entry.state.lock().must_leave();
+        self.leaves
     }
 
     /// The lane has a job of so many recipients, taken from its destination.
@@ -247,15 +257,26 @@ impl Drop for LaneGuard {
                 engine.places.taken.fetch_sub(1, Ordering::AcqRel);
             }
         }
-        let again = self.entry.state.lock().lane_ended();
+        let now = Instant::now();
+        let mut state = self.entry.state.lock();
+        if self.leaves {
+            state.left();
+        }
+        let again = state.lane_ended(now);
+        drop(state);
         if again {
             if engine.is_stopping() || !self.ran {
                 let waiting = self.entry.state.lock().take_all();
-                self.entry.state.lock().lane_ended();
+                self.entry.state.lock().lane_ended(now);
                 drop(waiting);
             } else {
                 engine.start_lane(&self.entry);
             }
+        } else if self.leaves {
+            // It may have been woken for a job.
+            engine.turn(&self.entry);
+        } else {
+            engine.turn_if_paced(&self.entry);
         }
         engine.holders.end(&self.token);
     }

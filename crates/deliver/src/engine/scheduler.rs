@@ -30,7 +30,7 @@ const PACE_BESIDE_FULL: Duration = Duration::from_millis(100);
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(2);
 /// How long a domain is not claimed whose destination is full…
 const EXCLUSION: Duration = Duration::from_secs(1);
-/// … and one whose destination hangs.
+/// … and one whose destination hangs, or waits for its rate.
 const EXCLUSION_OF_HANGING: Duration = Duration::from_secs(10);
 /// Most domains not claimed at once, by the store's contract.
 const EXCLUDED: usize = 64;
@@ -84,7 +84,7 @@ impl Engine {
                 () = sleep(pause.min(TICK)) => {}
                 () = self.wake.notified() => {
                     // A claim passes over the backlog of a full destination, which may be long.
-                    let pace = if self.any(|fill| fill != Fill::Room) { PACE_BESIDE_FULL } else { PACE };
+                    let pace = if self.any(|fill| !matches!(fill, Fill::Room | Fill::Paced)) { PACE_BESIDE_FULL } else { PACE };
                     sleep(pace.saturating_sub(began.elapsed())).await;
                 }
                 _ = stop.changed() => {}
@@ -106,13 +106,14 @@ impl Engine {
                 return PACE;
             }
             // Others could deliver at the same time what one would keep to itself.
-            if self.queue.is_shared() && self.window.in_hand() >= self.fair_share() {
+            let in_hand = self.window.in_hand().saturating_sub(self.hanging.set_apart());
+            if self.queue.is_shared() && in_hand >= self.fair_share() {
                 return PACE_BESIDE_FULL;
             }
             let full = self.any(|fill| fill == Fill::Full);
-            // Half of what those leave that hang, so that claims are worth their while. But a next hop that is
+            // Half of what those leave that hang or wait for their rate, so that claims are worth their while. But a next hop that is
             // full may stay so for hours: then the others get what little room there is.
-            let usable = self.window.limit().saturating_sub(self.hanging.in_hand());
+            let usable = self.window.limit().saturating_sub(self.hanging.set_apart());
             let (most, room) = if full {
                 (self.window.free().clamp(1, CLAIM_BESIDE_FULL), 1)
             } else {
@@ -204,9 +205,13 @@ impl Engine {
     }
 
     /// A job that its destination had no room for goes back to the store for a while, and its domains are left there.
-    pub(super) fn send_back(&self, mut job: Job, fill: Fill) {
+    pub(super) fn send_back(&self, mut job: Job, fill: Fill, entry: &Entry) {
         let (exclusion, pause) = match fill {
             Fill::Hangs => (EXCLUSION_OF_HANGING, away()),
+            Fill::Paced => {
+                let turn = entry.state.lock().turn_in_store(Instant::now());
+                (EXCLUSION_OF_HANGING, turn)
+            }
             Fill::Room | Fill::Full => (EXCLUSION, OVERFLOW_PAUSE),
         };
         self.exclude(&job, exclusion);

@@ -5,6 +5,7 @@ mod farewell;
 mod flaky;
 mod hanging;
 mod house;
+mod limits;
 mod misbehaving;
 mod next_hops;
 mod operators;

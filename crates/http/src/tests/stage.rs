@@ -169,6 +169,8 @@ impl Rooms for FakeRooms {
             connections: 0,
             concurrency: 2,
             max_concurrency: 20,
+            max_rate: Some(0.5),
+            waits_for_rate: state == "up",
             failures: 1,
             last_error: Some("connection refused".into()),
             last_error_at: Some(Timestamp::UNIX_EPOCH),

@@ -277,6 +277,12 @@ fn read_at_scrape(t: &mut Table) {
     );
     t.read(
         Gauge,
+        "smtp_delivery_destinations_paced",
+        "Destinations whose mail waits because no more may go: `delivery.max_rate_per_destination`.",
+        |s, _| s.gauges.destinations_paced as f64,
+    );
+    t.read(
+        Gauge,
         "smtp_config_generation",
         "Generation of the configuration in force, from 1.",
         |s, _| s.gauges.config_generation as f64,

@@ -48,8 +48,8 @@ impl Connection {
                 self.exchange = Some(exchange);
                 (AuthAnswer::Challenge(challenge), Duration::ZERO)
             }
-            Outcome::Accepted(account) => {
-                self.visit.authenticated(account);
+            Outcome::Accepted(account, slot) => {
+                self.visit.authenticated(account, slot);
                 (AuthAnswer::Accepted, Duration::ZERO)
             }
             Outcome::Refused { reply, late } => (AuthAnswer::Rejected(reply), late),

@@ -125,6 +125,37 @@ async fn what_is_not_sent_is_given_back() {
 }
 
 #[tokio::test]
+async fn an_account_has_so_many_sessions_at_once() {
+    let mut config = config_with_accounts();
+    config.server.max_connections_per_account = 2;
+    // Whoever is exempt from limits is from this one.
+    let stage = Stage::start(config.clone());
+    let _all = [
+        stage.logged_in("ann").await,
+        stage.logged_in("ann").await,
+        stage.logged_in("ann").await,
+    ];
+    config.rate_limiting.exempt = Vec::new();
+    let stage = Stage::start(config);
+    let first = stage.logged_in("ann").await;
+    let _second = stage.logged_in("ann").await;
+    let mut third = stage.secured().await;
+    let reply = third.say(&plain("ann", PASSWORD), "454 4.7.0").await;
+    assert!(reply.contains("too many sessions"), "{reply}");
+    assert_eq!(
+        stage.metric("smtp_auth_total{mechanism=\"plain\",result=\"too_many\"}"),
+        1.0
+    );
+    // A wrong password is told nothing of it.
+    third.say(&plain("ann", "wrong"), "535 5.7.8").await;
+    // Another account has its own, and one that ended makes room.
+    let _other = stage.logged_in("bob").await;
+    drop(first);
+    stage.until_connections(3).await;
+    third.say(&plain("ann", PASSWORD), "235 2.7.0").await;
+}
+
+#[tokio::test]
 async fn the_rate_limit_is_the_accounts() {
     let mut config = config_with_accounts();
     config.rate_limiting.exempt = Vec::new();

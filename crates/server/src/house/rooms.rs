@@ -62,6 +62,7 @@ impl Rooms for House {
             gauges.delivery_connections = figures.connections;
             gauges.delivery_in_progress = figures.in_progress;
             gauges.destinations_down = figures.destinations_down;
+            gauges.destinations_paced = figures.destinations_paced;
         }
         if let Some(reception) = self.reception() {
             let certificates = reception.certificates();

@@ -24,6 +24,8 @@ pub(super) fn destination(name: String, standing: Standing) -> Destination {
         connections: standing.connections as u64,
         concurrency: standing.allowed as u64,
         max_concurrency: standing.cap as u64,
+        max_rate: standing.rate,
+        waits_for_rate: standing.waits_for_rate,
         failures: standing.failures.into(),
         last_error: standing.last_failure.as_ref().map(|(_, why)| why.to_string()),
         last_error_at: standing.last_failure.as_ref().map(|(at, _)| moment(*at)),
