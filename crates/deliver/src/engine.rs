@@ -23,6 +23,7 @@ mod intake;
 mod job;
 mod lane;
 mod local_lane;
+mod moment;
 mod places;
 mod probe;
 mod reports;
@@ -199,7 +200,7 @@ impl Engine {
             parts: ArcSwap::from_pointee(parts),
             queue: queue.clone(),
             observer: observer.clone(),
-            window: Arc::new(Window::new(most, body_limit)),
+            window: Arc::new(Window::new(queue.store().clone(), most, body_limit)),
             hanging: Hanging::none(most),
             destinations: Mutex::new(HashMap::new()),
             places: Places::default(),

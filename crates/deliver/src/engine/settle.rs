@@ -110,7 +110,7 @@ impl Engine {
     /// Ends an attempt. Recipients without a reply are given back.
     pub(super) async fn settle(&self, mut job: Job, attempted: Attempted<'_>, replies: Replies<'_>) {
         let config = self.parts.load_full().config.clone();
-        let now = Timestamp::now();
+        let now = self.queue.now();
         let id = job.message.id.to_string();
         let mut results = Vec::with_capacity(job.recipients.len());
         let mut mentions = Vec::new();
@@ -209,7 +209,7 @@ impl Engine {
             to,
             orig_to: original.as_deref().filter(|original| *original != to),
             relay: attempted.relay,
-            delay: since(received_at, Timestamp::now()),
+            delay: since(received_at, self.queue.now()),
             attempt: attempted.started.elapsed(),
             connection_use: attempted.uses,
             dsn: &format!("{class}.{subject}.{detail}"),
@@ -227,7 +227,7 @@ impl Engine {
         received_at: Timestamp,
         reasons: impl Iterator<Item = &'a Reply>,
     ) -> Vec<Deferral> {
-        let (now, config) = (Timestamp::now(), &self.parts.load().config.delivery);
+        let (now, config) = (self.queue.now(), &self.parts.load().config.delivery);
         // No jitter: such mail is spread as it came, and due times that only grow are written to one place of the store's index.
         let deferral = |reason: &Reply| match schedule::next_try(0, received_at, now, config, 0.0) {
             Next::GiveUp => None,

@@ -60,7 +60,11 @@ impl Tokens {
             false => found,
         });
         Ok(match matching {
-            Some(token) if !is_hidden(token, &declared) => judge(token, Timestamp::now()),
+            Some(token) if !is_hidden(token, &declared) => {
+                // By the clock that its end was reckoned by, wherever it was made.
+                let now = rooms.store().map_or_else(Timestamp::now, |store| store.now());
+                judge(token, now)
+            }
             _ => Found::Unknown,
         })
     }

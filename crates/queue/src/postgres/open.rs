@@ -1,7 +1,7 @@
 //! Opening the store: the schema, the server among the others, the folder for large contents.
 
 use super::PostgresStore;
-use super::clock::Measured;
+use super::clock::Clock;
 use super::connect::Database;
 use super::error::Unopened;
 use super::hints::{self, Heard, Hint, Listener};
@@ -151,7 +151,7 @@ struct Joining<'s> {
 /// What it has when it is.
 struct Joined {
     link: Arc<Link>,
-    clock: Measured,
+    clock: Clock,
     heard: Heard,
     shared: watch::Sender<Shared>,
 }
@@ -175,7 +175,7 @@ impl Joining<'_> {
         me.beat(&client).await?;
         hints::say(&client, me.id, Hint::Servers).await;
         servers::say_taken_over(self.observer, servers::take_over(&client, me.id).await?);
-        let (clock, heard) = (Measured::default(), Heard::default());
+        let (clock, heard) = (Clock::unknown(), Heard::default());
         let shared = watch::Sender::new(pulse::look(&client, &clock, &heard).await?);
         drop(client);
         Ok(Joined {

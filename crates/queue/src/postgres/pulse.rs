@@ -1,15 +1,15 @@
 //! What a server does again and again: it says that it is there, looks what the others did, and clears up after those that are gone.
 
 use super::bodies;
-use super::clock::Measured;
+use super::clock::Clock;
 use super::error::Error;
 use super::hints::Heard;
 use super::link::{Client, query, query_one, run};
 use super::pace::Pace;
 use super::servers::{self, NOW};
 use super::writer::Shop;
+use crate::steady::Steady;
 use crate::store::{Shared, StoreError};
-use jiff::Timestamp;
 use smtp_observe::Event;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -117,13 +117,13 @@ pub(super) fn look_sql() -> String {
     )
 }
 
-/// Looks what others did, and how far the clocks are apart.
-pub(super) async fn look(client: &Client, clock: &Measured, heard: &Heard) -> Result<Shared, Error> {
+/// Looks what others did, and what the database's clock shows.
+pub(super) async fn look(client: &Client, clock: &Clock, heard: &Heard) -> Result<Shared, Error> {
     // What is said from here on may be about what is not seen.
     let announced = heard.due();
-    let before = Timestamp::now();
+    let before = Steady::now();
     let row = query_one(client, &look_sql(), &[&servers::DEAD]).await?;
-    clock.compare(before, row.get(0), Timestamp::now());
+    clock.seen(before, row.get(0), Steady::now());
     Ok(Shared {
         directory: row.get::<_, i64>(1).unsigned_abs(),
         reloads: row.get::<_, i64>(2).unsigned_abs(),

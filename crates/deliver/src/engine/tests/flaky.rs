@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use smtp_queue::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
-    RecipientResult, Stats, Store, StoreError,
+    RecipientResult, Stats, Store, StoreError, Term,
 };
 use smtp_queue::{Beginning, Finished, Released, State};
 use std::collections::HashSet;
@@ -51,17 +51,20 @@ impl Flaky {
 
 #[async_trait]
 impl Store for Flaky {
+    fn now(&self) -> Timestamp {
+        self.store.now()
+    }
     async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
         self.store.insert(message, beginning).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         self.store.claim(request).await
     }
-    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+    async fn renew(&self, attempts: Vec<Attempt>, lease: Term) -> Result<Vec<Attempt>, StoreError> {
         if self.keeps_no_leases.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("locked".into()));
         }
-        self.store.renew(attempts, until).await
+        self.store.renew(attempts, lease).await
     }
     async fn finish(
         &self,
