@@ -167,6 +167,8 @@ pub(crate) struct Engine {
     refused_logins: RefusedLogins,
     /// What operators keep waiting; `None` until the store was asked.
     suspensions: ArcSwapOption<Vec<Suspension>>,
+    /// Held by who asks.
+    suspensions_turn: tokio::sync::Mutex<()>,
     results: UnboundedSender<Input>,
     wake: Notify,
     claims: Claims,
@@ -208,6 +210,7 @@ impl Engine {
             probes: Probes::default(),
             refused_logins: RefusedLogins::default(),
             suspensions: ArcSwapOption::empty(),
+            suspensions_turn: tokio::sync::Mutex::new(()),
             results,
             wake: Notify::new(),
             claims: Claims::default(),

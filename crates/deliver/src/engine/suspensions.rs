@@ -108,6 +108,8 @@ impl Engine {
 
     /// Asks the store which suspensions there are, and ends those that are over.
     pub(crate) async fn read_suspensions(&self) -> Result<(), StoreError> {
+        // One after the other: what was read before a change must not be taken for what is known after it.
+        let _turn = self.suspensions_turn.lock().await;
         let store = self.queue.store();
         let now = store.now();
         let over = |one: &Suspension| one.until.is_some_and(|until| until <= now);

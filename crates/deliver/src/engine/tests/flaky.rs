@@ -12,6 +12,7 @@ use smtp_queue::{Beginning, Finished, Released, State};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Flaky {
@@ -21,6 +22,8 @@ pub(super) struct Flaky {
     poisoned: Arc<Mutex<HashSet<i64>>>,
     /// No lease is renewed.
     keeps_no_leases: Arc<AtomicBool>,
+    /// How long the first answer about suspensions is on its way.
+    suspensions_take: Mutex<Duration>,
 }
 
 impl Flaky {
@@ -31,6 +34,18 @@ impl Flaky {
             failures_left: AtomicUsize::new(failures),
             poisoned: Arc::default(),
             keeps_no_leases: Arc::default(),
+            suspensions_take: Mutex::default(),
+        })
+    }
+
+    /// The first answer about suspensions is so long on its way.
+    pub(super) fn slow_to_tell(store: Arc<dyn Store>, suspensions_take: Duration) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            store,
+            failures_left: AtomicUsize::new(0),
+            poisoned: Arc::default(),
+            keeps_no_leases: Arc::default(),
+            suspensions_take: Mutex::new(suspensions_take),
         })
     }
 
@@ -45,6 +60,7 @@ impl Flaky {
             failures_left: AtomicUsize::new(0),
             poisoned: keys,
             keeps_no_leases,
+            suspensions_take: Mutex::default(),
         })
     }
 }
@@ -142,7 +158,10 @@ impl Store for Flaky {
         self.store.parked(kind, name).await
     }
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
-        self.store.suspensions().await
+        let told = self.store.suspensions().await;
+        let take = std::mem::take(&mut *self.suspensions_take.lock());
+        tokio::time::sleep(take).await;
+        told
     }
     async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
         self.store.audit(record).await
