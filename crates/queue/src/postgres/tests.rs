@@ -3,6 +3,7 @@
 mod cluster;
 mod hints;
 mod large;
+mod time;
 mod versions;
 mod waiting;
 
