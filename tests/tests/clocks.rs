@@ -310,7 +310,9 @@ fn mail_expires_by_the_clock_of_the_database() {
         let ids: BTreeSet<String> = attempts.iter().map(|line| line["id"].to_string()).collect();
         ids.len() == 3
     };
-    wait_for_secs("attempts of each at each", 120, || servers.iter().all(tried_by_all));
+    wait_for_secs("attempts of each at each", 120, || {
+        servers.iter().all(tried_by_all)
+    });
     for server in &servers {
         assert!(
             server.events("dsn_queued").is_empty(),
