@@ -6,6 +6,7 @@ mod admin_port;
 mod api;
 mod auth;
 mod clients;
+mod clocks;
 mod configuration;
 mod console;
 mod crash;

@@ -288,6 +288,48 @@ fn what_happened_to_a_message_every_server_knows() {
 }
 
 #[test]
+fn a_token_that_one_made_is_good_at_the_others_until_one_revokes_it() {
+    let (mut database, sink) = (Postgres::start(), Sink::start());
+    let servers = [1, 2].map(|_| setup(&database.url(), &sink.relay_config()).start());
+    let [one, other] = &servers;
+    let status = |server: &Server, token: &str| {
+        let head = format!("Host: t\r\nConnection: close\r\nAuthorization: Bearer {token}");
+        http(
+            server.http,
+            &format!("GET /api/v1/tokens HTTP/1.1\r\n{head}\r\n\r\n"),
+        )
+        .0
+    };
+    let make = |server: &Server, name: &str| {
+        let made = server.json(&["token", "add", name, "--scope", "admin"]);
+        made[0]["token"].as_str().expect("a token").to_owned()
+    };
+    let [first, second] = [make(one, "first"), make(other, "second")];
+    let each_says = |token: &str, expected: u16| {
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(
+            servers.each_ref().map(|server| status(server, token)),
+            [expected; 2]
+        );
+    };
+    each_says(&first, 200);
+    each_says(&second, 200);
+    assert!(other.command(&["token", "revoke", "first"]).status.success());
+    each_says(&first, 401);
+    // While nobody can be asked, what was good is.
+    database.crash();
+    std::thread::sleep(Duration::from_millis(1500));
+    let health = format!(
+        "GET /api/v1/drain HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {second}\r\n\r\n"
+    );
+    assert_eq!(
+        servers.each_ref().map(|server| http(server.http, &health).0),
+        [200; 2]
+    );
+    database.start_again();
+}
+
+#[test]
 fn what_a_server_had_when_it_ended_anyhow_nobody_waits_a_lease_for() {
     let database = Postgres::start();
     // Connections of the first two servers hang before the dot.

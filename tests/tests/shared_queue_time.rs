@@ -1,14 +1,14 @@
-//! One queue in PostgreSQL: servers whose time stood still, or is wrong.
+//! One queue in PostgreSQL: servers whose time stood still. Of wrong clocks: `clocks.rs`.
 
 use crate::shared_queue::{assert_empty, setup};
 use blackbox::postgres::Postgres;
-use blackbox::server::{Server, Setup};
+use blackbox::server::Server;
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
 use nix::sys::signal::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The recipients in all lines of an event together.
@@ -130,60 +130,4 @@ fn who_stood_still_past_its_lease_delivers_nothing_twice() {
     assert_eq!(other.metric("smtp_leases_lost_total"), 0.0);
     other.wait_empty();
     assert_empty(&database);
-}
-
-#[test]
-fn clocks_that_are_wrong_change_nothing() {
-    let database = Postgres::start();
-    let attempts = Arc::new(Mutex::new(Vec::new()));
-    let seen = attempts.clone();
-    let sink = Sink::scripted(move |_, moment| match moment {
-        Moment::Command(line) if line.starts_with("RCPT") && line.contains("later@") => {
-            seen.lock().expect("attempts").push(());
-            Act::Say("450 4.2.1 later".into())
-        }
-        Moment::EndOfData(_) => {
-            std::thread::sleep(Duration::from_secs(4));
-            Act::Default
-        }
-        _ => Act::Default,
-    });
-    let config = format!(
-        "{}[delivery]\nretry_initial = 600\nretry_max = 600\n",
-        sink.relay_config()
-    );
-    let setup = || Setup::new(&config).env("SMTP_DATABASE_URL", database.url());
-    let right = setup().start();
-    // One is two hours ahead, one two hours behind.
-    let wrong = ["+2h", "-2h"].map(|shift| {
-        // Not by the program of that name, which would be left with nobody to end its child.
-        let setup = setup().env(
-            "LD_PRELOAD",
-            "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-        );
-        let setup = setup.env("FAKETIME", shift);
-        setup.start()
-    });
-    for server in [&right, &wrong[0], &wrong[1]] {
-        let mut client = Wire::hello(server.smtp);
-        client.mail("a@x.test", &["later@y.test"], "Subject: later\r\n\r\n");
-        for number in 0..5 {
-            client.mail("a@x.test", &["b@y.test"], &format!("X-Number: {number}\r\n\r\n"));
-        }
-    }
-    // What one has in hand no other takes for its own, and what is due in ten minutes is due then for all.
-    wait_for("the deliveries", || sink.count() == 15);
-    std::thread::sleep(Duration::from_secs(6));
-    assert_eq!((sink.count(), attempts.lock().expect("attempts").len()), (15, 3));
-    for server in [&right, &wrong[0], &wrong[1]] {
-        assert!(
-            server.events("store_failed").is_empty(),
-            "{:?}",
-            server.events("store_failed")
-        );
-        assert_eq!(server.metric("smtp_queue_depth"), 3.0);
-    }
-    // It is due by the database's clock, whoever set it.
-    let due = "SELECT bool_and(due BETWEEN now AND now + 900000) FROM recipients, (SELECT extract(epoch FROM now()) * 1000 AS now) AS n";
-    assert_eq!(database.sql(due), "t");
 }

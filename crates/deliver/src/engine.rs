@@ -24,6 +24,7 @@ mod intake;
 mod job;
 mod lane;
 mod local_lane;
+mod moment;
 mod places;
 mod probe;
 mod rates;
@@ -171,6 +172,8 @@ pub(crate) struct Engine {
     refused_logins: RefusedLogins,
     /// What operators keep waiting; `None` until the store was asked.
     suspensions: ArcSwapOption<Vec<Suspension>>,
+    /// Held by who asks.
+    suspensions_turn: tokio::sync::Mutex<()>,
     results: UnboundedSender<Input>,
     wake: Notify,
     claims: Claims,
@@ -204,7 +207,7 @@ impl Engine {
             parts: ArcSwap::from_pointee(parts),
             queue: queue.clone(),
             observer: observer.clone(),
-            window: Arc::new(Window::new(most, body_limit)),
+            window: Arc::new(Window::new(queue.store().clone(), most, body_limit)),
             hanging: Hanging::none(most),
             destinations: Mutex::new(HashMap::new()),
             places: Places::default(),
@@ -212,6 +215,7 @@ impl Engine {
             probes: Probes::default(),
             refused_logins: RefusedLogins::default(),
             suspensions: ArcSwapOption::empty(),
+            suspensions_turn: tokio::sync::Mutex::new(()),
             results,
             wake: Notify::new(),
             claims: Claims::default(),

@@ -166,7 +166,10 @@ impl Webhooks {
         if !self.running.lock().contains_key(name) {
             return Ok(None);
         }
-        let touched = self.outbox.retry_calls(name.to_owned(), Timestamp::now()).await?;
+        let touched = self
+            .outbox
+            .retry_calls(name.to_owned(), self.outbox.now())
+            .await?;
         if let Some(one) = self.running.lock().get(name) {
             one.target.send_modify(|_| {});
         }
@@ -194,9 +197,7 @@ impl Webhooks {
 /// Forgets calls that were tried for too long. Never ends.
 async fn sweep(outbox: Arc<dyn Outbox>, observer: Observer) {
     loop {
-        let before = Timestamp::now()
-            .saturating_sub(PATIENCE)
-            .unwrap_or(Timestamp::MIN);
+        let before = outbox.now().saturating_sub(PATIENCE).unwrap_or(Timestamp::MIN);
         // A store that fails says so itself.
         for (webhook, calls) in outbox.expire_calls(before).await.unwrap_or_default() {
             observer.emit(Event::WebhookDropped {

@@ -23,9 +23,18 @@ pub(crate) use paging::Asked;
 
 use crate::error::ApiError;
 use crate::router::Shared;
+use jiff::Timestamp;
 use smtp_queue::Store;
 use std::sync::Arc;
 
 fn store(shared: &Shared) -> Result<Arc<dyn Store>, ApiError> {
     shared.rooms.store().ok_or_else(ApiError::starting)
+}
+
+/// What the clock shows that everything in the store goes by; ours while it is not open.
+fn now(shared: &Shared) -> Timestamp {
+    shared
+        .rooms
+        .store()
+        .map_or_else(Timestamp::now, |store| store.now())
 }

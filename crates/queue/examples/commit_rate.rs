@@ -9,18 +9,18 @@
 // It is a program for the terminal, and may stop at the first error.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use smtp::Address;
 use smtp_observe::Observer;
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{
     Attempt, Beginning, MailOptions, NewMessage, NewRecipient, Outcome, QueueId, RecipientResult, Spool,
-    Store,
+    Store, Term,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const TASKS: usize = 100;
 const SIZE: usize = 5120;
@@ -76,7 +76,7 @@ async fn work(store: Arc<SqliteStore>, spool: Spool, left: Arc<AtomicUsize>) {
             }],
             body: body.finish().await.unwrap(),
         };
-        let lease = Timestamp::now() + SignedDuration::from_secs(60);
+        let lease = Term::of(Duration::from_secs(60));
         let claim = store
             .insert(message, Beginning::Leased(lease))
             .await

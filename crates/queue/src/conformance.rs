@@ -21,7 +21,8 @@ use crate::message::{
     Attempt, Beginning, Body, Claim, Deferral, MailOptions, NewMessage, NewRecipient, Outcome,
     RecipientResult, State,
 };
-use crate::store::{ClaimRequest, Finished, MessageDetail, Store};
+use crate::steady::Steady;
+use crate::store::{ClaimRequest, Finished, MessageDetail, Store, Term};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -97,10 +98,25 @@ async fn claim_all(store: &Arc<dyn Store>, now: Timestamp) -> Vec<Claim> {
 
 fn request(now: Timestamp, limit: usize) -> ClaimRequest {
     ClaimRequest {
-        now,
-        lease: Duration::from_secs(60),
+        lease: minute(now),
         limit,
         exclude_domains: Vec::new(),
+    }
+}
+
+/// A lease of a minute, from then on.
+fn minute(now: Timestamp) -> Term {
+    Term {
+        length: Duration::from_secs(60),
+        now: Some(now),
+    }
+}
+
+/// A lease that ends then.
+fn until(end: Timestamp) -> Term {
+    Term {
+        length: Duration::ZERO,
+        now: Some(end),
     }
 }
 

@@ -7,6 +7,7 @@
 //! * `spool` holds a body while it is received, in memory or in a file: [`Spool`].
 //! * `queue` is the counter where reception hands messages in and delivery takes
 //!   them out; the two rooms meet only here: [`Queue`], [`Handoff`].
+//! * `steady` is the clock that leases are measured by: [`Steady`].
 //! * [`moving`] takes everything from one store to another.
 //! * `conformance` is the suite that every store must pass.
 //!
@@ -22,6 +23,7 @@ pub mod postgres;
 mod queue;
 mod spool;
 pub mod sqlite;
+mod steady;
 mod store;
 mod stored;
 
@@ -39,7 +41,8 @@ pub use operator::{
 pub use outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 pub use queue::{Deferred, Handoff, Intake, Queue};
 pub use spool::{BodyWriter, Giver, NoRoom, Passing, Spool, folder_of};
+pub use steady::Steady;
 pub use store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats,
-    Store, StoreError, Unreadable,
+    Store, StoreError, Term, Unreadable,
 };

@@ -12,6 +12,8 @@
 use crate::id::QueueId;
 use crate::outbox::NewCall;
 use crate::spool::Passing;
+use crate::steady::Steady;
+use crate::store::Term;
 use bytes::Bytes;
 use jiff::Timestamp;
 use smtp::{Address, BodyType, Enhanced, Notify, Orcpt, Ret};
@@ -84,7 +86,7 @@ impl State {
 pub struct NewMessage {
     /// Its id, already in its `Received:` field.
     pub id: QueueId,
-    /// When reception began.
+    /// When reception began, by the store's clock; its own `Received:` says what the receiver's clock showed.
     pub received_at: Timestamp,
     /// Reverse path; `None` is `<>`.
     pub sender: Option<Address>,
@@ -98,7 +100,7 @@ pub struct NewMessage {
 
 impl NewMessage {
     /// The claim on it, once it was stored under `key` as [`Beginning::Leased`]: as it would be read back, without body.
-    pub(crate) fn claimed(&self, key: i64, until: Timestamp) -> Claim {
+    pub(crate) fn claimed(&self, key: i64, due: Timestamp, until: Steady) -> Claim {
         let message = Message {
             key,
             id: self.id,
@@ -115,7 +117,7 @@ impl NewMessage {
                 orcpt: recipient.orcpt.clone(),
                 state: State::Leased,
                 attempts: 0,
-                due: until,
+                due,
                 delay_notified: false,
                 last_result: None,
                 parked: false,
@@ -136,8 +138,8 @@ impl NewMessage {
 pub enum Beginning {
     /// Queued, and due.
     Due,
-    /// Leased to the caller until then.
-    Leased(Timestamp),
+    /// Leased to the caller.
+    Leased(Term),
     /// Deferred, each as said, in their order: it is known that an attempt would be in vain. Counted as one.
     Deferred(Vec<Deferral>),
     /// Queued, and parked until then: suspended by an operator.
@@ -290,8 +292,8 @@ pub struct Claim {
     pub recipients: Vec<ClaimedRecipient>,
     /// Its content, when it is still at hand from reception.
     pub body: Option<Body>,
-    /// When the lease ends, unless renewed.
-    pub until: Timestamp,
+    /// The lease does not end before that, whatever becomes of clocks; longer if renewed.
+    pub until: Steady,
 }
 
 /// One recipient of a claim.

@@ -8,7 +8,7 @@ use crate::message::{Beginning, Body, NewMessage, NewRecipient};
 use crate::outbox::{NewCall, Outbox};
 use crate::spool::Spool;
 use crate::store::{Filter, MessageDetail, StoreError, Unreadable};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use smtp_directory::{Edit, Shelf, ShelfError};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -121,17 +121,37 @@ async fn message(from: &Side, to: &Side, id: QueueId) -> Result<Step, StoreError
         Err(StoreError::Damaged(reason)) => return Ok(Step::Unreadable(reason)),
         Err(error) => return Err(error),
     };
-    let (new, beginning) = as_new(detail, body);
+    let (new, beginning) = as_new(detail, body, Apart::between(from, to));
     to.outbox.insert(new, beginning).await?;
     Ok(Step::Moved)
 }
 
-fn as_new(detail: MessageDetail, body: Body) -> (NewMessage, Beginning) {
+/// How far the clock of one store is ahead of another's: what is due in an hour there is due in an hour here.
+#[derive(Clone, Copy)]
+struct Apart(SignedDuration);
+
+impl Apart {
+    /// Less than a second is none: what is in both stores then is alike to the millisecond.
+    fn between(from: &Side, to: &Side) -> Apart {
+        let apart = to.outbox.now().duration_since(from.outbox.now());
+        let seconds = apart.as_millis() / 1000;
+        Apart(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(0)))
+    }
+
+    fn there(self, time: Timestamp) -> Timestamp {
+        time.saturating_add(self.0).unwrap_or(time)
+    }
+}
+
+fn as_new(detail: MessageDetail, body: Body, apart: Apart) -> (NewMessage, Beginning) {
     let (message, mut recipients) = (detail.message, detail.recipients);
     recipients.sort_by_key(|one| one.index);
+    for one in &mut recipients {
+        one.due = apart.there(one.due);
+    }
     let new = NewMessage {
         id: message.id,
-        received_at: message.received_at,
+        received_at: apart.there(message.received_at),
         sender: message.sender,
         options: message.options,
         recipients: recipients
@@ -203,7 +223,10 @@ async fn directory(from: &Side, to: &Side) -> Result<u64, StoreError> {
 async fn settings(from: &Side, to: &Side) -> Result<u64, StoreError> {
     let mut count = 0;
     let there = to.outbox.suspensions().await?;
-    for suspension in from.outbox.suspensions().await? {
+    let apart = Apart::between(from, to);
+    for mut suspension in from.outbox.suspensions().await? {
+        suspension.since = apart.there(suspension.since);
+        suspension.until = suspension.until.map(|until| apart.there(until));
         if !there.contains(&suspension) {
             to.outbox.suspend(suspension).await?;
             count += 1;
@@ -223,7 +246,7 @@ async fn calls(from: &Side, to: &Side) -> Result<u64, StoreError> {
     let mut count = 0;
     for waiting in from.outbox.calls_waiting().await? {
         loop {
-            let (webhook, now) = (waiting.webhook.clone(), Timestamp::now());
+            let (webhook, now) = (waiting.webhook.clone(), from.outbox.now());
             from.outbox.retry_calls(webhook.clone(), now).await?;
             let claimed = from
                 .outbox

@@ -64,7 +64,6 @@ use crate::operator::{Action, Suspension, SuspensionKind};
 use crate::spool::Spool;
 use crate::store::{Filter, Shared, StoreError};
 use claim::Unreadable;
-use clock::Clock;
 use due::Due;
 use filter::Condition;
 use hints::Hint;
@@ -119,10 +118,6 @@ impl PostgresStore {
         Ok(self.link.client().await?)
     }
 
-    fn clock(&self) -> Clock {
-        self.shop.clock.clock()
-    }
-
     fn report(&self, unreadable: Unreadable) {
         for (id, reason) in unreadable {
             self.shop.observer.emit(Event::Quarantined {
@@ -144,7 +139,7 @@ impl PostgresStore {
             };
             after = last;
             let t = client.transaction_by_keys().await?;
-            let ids = operate::operate(&t, action, &condition, &keys, self.clock()).await?;
+            let ids = operate::operate(&t, action, &condition, &keys).await?;
             t.commit().await?;
             let due = matches!(action, Action::Retry { .. } | Action::Unhold { .. });
             if due && !ids.is_empty() {

@@ -9,15 +9,16 @@ use crate::message::{
     Attempt, Beginning, Claim, Deferral, NewMessage, NewRecipient, Outcome, RecipientResult,
 };
 use crate::spool::Spool;
-use crate::store::{Shared, Store, StoreError};
-use jiff::{SignedDuration, Timestamp};
+use crate::store::{Shared, Store, StoreError, Term};
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use smtp_observe::TraceContext;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long new mail is leased to delivery. Delivery renews what it still works on.
-const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(60);
+const FIRST_LEASE: Duration = Duration::from_secs(60);
 
 /// What delivery says of a message that is about to be stored.
 #[derive(Debug)]
@@ -129,6 +130,18 @@ impl Queue {
         of_all.div_ceil(self.servers() as u64)
     }
 
+    /// What the store's clock shows; see [`Store::now`].
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+
+    /// A lease from `now` on, which was just read from the store's clock. A store of our own keeps to that moment, so that it goes by what its
+    /// caller has looked at; of a shared one the clock itself decides.
+    pub fn lease(&self, length: Duration, now: Timestamp) -> Term {
+        let now = self.shared.is_none().then_some(now);
+        Term { length, now }
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -149,8 +162,8 @@ impl Queue {
         };
         match handoff.intake(&message) {
             Intake::Room => {
-                let (body, until) = (message.body.clone(), Timestamp::now() + FIRST_LEASE);
-                let claim = self.store.insert(message, Beginning::Leased(until)).await?;
+                let (body, lease) = (message.body.clone(), self.lease(FIRST_LEASE, self.now()));
+                let claim = self.store.insert(message, Beginning::Leased(lease)).await?;
                 if let Some(mut claim) = claim {
                     claim.body = Some(body);
                     self.offer(claim).await;
@@ -188,7 +201,7 @@ impl Queue {
     }
 
     async fn give_back(&self, claim: &Claim) {
-        let due = Timestamp::now();
+        let due = self.now();
         let results = claim.recipients.iter().map(|claimed| RecipientResult {
             attempt: Attempt {
                 message: claim.message.key,

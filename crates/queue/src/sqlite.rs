@@ -44,8 +44,9 @@ use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
 use crate::spool::{Folders, Spool, file_error, folder_of, lock};
+use crate::steady::Steady;
 use crate::store::{
-    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError,
+    ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, Stats, Store, StoreError, Term,
 };
 use async_trait::async_trait;
 use commit::{Operation, waiting};
@@ -190,14 +191,22 @@ impl Drop for SqliteStore {
 impl Store for SqliteStore {
     async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
         insert::check(&message, &self.spool)?;
-        self.commit(insert::Insert { message, beginning }).await
+        let (asked, now) = (Steady::now(), Timestamp::now());
+        let insert = insert::Insert {
+            message,
+            beginning,
+            asked,
+            now,
+        };
+        self.commit(insert).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
-        self.commit(claim::ClaimDue(request)).await
+        self.commit(claim::ClaimDue(claim::Wanted::new(request))).await
     }
 
-    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+    async fn renew(&self, attempts: Vec<Attempt>, lease: Term) -> Result<Vec<Attempt>, StoreError> {
+        let until = lease.end(self.now());
         self.commit(claim::Renew { attempts, until }).await
     }
 
@@ -293,7 +302,7 @@ impl Store for SqliteStore {
         let operation = claim::ClaimSelected {
             condition,
             keys,
-            request,
+            wanted: claim::Wanted::new(request),
         };
         Ok((self.commit(operation).await?, Some(last)))
     }
@@ -365,7 +374,7 @@ impl Store for SqliteStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let now = Timestamp::now();
+        let now = self.now();
         let (oldest, due) = self
             .readers
             .ask(move |db| Ok((read::next_due(db, true)?, read::due(db, now)?)))

@@ -6,7 +6,8 @@
 //! 2. A change is whole or absent after a crash at any moment.
 //! 3. A recipient is leased to at most one holder: a claim raises its epoch, and a result, a
 //!    renewal or a release with an older epoch changes nothing and is reported as fenced.
-//! 4. A lease that ended can be claimed again; nothing is lost with a worker.
+//! 4. A lease that ended can be claimed again; nothing is lost with a worker. It ends by the store's clock ([`Store::now`]), and not before
+//!    its length has passed since it was asked for: its holder measures that by a clock that nobody sets ([`Steady`](crate::Steady)).
 //! 5. A message goes when its last recipient is final; its content goes with it, never before.
 //! 6. What cannot be read is quarantined, reported and kept.
 
@@ -16,7 +17,7 @@ use crate::message::{
 };
 use crate::operator::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -40,13 +41,39 @@ pub enum StoreError {
     Closed,
 }
 
+/// A lease that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// How long it is.
+    pub length: Duration,
+    /// What counts as now, by the store's clock. `None`: what that shows when the lease is given, which is right when others share the store.
+    pub now: Option<Timestamp>,
+}
+
+impl Term {
+    /// So long, from when it is given.
+    pub fn of(length: Duration) -> Term {
+        Term { length, now: None }
+    }
+
+    /// When it ends, if it is given at `given`.
+    pub(crate) fn end(self, given: Timestamp) -> Timestamp {
+        let length = SignedDuration::try_from(self.length).unwrap_or(SignedDuration::from_hours(1));
+        let now = self.now.unwrap_or(given);
+        now.saturating_add(length).unwrap_or(now)
+    }
+
+    /// Its length in milliseconds, as statements add it.
+    pub(crate) fn millis(self) -> i64 {
+        i64::try_from(self.length.as_millis()).unwrap_or(3_600_000)
+    }
+}
+
 /// What to claim.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
-    /// The time now.
-    pub now: Timestamp,
-    /// How long the lease is.
-    pub lease: Duration,
+    /// The lease; what is due is due by what counts as now in it.
+    pub lease: Term,
     /// Most recipients.
     pub limit: usize,
     /// Domains (lower case) that are not wanted now; at most 64.
@@ -159,6 +186,13 @@ pub struct ServerInfo {
 /// Durable storage of the queue.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// What the store's clock shows. Everything that is stored is in its time: when something is due, when a message was received, until when
+    /// something is suspended. Of a store that others share it is the clock of the database, as far as it is known, whatever this machine's
+    /// own shows; one that nobody sets but there.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
     /// Stores a message, whose recipients begin as said. When they are leased, gives the claim, without body.
     async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError>;
 
@@ -166,8 +200,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Recipients of one message come as one claim, in their order. What cannot be read is quarantined and left out.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError>;
 
-    /// Extends leases to `until`; gives those that were lost.
-    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError>;
+    /// Has leases end so much later than now; gives those that were lost.
+    async fn renew(&self, attempts: Vec<Attempt>, lease: Term) -> Result<Vec<Attempt>, StoreError>;
 
     /// Writes results, and stores `reports` (notifications about them, queued and due), all in one change. Gives the ids of messages
     /// that are gone now, and the attempts that were fenced. A fenced result's report is stored all the same.

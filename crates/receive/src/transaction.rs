@@ -9,7 +9,7 @@ use crate::policy::{Origin, Policy};
 use crate::quota::Taken;
 use crate::received::{Literal, Trace, protocol};
 use crate::tls::Secured;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use smtp::body::BodyInfo;
 use smtp::params::xtext_encode;
 use smtp::{Address, Enhanced, MailParams, Orcpt, RcptParams, Reply};
@@ -19,6 +19,7 @@ use smtp_queue::{MailOptions, NewMessage, NewRecipient, NoRoom, Queue, QueueId, 
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The client as a transaction knows it.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,9 @@ pub(crate) struct Transaction {
     /// Of the account's quotas; given back unless the mail is stored.
     taken: Vec<Taken>,
     params: MailParams,
+    /// When it began, as our clock showed it: for its `Received:`.
     received_at: Timestamp,
+    began: Instant,
     /// What is done to its header; it knows the account, too.
     pub(crate) treatment: Treatment,
     /// What is told of it to those who trace mail.
@@ -103,6 +106,7 @@ impl Transaction {
             taken: taken.into_iter().collect(),
             params,
             received_at: Timestamp::now(),
+            began: Instant::now(),
             treatment,
             span: Span::default(),
             traced: false,
@@ -243,9 +247,11 @@ impl Transaction {
             message_id: message_id.clone(),
             unsigned,
         };
+        let took = SignedDuration::try_from(self.began.elapsed()).unwrap_or_default();
+        let now = queue.now();
         let message = NewMessage {
             id,
-            received_at: self.received_at,
+            received_at: now.saturating_sub(took).unwrap_or(now),
             sender: self.sender,
             options: MailOptions {
                 account: self

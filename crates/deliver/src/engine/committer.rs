@@ -18,7 +18,7 @@ use super::window::LEASE;
 use crate::schedule::later;
 use jiff::Timestamp;
 use smtp_observe::{Event, Observer};
-use smtp_queue::{Attempt, NewMessage, Outcome, QueueId, RecipientResult, Store, StoreError};
+use smtp_queue::{Attempt, NewMessage, Outcome, QueueId, RecipientResult, Store, StoreError, Term};
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -137,8 +137,7 @@ impl Committer {
 
     /// Whether the store writes anything: here, a lease of this length for a job whose results it does not take.
     async fn store_renews(&self, job: &Resolved, lease: Duration) -> bool {
-        let until = later(Timestamp::now(), lease);
-        self.store.renew(job.attempts(), until).await.is_ok()
+        self.store.renew(job.attempts(), Term::of(lease)).await.is_ok()
     }
 
     /// Writes what can be written of a batch that cannot be written whole. Gives what it is not clear about.
@@ -211,7 +210,8 @@ impl Committer {
         let results: Vec<RecipientResult> = batch.iter().flat_map(|job| &job.results).cloned().collect();
         let reports = || batch.iter().flat_map(|job| &job.reports);
         let messages: Vec<NewMessage> = reports().map(|report| copy(&report.message)).collect();
-        let due_soon = !messages.is_empty() || results.iter().any(is_due_soon);
+        let soon = later(self.store.now(), TICK);
+        let due_soon = !messages.is_empty() || results.iter().any(|result| is_due_soon(result, soon));
         let released = results
             .iter()
             .any(|result| matches!(result.outcome, Outcome::Released { .. }));
@@ -309,9 +309,9 @@ fn messages<'a>(jobs: impl IntoIterator<Item = &'a Resolved>) -> usize {
 }
 
 /// Whether the scheduler may not know yet when to look for it.
-fn is_due_soon(result: &RecipientResult) -> bool {
+fn is_due_soon(result: &RecipientResult, soon: Timestamp) -> bool {
     match result.outcome {
-        Outcome::Released { due } | Outcome::Deferred { due, .. } => due < later(Timestamp::now(), TICK),
+        Outcome::Released { due } | Outcome::Deferred { due, .. } => due < soon,
         _ => false,
     }
 }

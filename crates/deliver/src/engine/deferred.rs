@@ -20,7 +20,7 @@ impl Engine {
         received_at: Timestamp,
         reasons: impl Iterator<Item = &'a Reply>,
     ) -> Vec<Deferral> {
-        let (now, config) = (Timestamp::now(), &self.parts.load().config.delivery);
+        let (now, config) = (self.queue.now(), &self.parts.load().config.delivery);
         // No jitter: such mail is spread as it came, and due times that only grow are written to one place of the store's index.
         let deferral = |reason: &Reply| match schedule::next_try(0, received_at, now, config, 0.0) {
             Next::GiveUp => None,

@@ -96,7 +96,7 @@ impl Engine {
         let (store, mut filter) = (self.queue.store(), Filter::default());
         while let Some(last) = store.portion(filter.clone(), PORTION).await? {
             filter.up_to = Some(last);
-            store.retry(filter.clone(), Timestamp::now()).await?;
+            store.retry(filter.clone(), store.now()).await?;
             filter.behind = Some(last);
             filter.up_to = None;
         }
@@ -115,7 +115,7 @@ impl Engine {
     async fn is_all_tried(&self) -> bool {
         let idle = || self.claims.settled().filter(|_| self.window.in_hand() == 0);
         let Some(claims) = idle() else { return false };
-        let now = Timestamp::now();
+        let now = self.queue.now();
         let from = self.claims.put_off.lock().map_or(now, |until| until.max(now));
         let due = match self.queue.store().next_due().await {
             Ok(due) => due,
@@ -128,7 +128,7 @@ impl Engine {
     /// Gives a job back that there is no room for; nobody tried it.
     pub(super) fn put_off(&self, job: &mut Job, pause: Duration) {
         job.release(pause);
-        let until = later(Timestamp::now(), pause);
+        let until = later(self.queue.now(), pause);
         let mut put_off = self.claims.put_off.lock();
         *put_off = Some(put_off.map_or(until, |before| before.max(until)));
     }

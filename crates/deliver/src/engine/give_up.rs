@@ -4,7 +4,6 @@ use super::job::{Job, Work};
 use super::settle::{Attempted, Replies};
 use super::window::LEASE;
 use super::{Engine, results::Input};
-use jiff::Timestamp;
 use smtp::{Enhanced, Reply};
 use smtp_queue::{Claim, ClaimRequest, Filter, StoreError};
 use std::sync::Arc;
@@ -35,8 +34,7 @@ impl Engine {
         let (mut touched, mut after) = (0, None);
         loop {
             let request = ClaimRequest {
-                now: Timestamp::now(),
-                lease: LEASE,
+                lease: self.queue.lease(LEASE, self.queue.now()),
                 limit: BATCH,
                 exclude_domains: Vec::new(),
             };

@@ -8,9 +8,8 @@ use super::window::{HeldBody, Lease};
 use crate::connection::Gate;
 use crate::destination::Load;
 use crate::schedule::later;
-use jiff::Timestamp;
 use smtp::Reply;
-use smtp_queue::{Attempt, Body, ClaimedRecipient, Message, Outcome, RecipientResult};
+use smtp_queue::{Attempt, Body, ClaimedRecipient, Message, Outcome, RecipientResult, Steady};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,7 +57,7 @@ pub(super) struct Job {
 impl Job {
     /// Forgets recipients whose lease was lost: somebody else has them, or an operator deleted them.
     pub(super) fn drop_lost(&mut self) {
-        let now = Timestamp::now();
+        let now = Steady::now();
         let lease = &self.lease;
         self.recipients
             .retain(|claimed| lease.holds(claimed.recipient.index, now));
@@ -126,7 +125,7 @@ impl Job {
     pub(super) fn release(&mut self, wait: Duration) {
         self.end_all(
             &Outcome::Released {
-                due: later(Timestamp::now(), wait),
+                due: later(self.lease.store_now(), wait),
             },
             "given back",
         );
@@ -141,7 +140,7 @@ impl Load for Job {
 
 impl Gate for Job {
     fn may_commit(&self) -> bool {
-        let now = Timestamp::now();
+        let now = Steady::now();
         let ours = self
             .recipients
             .iter()
@@ -159,7 +158,7 @@ impl Drop for Job {
             return;
         }
         if self.dot.as_ref().is_some_and(|dot| dot.load(Ordering::Acquire)) {
-            let due = later(Timestamp::now(), AFTER_A_DOT);
+            let due = later(self.lease.store_now(), AFTER_A_DOT);
             let outcome = Outcome::Deferred {
                 due,
                 delay_notified: false,

@@ -60,7 +60,9 @@ impl Engine {
             }
             let content = self.returned(job, message, kind).await;
             let own = &self.parts.load_full().own;
-            if let Some(report) = dsn::report(kind, message, &wanted, &content, own) {
+            if let Some(mut report) = dsn::report(kind, message, &wanted, &content, own) {
+                // Its own `Date:` says what our clock shows, as that of other mail says what its sender's shows.
+                report.received_at = now;
                 reports.push(Report {
                     message: report,
                     about: message.id,

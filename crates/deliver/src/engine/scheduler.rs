@@ -4,11 +4,11 @@ use super::hanging::away;
 use super::held::Holder;
 use super::intake::{Fill, Source};
 use super::job::Job;
+use super::moment::End;
 use super::returns::Returns;
 use super::window::LEASE;
 use super::{Engine, Entry, Stop};
-use crate::schedule::{later, since};
-use jiff::Timestamp;
+use crate::schedule::since;
 use smtp_observe::Event;
 use smtp_queue::{Attempt, ClaimRequest};
 use std::sync::Arc;
@@ -154,17 +154,16 @@ impl Engine {
 
     /// Claims up to `most` recipients and takes them on. Gives how many, and how many of them went back.
     ///
-    /// Leases of what is in hand may have ended although nobody let go: the clock was set forward, the process or its
+    /// Leases of what is in hand may have ended although nobody let go: the store's clock was set forward, the process or its
     /// machine stood still, or the store took no renewals for a while. They are renewed before anything is claimed,
     /// or what is in hand would be claimed again beside itself and sent twice.
     async fn claim(&self, most: usize) -> Result<(usize, usize), String> {
-        let now = Timestamp::now();
+        let now = self.window.moment();
         if self.window.any_ended(now) && !self.renew_ending().await {
             return Err("leases could not be renewed".to_owned());
         }
         let request = ClaimRequest {
-            now,
-            lease: LEASE,
+            lease: self.queue.lease(LEASE, now.stored),
             limit: most,
             exclude_domains: self.excluded_domains(),
         };
@@ -189,7 +188,7 @@ impl Engine {
     }
 
     async fn until_next_due(&self) -> Duration {
-        let now = Timestamp::now();
+        let now = self.queue.now();
         match self.queue.store().next_due().await {
             Ok(Some(due)) if due > now => since(now, due).max(PACE),
             // Due already, but of a domain that is excluded, or another server is just claiming it.
@@ -279,8 +278,7 @@ impl Engine {
 
     /// Renews the leases that end soon; whether that was done.
     async fn renew_ending(&self) -> bool {
-        let now = Timestamp::now();
-        let until = later(now, LEASE);
+        let now = self.window.moment();
         let ending = self.window.ending(now);
         let mut rest = &ending[..];
         let mut lost_now = 0;
@@ -298,9 +296,12 @@ impl Engine {
                 .count();
             let (now_renewed, after) = rest.split_at(count);
             rest = after;
-            match self.queue.store().renew(attempts, until).await {
+            let asked = self.window.moment();
+            let lease = self.queue.lease(LEASE, asked.stored);
+            match self.queue.store().renew(attempts, lease).await {
                 Ok(lost) => {
-                    let newly = now_renewed.iter().map(|lease| lease.renewed(until, &lost));
+                    let end = End::of_lease(asked);
+                    let newly = now_renewed.iter().map(|lease| lease.renewed(end, &lost));
                     lost_now += newly.sum::<usize>();
                 }
                 Err(error) => {

@@ -107,7 +107,7 @@ impl Engine {
     /// Ends an attempt. Recipients without a reply are given back.
     pub(super) async fn settle(&self, mut job: Job, attempted: Attempted<'_>, replies: Replies<'_>) {
         let config = self.parts.load_full().config.clone();
-        let now = Timestamp::now();
+        let now = self.queue.now();
         let id = job.message.id.to_string();
         let mut results = Vec::with_capacity(job.recipients.len());
         let mut mentions = Vec::new();
@@ -211,7 +211,7 @@ impl Engine {
             to,
             orig_to: original.as_deref().filter(|original| *original != to),
             relay: attempted.relay,
-            delay: since(received_at, Timestamp::now()),
+            delay: since(received_at, self.queue.now()),
             attempt: attempted.started.elapsed(),
             connection_use: attempted.uses,
             dsn: &format!("{class}.{subject}.{detail}"),

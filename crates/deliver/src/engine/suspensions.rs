@@ -54,7 +54,7 @@ impl Engine {
         {
             return None;
         }
-        let (now, parts) = (Timestamp::now(), self.parts.load());
+        let (now, parts) = (self.queue.now(), self.parts.load());
         let of = |address: &Address| {
             let destination = Key::of(&parts.router.target(address)).name();
             self.suspended(
@@ -84,7 +84,7 @@ impl Engine {
         {
             return;
         }
-        let (now, message) = (Timestamp::now(), job.message.clone());
+        let (now, message) = (self.queue.now(), job.message.clone());
         let mut at = 0;
         while let Some(claimed) = job.recipients.get(at) {
             let address = &claimed.recipient.address;
@@ -108,8 +108,10 @@ impl Engine {
 
     /// Asks the store which suspensions there are, and ends those that are over.
     pub(crate) async fn read_suspensions(&self) -> Result<(), StoreError> {
+        // One after the other: what was read before a change must not be taken for what is known after it.
+        let _turn = self.suspensions_turn.lock().await;
         let store = self.queue.store();
-        let now = Timestamp::now();
+        let now = store.now();
         let over = |one: &Suspension| one.until.is_some_and(|until| until <= now);
         let mut known = store.suspensions().await?;
         for one in known.extract_if(.., |one| over(one)) {

@@ -4,12 +4,12 @@
 //! [`Lease`] lives exactly as long, in the job and then in the result, and takes itself off these
 //! books when the last of both is gone. So memory is bounded by `delivery.max_in_hand` whatever the queue's length.
 
-use crate::schedule::later;
+use super::moment::{End, MARGIN, Moment};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use smtp_queue::{Attempt, Body, Claim};
+use smtp_queue::{Attempt, Body, Claim, Steady, Store};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -22,6 +22,7 @@ const RENEW_BELOW: Duration = Duration::from_secs(55);
 /// The books.
 #[derive(Debug)]
 pub(super) struct Window {
+    store: Arc<dyn Store>,
     /// Most recipients in hand.
     limit: usize,
     recipients: AtomicUsize,
@@ -37,14 +38,15 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct Leases {
     by_serial: HashMap<u64, Weak<Lease>>,
-    /// None of them ends before that, in milliseconds.
-    first_end: i64,
+    /// None of them ends before that.
+    first_end: Option<End>,
 }
 
 impl Window {
-    /// Nothing in hand, and at most `limit` recipients; bodies kept in memory are to stay under `body_limit` octets.
-    pub(super) fn new(limit: usize, body_limit: usize) -> Self {
+    /// Nothing in hand of a store, and at most `limit` recipients; bodies kept in memory are to stay under `body_limit` octets.
+    pub(super) fn new(store: Arc<dyn Store>, limit: usize, body_limit: usize) -> Self {
         Window {
+            store,
             limit,
             recipients: AtomicUsize::new(0),
             body_octets: AtomicUsize::new(0),
@@ -52,10 +54,18 @@ impl Window {
             serial: AtomicU64::new(0),
             leases: Mutex::new(Leases {
                 by_serial: HashMap::new(),
-                first_end: i64::MAX,
+                first_end: None,
             }),
             wanted: AtomicUsize::new(0),
             room: Notify::new(),
+        }
+    }
+
+    /// What the clocks show now.
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            stored: self.store.now(),
+            steady: Steady::now(),
         }
     }
 
@@ -100,31 +110,32 @@ impl Window {
             window: self.clone(),
             serial,
             attempts,
-            until: AtomicI64::new(claim.until.as_millisecond()),
+            end: Mutex::new(End::of_claim(claim)),
             any_lost: AtomicBool::new(false),
             lost: Mutex::new(Vec::new()),
         });
         let mut leases = self.leases.lock();
         leases.by_serial.insert(serial, Arc::downgrade(&lease));
-        leases.first_end = leases.first_end.min(claim.until.as_millisecond());
+        let end = End::of_claim(claim);
+        leases.first_end = Some(leases.first_end.map_or(end, |first| first.first(end)));
         drop(leases);
         lease
     }
 
     /// Leases that are to be renewed now.
-    pub(super) fn ending(&self, now: Timestamp) -> Vec<Arc<Lease>> {
-        let limit = later(now, RENEW_BELOW).as_millisecond();
+    pub(super) fn ending(&self, now: Moment) -> Vec<Arc<Lease>> {
         // A lease that ends here takes the lock itself: it is given back before any is let go.
         let held = self.leases.lock();
         let mut leases: Vec<Arc<Lease>> = held.by_serial.values().filter_map(Weak::upgrade).collect();
         drop(held);
-        leases.retain(|lease| lease.until.load(Ordering::Relaxed) < limit);
+        leases.retain(|lease| lease.end.lock().is_within(now, RENEW_BELOW));
         leases
     }
 
     /// Whether a lease of something in hand may have ended.
-    pub(super) fn any_ended(&self, now: Timestamp) -> bool {
-        self.leases.lock().first_end <= now.as_millisecond()
+    pub(super) fn any_ended(&self, now: Moment) -> bool {
+        let first = self.leases.lock().first_end;
+        first.is_some_and(|first| first.is_within(now, MARGIN))
     }
 
     /// Looks again when the first lease ends, after renewals.
@@ -132,8 +143,7 @@ impl Window {
         let mut leases = self.leases.lock();
         // Let go after the lock: a lease that ends takes it.
         let held: Vec<Arc<Lease>> = leases.by_serial.values().filter_map(Weak::upgrade).collect();
-        let ends = held.iter().map(|lease| lease.until.load(Ordering::Relaxed));
-        leases.first_end = ends.min().unwrap_or(i64::MAX);
+        leases.first_end = held.iter().map(|lease| *lease.end.lock()).reduce(End::first);
         drop(leases);
     }
 
@@ -162,21 +172,26 @@ pub(super) struct Lease {
     window: Arc<Window>,
     serial: u64,
     attempts: Vec<Attempt>,
-    until: AtomicI64,
+    end: Mutex<End>,
     any_lost: AtomicBool,
     lost: Mutex<Vec<u32>>,
 }
 
 impl Lease {
+    /// What the store's clock shows.
+    pub(super) fn store_now(&self) -> Timestamp {
+        self.window.store.now()
+    }
+
     /// All attempts under it.
     pub(super) fn attempts(&self) -> &[Attempt] {
         &self.attempts
     }
 
-    /// It was renewed until then, but for `lost`: recipients that are not ours any more. Gives how many of them that was not
+    /// It was renewed and ends then, but for `lost`: recipients that are not ours any more. Gives how many of them that was not
     /// known of before.
-    pub(super) fn renewed(&self, until: Timestamp, lost: &[Attempt]) -> usize {
-        self.until.store(until.as_millisecond(), Ordering::Relaxed);
+    pub(super) fn renewed(&self, end: End, lost: &[Attempt]) -> usize {
+        *self.end.lock() = end;
         let mut known = self.lost.lock();
         let before = known.len();
         for attempt in lost.iter().filter(|attempt| self.attempts.contains(attempt)) {
@@ -193,9 +208,10 @@ impl Lease {
         self.any_lost.load(Ordering::Acquire) && self.lost.lock().contains(&recipient)
     }
 
-    /// Whether the recipient is still ours.
-    pub(super) fn holds(&self, recipient: u32, now: Timestamp) -> bool {
-        now.as_millisecond() < self.until.load(Ordering::Relaxed) && !self.has_lost(recipient)
+    /// Whether the recipient is still ours. The store's clock is not asked: that it was set does not end a lease for its holder, who renews it
+    /// then before anything else.
+    pub(super) fn holds(&self, recipient: u32, now: Steady) -> bool {
+        self.end.lock().is_held(now) && !self.has_lost(recipient)
     }
 }
 
@@ -240,34 +256,72 @@ impl Drop for HeldBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::later;
+    use smtp_observe::Observer;
+    use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 
-    #[test]
-    fn a_lease_is_lost_once() {
-        let attempts: Vec<Attempt> = (0..3)
-            .map(|recipient| Attempt {
-                message: 7,
-                recipient,
-                epoch: 1,
-            })
-            .collect();
+    const NOW: Moment = Moment {
+        stored: Timestamp::UNIX_EPOCH,
+        steady: Steady::START,
+    };
+
+    /// A lease of three recipients, asked for at [`NOW`].
+    fn lease() -> (tempfile::TempDir, Lease) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings {
+            path: folder.path().join("smtp.db"),
+            min_free: 0,
+            memory_budget: 0,
+        };
+        let (store, _) = SqliteStore::open(settings, Observer::silent()).unwrap();
+        let attempts = (0..3).map(|recipient| Attempt {
+            message: 7,
+            recipient,
+            epoch: 1,
+        });
         let lease = Lease {
-            window: Arc::new(Window::new(10, 0)),
+            window: Arc::new(Window::new(store, 10, 0)),
             serial: 0,
-            attempts: attempts.clone(),
-            until: AtomicI64::new(0),
+            attempts: attempts.collect(),
+            end: Mutex::new(End::of_lease(NOW)),
             any_lost: AtomicBool::new(false),
             lost: Mutex::default(),
         };
         lease.window.recipients.fetch_add(3, Ordering::Relaxed);
-        let (now, until) = (Timestamp::now(), later(Timestamp::now(), LEASE));
+        (folder, lease)
+    }
+
+    #[test]
+    fn a_lease_is_lost_once() {
+        let (_folder, lease) = lease();
+        let (attempts, end) = (lease.attempts.clone(), End::of_lease(NOW));
         let of_another = Attempt {
             message: 8,
             ..attempts[0]
         };
-        assert_eq!(lease.renewed(until, &[of_another]), 0);
-        assert_eq!(lease.renewed(until, &attempts[..1]), 1);
-        assert_eq!(lease.renewed(until, &attempts[..2]), 1, "one of them was known");
+        assert_eq!(lease.renewed(end, &[of_another]), 0);
+        assert_eq!(lease.renewed(end, &attempts[..1]), 1);
+        assert_eq!(lease.renewed(end, &attempts[..2]), 1, "one of them was known");
         assert!(lease.has_lost(1) && !lease.has_lost(2));
-        assert!(!lease.holds(1, now) && lease.holds(2, now));
+        assert!(!lease.holds(1, NOW.steady) && lease.holds(2, NOW.steady));
+    }
+
+    #[test]
+    fn a_lease_is_held_for_as_long_as_it_lasts_whatever_is_set() {
+        let (_folder, lease) = lease();
+        assert!(lease.holds(0, NOW.steady + Duration::from_secs(49)));
+        assert!(
+            !lease.holds(0, NOW.steady + Duration::from_secs(50)),
+            "with a margin"
+        );
+        let set_forward = Moment {
+            stored: later(NOW.stored, Duration::from_secs(7200)),
+            steady: NOW.steady + Duration::from_secs(45),
+        };
+        lease.renewed(End::of_lease(set_forward), &[]);
+        assert!(
+            lease.holds(0, NOW.steady + Duration::from_secs(94))
+                && !lease.holds(0, NOW.steady + Duration::from_secs(95))
+        );
     }
 }

@@ -144,7 +144,7 @@ impl Caller {
         };
         let claimed = self
             .outbox
-            .claim_calls(self.name(), Timestamp::now(), LEASE, limit)
+            .claim_calls(self.name(), self.outbox.now(), LEASE, limit)
             .await;
         let claimed = match claimed {
             Ok(claimed) => claimed,
@@ -164,7 +164,7 @@ impl Caller {
     async fn next_call(&self) -> Instant {
         let due = self.outbox.next_call(self.name()).await;
         let wait = match due {
-            Ok(Some(due)) => Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default(),
+            Ok(Some(due)) => Duration::try_from(due.duration_since(self.outbox.now())).unwrap_or_default(),
             Ok(None) => LOOK,
             Err(_) => STORE_FAILED,
         };
@@ -239,7 +239,7 @@ impl Caller {
             reason: &refused.reason,
         });
         self.failed(&refused.reason, asked);
-        let due = Timestamp::now().saturating_add(retry_in);
+        let due = self.outbox.now().saturating_add(retry_in);
         CallOutcome::Again(due.unwrap_or(Timestamp::MAX))
     }
 
@@ -271,7 +271,7 @@ impl Caller {
 
     /// What was not begun goes back.
     fn release(&mut self) {
-        let now = Timestamp::now();
+        let now = self.outbox.now();
         self.results.extend(self.waiting.drain(..).map(|call| CallResult {
             key: call.key,
             tries: call.tries,

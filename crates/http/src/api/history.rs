@@ -103,7 +103,9 @@ pub(crate) struct HistoryQuery {
 impl HistoryQuery {
     fn parse(self) -> Result<(Query, usize), ApiError> {
         let limit = limit(self.limit)?;
-        let then = |name, seconds: Option<u64>| seconds.map(|seconds| ago(name, seconds)).transpose();
+        // Its entries are of the clock of the server that wrote them.
+        let now = Timestamp::now();
+        let then = |name, seconds: Option<u64>| seconds.map(|seconds| ago(name, seconds, now)).transpose();
         let query = Query {
             message_id: self.message_id,
             sender: self.sender.map(|sender| match sender.as_str() {

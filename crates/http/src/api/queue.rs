@@ -3,7 +3,7 @@
 use super::paging::{Asked, query};
 use super::request::{JsonBody, ListQuery, Selection, ShapeQuery, parse_id};
 use super::shapes::{InFull, Listing, ShapeEntry, Totals, Touched};
-use super::{body as content, header as beginning, store, trail};
+use super::{body as content, header as beginning, now, store, trail};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::router::Shared;
@@ -11,7 +11,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
 use serde_json::json;
 use smtp_queue::{Filter, MessageDetail, State as RecipientState, Store};
 use std::time::{Duration, Instant};
@@ -29,7 +28,7 @@ pub(crate) async fn list(
     State(shared): State<Shared>,
     asked: Asked<ListQuery>,
 ) -> Result<Json<Listing>, ApiError> {
-    let (filter, after, limit) = query(asked)?.parse()?;
+    let (filter, after, limit) = query(asked)?.parse(now(&shared))?;
     let found = store(&shared)?.list(filter, after, limit).await?;
     Ok(Json(Listing::new(found, limit)))
 }
@@ -98,8 +97,8 @@ pub(crate) async fn shape(
     State(shared): State<Shared>,
     asked: Asked<ShapeQuery>,
 ) -> Result<Json<ShapeEntry>, ApiError> {
-    let (filter, by, limit) = query(asked)?.parse()?;
-    let shape = store(&shared)?.shape(filter, by, Timestamp::now()).await?;
+    let (filter, by, limit) = query(asked)?.parse(now(&shared))?;
+    let shape = store(&shared)?.shape(filter, by, now(&shared)).await?;
     Ok(Json(ShapeEntry::new(shape, limit)))
 }
 
@@ -223,7 +222,7 @@ impl Change {
         filter: &Filter,
         done: &mut Touched,
     ) -> Result<bool, ApiError> {
-        let (meant, now) = (filter.clone(), Timestamp::now());
+        let (meant, now) = (filter.clone(), store.now());
         match self {
             Change::Retry => done.touched += store.retry(meant, now).await?,
             Change::Hold => done.touched += store.hold(meant).await?,
@@ -250,7 +249,7 @@ async fn change(
     selection: Selection,
 ) -> Result<Json<Touched>, ApiError> {
     let dry_run = selection.dry_run();
-    let (filter, words) = selection.parse()?;
+    let (filter, words) = selection.parse(now(shared))?;
     if dry_run {
         let touched = store(shared)?.count(filter, change.states()).await?;
         return Ok(Json(Touched::all(touched)));

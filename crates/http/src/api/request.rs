@@ -128,20 +128,20 @@ pub(crate) enum By {
 
 impl ListQuery {
     /// What to list, after which id, and how many.
-    pub(super) fn parse(self) -> Result<(Filter, Option<QueueId>, usize), ApiError> {
+    pub(super) fn parse(self, now: Timestamp) -> Result<(Filter, Option<QueueId>, usize), ApiError> {
         let after = self.after.as_deref().map(parse_id).transpose()?;
-        Ok((self.criteria().filter(&[])?, after, limit(self.limit)?))
+        Ok((self.criteria().filter(&[], now)?, after, limit(self.limit)?))
     }
 }
 
 impl ShapeQuery {
     /// What to count, by what, and how many domains to show.
-    pub(super) fn parse(self) -> Result<(Filter, ShapeBy, usize), ApiError> {
+    pub(super) fn parse(self, now: Timestamp) -> Result<(Filter, ShapeBy, usize), ApiError> {
         let by = match self.by.unwrap_or_default() {
             By::Recipient => ShapeBy::Recipient,
             By::Sender => ShapeBy::Sender,
         };
-        Ok((self.criteria().filter(&[])?, by, limit(self.limit)?))
+        Ok((self.criteria().filter(&[], now)?, by, limit(self.limit)?))
     }
 }
 
@@ -164,7 +164,7 @@ impl Selection {
 
     /// The filter, and the words for it in the audit's line. An empty filter needs `all`, and
     /// `all` needs an empty filter.
-    pub(super) fn parse(self) -> Result<(Filter, String), ApiError> {
+    pub(super) fn parse(self, now: Timestamp) -> Result<(Filter, String), ApiError> {
         if self.text.is_some() {
             return Err(ApiError::bad_request("only a bounce has a text"));
         }
@@ -187,7 +187,7 @@ impl Selection {
         } else {
             "all".to_owned()
         };
-        let mut filter = criteria.filter(&self.ids)?;
+        let mut filter = criteria.filter(&self.ids, now)?;
         let after = self.after.as_deref().map(str::parse);
         let wrong = |_| ApiError::bad_request("after is the next of an answer before");
         filter.behind = after.transpose().map_err(wrong)?;
@@ -217,8 +217,8 @@ impl Criteria {
             .join(" ")
     }
 
-    fn filter(self, ids: &[String]) -> Result<Filter, ApiError> {
-        let ago = |name: &str, seconds: &str| ago(name, seconds.parse().unwrap_or(u64::MAX));
+    fn filter(self, ids: &[String], now: Timestamp) -> Result<Filter, ApiError> {
+        let ago = |name: &str, seconds: &str| ago(name, seconds.parse().unwrap_or(u64::MAX), now);
         let mut filter = Filter {
             ids: ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?,
             state: self.state.map(|state| state.0),
@@ -243,11 +243,11 @@ impl Criteria {
     }
 }
 
-/// The time so many seconds ago.
-pub(super) fn ago(name: &str, seconds: u64) -> Result<Timestamp, ApiError> {
+/// The time so many seconds before now.
+pub(super) fn ago(name: &str, seconds: u64, now: Timestamp) -> Result<Timestamp, ApiError> {
     let wrong = |_| ApiError::bad_request(format!("{name} is at most {} seconds", i64::MAX));
     let ago = SignedDuration::from_secs(seconds.try_into().map_err(wrong)?);
-    Ok(Timestamp::now().saturating_sub(ago).unwrap_or(Timestamp::MIN))
+    Ok(now.saturating_sub(ago).unwrap_or(Timestamp::MIN))
 }
 
 /// A queue id from a path, a query or a body.
@@ -292,7 +292,9 @@ mod tests {
     use smtp_queue::State;
 
     fn parse(body: &str) -> Result<(Filter, String), ApiError> {
-        serde_json::from_str::<Selection>(body).unwrap().parse()
+        serde_json::from_str::<Selection>(body)
+            .unwrap()
+            .parse(Timestamp::now())
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use super::paging::{Asked, query};
 use super::request::JsonBody;
-use super::store;
 use super::trail::{Change, record};
 use super::words::KindName;
+use super::{now, store};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::router::Shared;
@@ -129,7 +129,7 @@ pub(crate) async fn suspend(
     JsonBody(asked): JsonBody<Suspend>,
 ) -> Result<Json<Suspended>, ApiError> {
     let dry_run = asked.dry_run;
-    let suspension = asked.parse(&caller)?;
+    let suspension = asked.parse(&caller, now(&shared))?;
     let store = store(&shared)?;
     let (kind, name) = (suspension.kind, suspension.name.clone());
     let waiting = vec![RecipientState::Queued, RecipientState::Deferred];
@@ -192,7 +192,7 @@ pub(crate) async fn resume(
         let touched = store.parked(kind, name).await?;
         return Ok(Json(Resumed { touched }));
     }
-    let ended = store.resume(kind, name.clone(), Timestamp::now()).await?;
+    let ended = store.resume(kind, name.clone(), store.now()).await?;
     let touched = ended.ok_or_else(missing)?;
     let in_force = shared.rooms.suspensions_changed().await;
     shared.rooms.retry_now();
@@ -204,7 +204,7 @@ pub(crate) async fn resume(
 }
 
 impl Suspend {
-    fn parse(self, caller: &Caller) -> Result<Suspension, ApiError> {
+    fn parse(self, caller: &Caller, now: Timestamp) -> Result<Suspension, ApiError> {
         let kind = self.kind.0;
         let name = normalised(kind, &self.name);
         if name.is_empty() || name.len() > MOST_TEXT || self.reason.len() > MOST_TEXT {
@@ -213,7 +213,7 @@ impl Suspend {
             ));
         }
         let ends = self.expires_in.map(|seconds| match seconds {
-            1..=LONGEST => Ok(Timestamp::now() + SignedDuration::from_secs(seconds as i64)),
+            1..=LONGEST => Ok(now + SignedDuration::from_secs(seconds as i64)),
             _ => Err(ApiError::bad_request(
                 "expires_in is from 1 second to a year (31536000)",
             )),
@@ -223,7 +223,7 @@ impl Suspend {
             name,
             reason: self.reason,
             who: caller.who.to_string(),
-            since: Timestamp::now(),
+            since: now,
             until: ends.transpose()?,
         })
     }

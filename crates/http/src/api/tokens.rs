@@ -3,9 +3,9 @@
 
 use super::paging::{Asked, Page, PageQuery, query};
 use super::request::JsonBody;
-use super::store;
 use super::trail::{Change, record};
 use super::words::ScopeName;
+use super::{now, store};
 use crate::auth::{self, Caller, is_hidden};
 use crate::error::ApiError;
 use crate::router::Shared;
@@ -125,7 +125,7 @@ pub(crate) async fn add(
     if declared.iter().any(|one| one.name == new.name) {
         return Err(is_declared(&new.name));
     }
-    let (token, kept) = new.make(&caller)?;
+    let (token, kept) = new.make(&caller, now(&shared))?;
     let about = Entry::from(&kept);
     let name = about.name.clone();
     match shared.tokens.add(&*store(&shared)?, kept).await? {
@@ -146,8 +146,7 @@ pub(crate) async fn add(
 
 impl NewToken {
     /// The token, and what is kept of it.
-    fn make(self, caller: &Caller) -> Result<(String, ApiToken), ApiError> {
-        let created = Timestamp::now();
+    fn make(self, caller: &Caller, created: Timestamp) -> Result<(String, ApiToken), ApiError> {
         let ends = self.expires_in.map(|seconds| match seconds {
             1..=LONGEST => Ok(created + SignedDuration::from_secs(seconds as i64)),
             _ => Err(ApiError::bad_request(

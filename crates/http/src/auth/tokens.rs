@@ -1,7 +1,8 @@
 //! Bearer tokens: those made at run time, which the store keeps as hashes, and those that the configuration declares.
 //!
 //! Promises: a token is compared by its hash with every token there is, in constant time each; the store is asked once, and again
-//! after a change, so that tokens go on working while it is busy; a declared token hides a stored one of its name.
+//! after a change, so that tokens go on working while it is busy; a store that others share is asked again when somebody comes with a token
+//! and that was a second ago, so that what another server made or revoked is heard of; a declared token hides a stored one of its name.
 
 use crate::rooms::{DeclaredToken, Rooms};
 use aws_lc_rs::{digest, rand};
@@ -11,17 +12,31 @@ use jiff::Timestamp;
 use smtp_config::Scope;
 use smtp_queue::{ApiToken, Store, StoreError, TokenAdded};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
+use tokio::time::timeout;
 
 /// What every token begins with, so that scanners of secrets find one that leaked.
 const PREFIX: &str = "smtp_";
 
+/// After that time others may have made or revoked tokens.
+const FRESH: Duration = Duration::from_secs(1);
+/// A store that takes longer to say so is busy: what was known goes on being good.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The tokens that were made at run time, as the store had them last.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    known: RwLock<Option<Arc<[ApiToken]>>>,
+    known: RwLock<Option<Known>>,
     /// Held over a change and the look after it.
     changing: tokio::sync::Mutex<()>,
+}
+
+/// What the store had, and when.
+#[derive(Clone, Debug)]
+struct Known {
+    tokens: Arc<[ApiToken]>,
+    at: Instant,
 }
 
 /// What a token turned out to be.
@@ -60,19 +75,41 @@ impl Tokens {
             false => found,
         });
         Ok(match matching {
-            Some(token) if !is_hidden(token, &declared) => judge(token, Timestamp::now()),
+            Some(token) if !is_hidden(token, &declared) => {
+                // By the clock that its end was reckoned by, wherever it was made.
+                let now = rooms.store().map_or_else(Timestamp::now, |store| store.now());
+                judge(token, now)
+            }
             _ => Found::Unknown,
         })
     }
 
     /// Every stored token, by name.
     pub(crate) async fn stored(&self, rooms: &dyn Rooms) -> Result<Arc<[ApiToken]>, Option<StoreError>> {
-        if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Ok(known);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known {
+            return Ok(self.still(known, rooms).await);
         }
         let store = rooms.store().ok_or(None)?;
         let _alone = self.changing.lock().await;
         self.look(&*store).await.map_err(Some)
+    }
+
+    /// What is known, or what has become of it at the hands of others.
+    async fn still(&self, known: Known, rooms: &dyn Rooms) -> Arc<[ApiToken]> {
+        let store = rooms.store().filter(|store| store.shared().is_some());
+        let Some(store) = store.filter(|_| known.at.elapsed() >= FRESH) else {
+            return known.tokens;
+        };
+        // One asks, and the others go by what it finds.
+        let Ok(_alone) = self.changing.try_lock() else {
+            return known.tokens;
+        };
+        if let Ok(Ok(tokens)) = timeout(PATIENCE, self.look(&*store)).await {
+            return tokens;
+        }
+        self.know(known.tokens.clone());
+        known.tokens
     }
 
     /// Stores a token.
@@ -105,7 +142,8 @@ impl Tokens {
     }
 
     fn know(&self, tokens: Arc<[ApiToken]>) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(tokens);
+        let at = Instant::now();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Known { tokens, at });
     }
 }
 

@@ -7,7 +7,7 @@ use smtp_queue::{ApiToken, AuditRecord, Finished, Shape, ShapeBy, Suspension, Su
 use smtp_queue::{
     Attempt, Beginning, Body, Claim, ClaimRequest, Filter, MailOptions, Message, MessageDetail,
     MessageSummary, NewMessage, QueueId, Recipient, RecipientResult, Released, State, Stats, Store,
-    StoreError, Unreadable,
+    StoreError, Term, Unreadable,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +104,7 @@ impl Store for FakeStore {
     async fn claim(&self, _: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         Err(StoreError::Closed)
     }
-    async fn renew(&self, _: Vec<Attempt>, _: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+    async fn renew(&self, _: Vec<Attempt>, _: Term) -> Result<Vec<Attempt>, StoreError> {
         Err(StoreError::Closed)
     }
     async fn finish(&self, _: Vec<RecipientResult>, _: Vec<NewMessage>) -> Result<Finished, StoreError> {

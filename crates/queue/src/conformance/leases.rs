@@ -7,6 +7,7 @@ pub(super) async fn run(subject: &dyn Subject) {
     unwanted_domains_are_passed_over(subject).await;
     a_lease_that_ended_is_fenced(subject).await;
     a_renewed_lease_is_kept(subject).await;
+    leases_begin_when_they_are_given(subject).await;
     giving_back_counts_no_attempt(subject).await;
     next_due_is_the_earliest(subject).await;
     keys_are_not_used_again(subject).await;
@@ -27,7 +28,7 @@ async fn the_oldest_due_come_first(subject: &dyn Subject) {
         2,
         "recipients of one message come as one claim"
     );
-    assert_eq!(claims[0].until, at(85));
+    assert_eq!(claims[0].recipients[0].recipient.due, at(85));
     let claims = store.claim(request(at(25), 2)).await.unwrap();
     assert_eq!(
         claims.iter().map(|claim| claim.message.id).collect::<Vec<_>>(),
@@ -81,7 +82,10 @@ async fn a_lease_that_ended_is_fenced(subject: &dyn Subject) {
         let finished = finish(&store, lost, outcome).await;
         assert_eq!((finished.fenced, finished.removed.len()), (vec![lost], 0));
     }
-    assert_eq!(store.renew(vec![lost, held], at(500)).await.unwrap(), [lost]);
+    assert_eq!(
+        store.renew(vec![lost, held], until(at(500))).await.unwrap(),
+        [lost]
+    );
     assert_eq!(states(&store, id).await, [State::Leased]);
     assert_eq!(finish(&store, held, Outcome::Delivered).await.removed, [id]);
     assert_eq!(
@@ -89,7 +93,7 @@ async fn a_lease_that_ended_is_fenced(subject: &dyn Subject) {
         [held],
         "a result counts once"
     );
-    assert_eq!(store.renew(vec![held], at(900)).await.unwrap(), [held]);
+    assert_eq!(store.renew(vec![held], until(at(900))).await.unwrap(), [held]);
     assert_counted(&store).await;
 }
 
@@ -97,11 +101,86 @@ async fn a_renewed_lease_is_kept(subject: &dyn Subject) {
     let store = subject.fresh().await;
     let id = insert(&store, message(0, &["a@x.example"])).await;
     let attempt = attempts(&claim_all(&store, at(0)).await.remove(0))[0];
-    assert!(store.renew(vec![attempt], at(200)).await.unwrap().is_empty());
+    assert!(
+        store
+            .renew(vec![attempt], until(at(200)))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(claim_all(&store, at(199)).await.is_empty());
     assert_eq!(store.next_due().await.unwrap(), Some(at(200)));
     // Late, but nobody else took it: the result is as good as ever.
     assert_eq!(finish(&store, attempt, Outcome::Delivered).await.removed, [id]);
+}
+
+/// Of whoever says nothing of the time, the store's clock decides what is due and when leases end.
+async fn leases_begin_when_they_are_given(subject: &dyn Subject) {
+    let (store, length) = (subject.fresh().await, Duration::from_secs(60));
+    let (began, before) = (Steady::now(), store.now());
+    let ends = |due: Timestamp| {
+        let first = in_seconds(before, 60);
+        // What the store shows of its clock, and what it stores, is not always of the same millisecond.
+        let tolerance = SignedDuration::from_secs(1);
+        assert!(
+            due >= first - tolerance && due <= in_seconds(store.now(), 60) + tolerance,
+            "{due} {first}"
+        );
+    };
+    let holds = |claim: &Claim| {
+        assert!(claim.until >= began + length && claim.until <= Steady::now() + length);
+    };
+    let born = message(0, &["a@x.example"]);
+    let born = store
+        .insert(born, Beginning::Leased(Term::of(length)))
+        .await
+        .unwrap()
+        .unwrap();
+    ends(born.recipients[0].recipient.due);
+    ends(show(&store, born.message.id).await.recipients[0].due);
+    holds(&born);
+    insert(&store, message(0, &["b@x.example"])).await;
+    let later = NewMessage {
+        received_at: in_seconds(before, 60),
+        ..message(0, &["c@x.example"])
+    };
+    let later = insert(&store, later).await;
+    let request = ClaimRequest {
+        lease: Term::of(length),
+        limit: 10,
+        exclude_domains: Vec::new(),
+    };
+    let claims = store.claim(request.clone()).await.unwrap();
+    assert_eq!(
+        claims.len(),
+        1,
+        "neither what is leased nor what is due in a minute"
+    );
+    ends(claims[0].recipients[0].recipient.due);
+    holds(&claims[0]);
+    let attempt = attempts(&claims[0]);
+    assert!(
+        store
+            .renew(attempt.clone(), until(at(0)))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        store
+            .renew(attempt.clone(), Term::of(length))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    ends(show(&store, claims[0].message.id).await.recipients[0].due);
+    let filter = crate::store::Filter {
+        ids: vec![later],
+        ..crate::store::Filter::default()
+    };
+    let (selected, _) = store.claim_selected(filter, None, request).await.unwrap();
+    ends(selected[0].recipients[0].recipient.due);
+    holds(&selected[0]);
 }
 
 async fn giving_back_counts_no_attempt(subject: &dyn Subject) {
@@ -155,7 +234,7 @@ async fn next_due_is_the_earliest(subject: &dyn Subject) {
 async fn keys_are_not_used_again(subject: &dyn Subject) {
     let store = subject.fresh().await;
     let claim = store
-        .insert(message(0, &["a@x.example"]), Beginning::Leased(at(60)))
+        .insert(message(0, &["a@x.example"]), Beginning::Leased(minute(at(0))))
         .await
         .unwrap()
         .unwrap();
@@ -163,7 +242,10 @@ async fn keys_are_not_used_again(subject: &dyn Subject) {
     finish(&store, late, Outcome::Delivered).await;
     let next = message(0, &["b@x.example"]);
     let id = next.id;
-    store.insert(next, Beginning::Leased(at(60))).await.unwrap();
+    store
+        .insert(next, Beginning::Leased(minute(at(0))))
+        .await
+        .unwrap();
     assert_eq!(finish(&store, late, Outcome::Delivered).await.fenced, [late]);
     assert_eq!(
         states(&store, id).await,

@@ -89,7 +89,7 @@ async fn calls_come_with_results(subject: &dyn OutboxSubject) {
     let late = attempts(&claims[0])[1];
     // The second recipient is claimed again: the first holder's result comes too late, and is told to nobody.
     let renewed = store
-        .renew(vec![attempts(&claims[0])[0]], at(1000))
+        .renew(vec![attempts(&claims[0])[0]], until(at(1000)))
         .await
         .unwrap();
     assert!(renewed.is_empty());

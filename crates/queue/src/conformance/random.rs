@@ -85,7 +85,7 @@ impl Model {
             2..4 => {
                 let until = self.now + 60;
                 (
-                    Beginning::Leased(at(until)),
+                    Beginning::Leased(minute(at(self.now))),
                     known(State::Leased, until, 0, Some(1)),
                 )
             }

@@ -78,7 +78,7 @@ async fn who_lost_a_lease_to_another_changes_nothing(subject: &dyn SharedSubject
     let lost = attempts(&claim_all(&one, at(0)).await[0])[0];
     assert!(claim_all(&other, at(59)).await.is_empty());
     let held = attempts(&claim_all(&other, at(60)).await[0])[0];
-    assert_eq!(one.renew(vec![lost], at(500)).await.unwrap(), [lost]);
+    assert_eq!(one.renew(vec![lost], until(at(500))).await.unwrap(), [lost]);
     assert_eq!(finish(&one, lost, Outcome::Delivered).await.fenced, [lost]);
     assert_eq!(states(&one, id).await, [State::Leased]);
     assert_eq!(finish(&other, held, Outcome::Delivered).await.removed, [id]);

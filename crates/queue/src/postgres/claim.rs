@@ -1,13 +1,14 @@
 //! Leasing recipients that are due, and setting aside what cannot be read.
 
-use super::clock::Clock;
 use super::error::Error;
 use super::filter::Condition;
 use super::link::{Client, Params, run};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
+use super::servers::BEGAN;
 use crate::message::{Attempt, Body, Claim, ClaimedRecipient, Message};
-use crate::store::ClaimRequest;
-use jiff::{SignedDuration, Timestamp};
+use crate::steady::Steady;
+use crate::store::{ClaimRequest, Term};
+use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_postgres::Row;
@@ -40,13 +41,13 @@ async fn one_in_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Ro
     Ok(rows.into_iter().next().unwrap_or_default())
 }
 
-/// When a lease that is asked for ends.
-fn lease_end(request: &ClaimRequest) -> Timestamp {
-    let lease = SignedDuration::try_from(request.lease).unwrap_or(SignedDuration::from_hours(1));
-    request.now.saturating_add(lease).unwrap_or(request.now)
+/// What counts as now, in milliseconds; without it, what the database's clock shows.
+fn now(lease: Term) -> Option<i64> {
+    lease.now.map(Timestamp::as_millisecond)
 }
 
-/// Claims what is due; see `Store::claim`.
+/// Claims what is due; see `Store::claim`. What is due, and when the leases end, the database says by its clock when it is asked, not its
+/// caller: of who has an old idea of the time, or had to wait, nobody's lease is taken.
 ///
 /// Large claims take domain after domain, the one with the longest due recipient first: so each server gets much for few next hops, and
 /// nothing waits because others are preferred for ever. What another server is just claiming is passed over.
@@ -58,19 +59,19 @@ pub(super) async fn due(
     db: &Client,
     server: Uuid,
     request: &ClaimRequest,
-    clock: Clock,
+    asked: Steady,
     ended_too: bool,
 ) -> Result<Due, Error> {
     // By an index each.
     let claimable = if ended_too { "<= 2" } else { "IN (0, 2)" };
-    let (until, limit) = (lease_end(request), request.limit.min(MAX_CLAIM));
+    let (lease, limit) = (request.lease, request.limit.min(MAX_CLAIM));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
     let rows = one_in_one(
         db,
         &format!(
             "WITH next AS MATERIALIZED (
                  SELECT message, idx, domain, due FROM recipients
-                 WHERE state {claimable} AND due <= $1 AND domain <> ALL($2) ORDER BY due LIMIT $6),
+                 WHERE state {claimable} AND due <= coalesce($1, {BEGAN}) AND domain <> ALL($2) ORDER BY due LIMIT $6),
              sorted AS MATERIALIZED (
                  SELECT message, idx, row_number() OVER (ORDER BY first, domain, due, message, idx) AS place,
                         row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
@@ -78,17 +79,17 @@ pub(super) async fn due(
              due AS (
                  SELECT r.message, r.idx, r.due AS since, sorted.leads, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended
                  FROM sorted JOIN recipients AS r USING (message, idx)
-                 WHERE r.state + 0 {claimable} AND r.due + 0 <= $1 ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
-             UPDATE recipients AS r SET state = 1, due = $4, epoch = r.epoch + 1, owner = $5, parked = false
+                 WHERE r.state + 0 {claimable} AND r.due + 0 <= coalesce($1, {BEGAN}) ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
+             UPDATE recipients AS r SET state = 1, due = coalesce($1, {BEGAN}) + $4, epoch = r.epoch + 1, owner = $5, parked = false
              FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
              RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END,
                  due.ended"
         ),
         &[
-            &clock.stored(request.now),
+            &now(lease),
             &request.exclude_domains,
             &(limit as i64),
-            &clock.stored(until),
+            &lease.millis(),
             &server,
             &(looked_at as i64),
             &BROUGHT,
@@ -96,7 +97,7 @@ pub(super) async fn due(
     )
     .await?;
     let taken_over = rows.iter().filter(|row| row.get(29)).count() as u64;
-    let (claims, unreadable) = claims(db, rows, until).await?;
+    let (claims, unreadable) = claims(db, rows, asked + lease.length).await?;
     Ok(Due {
         claims,
         unreadable,
@@ -110,30 +111,25 @@ pub(super) async fn selected(
     server: Uuid,
     condition: &Condition,
     keys: &[i64],
-    request: &ClaimRequest,
-    clock: Clock,
+    lease: Term,
+    asked: Steady,
 ) -> Result<(Vec<Claim>, Unreadable), Error> {
-    let until = lease_end(request);
     let sql = format!(
         "WITH meant AS (
              SELECT r.message, r.idx FROM messages AS m JOIN recipients AS r ON r.message = m.key
              WHERE m.key = ANY($1) AND r.state + 0 IN (0, 2, 3) AND {} FOR UPDATE OF r SKIP LOCKED)
-         UPDATE recipients AS r SET state = 1, due = $2, epoch = r.epoch + 1, owner = $3, parked = false
+         UPDATE recipients AS r SET state = 1, due = coalesce($4, {BEGAN}) + $2, epoch = r.epoch + 1, owner = $3, parked = false
          FROM meant LEFT JOIN messages AS m ON m.key = meant.message WHERE r.message = meant.message AND r.idx = meant.idx
          RETURNING {RECIPIENT_COLUMNS}, r.message, {MESSAGE_COLUMNS}, NULL::bytea",
-        condition.joined_sql(4)
+        condition.joined_sql(5)
     );
-    let until_stored = clock.stored(until);
-    let rows = one_in_one(db, &sql, &condition.values(&[&keys, &until_stored, &server])).await?;
-    claims(db, rows, until).await
+    let (length, now) = (lease.millis(), now(lease));
+    let rows = one_in_one(db, &sql, &condition.values(&[&keys, &length, &server, &now])).await?;
+    claims(db, rows, asked + lease.length).await
 }
 
 /// Claims of leased rows, in the order of their thirteenth column; behind it stand the message and, with one of its rows, its content.
-async fn claims(
-    db: &Client,
-    mut rows: Vec<Row>,
-    until: Timestamp,
-) -> Result<(Vec<Claim>, Unreadable), Error> {
+async fn claims(db: &Client, mut rows: Vec<Row>, until: Steady) -> Result<(Vec<Claim>, Unreadable), Error> {
     rows.sort_by_key(|row| (row.get::<_, i64>(12), row.get::<_, i64>(11), row.get::<_, i32>(0)));
     let mut order: Vec<i64> = Vec::new();
     let mut by_message: HashMap<i64, Vec<&Row>> = HashMap::new();
@@ -168,7 +164,7 @@ async fn claim(
     db: &Client,
     message: Message,
     mut rows: Vec<&Row>,
-    until: Timestamp,
+    until: Steady,
     unreadable: &mut Unreadable,
 ) -> Result<Option<Claim>, Error> {
     rows.sort_by_key(|row| row.get::<_, i32>(0));
@@ -215,15 +211,17 @@ pub(super) async fn quarantine_all(db: &Client, key: i64, reason: &str) -> Resul
 }
 
 /// Extends leases; see `Store::renew`. Gives those that were lost.
-pub(super) async fn renew(db: &Client, attempts: &[Attempt], until: i64) -> Result<Vec<Attempt>, Error> {
+pub(super) async fn renew(db: &Client, attempts: &[Attempt], lease: Term) -> Result<Vec<Attempt>, Error> {
     let (messages, indices, epochs) = columns(attempts);
     let rows = one_in_one(
         db,
-        "UPDATE recipients AS r SET due = $1
+        &format!(
+            "UPDATE recipients AS r SET due = coalesce($5, {BEGAN}) + $1
          FROM unnest($2::bigint[], $3::integer[], $4::bigint[]) AS given (message, idx, epoch)
          WHERE r.message = given.message AND r.idx = given.idx AND r.epoch = given.epoch AND r.state + 0 = 1
-         RETURNING r.message, r.idx, r.epoch",
-        &[&until, &messages, &indices, &epochs],
+         RETURNING r.message, r.idx, r.epoch"
+        ),
+        &[&lease.millis(), &messages, &indices, &epochs, &now(lease)],
     )
     .await?;
     let kept: HashSet<Attempt> = rows.iter().map(attempt).collect();

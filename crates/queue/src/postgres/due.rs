@@ -4,7 +4,6 @@
 //! Every scrape of every server asks. So a number that took a while to count is given for some time without being counted again; a small one
 //! is always right.
 
-use super::clock::Clock;
 use super::error::Error;
 use super::link::{Client, query_one};
 use crate::store::MOST_DUE;
@@ -29,21 +28,16 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// How many there are, up to [`MOST_DUE`]; if many, there were so many in the last 10 s.
+    /// How many there are at `now` by the database's clock, up to [`MOST_DUE`]; if many, there were so many in the last 10 s.
     ///
     /// # Errors
     /// The database's.
-    pub(super) async fn count(&self, db: &Client, clock: Clock) -> Result<u64, Error> {
+    pub(super) async fn count(&self, db: &Client, now: Timestamp) -> Result<u64, Error> {
         let begun = Instant::now();
         if let Some(count) = self.kept(begun) {
             return Ok(count);
         }
-        let row = query_one(
-            db,
-            COUNT,
-            &[&clock.stored(Timestamp::now()), &i64::from(MOST_DUE)],
-        )
-        .await?;
+        let row = query_one(db, COUNT, &[&now.as_millisecond(), &i64::from(MOST_DUE)]).await?;
         let count = row.get::<_, i64>(0).unsigned_abs();
         *self.last.lock() = Some((begun, count));
         Ok(count)

@@ -1,7 +1,6 @@
 //! Writing results. When the last recipient of a message is final, the message goes in the same change.
 
 use super::claim::{attempt, columns};
-use super::clock::Clock;
 use super::error::Error;
 use super::filter::plain;
 use super::insert::{self, Insert};
@@ -11,6 +10,7 @@ use super::outbox::{self, Calls};
 use crate::message::{Attempt, Outcome, RecipientResult, State};
 use crate::store::Finished;
 use async_trait::async_trait;
+use jiff::Timestamp;
 use std::collections::HashSet;
 use tokio_postgres::Row;
 
@@ -65,14 +65,15 @@ const REST: &str = "WITH gone AS (SELECT key FROM unnest($1::bigint[]) AS given 
 pub(super) struct Finish<'r> {
     pub(super) results: &'r [RecipientResult],
     pub(super) reports: &'r [Insert],
-    pub(super) clock: Clock,
+    /// By the database's clock.
+    pub(super) now: Timestamp,
 }
 
 #[async_trait]
 impl Change for Finish<'_> {
     type Output = Written;
     async fn make(&self, db: &Client, ticket: Ticket) -> Result<Option<Written>, Error> {
-        finish(db, ticket, self.results, self.reports, self.clock).await
+        finish(db, ticket, self.results, self.reports, self.now).await
     }
 }
 
@@ -81,14 +82,14 @@ async fn finish(
     ticket: Ticket,
     results: &[RecipientResult],
     reports: &[Insert],
-    clock: Clock,
+    now: Timestamp,
 ) -> Result<Option<Written>, Error> {
-    let columns = Columns::of(results, clock);
-    let calls = Calls::of(results.iter().flat_map(|result| &result.calls), clock);
+    let columns = Columns::of(results);
+    let calls = Calls::of(results.iter().flat_map(|result| &result.calls), now);
     if !calls.is_empty() {
-        return finish_and_tell(db, ticket, results, reports, &columns, clock).await;
+        return finish_and_tell(db, ticket, results, reports, &columns, now).await;
     }
-    let (insert, reported) = (insert::guarded(), insert::Columns::of(reports, clock));
+    let (insert, reported) = (insert::guarded(), insert::Columns::of(reports));
     let (lane, keys, values, reports_values) = (
         ticket.values(),
         columns.keys(),
@@ -121,7 +122,7 @@ async fn finish_and_tell(
     results: &[RecipientResult],
     reports: &[Insert],
     columns: &Columns,
-    clock: Clock,
+    now: Timestamp,
 ) -> Result<Option<Written>, Error> {
     let t = db.transaction_by_keys().await?;
     let (keys, values) = (columns.keys(), columns.values());
@@ -133,12 +134,12 @@ async fn finish_and_tell(
     let rest = query(&t, WRITE, &values).await?;
     let valid: HashSet<Attempt> = only.iter().chain(&rest).map(attempt).collect();
     let told = results.iter().filter(|result| valid.contains(&result.attempt));
-    let calls = Calls::of(told.flat_map(|result| &result.calls), clock);
+    let calls = Calls::of(told.flat_map(|result| &result.calls), now);
     let stored = query(&t, outbox::INSERT, &calls.values()).await?;
     let done = query(&t, DONE, &keys).await?;
     run(&t, REST, &keys).await?;
     if !reports.is_empty() {
-        let reported = insert::Columns::of(reports, clock);
+        let reported = insert::Columns::of(reports);
         query(&t, &insert::guarded(), &reported.values(&ticket)).await?;
     }
     t.commit().await?;
@@ -185,7 +186,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(results: &[RecipientResult], clock: Clock) -> Columns {
+    fn of(results: &[RecipientResult]) -> Columns {
         let attempts: Vec<Attempt> = results.iter().map(|result| result.attempt).collect();
         let (messages, indices, epochs) = columns(&attempts);
         let mut distinct = messages.clone();
@@ -200,8 +201,8 @@ impl Columns {
             Outcome::Released { .. } | Outcome::Parked { .. } => None,
         };
         let due = |result: &RecipientResult| match result.outcome {
-            Outcome::Deferred { due, .. } | Outcome::Released { due } => Some(clock.stored(due)),
-            Outcome::Parked { until } => Some(clock.stored(until)),
+            Outcome::Deferred { due, .. } | Outcome::Released { due } => Some(due.as_millisecond()),
+            Outcome::Parked { until } => Some(until.as_millisecond()),
             _ => None,
         };
         let notified = |result: &RecipientResult| {

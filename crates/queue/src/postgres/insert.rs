@@ -1,7 +1,6 @@
 //! Storing messages: many in one statement, which is one transaction and one round trip.
 
 use super::bodies::Upload;
-use super::clock::Clock;
 use super::error::Error;
 use super::filter::plain;
 use super::lane::{Change, GUARD, IN_A_LANE, LANE, Ticket, unless_late};
@@ -10,9 +9,11 @@ use super::outbox::{self, Calls};
 use super::row;
 use crate::id::QueueId;
 use crate::message::{Beginning, Body, NewMessage, NewRecipient, State};
-use crate::store::StoreError;
+use crate::steady::Steady;
+use crate::store::{StoreError, Term};
 use crate::stored;
 use async_trait::async_trait;
+use jiff::Timestamp;
 use std::collections::HashMap;
 use tokio_postgres::Row;
 
@@ -23,12 +24,23 @@ pub(super) struct Insert {
     pub(super) beginning: Beginning,
     /// Its large content, which is there already.
     pub(super) uploaded: Option<Upload>,
+    /// When that was asked for: a lease lasts from then at least.
+    pub(super) asked: Steady,
 }
 
 /// What a recipient has beside its address, in octets, about.
 const RECIPIENT: u64 = 100;
 
 impl Insert {
+    pub(super) fn new(message: NewMessage, beginning: Beginning) -> Insert {
+        Insert {
+            message,
+            beginning,
+            uploaded: None,
+            asked: Steady::now(),
+        }
+    }
+
     /// Octets that travel in the statement, about.
     pub(super) fn octets(&self) -> u64 {
         let content = match &self.message.body {
@@ -71,11 +83,12 @@ const INSERT: &str = ",
      addressed AS (
          INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch, owner, delay_notified,
                                  last_result, parked)
-         SELECT given.key, r.idx, r.address, r.domain, r.notify, r.orcpt, r.state, r.attempts, r.due,
+         SELECT given.key, r.idx, r.address, r.domain, r.notify, r.orcpt, r.state, r.attempts,
+                coalesce(r.due, (extract(epoch FROM now()) * 1000)::bigint) + r.lease,
                 CASE r.state WHEN 1 THEN 1 ELSE 0 END, CASE r.state WHEN 1 THEN $1 END, r.notified, r.result, r.parked
          FROM unnest($21::bigint[], $22::integer[], $23::text[], $24::text[], $25::smallint[], $26::text[], $27::smallint[], $28::bigint[],
-                  $29::text[], $30::boolean[], $31::integer[], $32::boolean[])
-              AS r (place, idx, address, domain, notify, orcpt, state, due, result, parked, attempts, notified)
+                  $29::text[], $30::boolean[], $31::integer[], $32::boolean[], $33::bigint[])
+              AS r (place, idx, address, domain, notify, orcpt, state, due, result, parked, attempts, notified, lease)
          JOIN given USING (place))";
 const KEYS: &str = " SELECT given.id, given.key FROM lane LEFT JOIN given ON true";
 
@@ -145,7 +158,10 @@ struct Recipients {
     notifies: Vec<Option<i16>>,
     orcpts: Vec<Option<String>>,
     states: Vec<i16>,
-    due: Vec<i64>,
+    /// Without one it is now, by the database's clock.
+    due: Vec<Option<i64>>,
+    /// How much later a lease ends, in milliseconds.
+    leases: Vec<i64>,
     results: Vec<Option<String>>,
     parked: Vec<bool>,
     attempts: Vec<i32>,
@@ -153,24 +169,25 @@ struct Recipients {
 }
 
 impl Recipients {
-    fn push(&mut self, place: i64, index: usize, recipient: &NewRecipient, insert: &Insert, clock: Clock) {
+    fn push(&mut self, place: i64, index: usize, recipient: &NewRecipient, insert: &Insert) {
         let received_at = insert.message.received_at;
-        let untried = || (State::Queued, received_at, None, 0);
+        let untried = || (State::Queued, Some(received_at), None, 0);
         let (state, due, result, attempts) = match &insert.beginning {
             Beginning::Due => untried(),
-            Beginning::Leased(until) => (State::Leased, *until, None, 0),
-            Beginning::Parked(until) => (State::Queued, *until, None, 0),
+            Beginning::Leased(lease) => (State::Leased, lease.now, None, 0),
+            Beginning::Parked(until) => (State::Queued, Some(*until), None, 0),
             Beginning::Deferred(deferrals) => deferrals.get(index).map_or_else(untried, |one| {
-                (State::Deferred, one.due, Some(plain(&one.text)), 1)
+                (State::Deferred, Some(one.due), Some(plain(&one.text)), 1)
             }),
             Beginning::AsBefore(recipients) => recipients.get(index).map_or_else(untried, |one| {
                 let result = one.last_result.as_deref().map(plain);
-                (one.moved_state(), one.due, result, one.attempts)
+                (one.moved_state(), Some(one.due), result, one.attempts)
             }),
         };
-        let before = match &insert.beginning {
-            Beginning::AsBefore(recipients) => recipients.get(index),
-            _ => None,
+        let (before, lease) = match &insert.beginning {
+            Beginning::AsBefore(recipients) => (recipients.get(index), None),
+            Beginning::Leased(lease) => (None, Some(*lease)),
+            _ => (None, None),
         };
         self.places.push(place);
         self.indices.push(i32::try_from(index).unwrap_or(i32::MAX));
@@ -182,7 +199,8 @@ impl Recipients {
         self.orcpts
             .push(recipient.orcpt.as_ref().map(|orcpt| plain(orcpt.as_str())));
         self.states.push(state as i16);
-        self.due.push(clock.stored(due));
+        self.due.push(due.map(Timestamp::as_millisecond));
+        self.leases.push(lease.map_or(0, Term::millis));
         self.results.push(result);
         let parked = matches!(insert.beginning, Beginning::Parked(_));
         self.parked.push(before.map_or(parked, |before| before.parked));
@@ -199,12 +217,12 @@ pub(super) struct Columns<'m> {
 }
 
 impl<'m> Columns<'m> {
-    pub(super) fn of(inserts: &'m [Insert], clock: Clock) -> Self {
+    pub(super) fn of(inserts: &'m [Insert]) -> Self {
         let (mut messages, mut recipients) = (Messages::default(), Recipients::default());
         for (insert, place) in inserts.iter().zip(1..) {
             messages.push(insert);
             for (index, recipient) in insert.message.recipients.iter().enumerate() {
-                recipients.push(place, index, recipient, insert, clock);
+                recipients.push(place, index, recipient, insert);
             }
         }
         Columns { messages, recipients }
@@ -245,6 +263,7 @@ impl<'m> Columns<'m> {
             &r.parked,
             &r.attempts,
             &r.notified,
+            &r.leases,
         ]
     }
 }
@@ -269,14 +288,15 @@ pub(super) struct Stored {
 /// Stores messages, all or none.
 pub(super) struct InsertAll<'i> {
     pub(super) inserts: &'i [Insert],
-    pub(super) clock: Clock,
+    /// By the database's clock.
+    pub(super) now: Timestamp,
 }
 
 #[async_trait]
 impl Change for InsertAll<'_> {
     type Output = Stored;
     async fn make(&self, db: &Client, ticket: Ticket) -> Result<Option<Stored>, Error> {
-        insert(db, ticket, self.inserts, self.clock).await
+        insert(db, ticket, self.inserts, self.now).await
     }
 }
 
@@ -284,9 +304,9 @@ async fn insert(
     db: &Client,
     ticket: Ticket,
     inserts: &[Insert],
-    clock: Clock,
+    now: Timestamp,
 ) -> Result<Option<Stored>, Error> {
-    let columns = Columns::of(inserts, clock);
+    let columns = Columns::of(inserts);
     let calls = Calls::of(
         inserts.iter().flat_map(|insert| {
             match &insert.beginning {
@@ -296,7 +316,7 @@ async fn insert(
             .iter()
             .flat_map(|deferral| &deferral.calls)
         }),
-        clock,
+        now,
     );
     if calls.is_empty() {
         let rows = query(db, &format!("{LANE}{INSERT}{KEYS}"), &columns.values(&ticket)).await?;

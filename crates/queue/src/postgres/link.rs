@@ -179,12 +179,15 @@ impl Client {
             true => MIGRATION,
             false => PATIENCE,
         };
+        // Whoever stops waiting leaves a statement behind: nobody else is to wait for its end.
+        let before = self.spoilt.swap(true, Ordering::Relaxed);
         let answer = timeout(patience, asked).await.unwrap_or_else(|_| {
             let seconds = patience.as_secs();
             Err(Error::Away(format!(
                 "the database does not answer within {seconds} s"
             )))
         });
+        self.spoilt.store(before, Ordering::Relaxed);
         match &answer {
             Ok(_) => self.link.answered(),
             Err(error) => {

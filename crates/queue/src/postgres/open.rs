@@ -3,7 +3,7 @@
 use super::PostgresStore;
 use super::address::Database;
 use super::calm::Calm;
-use super::clock::Measured;
+use super::clock::Clock;
 use super::due::Due;
 use super::error::Unopened;
 use super::hints::{self, Heard, Hint, Listener};
@@ -156,7 +156,7 @@ struct Joining<'s> {
 /// What it has when it is.
 struct Joined {
     link: Arc<Link>,
-    clock: Measured,
+    clock: Clock,
     calm: Calm,
     heard: Heard,
     shared: watch::Sender<Shared>,
@@ -181,7 +181,7 @@ impl Joining<'_> {
         me.beat(&client).await?;
         hints::say(&client, me.id, Hint::Servers).await;
         servers::say_taken_over(self.observer, servers::take_over(&client, me.id).await?);
-        let (clock, calm, heard) = (Measured::default(), Calm::default(), Heard::default());
+        let (clock, calm, heard) = (Clock::unknown(), Calm::default(), Heard::default());
         let shared = watch::Sender::new(pulse::look(&client, &clock, &calm, &heard).await?);
         drop(client);
         Ok(Joined {

@@ -1,6 +1,5 @@
 //! An operator's changes: retry, hold, unhold, delete, release. Found some hundreds at a time; looked at again before anything is changed.
 
-use super::clock::Clock;
 use super::error::Error;
 use super::filter::{Condition, plain};
 use super::finish::remove_rest;
@@ -20,7 +19,6 @@ pub(super) async fn operate(
     action: Action,
     condition: &Condition,
     keys: &[i64],
-    clock: Clock,
 ) -> Result<Vec<QueueId>, Error> {
     let meant = format!(
         "WITH meant AS MATERIALIZED (SELECT m.key FROM messages AS m WHERE m.key = ANY($1) AND {} ORDER BY m.key FOR UPDATE OF m)",
@@ -31,7 +29,7 @@ pub(super) async fn operate(
             "UPDATE recipients AS r SET state = 0, due = $2, parked = false FROM meant
              WHERE r.message = meant.key AND r.state + 0 IN (0, 2) RETURNING r.message"
                 .to_owned(),
-            clock.stored(now),
+            now.as_millisecond(),
         ),
         Action::Hold => (
             format!(
@@ -47,7 +45,7 @@ pub(super) async fn operate(
                  WHERE m.key = meant.key AND r.message = meant.key AND r.state + 0 = 3 AND {} RETURNING r.message",
                 condition.joined_sql(3)
             ),
-            clock.stored(now),
+            now.as_millisecond(),
         ),
         Action::Delete => (
             "DELETE FROM messages AS m USING meant WHERE m.key = meant.key AND $2::bigint = 0 RETURNING m.key, m.id".to_owned(),

@@ -1,11 +1,10 @@
 //! What webhooks are to be told; see [`Outbox`].
 
 use super::PostgresStore;
-use super::clock::Clock;
 use super::filter::plain;
 use super::link::{Param, query, run};
 use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -36,14 +35,13 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn of<'c>(calls: impl Iterator<Item = &'c NewCall> + Clone, clock: Clock) -> Calls {
-        let now = Timestamp::now();
+    pub(super) fn of<'c>(calls: impl Iterator<Item = &'c NewCall> + Clone, now: Timestamp) -> Calls {
         Calls {
             webhooks: calls.clone().map(|call| plain(&call.webhook)).collect(),
             events: calls.clone().map(|call| call.event.to_bytes().to_vec()).collect(),
             bodies: calls.map(|call| plain(&call.body)).collect(),
             created: now.as_millisecond(),
-            due: clock.stored(now),
+            due: now.as_millisecond(),
             most: i64::try_from(MOST_CALLS).unwrap_or(i64::MAX),
         }
     }
@@ -91,7 +89,7 @@ impl Outbox for PostgresStore {
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Call>, StoreError> {
-        let (client, clock) = (self.client().await?, self.clock());
+        let client = self.client().await?;
         let until = now.saturating_add(lease).unwrap_or(now);
         let rows = query(
             &client,
@@ -102,9 +100,9 @@ impl Outbox for PostgresStore {
              RETURNING c.key, c.event, c.created, c.tries, c.body, due.since",
             &[
                 &plain(&webhook),
-                &clock.stored(now),
+                &now.as_millisecond(),
                 &(limit as i64),
-                &clock.stored(until),
+                &until.as_millisecond(),
                 &self.id(),
             ],
         )
@@ -124,7 +122,7 @@ impl Outbox for PostgresStore {
     }
 
     async fn finish_calls(&self, results: Vec<CallResult>) -> Result<(), StoreError> {
-        let (client, clock) = (self.client().await?, self.clock());
+        let client = self.client().await?;
         let t = client.transaction().await?;
         let of = |wanted: fn(&CallOutcome) -> bool| -> (Vec<i64>, Vec<i32>) {
             let meant = results.iter().filter(|one| wanted(&one.outcome));
@@ -142,8 +140,8 @@ impl Outbox for PostgresStore {
         let (keys, tries) = of(|outcome| *outcome != CallOutcome::Done);
         let again = results.iter().filter_map(|one| match one.outcome {
             CallOutcome::Done => None,
-            CallOutcome::Again(due) => Some((clock.stored(due), 0)),
-            CallOutcome::Released(due) => Some((clock.stored(due), 1)),
+            CallOutcome::Again(due) => Some((due.as_millisecond(), 0)),
+            CallOutcome::Released(due) => Some((due.as_millisecond(), 1)),
         });
         let (due, spent): (Vec<i64>, Vec<i32>) = again.unzip();
         run(
@@ -159,7 +157,7 @@ impl Outbox for PostgresStore {
     }
 
     async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {
-        let (client, calls) = (self.client().await?, Calls::of(calls.iter(), self.clock()));
+        let (client, calls) = (self.client().await?, Calls::of(calls.iter(), self.now()));
         let stored = query(&client, INSERT, &calls.values()).await?;
         self.shop.say_dropped(&calls.dropped(&stored));
         self.shop.calls_stored.send_replace(());
@@ -171,7 +169,7 @@ impl Outbox for PostgresStore {
         let touched = run(
             &client,
             "UPDATE webhook_calls SET due = $2 WHERE webhook = $1 AND due > $2 AND owner IS NULL",
-            &[&plain(&webhook), &self.clock().stored(now)],
+            &[&plain(&webhook), &now.as_millisecond()],
         )
         .await?;
         self.shop.calls_stored.send_replace(());
@@ -189,7 +187,7 @@ impl Outbox for PostgresStore {
         Ok(rows
             .first()
             .and_then(|row| row.get::<_, Option<i64>>(0))
-            .map(|due| self.clock().ours(due)))
+            .map(time))
     }
 
     async fn expire_calls(&self, before: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {

@@ -2,15 +2,15 @@
 
 use super::bodies;
 use super::calm::{self, Calm};
-use super::clock::Measured;
+use super::clock::Clock;
 use super::error::Error;
 use super::hints::Heard;
 use super::link::{Client, query, query_one, run};
 use super::pace::Pace;
 use super::servers::{self, NOW};
 use super::writer::Shop;
+use crate::steady::Steady;
 use crate::store::{Shared, StoreError};
-use jiff::Timestamp;
 use smtp_observe::Event;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -120,18 +120,18 @@ pub(super) fn look_sql() -> String {
     )
 }
 
-/// Looks what others did, how far the clocks are apart, and whether anybody may be judged.
+/// Looks what others did, what the database's clock shows, and whether anybody may be judged.
 pub(super) async fn look(
     client: &Client,
-    clock: &Measured,
+    clock: &Clock,
     calm: &Calm,
     heard: &Heard,
 ) -> Result<Shared, Error> {
     // What is said from here on may be about what is not seen.
     let announced = heard.due();
-    let (before, asked) = (Timestamp::now(), Instant::now());
+    let (before, asked) = (Steady::now(), Instant::now());
     let row = query_one(client, &look_sql(), &[&servers::DEAD]).await?;
-    clock.compare(before, row.get(0), Timestamp::now());
+    clock.seen(before, row.get(0), Steady::now());
     calm.saw(asked, row.get(6));
     Ok(Shared {
         directory: row.get::<_, i64>(1).unsigned_abs(),

@@ -1,6 +1,5 @@
 //! Questions about the queue.
 
-use super::clock::Clock;
 use super::error::Error;
 use super::filter::Condition;
 use super::link::{Client, query, query_one};
@@ -11,6 +10,7 @@ use crate::operator::{AGES, Ages, Shape, ShapeBy};
 use crate::store::{MessageDetail, MessageSummary, Stats};
 use jiff::Timestamp;
 use std::collections::HashMap;
+use tokio_postgres::Row;
 
 /// Recipients in one line of a listing.
 const LISTED_RECIPIENTS: i64 = 100;
@@ -102,26 +102,26 @@ async fn recipients(
 }
 
 /// When the next recipient is due or the next lease ends; only unclaimed ones with `unclaimed`.
-pub(super) async fn next_due(db: &Client, unclaimed: bool, clock: Clock) -> Result<Option<Timestamp>, Error> {
+pub(super) async fn next_due(db: &Client, unclaimed: bool) -> Result<Option<Timestamp>, Error> {
     let sql = match unclaimed {
         true => "SELECT due FROM recipients WHERE state IN (0, 2) ORDER BY due LIMIT 1",
         false => "SELECT due FROM recipients WHERE state <= 2 ORDER BY due LIMIT 1",
     };
     let rows = query(db, sql, &[]).await?;
     // A time that cannot be read is due: the claim will find it and set it aside.
-    Ok(rows.first().map(|row| clock.ours(row.get(0))))
+    let time = |row: &Row| Timestamp::from_millisecond(row.get(0)).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(rows.first().map(time))
 }
 
-/// Figures of the queue. How many are due is counted by the caller.
-pub(super) async fn stats(db: &Client, clock: Clock, due: u64) -> Result<Stats, Error> {
+/// Figures of the queue, at `now` by the database's clock. How many are due is counted by the caller.
+pub(super) async fn stats(db: &Client, now: Timestamp, due: u64) -> Result<Stats, Error> {
     let sql = "SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(octets), 0)::bigint, coalesce(sum(queued), 0)::bigint,
                       coalesce(sum(leased), 0)::bigint, coalesce(sum(deferred), 0)::bigint, coalesce(sum(held), 0)::bigint,
                       coalesce(sum(delivered), 0)::bigint, coalesce(sum(bounced), 0)::bigint, coalesce(sum(expired), 0)::bigint,
                       coalesce(sum(quarantined), 0)::bigint FROM figures";
     let row = query_one(db, sql, &[]).await?;
     let figure = |place: usize| u64::try_from(row.get::<_, i64>(place)).unwrap_or(0);
-    let now = Timestamp::now();
-    let oldest_due = next_due(db, true, clock).await?;
+    let oldest_due = next_due(db, true).await?;
     Ok(Stats {
         messages: figure(0),
         bytes: figure(1),

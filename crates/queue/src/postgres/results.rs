@@ -1,12 +1,12 @@
 //! The lane of results. A batch that was left in doubt comes again: what turns out to be written then is not written twice.
 
-use super::clock::Clock;
 use super::finish::{Finish, Written};
 use super::insert::Insert;
 use super::lane::{Fate, Lane, Ticket};
 use crate::id::QueueId;
 use crate::message::{Attempt, RecipientResult};
 use crate::store::StoreError;
+use jiff::Timestamp;
 use std::collections::HashSet;
 
 /// What a batch has in it.
@@ -34,12 +34,12 @@ impl Results {
         }
     }
 
-    /// Writes results and reports about them.
+    /// Writes results and reports about them, at `now` by the database's clock.
     pub(super) async fn write(
         &mut self,
         mut results: Vec<RecipientResult>,
         mut reports: Vec<Insert>,
-        clock: Clock,
+        now: Timestamp,
     ) -> Result<Written, StoreError> {
         self.settle_doubt().await?;
         results.retain(|result| !self.written.attempts.contains(&result.attempt));
@@ -50,7 +50,7 @@ impl Results {
         let finish = Finish {
             results: &results,
             reports: &reports,
-            clock,
+            now,
         };
         match self.lane.change(&finish).await? {
             Fate::Done(written) => {

@@ -17,6 +17,8 @@ use uuid::Uuid;
 pub(super) const DEAD: i64 = 60_000;
 /// What the database's clock shows, in milliseconds since 1970.
 pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+/// What it showed when the transaction began. That stands still, so an index can be searched by it.
+pub(super) const BEGAN: &str = "(extract(epoch FROM now()) * 1000)::bigint";
 
 /// This server among the others.
 #[derive(Debug)]

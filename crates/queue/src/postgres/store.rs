@@ -10,9 +10,10 @@ use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, Recip
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
+use crate::steady::Steady;
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats,
-    Store, StoreError,
+    Store, StoreError, Term,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -31,34 +32,28 @@ const FIRST: records::Place = (i64::MIN, 0);
 
 #[async_trait]
 impl Store for PostgresStore {
+    fn now(&self) -> Timestamp {
+        self.shop.clock.now()
+    }
+
     async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
         self.is_open()?;
-        let insert = Insert {
-            message,
-            beginning,
-            uploaded: None,
-        };
-        self.writer.store(insert).await
+        self.writer.store(Insert::new(message, beginning)).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        let asked = Steady::now();
         let client = self.client().await?;
-        let due = claim::due(
-            &client,
-            self.id(),
-            &request,
-            self.clock(),
-            self.shop.calm.is_known(),
-        )
-        .await?;
+        let calm = self.shop.calm.is_known();
+        let due = claim::due(&client, self.id(), &request, asked, calm).await?;
         self.report(due.unreadable);
         servers::say_taken_over(&self.shop.observer, due.taken_over);
         Ok(due.claims)
     }
 
-    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+    async fn renew(&self, attempts: Vec<Attempt>, lease: Term) -> Result<Vec<Attempt>, StoreError> {
         let client = self.client().await?;
-        Ok(claim::renew(&client, &attempts, self.clock().stored(until)).await?)
+        Ok(claim::renew(&client, &attempts, lease).await?)
     }
 
     async fn finish(
@@ -78,9 +73,8 @@ impl Store for PostgresStore {
                 Body::File { path, .. } => Some(bodies::upload(&self.shop, path).await?),
             };
             inserts.push(Insert {
-                message,
-                beginning: Beginning::Due,
                 uploaded,
+                ..Insert::new(message, Beginning::Due)
             });
         }
         if results.len() < COMPANY {
@@ -90,7 +84,7 @@ impl Store for PostgresStore {
         let (start, count) = (Instant::now(), results.len());
         let told = results.iter().any(|result| !result.calls.is_empty());
         let mut lane = self.results.lock().await;
-        let written = lane.write(results, inserts, self.clock()).await?;
+        let written = lane.write(results, inserts, self.now()).await?;
         drop(lane);
         self.shop.observer.emit(Event::Committed {
             messages: 0,
@@ -144,7 +138,7 @@ impl Store for PostgresStore {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let unclaimed = !self.shop.calm.is_known();
-        Ok(read::next_due(&self.client().await?, unclaimed, self.clock()).await?)
+        Ok(read::next_due(&self.client().await?, unclaimed).await?)
     }
 
     async fn list(
@@ -183,7 +177,7 @@ impl Store for PostgresStore {
         after: Option<i64>,
         request: ClaimRequest,
     ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
-        let condition = Condition::new(&filter);
+        let (condition, asked) = (Condition::new(&filter), Steady::now());
         let client = self.client().await?;
         let limit = request.limit.min(operate::BATCH);
         let keys = read::keys(&client, &condition, after.unwrap_or(i64::MIN), limit).await?;
@@ -191,7 +185,7 @@ impl Store for PostgresStore {
             return Ok((Vec::new(), None));
         };
         let (claims, unreadable) =
-            claim::selected(&client, self.id(), &condition, &keys, &request, self.clock()).await?;
+            claim::selected(&client, self.id(), &condition, &keys, request.lease, asked).await?;
         self.report(unreadable);
         Ok((claims, Some(last)))
     }
@@ -221,8 +215,7 @@ impl Store for PostgresStore {
             };
             after = last;
             let t = client.transaction_by_keys().await?;
-            let (queued, unreadable) =
-                operate::release(&t, &condition, &keys, self.clock().stored(now)).await?;
+            let (queued, unreadable) = operate::release(&t, &condition, &keys, now.as_millisecond()).await?;
             t.commit().await?;
             released.add(Released {
                 messages: queued,
@@ -261,7 +254,7 @@ impl Store for PostgresStore {
             let (places, next) = records::parked(&client, (kind, &name), &others, at).await?;
             after = next;
             let t = client.transaction_by_keys().await?;
-            touched += records::unpark(&t, &places, self.clock().stored(now)).await?;
+            touched += records::unpark(&t, &places, now.as_millisecond()).await?;
             t.commit().await?;
         }
         if touched > 0 {
@@ -323,9 +316,9 @@ impl Store for PostgresStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let (client, clock) = (self.client().await?, self.clock());
-        let due = self.due.count(&client, clock).await?;
-        Ok(read::stats(&client, clock, due).await?)
+        let (client, now) = (self.client().await?, self.now());
+        let due = self.due.count(&client, now).await?;
+        Ok(read::stats(&client, now, due).await?)
     }
 
     async fn writable(&self) -> Result<(), StoreError> {

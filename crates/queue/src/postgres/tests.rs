@@ -5,6 +5,7 @@ mod due;
 mod hints;
 mod large;
 mod silence;
+mod time;
 mod versions;
 mod waiting;
 
@@ -15,9 +16,8 @@ use crate::conformance::run_all;
 use crate::conformance::shared::run_shared;
 use crate::message::{Beginning, Claim};
 use crate::outbox::Outbox;
-use crate::store::{ClaimRequest, Store};
+use crate::store::{ClaimRequest, Store, Term};
 use cluster::Cluster;
-use jiff::Timestamp;
 use smtp_observe::Observer;
 use std::time::Duration;
 
@@ -148,8 +148,7 @@ async fn large_claims_are_by_domain_the_longest_due_first() {
         store.insert(new, Beginning::Due).await.unwrap();
     }
     let request = |limit| ClaimRequest {
-        now: Timestamp::now(),
-        lease: Duration::from_secs(60),
+        lease: Term::of(Duration::from_secs(60)),
         limit,
         exclude_domains: Vec::new(),
     };

@@ -3,7 +3,7 @@
 
 use super::bodies;
 use super::calm::Calm;
-use super::clock::Measured;
+use super::clock::Clock;
 use super::error::Error;
 use super::insert::{self, Insert, InsertAll, Stored};
 use super::lane::{Fate, Lane};
@@ -36,7 +36,7 @@ struct Pending {
 pub(super) struct Shop {
     pub(super) link: Arc<Link>,
     pub(super) me: Arc<Me>,
-    pub(super) clock: Measured,
+    pub(super) clock: Clock,
     pub(super) calm: Calm,
     pub(super) observer: Observer,
     pub(super) calls_stored: watch::Sender<()>,
@@ -108,12 +108,12 @@ async fn commit(shop: Shop, mut lane: Lane, batch: Vec<Pending>, free: mpsc::Unb
         batch.into_iter().map(|one| (one.insert, one.reply)).unzip();
     let mut answers = Vec::with_capacity(inserts.len());
     match shop.store(&mut lane, &inserts).await {
-        Ok(stored) => answers.extend(inserts.iter().map(|insert| claim(insert, &stored))),
+        Ok(stored) => answers.extend(inserts.iter().map(|insert| shop.claim(insert, &stored))),
         // One that cannot be stored is not to hurt its neighbours.
         Err(error) if inserts.len() > 1 && error.is_of_the_change() => {
             for alone in inserts.chunks(1) {
                 let stored = shop.store(&mut lane, alone).await.map_err(StoreError::from);
-                let answer = |insert| claim(insert, stored.as_ref().map_err(Clone::clone)?);
+                let answer = |insert| shop.claim(insert, stored.as_ref().map_err(Clone::clone)?);
                 answers.extend(alone.iter().map(answer));
             }
         }
@@ -139,8 +139,14 @@ async fn commit(shop: Shop, mut lane: Lane, batch: Vec<Pending>, free: mpsc::Unb
 
 impl Shop {
     async fn store(&self, lane: &mut Lane, inserts: &[Insert]) -> Result<Stored, Error> {
-        let (start, clock) = (Instant::now(), self.clock.clock());
-        let stored = match lane.change(&InsertAll { inserts, clock }).await? {
+        let start = Instant::now();
+        let stored = match lane
+            .change(&InsertAll {
+                inserts,
+                now: self.clock.now(),
+            })
+            .await?
+        {
             Fate::Done(stored) => stored,
             Fate::Committed => Stored {
                 // Those that are not found were taken on by others; or, if this fails, they are when their first lease ends.
@@ -169,24 +175,27 @@ impl Shop {
         insert::look_up(&self.link.client().await?, inserts).await
     }
 
+    /// The claim on a message, if it was stored as leased.
+    fn claim(&self, insert: &Insert, stored: &Stored) -> Result<Option<Claim>, StoreError> {
+        let key = stored.keys.get(&insert.message.id);
+        if key.is_none() && stored.is_certain {
+            let text = "this server was thought dead while a large message came: it was not stored";
+            return Err(StoreError::Unavailable(text.to_owned()));
+        }
+        Ok(match (&insert.beginning, key) {
+            (Beginning::Leased(lease), Some(key)) => {
+                let until = insert.asked + lease.length;
+                Some(insert.message.claimed(*key, lease.end(self.clock.now()), until))
+            }
+            _ => None,
+        })
+    }
+
     pub(super) fn say_dropped(&self, dropped: &super::outbox::Dropped) {
         let mut overflow = self.overflow.lock();
         overflow.add(dropped.clone());
         overflow.say(&self.observer);
     }
-}
-
-/// The claim on a message, if it was stored as leased.
-fn claim(insert: &Insert, stored: &Stored) -> Result<Option<Claim>, StoreError> {
-    let key = stored.keys.get(&insert.message.id);
-    if key.is_none() && stored.is_certain {
-        let text = "this server was thought dead while a large message came: it was not stored";
-        return Err(StoreError::Unavailable(text.to_owned()));
-    }
-    Ok(match (&insert.beginning, key) {
-        (Beginning::Leased(until), Some(key)) => Some(insert.message.claimed(*key, *until)),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -198,11 +207,7 @@ mod tests {
 
     fn pending(message: NewMessage) -> Pending {
         Pending {
-            insert: Insert {
-                message,
-                beginning: Beginning::Due,
-                uploaded: None,
-            },
+            insert: Insert::new(message, Beginning::Due),
             reply: oneshot::channel().0,
         }
     }

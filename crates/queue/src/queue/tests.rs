@@ -1,8 +1,9 @@
 use super::*;
 use crate::message::{Body, MailOptions, NewRecipient, State};
 use crate::sqlite::{SqliteSettings, SqliteStore};
-use crate::{ClaimRequest, QueueId};
+use crate::{ClaimRequest, QueueId, Term};
 use bytes::Bytes;
+use jiff::SignedDuration;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -160,8 +161,7 @@ async fn what_cannot_be_offered_any_more_is_given_back() {
         (0, 1)
     );
     let request = ClaimRequest {
-        now: Timestamp::now(),
-        lease: Duration::from_secs(1),
+        lease: Term::of(Duration::from_secs(1)),
         limit: 1,
         exclude_domains: Vec::new(),
     };

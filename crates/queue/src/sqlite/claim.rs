@@ -5,8 +5,9 @@ use super::filter::Condition;
 use super::operate::still_meant;
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::message::{Attempt, Claim, ClaimedRecipient, Message, State};
+use crate::steady::Steady;
 use crate::store::ClaimRequest;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +15,31 @@ use std::sync::Arc;
 /// Most recipients in one claim, whatever was asked for: a claim is one transaction.
 const MAX_CLAIM: usize = 10_000;
 
+/// What is to be claimed, and when that was asked for.
+pub(super) struct Wanted {
+    now: Timestamp,
+    /// When the lease ends, by the wall clock and by the steady one.
+    end: Timestamp,
+    until: Steady,
+    limit: usize,
+    exclude_domains: Vec<String>,
+}
+
+impl Wanted {
+    pub(super) fn new(request: ClaimRequest) -> Wanted {
+        let now = request.lease.now.unwrap_or_else(Timestamp::now);
+        Wanted {
+            now,
+            end: request.lease.end(now),
+            until: Steady::now() + request.lease.length,
+            limit: request.limit,
+            exclude_domains: request.exclude_domains,
+        }
+    }
+}
+
 /// Claims what is due; see `Store::claim`.
-pub(super) struct ClaimDue(pub(super) ClaimRequest);
+pub(super) struct ClaimDue(pub(super) Wanted);
 
 /// A recipient that is due.
 struct Candidate {
@@ -33,7 +57,6 @@ impl Operation for ClaimDue {
     }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
-        let until = lease_end(&self.0);
         let candidates = self.candidates(change)?;
         let mut order = Vec::new();
         let mut by_message: HashMap<i64, Vec<Candidate>> = HashMap::new();
@@ -48,23 +71,17 @@ impl Operation for ClaimDue {
         for key in order {
             let mut group = by_message.remove(&key).unwrap_or_default();
             group.sort_unstable_by_key(|candidate| candidate.index);
-            claims.extend(claim_message(change, key, &group, until)?);
+            claims.extend(claim_message(change, key, &group, &self.0)?);
         }
         Ok(claims)
     }
-}
-
-/// When a lease that is asked for ends.
-fn lease_end(request: &ClaimRequest) -> Timestamp {
-    let lease = SignedDuration::try_from(request.lease).unwrap_or(SignedDuration::from_hours(1));
-    request.now.saturating_add(lease).unwrap_or(request.now)
 }
 
 /// Claims recipients of these messages that an operator means, due or not; see `Store::claim_selected`.
 pub(super) struct ClaimSelected {
     pub(super) condition: Condition,
     pub(super) keys: Vec<i64>,
-    pub(super) request: ClaimRequest,
+    pub(super) wanted: Wanted,
 }
 
 impl Operation for ClaimSelected {
@@ -76,12 +93,11 @@ impl Operation for ClaimSelected {
     }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
-        let until = lease_end(&self.request);
         let mut claims = Vec::new();
         for &key in &self.keys {
             let meant = self.meant(change, key)?;
             if !meant.is_empty() && still_meant(change, &self.condition, key)? {
-                claims.extend(claim_message(change, key, &meant, until)?);
+                claims.extend(claim_message(change, key, &meant, &self.wanted)?);
             }
         }
         Ok(claims)
@@ -129,7 +145,7 @@ fn claim_message(
     change: &mut Change<'_>,
     key: i64,
     candidates: &[Candidate],
-    until: Timestamp,
+    wanted: &Wanted,
 ) -> rusqlite::Result<Option<Claim>> {
     let message = match read_message(change, key)? {
         Ok(message) => message,
@@ -143,7 +159,7 @@ fn claim_message(
     };
     let mut recipients = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        match lease(change, key, candidate, until)? {
+        match lease(change, key, candidate, wanted.end)? {
             Ok(claimed) => recipients.push(claimed),
             Err(reason) => {
                 quarantine(change, key, candidate, &reason)?;
@@ -160,7 +176,7 @@ fn claim_message(
         message,
         recipients,
         body: None,
-        until,
+        until: wanted.until,
     }))
 }
 

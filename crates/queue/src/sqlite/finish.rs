@@ -47,7 +47,7 @@ impl Operation for Finish {
             }
         }
         for report in &self.reports {
-            insert(change, report, &Beginning::Due)?;
+            insert(change, report, &Beginning::Due, report.received_at)?;
         }
         Ok(finished)
     }

@@ -4,6 +4,7 @@ use super::commit::{Change, Load, Operation};
 use super::outbox;
 use crate::message::{Beginning, Body, Claim, NewMessage, NewRecipient, State};
 use crate::spool::Spool;
+use crate::steady::Steady;
 use crate::store::StoreError;
 use crate::stored;
 use jiff::Timestamp;
@@ -13,6 +14,9 @@ use rusqlite::params;
 pub(super) struct Insert {
     pub(super) message: NewMessage,
     pub(super) beginning: Beginning,
+    /// When it was asked for, by the two clocks.
+    pub(super) asked: Steady,
+    pub(super) now: Timestamp,
 }
 
 impl Operation for Insert {
@@ -28,9 +32,12 @@ impl Operation for Insert {
     }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
-        let key = insert(change, &self.message, &self.beginning)?;
+        let key = insert(change, &self.message, &self.beginning, self.now)?;
         Ok(match self.beginning {
-            Beginning::Leased(until) => Some(self.message.claimed(key, until)),
+            Beginning::Leased(lease) => {
+                let until = self.asked + lease.length;
+                Some(self.message.claimed(key, lease.end(self.now), until))
+            }
             Beginning::Due | Beginning::Deferred(_) | Beginning::Parked(_) | Beginning::AsBefore(_) => None,
         })
     }
@@ -70,11 +77,12 @@ pub(super) fn octets_in_row(message: &NewMessage) -> usize {
     }
 }
 
-/// Writes all rows of a message; gives its key.
+/// Writes all rows of a message, at `now`; gives its key.
 pub(super) fn insert(
     change: &mut Change<'_>,
     message: &NewMessage,
     beginning: &Beginning,
+    now: Timestamp,
 ) -> rusqlite::Result<i64> {
     let key = change.new_key();
     insert_message(change, key, message)?;
@@ -85,7 +93,7 @@ pub(super) fn insert(
         )?;
     }
     for (index, recipient) in message.recipients.iter().enumerate() {
-        let standing = Standing::new(beginning, index, message.received_at);
+        let standing = Standing::new(beginning, index, message.received_at, now);
         insert_recipient(change, key, index, recipient, &standing)?;
         change.effects.counters.recipients(standing.state, 1);
     }
@@ -142,7 +150,7 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn new(beginning: &'a Beginning, index: usize, received_at: Timestamp) -> Self {
+    fn new(beginning: &'a Beginning, index: usize, received_at: Timestamp, now: Timestamp) -> Self {
         let untried = |state, due| Standing {
             state,
             due,
@@ -155,9 +163,9 @@ impl<'a> Standing<'a> {
         let due = untried(State::Queued, received_at);
         match beginning {
             Beginning::Due => due,
-            Beginning::Leased(until) => Standing {
+            Beginning::Leased(lease) => Standing {
                 epoch: 1,
-                ..untried(State::Leased, *until)
+                ..untried(State::Leased, lease.end(now))
             },
             Beginning::Parked(until) => Standing {
                 parked: true,

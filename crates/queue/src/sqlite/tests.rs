@@ -236,9 +236,9 @@ async fn a_large_body_is_a_file_for_as_long_as_its_message() {
     let (store, spool) = open(folder.path());
     let new = large(&spool).await;
     let path = path_of(&new);
-    let until = Timestamp::now() + jiff::SignedDuration::from_secs(60);
+    let lease = Term::of(Duration::from_secs(60));
     let claim = store
-        .insert(new, Beginning::Leased(until))
+        .insert(new, Beginning::Leased(lease))
         .await
         .unwrap()
         .unwrap();

@@ -48,7 +48,8 @@ impl Rooms for House {
     }
 
     async fn gauges(&self) -> Gauges {
-        let age = |since: Timestamp| Timestamp::now().duration_since(since).as_secs_f64().max(0.0);
+        let now = self.queue.get().map_or_else(Timestamp::now, |queue| queue.now());
+        let age = |since: Timestamp| now.duration_since(since).as_secs_f64().max(0.0);
         let mut gauges = Gauges {
             config_generation: self.generation.load(Ordering::Relaxed),
             config_last_reload_success: self.last_reload_succeeded.load(Ordering::Relaxed),

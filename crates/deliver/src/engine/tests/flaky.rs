@@ -6,12 +6,13 @@ use parking_lot::Mutex;
 use smtp_queue::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use smtp_queue::{
     Attempt, Body, Claim, ClaimRequest, Filter, Message, MessageDetail, MessageSummary, NewMessage, QueueId,
-    RecipientResult, Stats, Store, StoreError,
+    RecipientResult, Stats, Store, StoreError, Term,
 };
 use smtp_queue::{Beginning, Finished, Released, State};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
 
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Flaky {
     keeps_no_leases: Arc<AtomicBool>,
     /// It is somewhere else, and tells when it is back.
     returns: Option<watch::Sender<u64>>,
+    /// How long the first answer about suspensions is on its way.
+    suspensions_take: Mutex<Duration>,
 }
 
 impl Flaky {
@@ -35,6 +38,7 @@ impl Flaky {
             poisoned: Arc::default(),
             keeps_no_leases: Arc::default(),
             returns: None,
+            suspensions_take: Mutex::default(),
         })
     }
 
@@ -50,6 +54,19 @@ impl Flaky {
             poisoned: Arc::default(),
             keeps_no_leases: Arc::default(),
             returns: Some(returns),
+            suspensions_take: Mutex::default(),
+        })
+    }
+
+    /// The first answer about suspensions is so long on its way.
+    pub(super) fn slow_to_tell(store: Arc<dyn Store>, suspensions_take: Duration) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            store,
+            failures_left: AtomicUsize::new(0),
+            poisoned: Arc::default(),
+            keeps_no_leases: Arc::default(),
+            returns: None,
+            suspensions_take: Mutex::new(suspensions_take),
         })
     }
 
@@ -65,23 +82,27 @@ impl Flaky {
             poisoned: keys,
             keeps_no_leases,
             returns: None,
+            suspensions_take: Mutex::default(),
         })
     }
 }
 
 #[async_trait]
 impl Store for Flaky {
+    fn now(&self) -> Timestamp {
+        self.store.now()
+    }
     async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError> {
         self.store.insert(message, beginning).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         self.store.claim(request).await
     }
-    async fn renew(&self, attempts: Vec<Attempt>, until: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+    async fn renew(&self, attempts: Vec<Attempt>, lease: Term) -> Result<Vec<Attempt>, StoreError> {
         if self.keeps_no_leases.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("locked".into()));
         }
-        self.store.renew(attempts, until).await
+        self.store.renew(attempts, lease).await
     }
     async fn finish(
         &self,
@@ -159,7 +180,10 @@ impl Store for Flaky {
         self.store.parked(kind, name).await
     }
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
-        self.store.suspensions().await
+        let told = self.store.suspensions().await;
+        let take = std::mem::take(&mut *self.suspensions_take.lock());
+        tokio::time::sleep(take).await;
+        told
     }
     async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
         self.store.audit(record).await

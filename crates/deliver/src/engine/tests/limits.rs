@@ -2,6 +2,7 @@
 
 use super::house::{House, route, smarthost};
 use super::server::{Server, polite};
+use crate::engine::moment::End;
 use bytes::Bytes;
 use jiff::Timestamp;
 use smtp_config::{Config, Rate};
@@ -188,9 +189,10 @@ async fn a_message_whose_lease_was_lost_gets_no_dot() {
         house.until(async || asked.load(Ordering::SeqCst) == 1).await;
         // Another server has it.
         let window = &house.delivery.engine.window;
-        for lease in window.ending(Timestamp::now() + Duration::from_secs(3600)) {
-            let until = Timestamp::now() + Duration::from_secs(60);
-            assert_eq!(lease.renewed(until, lease.attempts()), 1);
+        let mut later = window.moment();
+        later.steady = later.steady + Duration::from_secs(3600);
+        for lease in window.ending(later) {
+            assert_eq!(lease.renewed(End::of_lease(later), lease.attempts()), 1);
         }
         goes_on.store(true, Ordering::SeqCst);
         house

@@ -4,7 +4,7 @@ use super::house::{House, route, smarthost};
 use super::server::{Say, Server, polite};
 use crate::testing::address;
 use jiff::Timestamp;
-use smtp_queue::{Claim, ClaimedRecipient, MailOptions, Message, QueueId, Recipient, State};
+use smtp_queue::{Claim, ClaimedRecipient, MailOptions, Message, QueueId, Recipient, State, Steady};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -141,7 +141,7 @@ fn filler(recipients: usize) -> Claim {
         message: Arc::new(message),
         recipients: (0..).take(recipients).map(claimed).collect(),
         body: None,
-        until: Timestamp::MAX,
+        until: Steady::now() + Duration::MAX,
     }
 }
 

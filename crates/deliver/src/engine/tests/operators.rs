@@ -1,9 +1,11 @@
 //! What operators do while mail is on its way: suspend, resume, give up.
 
+use super::flaky::Flaky;
 use super::house::{House, smarthost};
 use super::server::{Server, polite};
 use jiff::{SignedDuration, Timestamp};
 use smtp_queue::{Filter, State, Suspension, SuspensionKind};
+use std::time::Duration;
 
 fn suspension(kind: SuspensionKind, name: &str, until: Option<Timestamp>) -> Suspension {
     Suspension {
@@ -50,6 +52,22 @@ async fn suspended_mail_waits_and_others_do_not() {
     house.gone(alone).await;
     house.gone(mixed).await;
     assert_eq!(server.messages().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_before_a_suspension_does_not_end_it() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let slow = Duration::from_millis(400);
+    let house = House::open_with(smarthost(server.address), |store| {
+        Flaky::slow_to_tell(store, slow)
+    });
+    // The first look has its answer, and is not done with it.
+    tokio::time::sleep(slow / 2).await;
+    suspend(&house, SuspensionKind::Domain, "moved.test", None).await;
+    tokio::time::sleep(slow).await;
+    house.submit(&["a@moved.test"]).await;
+    tokio::time::sleep(slow / 2).await;
+    assert!(server.messages().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,11 @@
 use super::flaky::Flaky;
 use super::house::{House, smarthost};
 use super::server::{Say, Server, polite};
+use crate::engine::moment::{End, Moment};
+use crate::engine::window::LEASE;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use smtp_queue::{QueueId, State};
+use smtp_queue::{QueueId, State, Steady, Term};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -163,14 +165,25 @@ async fn when_no_result_is_taken_it_is_the_store_and_delivery_stops() {
 
 /// Ends every lease in hand, as a clock that is set forward or a machine that stood still does.
 async fn end_leases(house: &House) {
-    let past = Timestamp::now() - SignedDuration::from_secs(1);
+    let past = Moment {
+        stored: Timestamp::now() - SignedDuration::from_mins(2),
+        steady: Steady::START,
+    };
+    let ended = Term {
+        length: LEASE,
+        now: Some(past.stored),
+    };
+    let future = Moment {
+        stored: Timestamp::MAX,
+        steady: Steady::now(),
+    };
     // The store and the books cannot be changed in one moment: nothing is claimed in between.
     house.delivery.engine.storing.send_replace(false);
     let window = &house.delivery.engine.window;
-    for lease in window.ending(Timestamp::MAX) {
+    for lease in window.ending(future) {
         let attempts = lease.attempts().to_vec();
-        house.queue.store().renew(attempts, past).await.unwrap();
-        lease.renewed(past, &[]);
+        house.queue.store().renew(attempts, ended).await.unwrap();
+        lease.renewed(End::of_lease(past), &[]);
     }
     window.look_for_first_end();
     house.delivery.engine.storing.send_replace(true);

@@ -5,7 +5,7 @@ use crate::conformance::message;
 use crate::message::{Attempt, Beginning, Outcome, RecipientResult};
 use crate::operator::{Suspension, SuspensionKind};
 use crate::postgres::PostgresStore;
-use crate::store::{ClaimRequest, Filter, Shared, Store};
+use crate::store::{ClaimRequest, Filter, Shared, Store, Term};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use smtp_directory::{Edit, Kind, Record, Shelf};
@@ -209,7 +209,7 @@ async fn of_messages_and_results_nothing_is_said() {
     for beginning in [
         Beginning::Due,
         Beginning::Due,
-        Beginning::Leased(now),
+        Beginning::Leased(Term::of(Duration::ZERO)),
         Beginning::Parked(now),
     ] {
         store
@@ -218,8 +218,7 @@ async fn of_messages_and_results_nothing_is_said() {
             .unwrap();
     }
     let request = ClaimRequest {
-        now,
-        lease: Duration::from_secs(60),
+        lease: Term::of(Duration::from_secs(60)),
         limit: 100,
         exclude_domains: Vec::new(),
     };
@@ -270,8 +269,7 @@ async fn the_servers_of_a_queue_are_listed() {
         .await
         .unwrap();
     let request = ClaimRequest {
-        now: Timestamp::now(),
-        lease: Duration::from_secs(60),
+        lease: Term::of(Duration::from_secs(60)),
         limit: 100,
         exclude_domains: Vec::new(),
     };

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use crate::conformance::message;
 use crate::message::{Attempt, Beginning, Body, Claim, NewMessage, Outcome, RecipientResult};
 use crate::postgres::{PostgresStore, pulse};
-use crate::store::{ClaimRequest, Filter, Store, StoreError};
+use crate::store::{ClaimRequest, Filter, Store, StoreError, Term};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +111,7 @@ async fn of_a_report_whose_results_are_refused_nothing_stays() {
         .await
         .unwrap();
     let request = ClaimRequest {
-        now: Timestamp::now(),
-        lease: Duration::from_secs(60),
+        lease: Term::of(Duration::from_secs(60)),
         limit: 1,
         exclude_domains: Vec::new(),
     };
@@ -273,8 +272,7 @@ async fn small_mail_does_not_wait_for_large_mail() {
     }
     // Out again, all at once.
     let request = ClaimRequest {
-        now: Timestamp::now(),
-        lease: Duration::from_secs(60),
+        lease: Term::of(Duration::from_secs(60)),
         limit: 100,
         exclude_domains: Vec::new(),
     };
@@ -310,8 +308,7 @@ async fn changes_of_known_rows_find_them_by_key() {
     assert_eq!(scene.store.unhold(all(), now).await.unwrap(), 1);
     assert_eq!(scene.store.retry(all(), now).await.unwrap(), 1);
     let request = ClaimRequest {
-        now,
-        lease: Duration::from_secs(60),
+        lease: Term::of(Duration::from_secs(60)),
         limit: 10,
         exclude_domains: Vec::new(),
     };

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use crate::conformance::message;
 use crate::message::Beginning;
 use crate::postgres::{PostgresStore, link};
-use crate::store::{ClaimRequest, Store};
+use crate::store::{ClaimRequest, Store, Term};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,10 @@ const AWAY: &str = "UPDATE servers SET seen = seen - 75000";
 
 fn request(now: Timestamp) -> ClaimRequest {
     ClaimRequest {
-        now,
-        lease: Duration::from_secs(60),
+        lease: Term {
+            length: Duration::from_secs(60),
+            now: Some(now),
+        },
         limit: 10,
         exclude_domains: Vec::new(),
     }

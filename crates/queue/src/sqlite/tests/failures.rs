@@ -115,8 +115,7 @@ async fn a_full_disk_refuses_and_recovers() {
     assert!(!path.exists(), "a refused body goes");
     // Delivery goes on, and what it frees can be used again.
     let request = ClaimRequest {
-        now: Timestamp::now(),
-        lease: Duration::from_secs(60),
+        lease: Term::of(Duration::from_secs(60)),
         limit: 1000,
         exclude_domains: Vec::new(),
     };
