@@ -1,6 +1,7 @@
 //! `check`, `config show`, and what the server refuses to start with.
 
 use blackbox::server::{Setup, binary, refusal};
+use blackbox::tools::{certificate, program, run};
 use std::process::Command;
 
 fn command(args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
@@ -50,17 +51,52 @@ fn check_names_file_key_and_reason_of_everything_wrong() {
     assert_eq!(code, 0, "{out}{err}");
 }
 
+/// The ConfigMap, variables and Secret that guides for Kubernetes give a mail server's pod, with paths of here.
 #[test]
-fn the_guides_configmap_section_by_section() {
-    // All sections of the guide's ConfigMap but [tls], which a later version brings.
-    let config = file(
+fn a_guides_configuration_variables_and_secrets_make_a_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    certificate(folder.path(), &["mail.example.com"], 90);
+    let mut openssl = program("/usr/bin/openssl");
+    let key = run(openssl.args(["genrsa", "2048"])).stdout;
+    let key = String::from_utf8(key).expect("PEM");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = file(&format!(
         "[server]\nhostname = \"mail.example.com\"\nbanner = \"ESMTP Server Ready\"\nmax_connections = 10000\nconnection_timeout = 300\n\
+         [tls]\nenabled = true\ncert_file = \"{}\"\nkey_file = \"{}\"\nmin_version = \"1.2\"\n\
          [limits]\nmax_message_size = 26214400\nmax_recipients = 100\nmax_line_length = 998\n\
          [rate_limiting]\nenabled = true\nrequests_per_minute = 100\nburst_size = 20\n\
          [logging]\nlevel = \"info\"\nformat = \"json\"\n[metrics]\nenabled = true\nport = 8080\npath = \"/metrics\"\n",
-    );
-    let (code, out, err) = command(&["check", "--config", config.path().to_str().expect("path")], &[]);
+        path("cert.pem"),
+        path("key.pem")
+    ));
+    let database = path("smtp.db");
+    let env = [
+        ("SMTP_PROFILE", "production"),
+        ("SMTP_PORT", "2525"),
+        ("SMTP_HOST", "0.0.0.0"),
+        ("SMTP_DB_PATH", &database),
+        ("SMTP_LOG_LEVEL", "info"),
+        ("SMTP_LOG_FORMAT", "json"),
+        // `envFrom` a Secret.
+        ("SMTP_ADMIN_PASSWORD", "a long enough password"),
+        ("SMTP_DKIM_PRIVATE_KEY", &key),
+        ("SMTP_DKIM__DOMAIN", "example.com"),
+    ];
+    let config = config.path().to_str().expect("path");
+    let (code, out, err) = command(&["check", "--config", config], &env);
     assert_eq!(code, 0, "{out}{err}");
+    // Each section is needed for what it says.
+    for (key, value) in [
+        ("tls.min_version", "1.2"),
+        ("limits.max_recipients", "100"),
+        ("server.host", "0.0.0.0"),
+        ("storage.path", &database),
+    ] {
+        let (code, out, err) = command(&["config", "show", "--config", config, "--output", "json"], &env);
+        assert_eq!(code, 0, "{err}");
+        let line = out.lines().find(|line| line.contains(&format!("\"{key}\"")));
+        assert!(line.is_some_and(|line| line.contains(value)), "{key}: {line:?}");
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
 use nix::sys::signal::Signal;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The recipients in all lines of an event together.
