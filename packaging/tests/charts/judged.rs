@@ -14,22 +14,16 @@ use std::path::PathBuf;
 fn both_helms_make_the_same_for_every_kubernetes() {
     let chart = root().join(CHART);
     let files = ci();
-    let linted: Vec<_> = files
+    let all: Vec<_> = files
         .iter()
         .flat_map(|file| Release::ALL.map(|release| (release, file)))
+        .flat_map(|(release, file)| KUBERNETES.map(|version| (release, file, version)))
         .collect();
-    each(&linted, |(release, file)| {
-        run(release
-            .helm()
-            .args(["lint", "--strict"])
-            .arg(&chart)
-            .arg("--values")
-            .arg(file));
+    each(&all, |(release, file, version)| {
+        let mut helm = release.helm();
+        helm.args(["lint", "--strict", "--kube-version", version]);
+        run(helm.arg(&chart).arg("--values").arg(file));
     });
-    let all: Vec<_> = linted
-        .iter()
-        .flat_map(|(release, file)| KUBERNETES.map(|version| (*release, *file, version)))
-        .collect();
     let rendered = each(&all, |(release, file, version)| {
         template_of(*release, &chart, file, &["--kube-version", version])
     });

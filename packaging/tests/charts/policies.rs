@@ -64,3 +64,54 @@ fn the_admin_port_is_nobodys_unless_it_is_said() {
         }
     }
 }
+
+/// The pod of `helm test` reaches the server's SMTP and HTTP and the cluster's DNS, and nothing else; by the policies that come with it alone,
+/// and with every other flow of the namespace closed.
+#[test]
+fn the_test_pod_reaches_the_server_and_nothing_else() {
+    for deny in [true, false] {
+        let objects = with(
+            &json!({"config": {"server": {"hostname": "mail.example.com"}}, "networkPolicy": {"denyNamespace": deny}}),
+        );
+        let set = Set::new(&objects, &[]);
+        let server = set.workloads()[0];
+        let pods = set.all_pods();
+        let tester = pods
+            .iter()
+            .find(|pod| pod.name().ends_with("-test"))
+            .expect("the test pod");
+        let end = |workload: &packaging::semantic::Workload| {
+            End::Pod(workload.namespace().to_owned(), workload.labels())
+        };
+        let way = |policies: &Policies, other: &End, protocol: Protocol, port: u16| {
+            policies.let_through(*tester, Way::Out, other, protocol, port)
+        };
+        let policies = Policies::of(&objects);
+        for (port, open) in [(2525, true), (8080, true), (4650, false), (5870, false)] {
+            assert_eq!(way(&policies, &end(&server), Protocol::Tcp, port), open, "{port}");
+        }
+        assert!(policies.let_through(server, Way::In, &end(tester), Protocol::Tcp, 8080));
+        let dns = End::pod("kube-system", &[("k8s-app", "kube-dns")]);
+        assert!(way(&policies, &dns, Protocol::Udp, 53) && way(&policies, &dns, Protocol::Tcp, 53));
+        for elsewhere in [End::address("203.0.113.9"), End::pod("other", &[("app", "smtp-server")])] {
+            for port in [25, 53, 2525, 8080] {
+                assert!(!way(&policies, &elsewhere, Protocol::Tcp, port), "{elsewhere:?} {port}");
+            }
+        }
+        // It is these two that do it.
+        let without = |suffix: &str| -> Vec<Value> {
+            let is_it = |object: &&Value| {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                object["kind"] != "NetworkPolicy" || !name.ends_with(suffix)
+            };
+            objects.iter().filter(is_it).cloned().collect()
+        };
+        let others = without("-test-ingress");
+        assert!(others.len() < objects.len());
+        let shut = !Policies::of(&others).let_through(server, Way::In, &end(tester), Protocol::Tcp, 8080);
+        assert!(shut, "whoever may read metrics is let in");
+        let others = without("-test");
+        let open = way(&Policies::of(&others), &end(&server), Protocol::Tcp, 2525);
+        assert_eq!(open, !deny, "a namespace that denies nothing lets it out");
+    }
+}
