@@ -93,9 +93,15 @@ fn the_test_pod_reaches_the_server_and_nothing_else() {
         assert!(policies.let_through(server, Way::In, &end(tester), Protocol::Tcp, 8080));
         let dns = End::pod("kube-system", &[("k8s-app", "kube-dns")]);
         assert!(way(&policies, &dns, Protocol::Udp, 53) && way(&policies, &dns, Protocol::Tcp, 53));
-        for elsewhere in [End::address("203.0.113.9"), End::pod("other", &[("app", "smtp-server")])] {
+        for elsewhere in [
+            End::address("203.0.113.9"),
+            End::pod("other", &[("app", "smtp-server")]),
+        ] {
             for port in [25, 53, 2525, 8080] {
-                assert!(!way(&policies, &elsewhere, Protocol::Tcp, port), "{elsewhere:?} {port}");
+                assert!(
+                    !way(&policies, &elsewhere, Protocol::Tcp, port),
+                    "{elsewhere:?} {port}"
+                );
             }
         }
         // It is these two that do it.

@@ -13,6 +13,10 @@ const MIGRATIONS: &[&str] = &[
 /// Names the advisory lock under which one server migrates and the others wait.
 pub(super) const LOCK: i64 = 0x736d_7470_5f73_7276;
 
+/// A step waits so long for a table that somebody has open. Behind it everybody waits who comes later: servers of the version before, too.
+/// Then all of it is given up, and tried again after a pause.
+const GIVE_WAY: &str = "SET LOCAL lock_timeout = '2s'";
+
 /// The oldest PostgreSQL, as `server_version_num` says it.
 const OLDEST: i32 = 140_000;
 
@@ -48,7 +52,7 @@ pub struct Migration {
 
 /// Brings the schema up to date, or only tries whether that can be done. Gives the steps.
 ///
-/// One server does it, under a lock, in one transaction; the others wait for it. Servers of the version before may go on meanwhile and
+/// One server does it, under a lock, in one transaction; the others wait for it. A table that is not to be had is an error that passes. Servers of the version before may go on meanwhile and
 /// afterwards: a migration only adds, and what it makes unnecessary goes with a later version.
 pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migration>, Unopened> {
     client.be_patient();
@@ -70,6 +74,7 @@ pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migra
         )
         .await?;
     }
+    run(&t, GIVE_WAY, &[]).await?;
     for step in &steps {
         t.batch_execute(step.sql).await?;
     }

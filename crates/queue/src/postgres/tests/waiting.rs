@@ -1,5 +1,6 @@
 //! What passes by itself, and what does not, as said by whoever answers at the database's address.
 
+use super::cluster::Cluster;
 use crate::postgres::{Database, Patience, PostgresStore};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -68,4 +69,51 @@ async fn what_is_refused_is_not_waited_for() {
     assert_eq!(attempts(b"N".to_vec(), "sslmode=require").await, 1);
     let garbage = [b"S".as_slice(), b"HTTP/1.1 400 Bad Request\r\n\r\n"].concat();
     assert_eq!(attempts(garbage, "sslmode=require").await, 1);
+}
+
+/// A migration of a table that somebody has open gives way to the servers that are at work on it, again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_has_to_wait_holds_up_nobody() {
+    let cluster = Cluster::start().await;
+    cluster.sql("postgres", "CREATE DATABASE before").await;
+    let before =
+        "CREATE TABLE schema_version (version integer NOT NULL); INSERT INTO schema_version VALUES (2)";
+    for sql in [include_str!("../0001.sql"), include_str!("../0002.sql"), before] {
+        cluster.sql("before", sql).await;
+    }
+    let reader = cluster.client("before").await;
+    let reads = "BEGIN; SELECT count(*) FROM servers";
+    reader.batch_execute(reads).await.unwrap();
+    let database = Database {
+        url: cluster.url("before"),
+        password_file: None,
+        pool_size: 4,
+        pooler: false,
+    };
+    let told: Arc<Mutex<usize>> = Arc::default();
+    let telling = told.clone();
+    let migrating = tokio::spawn(async move {
+        let patience = Patience {
+            at_most: Duration::from_secs(120),
+            tell: &|_| *telling.lock() += 1,
+        };
+        PostgresStore::migrate(&database, false, patience).await
+    });
+    let other = cluster.client("before").await;
+    let at_work = async {
+        while *told.lock() < 2 {
+            let asked = other.simple_query("SELECT count(*) FROM servers");
+            tokio::time::timeout(Duration::from_secs(10), asked)
+                .await
+                .expect("who comes later waits")
+                .unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), at_work)
+        .await
+        .unwrap();
+    reader.batch_execute("COMMIT").await.unwrap();
+    let steps = migrating.await.unwrap().unwrap();
+    assert_eq!(steps.first().map(|step| step.version), Some(3));
 }
