@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio_postgres::Config;
+use tokio_postgres::config::TargetSessionAttrs;
 
 /// How long a connection may take, all of its servers tried; and how long one is waited for when all are busy.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
@@ -184,10 +185,19 @@ fn complete(config: &mut Config, variable: Variables<'_>) -> Result<(), String> 
         config.dbname(&name);
     }
     if let Some(wanted) = variable("PGTARGETSESSIONATTRS")
-        && config.get_target_session_attrs() == tokio_postgres::config::TargetSessionAttrs::Any
-        && wanted == "read-write"
+        && config.get_target_session_attrs() == TargetSessionAttrs::Any
     {
-        config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        match wanted.as_str() {
+            "any" => {}
+            "read-write" | "primary" => {
+                config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            }
+            other => {
+                return Err(format!(
+                    "PGTARGETSESSIONATTRS: {other}: a queue needs `read-write` (or `primary`, `any`)"
+                ));
+            }
+        }
     }
     if config.get_user().is_none() {
         return Err("there is no user in it, and none in PGUSER".into());
@@ -215,6 +225,7 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn database(url: &str) -> Database {
         Database {
@@ -242,6 +253,10 @@ mod tests {
             ("PGDATABASE", "queue"),
             ("PGPORT", "6432"),
             ("PGSSLMODE", "disable"),
+            ("PGSSLROOTCERT", "/roots.pem"),
+            ("PGSSLCERT", "/cert.pem"),
+            ("PGSSLKEY", "/key.pem"),
+            ("PGTARGETSESSIONATTRS", "primary"),
         ];
         let reached = read("postgresql://", &variables).unwrap();
         let config = &reached.config;
@@ -251,7 +266,16 @@ mod tests {
             (config.get_dbname(), config.get_ports()),
             (Some("queue"), &[6432][..])
         );
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert!(reached.tls().unwrap().is_none());
+        let files = &reached.files;
+        for (file, path) in [
+            (&files.roots, "/roots.pem"),
+            (&files.certificate, "/cert.pem"),
+            (&files.key, "/key.pem"),
+        ] {
+            assert_eq!(file.as_deref(), Some(Path::new(path)));
+        }
         let reached = read(
             "postgresql://ann:p%40ss@h1,h2:5433/x?sslmode=require&target_session_attrs=read-write",
             &variables,
@@ -260,6 +284,18 @@ mod tests {
         assert_eq!((config.get_user(), config.get_dbname()), (Some("ann"), Some("x")));
         assert_eq!(config.get_password(), Some(&b"p@ss"[..]));
         assert_eq!(config.get_hosts().len(), 2);
+    }
+
+    #[test]
+    fn a_standby_is_not_asked_for() {
+        for wanted in ["standby", "read-only", "prefer-standby"] {
+            let variables = [("PGUSER", "mail"), ("PGTARGETSESSIONATTRS", wanted)];
+            let reason = read("postgresql://db.example/x", &variables).err();
+            assert!(
+                reason.is_some_and(|reason| reason.contains("read-write")),
+                "{wanted}"
+            );
+        }
     }
 
     #[test]
