@@ -1,6 +1,7 @@
 //! The rendered pods run: what `k8s/overlays` makes, in containers, by the rules of a kubelet.
 
 mod pods {
+    mod dev;
     mod embedded;
     mod faults;
     mod job;
