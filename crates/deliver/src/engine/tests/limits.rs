@@ -65,11 +65,12 @@ async fn lanes_that_are_busy_end_when_there_may_be_fewer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_that_wait_for_work_end_when_there_may_be_fewer() {
     // Two messages meet, so that there are two connections.
-    let asked = AtomicUsize::new(0);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = asked.clone();
     let server = Server::start(move |command, _| {
         if command == "DATA" {
-            asked.fetch_add(1, Ordering::SeqCst);
-            while asked.load(Ordering::SeqCst) < 2 {
+            asks.fetch_add(1, Ordering::SeqCst);
+            while asks.load(Ordering::SeqCst) < 2 {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
@@ -79,11 +80,10 @@ async fn lanes_that_wait_for_work_end_when_there_may_be_fewer() {
     let mut config = smarthost(server.address);
     config.delivery.idle_timeout = Duration::from_secs(300);
     let house = House::open(config.clone());
-    let both = [
-        house.submit(&["a@x.test"]).await,
-        house.submit(&["b@x.test"]).await,
-    ];
-    for id in both {
+    let first = house.submit(&["a@x.test"]).await;
+    house.until(async || asked.load(Ordering::SeqCst) == 1).await;
+    let second = house.submit(&["b@x.test"]).await;
+    for id in [first, second] {
         house.gone(id).await;
     }
     assert_eq!(connections(&house), 2);

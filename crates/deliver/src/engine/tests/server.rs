@@ -30,6 +30,11 @@ pub(super) fn say(line: &str) -> Say {
 /// connection of that number, from 1.
 pub(super) type Script = Arc<dyn Fn(&str, usize) -> Say + Send + Sync>;
 
+/// What a script says, which may take its time: what else is to be done on its thread goes on elsewhere.
+fn asked(script: &Script, command: &str, number: usize) -> Say {
+    tokio::task::block_in_place(|| script(command, number))
+}
+
 /// A server that takes everything.
 pub(super) fn polite(command: &str) -> Say {
     match command.split([' ', ':']).next().unwrap_or("") {
@@ -97,7 +102,7 @@ impl Server {
 async fn converse(stream: TcpStream, number: usize, script: Script, got: Arc<Mutex<Vec<Got>>>) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut message = Got::default();
-    answer(&mut stream, script("CONNECT", number)).await?;
+    answer(&mut stream, asked(&script, "CONNECT", number)).await?;
     loop {
         let line = read_line(&mut stream).await?;
         let command = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -110,14 +115,14 @@ async fn converse(stream: TcpStream, number: usize, script: Script, got: Arc<Mut
         if command.starts_with("RCPT") {
             message.recipients.push(command.clone());
         }
-        let reply = script(&command, number);
+        let reply = asked(&script, &command, number);
         let crawls = matches!(reply, Say::Crawl(_));
         let goes_on = command == "DATA"
             && matches!(&reply, Say::Text(text) | Say::Crawl(text) if text.starts_with("354"));
         answer(&mut stream, reply).await?;
         if goes_on {
             message.content = read_content(&mut stream, crawls).await?;
-            let reply = script(".", number);
+            let reply = asked(&script, ".", number);
             if matches!(&reply, Say::Text(text) if text.starts_with('2')) {
                 got.lock().push(message.clone());
             }
