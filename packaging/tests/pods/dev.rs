@@ -29,7 +29,7 @@ fn it_runs_as_it_is_and_keeps_what_it_gets() {
     pod.wait_ready();
     assert_eq!(pod.status("Uid"), "1000\t1000\t1000\t1000");
     assert!(
-        pod.output().contains("admin password: "),
+        pod.output().contains("user admin, password "),
         "its password is not in its log: {}",
         pod.output()
     );
