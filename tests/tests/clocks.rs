@@ -259,6 +259,8 @@ fn a_suspension_lasts_as_long_as_was_said_wherever_it_was_said() {
     for (server, domain) in servers.iter().zip(["right.test", "ahead.test", "behind.test"]) {
         suspend(server, domain, "1h");
     }
+    // What is said at one is known to the others within two seconds.
+    std::thread::sleep(Duration::from_secs(3));
     for server in &servers {
         for domain in ["right.test", "ahead.test", "behind.test"] {
             Wire::hello(server.smtp).mail("a@x.test", &[&format!("b@{domain}")], "Subject: waits\r\n\r\n");

@@ -25,7 +25,6 @@ mod record;
 mod senders;
 mod shelf;
 mod snapshot;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! A shelf in memory, for tests.
+//! A shelf in memory, for the tests of whoever builds on this crate. It is no feature of the crate: that would have everything compiled twice.
 
 use crate::shelf::{Contents, Edit, Shelf, ShelfError};
 use async_trait::async_trait;
