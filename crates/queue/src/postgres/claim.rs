@@ -22,6 +22,8 @@ pub(super) type Unreadable = Vec<(String, String)>;
 
 /// Recipients that are looked at for one that is claimed, when many are: so there is a choice of domains.
 const CHOICE: usize = 4;
+/// Domains whose longest due recipients are due within so many bits of milliseconds of each other, 16 s, are equally urgent.
+const ALIKE: u32 = 14;
 /// Claims from that size on are by domain.
 const MANY: usize = 64;
 /// Contents of so many octets come along with the claim; larger ones are asked for when their turn comes.
@@ -50,7 +52,9 @@ fn now(lease: Term) -> Option<i64> {
 /// caller: of who has an old idea of the time, or had to wait, nobody's lease is taken.
 ///
 /// Large claims take domain after domain, the one with the longest due recipient first: so each server gets much for few next hops, and
-/// nothing waits because others are preferred for ever. What another server is just claiming is passed over.
+/// nothing waits because others are preferred for ever. What another server is just claiming is passed over; what it has claimed since this
+/// one began to look is locked for as long as this claim takes, and results of it wait. So of domains that are as urgent each server
+/// prefers its own.
 ///
 /// Leases that ended are taken too, unless nobody may be judged ([`super::calm`]).
 ///
@@ -66,6 +70,8 @@ pub(super) async fn due(
     let claimable = if ended_too { "<= 2" } else { "IN (0, 2)" };
     let (lease, limit) = (request.lease, request.limit.min(MAX_CLAIM));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
+    // 0 for every nth domain where there are n servers, another nth for each.
+    let not_its_own = "((hashtext(domain) & 65535) + (SELECT count(*) FROM servers WHERE id < $5)) % (SELECT greatest(1, count(*)) FROM servers)";
     let rows = one_in_one(
         db,
         &format!(
@@ -73,7 +79,7 @@ pub(super) async fn due(
                  SELECT message, idx, domain, due FROM recipients
                  WHERE state {claimable} AND due <= coalesce($1, {BEGAN}) AND domain <> ALL($2) ORDER BY due LIMIT $6),
              sorted AS MATERIALIZED (
-                 SELECT message, idx, row_number() OVER (ORDER BY first, domain, due, message, idx) AS place,
+                 SELECT message, idx, row_number() OVER (ORDER BY first >> {ALIKE}, {not_its_own}, first, domain, due, message, idx) AS place,
                         row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
                  FROM (SELECT *, min(due) OVER (PARTITION BY domain) AS first FROM next) AS next),
              due AS (

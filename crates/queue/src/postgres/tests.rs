@@ -1,5 +1,6 @@
 //! The suite of promises, against a real PostgreSQL.
 
+mod choice;
 mod cluster;
 mod due;
 mod hints;
