@@ -141,8 +141,15 @@ async fn what_is_due_next_is_found_in_an_index_alone() {
             "known: {known}\n{look}"
         );
     }
-    // Of what is due a claim looks at as much as it was told to, as docs/postgresql.md shows it, and at no row of the table for that.
+    // The rows of the table are not looked at for that; and of what is due a claim finds as much as it was told to, as docs/postgresql.md shows.
     let analyse = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF)";
+    let first = plan(&client, &format!("{analyse} {}", next_due_sql(false)))
+        .await
+        .join("\n");
+    assert!(
+        first.contains("rows=1 ") && first.contains("Heap Fetches: 0"),
+        "{first}"
+    );
     let claim = plan_of_claim(&client, true, analyse).await;
     let next = part(&claim, "CTE next").join("\n");
     assert!(
@@ -150,12 +157,5 @@ async fn what_is_due_next_is_found_in_an_index_alone() {
             && next.contains("Index Cond: (due <= ")
             && next.contains("Heap Fetches: 0"),
         "{next}"
-    );
-    let first = plan(&client, &format!("{analyse} {}", next_due_sql(false)))
-        .await
-        .join("\n");
-    assert!(
-        first.contains("rows=1 ") && first.contains("Heap Fetches: 0"),
-        "{first}"
     );
 }
