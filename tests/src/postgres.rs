@@ -142,6 +142,11 @@ impl Postgres {
         self.ask(&self.name, sql)
     }
 
+    /// All of its log so far.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
     /// Ends it at once, as a crash does.
     pub fn crash(&mut self) {
         self.server.crash().expect("crash");

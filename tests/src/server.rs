@@ -310,17 +310,21 @@ impl Server {
     }
     /// Resident memory in octets.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+    /// The most resident memory that it ever had, in octets.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+    fn memory(&self, figure: &str) -> u64 {
         let status = read(Path::new(&format!("/proc/{}/status", self.child.id())));
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("VmRSS");
-        let kib: u64 = line
+        let mut lines = status.lines();
+        let value = lines.find_map(|line| line.strip_prefix(figure)).expect(figure);
+        let kib = value
             .split_whitespace()
-            .nth(1)
-            .and_then(|n| n.parse().ok())
-            .expect("VmRSS");
-        kib * 1024
+            .next()
+            .and_then(|n| n.parse::<u64>().ok());
+        kib.expect(figure) * 1024
     }
 }
 
@@ -455,14 +459,23 @@ fn listening(log: &[Value], listener: &str) -> Option<SocketAddr> {
 
 /// One HTTP request on a connection of its own: status and body.
 pub fn http(address: SocketAddr, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("connect to the HTTP listener");
+    let stream = TcpStream::connect(address).expect("connect to the HTTP listener");
+    parts(&exchange(stream, request.as_bytes()))
+}
+
+/// One HTTP request on a connection: the whole answer. What does not come within 20 s does not come.
+pub fn exchange(mut stream: TcpStream, request: &[u8]) -> String {
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .expect("timeout");
-    stream.write_all(request.as_bytes()).expect("send the request");
+    stream.write_all(request).expect("send the request");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Status and body of an answer.
+pub fn parts(answer: &str) -> (u16, String) {
     let status = answer
         .split(' ')
         .nth(1)

@@ -105,7 +105,7 @@ impl Sink {
     pub fn scripted(script: impl Fn(usize, &Moment) -> Act + Send + Sync + 'static) -> Sink {
         Sink::on(
             "127.0.0.1:0",
-            &["PIPELINING", "SIZE 50000000", "8BITMIME", "SMTPUTF8", "DSN"],
+            &["PIPELINING", "SIZE 100000000", "8BITMIME", "SMTPUTF8", "DSN"],
             script,
         )
     }

@@ -50,6 +50,7 @@ mod shared_queue;
 mod shared_queue_doubt;
 mod shared_queue_faults;
 mod shared_queue_hints;
+mod shared_queue_injection;
 mod shared_queue_limits;
 mod shared_queue_outage;
 mod shared_queue_start;

@@ -19,7 +19,8 @@
 //! | `read`, `due` | questions; how much is due |
 //! | `row`, `filter`, `error` | what rows, filters and errors mean |
 //!
-//! Every change is one transaction with `synchronous_commit = on`, and is answered after its COMMIT.
+//! Every change that somebody is told of is one transaction with `synchronous_commit = on`, whatever a role or database sets, and is answered
+//! after its COMMIT.
 
 mod address;
 mod bodies;

@@ -276,9 +276,15 @@ impl Server {
         self.wait()
     }
 
+    /// All of its log.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.sockets().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The last lines of its log.
     pub fn end_of_log(&self) -> String {
-        let log = std::fs::read_to_string(self.sockets().join("log")).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let last = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default();
         last.join("\n")

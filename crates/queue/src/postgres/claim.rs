@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::filter::Condition;
-use super::link::{Client, Params, run};
+use super::link::{Client, DURABLE, Params};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use super::servers::BEGAN;
 use crate::message::{Attempt, Body, Claim, ClaimedRecipient, Message};
@@ -24,6 +24,8 @@ pub(super) type Unreadable = Vec<(String, String)>;
 const CHOICE: usize = 4;
 /// Domains whose longest due recipients are due within so many bits of milliseconds of each other, 16 s, are equally urgent.
 const ALIKE: u32 = 14;
+/// 0 for every nth domain where there are n servers, another nth for each of them.
+const NOT_ITS_OWN: &str = "((hashtext(domain) & 65535) + (SELECT count(*) FROM servers WHERE id < $5)) % (SELECT greatest(1, count(*)) FROM servers)";
 /// Claims from that size on are by domain.
 const MANY: usize = 64;
 /// Contents of so many octets come along with the claim; larger ones are asked for when their turn comes.
@@ -37,10 +39,11 @@ pub(super) struct Due {
     pub(super) taken_over: u64,
 }
 
-/// A statement that finds its rows by their keys.
+/// A statement that finds its rows by their keys, and whose COMMIT waits for the disk: a claim that a crash of the database takes back is
+/// another server's a moment later, while this one delivers.
 async fn one_in_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-    let rows = db.all_in_one(&[(sql, params)]).await?;
-    Ok(rows.into_iter().next().unwrap_or_default())
+    let rows = db.all_in_one(&[(DURABLE, &[]), (sql, params)]).await?;
+    Ok(rows.into_iter().nth(1).unwrap_or_default())
 }
 
 /// What counts as now, in milliseconds; without it, what the database's clock shows.
@@ -66,31 +69,11 @@ pub(super) async fn due(
     asked: Steady,
     ended_too: bool,
 ) -> Result<Due, Error> {
-    // By an index each.
-    let claimable = if ended_too { "<= 2" } else { "IN (0, 2)" };
     let (lease, limit) = (request.lease, request.limit.min(MAX_CLAIM));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
-    // 0 for every nth domain where there are n servers, another nth for each.
-    let not_its_own = "((hashtext(domain) & 65535) + (SELECT count(*) FROM servers WHERE id < $5)) % (SELECT greatest(1, count(*)) FROM servers)";
     let rows = one_in_one(
         db,
-        &format!(
-            "WITH next AS MATERIALIZED (
-                 SELECT message, idx, domain, due FROM recipients
-                 WHERE state {claimable} AND due <= coalesce($1, {BEGAN}) AND domain <> ALL($2) ORDER BY due LIMIT $6),
-             sorted AS MATERIALIZED (
-                 SELECT message, idx, row_number() OVER (ORDER BY first >> {ALIKE}, {not_its_own}, first, domain, due, message, idx) AS place,
-                        row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
-                 FROM (SELECT *, min(due) OVER (PARTITION BY domain) AS first FROM next) AS next),
-             due AS (
-                 SELECT r.message, r.idx, r.due AS since, sorted.leads, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended
-                 FROM sorted JOIN recipients AS r USING (message, idx)
-                 WHERE r.state + 0 {claimable} AND r.due + 0 <= coalesce($1, {BEGAN}) ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
-             UPDATE recipients AS r SET state = 1, due = coalesce($1, {BEGAN}) + $4, epoch = r.epoch + 1, owner = $5, parked = false
-             FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
-             RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END,
-                 due.ended"
-        ),
+        &due_sql(ended_too),
         &[
             &now(lease),
             &request.exclude_domains,
@@ -109,6 +92,30 @@ pub(super) async fn due(
         unreadable,
         taken_over,
     })
+}
+
+/// What [`due`] asks. How much is looked at is hidden in a question: told that it is more than what it believes to be due (it may have no
+/// statistics, after a rush), the planner would read and sort all that is.
+pub(super) fn due_sql(ended_too: bool) -> String {
+    // By an index each.
+    let claimable = if ended_too { "<= 2" } else { "IN (0, 2)" };
+    format!(
+        "WITH next AS MATERIALIZED (
+             SELECT message, idx, domain, due FROM recipients
+             WHERE state {claimable} AND due <= coalesce($1, {BEGAN}) AND domain <> ALL($2) ORDER BY due LIMIT (SELECT $6::bigint)),
+         sorted AS MATERIALIZED (
+             SELECT message, idx, row_number() OVER (ORDER BY first >> {ALIKE}, {NOT_ITS_OWN}, first, domain, due, message, idx) AS place,
+                    row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
+             FROM (SELECT *, min(due) OVER (PARTITION BY domain) AS first FROM next) AS next),
+         due AS (
+             SELECT r.message, r.idx, r.due AS since, sorted.leads, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended
+             FROM sorted JOIN recipients AS r USING (message, idx)
+             WHERE r.state + 0 {claimable} AND r.due + 0 <= coalesce($1, {BEGAN}) ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
+         UPDATE recipients AS r SET state = 1, due = coalesce($1, {BEGAN}) + $4, epoch = r.epoch + 1, owner = $5, parked = false
+         FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
+         RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END,
+             due.ended"
+    )
 }
 
 /// Claims recipients of these messages that an operator means, due or not; see `Store::claim_selected`.
@@ -201,7 +208,7 @@ async fn claim(
 }
 
 async fn quarantine(db: &Client, message: i64, index: i32, reason: &str) -> Result<(), Error> {
-    run(
+    one_in_one(
         db,
         "UPDATE recipients SET state = 7, epoch = epoch + 1, last_result = $3 WHERE message = $1 AND idx = $2",
         &[&message, &index, &super::filter::plain(reason)],
@@ -212,8 +219,9 @@ async fn quarantine(db: &Client, message: i64, index: i32, reason: &str) -> Resu
 
 /// Sets aside the recipients of a message whose content cannot be read; their leases are lost. Gives how many.
 pub(super) async fn quarantine_all(db: &Client, key: i64, reason: &str) -> Result<u64, Error> {
-    let sql = "UPDATE recipients SET state = 7, epoch = epoch + 1, last_result = $2 WHERE message = $1 AND state <= 2";
-    run(db, sql, &[&key, &super::filter::plain(reason)]).await
+    let sql = "UPDATE recipients SET state = 7, epoch = epoch + 1, last_result = $2 WHERE message = $1 AND state <= 2 RETURNING idx";
+    let rows = one_in_one(db, sql, &[&key, &super::filter::plain(reason)]).await?;
+    Ok(rows.len() as u64)
 }
 
 /// Extends leases; see `Store::renew`. Gives those that were lost.

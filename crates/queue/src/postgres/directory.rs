@@ -33,9 +33,7 @@ impl PostgresStore {
     async fn contents(&self) -> Result<Contents, Unavailable> {
         let client = self.client().await?;
         // Both as they were at one moment.
-        let t = client.transaction().await?;
-        t.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await?;
+        let t = client.snapshot().await?;
         let directory = query_one(&t, "SELECT revision, secret FROM directory", &[]).await?;
         let secret: &[u8] = directory.get(1);
         let mut records = Vec::new();

@@ -24,9 +24,25 @@ const MIGRATION: Duration = Duration::from_secs(3600);
 /// Shortest and longest pause between attempts to connect that fail.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+macro_rules! by_keys {
+    () => {
+        "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
+    };
+}
+
+macro_rules! durable {
+    () => {
+        "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
+    };
+}
+
 /// How a transaction begins that finds its rows by their keys. What is known of tables that are empty one moment and full the next misleads
 /// the planner into reading them whole, with each batch; through the keys it costs what the batch is large.
-const BY_KEYS: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+pub(super) const BY_KEYS: &str = by_keys!();
+
+/// Has the COMMIT of its transaction wait for the disk, whatever a role or a database sets. What is committed by a lane sees to that itself
+/// ([`super::lane::LANE`]).
+pub(super) const DURABLE: &str = durable!();
 
 /// A value that is bound, with the type it has in statements that are not prepared.
 pub(super) trait Param: ToSql + Sync {
@@ -217,14 +233,20 @@ impl Client {
             .await
     }
 
-    /// Begins a transaction that finds its rows by their keys.
+    /// Begins a transaction that finds its rows by their keys, and whose COMMIT waits for the disk.
     pub(super) async fn transaction_by_keys(&self) -> Result<Transaction<'_>, Error> {
-        self.begin(BY_KEYS).await
+        self.begin(concat!(by_keys!(), "; ", durable!())).await
     }
 
-    /// Begins a transaction; dropped before it is committed, it is rolled back.
+    /// Begins a transaction whose COMMIT waits for the disk; dropped before it is committed, it is rolled back.
     pub(super) async fn transaction(&self) -> Result<Transaction<'_>, Error> {
-        self.begin("BEGIN").await
+        self.begin(concat!("BEGIN; ", durable!())).await
+    }
+
+    /// Begins a transaction that only reads, and reads everything as it was at one moment.
+    pub(super) async fn snapshot(&self) -> Result<Transaction<'_>, Error> {
+        self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
     }
 
     async fn begin(&self, sql: &str) -> Result<Transaction<'_>, Error> {

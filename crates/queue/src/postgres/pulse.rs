@@ -144,7 +144,7 @@ pub(super) async fn look(
 }
 
 /// Sums up the queue's figures, so that few rows are to be read. One server does it at a time.
-async fn sum_figures(client: &Client) -> Result<(), Error> {
+pub(super) async fn sum_figures(client: &Client) -> Result<(), Error> {
     let t = client.transaction().await?;
     let rows = query(
         &t,

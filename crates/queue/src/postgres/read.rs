@@ -101,13 +101,17 @@ async fn recipients(
     Ok(by_message)
 }
 
-/// When the next recipient is due or the next lease ends; only unclaimed ones with `unclaimed`.
-pub(super) async fn next_due(db: &Client, unclaimed: bool) -> Result<Option<Timestamp>, Error> {
-    let sql = match unclaimed {
+/// What [`next_due`] asks.
+pub(super) fn next_due_sql(unclaimed: bool) -> &'static str {
+    match unclaimed {
         true => "SELECT due FROM recipients WHERE state IN (0, 2) ORDER BY due LIMIT 1",
         false => "SELECT due FROM recipients WHERE state <= 2 ORDER BY due LIMIT 1",
-    };
-    let rows = query(db, sql, &[]).await?;
+    }
+}
+
+/// When the next recipient is due or the next lease ends; only unclaimed ones with `unclaimed`.
+pub(super) async fn next_due(db: &Client, unclaimed: bool) -> Result<Option<Timestamp>, Error> {
+    let rows = query(db, next_due_sql(unclaimed), &[]).await?;
     // A time that cannot be read is due: the claim will find it and set it aside.
     let time = |row: &Row| Timestamp::from_millisecond(row.get(0)).unwrap_or(Timestamp::UNIX_EPOCH);
     Ok(rows.first().map(time))

@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0001.sql"),
     include_str!("0002.sql"),
     include_str!("0003.sql"),
+    include_str!("0004.sql"),
 ];
 /// Names the advisory lock under which one server migrates and the others wait.
 pub(super) const LOCK: i64 = 0x736d_7470_5f73_7276;

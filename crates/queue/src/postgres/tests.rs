@@ -3,9 +3,12 @@
 mod choice;
 mod cluster;
 mod due;
+mod durable;
 mod hints;
+mod history;
 mod large;
 mod silence;
+mod tables;
 mod time;
 mod versions;
 mod waiting;
@@ -168,63 +171,4 @@ async fn large_claims_are_by_domain_the_longest_due_first() {
         (rest.len(), store.claim(request(100)).await.unwrap().len()),
         (63, 37)
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn history_is_kept_found_bounded_and_forgotten() {
-    use smtp_history::{Addition, Archive, Old};
-    let cluster = Cluster::start().await;
-    let store = cluster.new_store().await;
-    let history = store.history();
-    let work = move || {
-        let id = |number: u64| format!("{:0>10}{:016}", "01M8", number);
-        let addition = |number: u64, text: &str| Addition {
-            id: id(number),
-            ended: Some(1000),
-            sender: Some("a@x.example".into()),
-            steps: format!("{text}\n"),
-            last_steps: "last\n".into(),
-            omissible: 1,
-            terms: vec![7, i64::try_from(number).unwrap() + 100],
-            ..Addition::default()
-        };
-        let all: Vec<Addition> = (0..50).map(|number| addition(number, "first")).collect();
-        history.add(&all).unwrap();
-        history.add(&[addition(3, "second")]).unwrap();
-        let third = history.by_id(&id(3)).unwrap().unwrap();
-        assert_eq!((third.steps.as_str(), third.omitted), ("first\nsecond\n", 0));
-        // Much of it is only counted, but not how it ended.
-        history.add(&[addition(3, &"x".repeat(200_000))]).unwrap();
-        history.add(&[addition(3, "too much")]).unwrap();
-        let third = history.by_id(&id(3)).unwrap().unwrap();
-        assert!(third.steps.ends_with("xxx\nlast\n") && third.omitted == 1);
-        let newest = history.newest(Some(7), "", &id(40), 10).unwrap();
-        assert_eq!(
-            (newest.len(), &newest[0].id, &newest[9].id),
-            (10, &id(39), &id(30))
-        );
-        assert_eq!(history.newest(Some(103), "", "Z", 10).unwrap().len(), 1);
-        assert!(history.newest(Some(8), "", "Z", 10).unwrap().is_empty());
-        assert_eq!(history.newest(None, &id(10), &id(20), 100).unwrap().len(), 10);
-        // As much goes as is over the bound, the oldest first.
-        let old = |max_size| Old {
-            ended_before: 0,
-            lost_before: 0,
-            max_size,
-        };
-        assert_eq!(history.forget(&old(1 << 30)).unwrap(), 0);
-        assert_eq!(
-            history.forget(&old(200_000)).unwrap(),
-            4,
-            "the large one, and the three before it"
-        );
-        assert_eq!(history.forget(&old(200_000)).unwrap(), 0);
-        assert!(history.by_id(&id(3)).unwrap().is_none() && history.by_id(&id(4)).unwrap().is_some());
-        assert!(
-            history.newest(Some(103), "", "Z", 10).unwrap().is_empty(),
-            "and is not found any more"
-        );
-    };
-    tokio::task::spawn_blocking(work).await.unwrap();
-    store.close().await.unwrap();
 }
