@@ -4,6 +4,7 @@ mod cluster;
 mod due;
 mod hints;
 mod large;
+mod left;
 mod silence;
 mod time;
 mod versions;
