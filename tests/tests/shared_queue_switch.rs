@@ -6,7 +6,7 @@ use blackbox::postgres::Postgres;
 use blackbox::server::refusal;
 use blackbox::sink::Sink;
 use blackbox::{wait_for, wait_for_secs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn whichever_is_the_primary_what_clients_were_told_holds() {
@@ -25,7 +25,9 @@ fn whichever_is_the_primary_what_clients_were_told_holds() {
     let load = clients.load.clone();
     let goes_on = |what: &str| {
         let before = load.acknowledged();
+        let began = Instant::now();
         wait_for_secs(what, 60, || load.acknowledged() > before + 500);
+        println!("{what}: after {:?}", began.elapsed());
     };
     goes_on("a load");
     // In good order: the one that was the primary comes back as the standby of the other.
