@@ -33,6 +33,17 @@ impl Tmpfs {
             .arg(self.0.path()));
     }
 
+    /// Takes all the room that it has left.
+    pub fn fill(&self) -> Filler {
+        let path = self.join("filler");
+        let mut dd = std::process::Command::new("/bin/dd");
+        dd.args(["if=/dev/zero", "bs=64k"])
+            .arg(format!("of={}", path.display()));
+        let output = dd.output().expect("dd");
+        assert!(!output.status.success(), "it ends when there is no more");
+        Filler(path)
+    }
+
     /// Its root.
     pub fn path(&self) -> &Path {
         self.0.path()
@@ -47,6 +58,15 @@ impl Tmpfs {
 impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = as_root("/bin/umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// What takes the room of a disk until it is dropped.
+pub struct Filler(PathBuf);
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -1,13 +1,19 @@
-//! A load of numbered messages, and what became of them: which were acknowledged, which arrived, and how often.
+//! A load of numbered messages, and what became of them: what clients were told, what arrived, and how often.
 
 use crate::sink::Sink;
+use crate::wait_for;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Whom each message is for.
+const RECIPIENTS: [&str; 2] = ["b@y.test", "c@y.test"];
+/// Clients that stop before a dot when they are asked to.
+const HALTING: usize = 3;
 
 /// Numbered messages for two recipients, every 20th of them a large one.
 #[derive(Default)]
@@ -17,10 +23,32 @@ pub struct Load {
     next: AtomicU64,
     /// Turns of the clients.
     turn: AtomicUsize,
-    acknowledged: Mutex<BTreeSet<u64>>,
+    ledger: Mutex<Ledger>,
     /// Replies to a message or its recipients that were neither 250 nor 4xx.
     refused: Mutex<Vec<String>>,
+    /// Some clients send nothing but their dot, until they may.
+    halt: AtomicBool,
+    halted: AtomicUsize,
     stop: AtomicBool,
+}
+
+/// What clients were told of the messages, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Their 250 was read.
+    pub acknowledged: BTreeSet<u64>,
+    /// They were refused for now.
+    pub refused: BTreeMap<u64, Refusal>,
+    /// Nothing was heard of them: the connection broke before.
+    pub unheard: BTreeSet<u64>,
+}
+
+/// How a message was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// After its content.
+    pub at_end: bool,
+    pub reply: String,
 }
 
 /// Clients that send it. They come again, at the next server, when they are broken off or told to.
@@ -33,30 +61,38 @@ impl Clients {
     pub fn start(count: usize, servers: &[SocketAddr]) -> Clients {
         let load = Arc::new(Load::default());
         load.set_servers(servers);
-        let client = |load: Arc<Load>| {
+        let client = |load: Arc<Load>, halts: bool| {
             std::thread::spawn(move || {
                 while !load.stop.load(Ordering::Relaxed) {
-                    if load.server().is_none_or(|address| send(&load, address).is_err()) {
+                    let send = |address| send(&load, address, halts);
+                    if load.server().is_none_or(|address| send(address).is_err()) {
                         std::thread::sleep(Duration::from_millis(10));
                     }
                 }
             })
         };
         Clients {
-            threads: (0..count).map(|_| client(load.clone())).collect(),
+            threads: (0..count)
+                .map(|place| client(load.clone(), place < HALTING))
+                .collect(),
             load,
         }
     }
 
     /// Lets them end; gives the numbers that were acknowledged.
     pub fn end(self) -> BTreeSet<u64> {
+        self.end_with_ledger().acknowledged
+    }
+
+    /// Lets them end; gives what they were told.
+    pub fn end_with_ledger(self) -> Ledger {
         self.load.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().expect("client");
         }
         let refused = self.load.refused.lock().expect("refused").clone();
         assert!(refused.is_empty(), "refused for good: {refused:?}");
-        self.load.acknowledged.lock().expect("acknowledged").clone()
+        self.load.ledger()
     }
 }
 
@@ -73,12 +109,88 @@ impl Load {
 
     /// How many were acknowledged so far.
     pub fn acknowledged(&self) -> usize {
-        self.acknowledged.lock().expect("acknowledged").len()
+        self.ledger.lock().expect("ledger").acknowledged.len()
+    }
+
+    /// What was told so far.
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.lock().expect("ledger").clone()
+    }
+
+    /// Has three clients stop before their dots, and waits until they have.
+    pub fn halt(&self) {
+        self.halt.store(true, Ordering::SeqCst);
+        wait_for("clients at their dots", || {
+            self.halted.load(Ordering::SeqCst) == HALTING
+        });
+    }
+
+    /// They go on.
+    pub fn go_on(&self) {
+        self.halt.store(false, Ordering::SeqCst);
+    }
+
+    fn wait_at_dot(&self) {
+        if self.halt.load(Ordering::SeqCst) {
+            self.halted.fetch_add(1, Ordering::SeqCst);
+            while self.halt.load(Ordering::SeqCst) && !self.stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            self.halted.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Begins a message. As long as nothing else is heard of it nothing is.
+    fn begin(&self) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.ledger.lock().expect("ledger").unheard.insert(number);
+        number
+    }
+
+    /// What is told of a message in the end.
+    fn told(&self, number: u64, at_end: bool, reply: &str) {
+        let mut ledger = self.ledger.lock().expect("ledger");
+        ledger.unheard.remove(&number);
+        if at_end && reply.starts_with('2') {
+            ledger.acknowledged.insert(number);
+        } else {
+            let reply = reply.trim().to_owned();
+            ledger.refused.insert(number, Refusal { at_end, reply });
+        }
+    }
+}
+
+impl Ledger {
+    /// Messages that were refused after their content.
+    pub fn refused_at_end(&self) -> Vec<u64> {
+        let at_end = self.refused.iter().filter(|(_, refusal)| refusal.at_end);
+        at_end.map(|(&number, _)| number).collect()
+    }
+
+    /// What is missing of the acknowledged ones.
+    pub fn lost(&self, copies: &BTreeMap<(u64, String), Vec<Arrival>>) -> Vec<(u64, &'static str)> {
+        let all = self.acknowledged.iter();
+        let all = all.flat_map(|&number| RECIPIENTS.map(|recipient| (number, recipient)));
+        all.filter(|(number, recipient)| !copies.contains_key(&(*number, format!("<{recipient}>"))))
+            .collect()
+    }
+
+    /// Each message that was acknowledged came to each of its recipients, once; none came that was refused; of what nothing was heard nothing came
+    /// twice.
+    pub fn assert_kept(&self, sink: &Sink, when: &str) {
+        let copies = copies(sink);
+        let lost = self.lost(&copies);
+        assert!(lost.is_empty(), "{when}: acknowledged, and lost: {lost:?}");
+        let of_refused = |(number, _): &&(u64, String)| self.refused.contains_key(number);
+        let refused: Vec<_> = copies.keys().filter(of_refused).collect();
+        assert!(refused.is_empty(), "{when}: refused, and delivered: {refused:?}");
+        let repeated: Vec<_> = copies.iter().filter(|(_, copies)| copies.len() > 1).collect();
+        assert!(repeated.is_empty(), "{when}: came twice: {repeated:?}");
     }
 }
 
 /// Sends messages over one connection until it breaks. A number counts as acknowledged when its 250 was read.
-fn send(load: &Load, address: SocketAddr) -> std::io::Result<()> {
+fn send(load: &Load, address: SocketAddr, halts: bool) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut lines = BufReader::new(stream.try_clone()?);
@@ -86,24 +198,48 @@ fn send(load: &Load, address: SocketAddr) -> std::io::Result<()> {
     stream.write_all(b"EHLO load.test\r\n")?;
     reply(&mut lines)?;
     while !load.stop.load(Ordering::Relaxed) {
-        let number = load.next.fetch_add(1, Ordering::Relaxed);
-        stream.write_all(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nRCPT TO:<c@y.test>\r\nDATA\r\n")?;
-        let mut go_on = true;
+        let number = load.begin();
+        let [first, second] = RECIPIENTS;
+        let commands = format!("MAIL FROM:<a@x.test>\r\nRCPT TO:<{first}>\r\nRCPT TO:<{second}>\r\nDATA\r\n");
+        stream.write_all(commands.as_bytes())?;
+        let mut refusal = None;
         for _ in 0..4 {
-            go_on &= load.judge(&reply(&mut lines)?);
+            let reply = reply(&mut lines)?;
+            if !load.judge(&reply) {
+                refusal.get_or_insert(reply);
+            }
         }
-        if !go_on {
+        if let Some(reply) = refusal {
+            load.told(number, false, &reply);
             return Err(std::io::ErrorKind::WouldBlock.into());
         }
-        // Every 20th is large: a file beside the database.
-        let size = if number.is_multiple_of(20) { 300_000 } else { 4_000 };
-        let text = format!("{}\r\n", "x".repeat(70)).repeat(size / 72);
-        stream.write_all(format!("X-Number: {number}\r\n\r\n{text}.\r\n").as_bytes())?;
-        if load.judge(&reply(&mut lines)?) {
-            load.acknowledged.lock().expect("acknowledged").insert(number);
+        stream.write_all(content(number).as_bytes())?;
+        if halts {
+            load.wait_at_dot();
         }
+        stream.write_all(b".\r\n")?;
+        let reply = reply(&mut lines)?;
+        load.judge(&reply);
+        load.told(number, true, &reply);
     }
     Ok(())
+}
+
+/// What a message is, without its dot.
+pub fn content(number: u64) -> String {
+    let text = format!("{}\r\n", "x".repeat(70)).repeat(size(number) / 72);
+    format!("X-Number: {number}\r\n\r\n{text}")
+}
+
+/// About how many octets its text has. Every 20th is large: a file beside the database.
+fn size(number: u64) -> usize {
+    if number.is_multiple_of(20) { 300_000 } else { 4_000 }
+}
+
+/// Sends a message once more, as the client does that was refused.
+pub fn send_again(server: SocketAddr, number: u64) {
+    let reply = crate::wire::Wire::hello(server).mail("a@x.test", &RECIPIENTS, &content(number));
+    assert_eq!(reply.code, 250, "{number}: {reply:?}");
 }
 
 fn reply(lines: &mut impl BufRead) -> std::io::Result<String> {
@@ -131,24 +267,46 @@ impl Load {
     }
 }
 
-/// How often each number arrived, whole.
-pub fn arrived(sink: &Sink) -> BTreeMap<u64, usize> {
-    let mut copies = BTreeMap::new();
-    for message in sink.messages() {
-        let number = message
-            .field("X-Number")
-            .and_then(|n| n.parse().ok())
-            .expect("X-Number");
-        let size = if u64::is_multiple_of(number, 20) {
-            300_000
-        } else {
-            4_000
-        };
-        let body = message.text().split_once("\r\n\r\n").expect("body").1.len();
-        assert_eq!(body, size / 72 * 72, "message {number} is whole");
-        *copies.entry(number).or_insert(0) += 1;
-    }
+/// A message as it came to one recipient.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// As whom the server that brought it greeted.
+    pub from: String,
+    pub at: Instant,
+}
+
+/// What came of each message, whole, for each recipient (as in the RCPT command), in the order of its arrival.
+pub fn copies(sink: &Sink) -> BTreeMap<(u64, String), Vec<Arrival>> {
+    let mut copies: BTreeMap<(u64, String), Vec<Arrival>> = BTreeMap::new();
+    sink.each(|message, at| {
+        let number = message.field("X-Number").and_then(|n| n.parse().ok());
+        let number: u64 = number.expect("X-Number");
+        let body = message.content.windows(4).position(|four| four == b"\r\n\r\n");
+        let body = message.content.len() - body.expect("body") - 4;
+        assert_eq!(body, size(number) / 72 * 72, "message {number} is whole");
+        for recipient in &message.to {
+            let address = recipient.split(' ').next().unwrap_or_default();
+            let arrival = Arrival {
+                from: message.client.clone(),
+                at,
+            };
+            copies
+                .entry((number, address.to_owned()))
+                .or_default()
+                .push(arrival);
+        }
+    });
     copies
+}
+
+/// How often each number arrived, whole, at the recipient to whom it came most often.
+pub fn arrived(sink: &Sink) -> BTreeMap<u64, usize> {
+    let mut arrived = BTreeMap::new();
+    for ((number, _), copies) in copies(sink) {
+        let most = arrived.entry(number).or_insert(0);
+        *most = copies.len().max(*most);
+    }
+    arrived
 }
 
 /// A number that nobody knows before, from one that is shown.

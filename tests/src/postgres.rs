@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+mod standby;
+
 /// How a database is set up.
 const SETTINGS: &str = "listen_addresses = '127.0.0.1'\nmax_connections = 60\nlog_min_messages = log\nlog_line_prefix = '%m %a '\n\
                         shared_preload_libraries = 'pg_stat_statements'\n";
@@ -56,14 +58,24 @@ impl Postgres {
         Postgres::at(Version::Debian, folder, data, settings)
     }
 
-    /// On a disk of its own, mounted at `disk`.
-    pub fn on_disk(disk: &Path, settings: &str) -> Postgres {
-        hand_over(disk);
-        Postgres::at(Version::Debian, new_folder(), disk.join("data"), settings)
+    /// With its data and its log in folders that are there: on disks that may be filled, one without the other.
+    pub fn on_disks(data: &Path, log: &Path, settings: &str) -> Postgres {
+        let folder = new_folder();
+        let data = data.join("data");
+        real_postgres::initialise(Version::Debian, &data, false).expect("initdb");
+        let (before, after) = (data.join("pg_wal"), log.join("pg_wal"));
+        run(Command::new("/bin/mv").arg(&before).arg(&after));
+        std::os::unix::fs::symlink(&after, &before).expect("a link");
+        Postgres::begin(Version::Debian, folder, data, settings)
     }
 
     fn at(version: Version, folder: tempfile::TempDir, data: PathBuf, settings: &str) -> Postgres {
         real_postgres::initialise(version, &data, false).expect("initdb");
+        Postgres::begin(version, folder, data, settings)
+    }
+
+    /// Starts one whose data is there.
+    fn begin(version: Version, folder: tempfile::TempDir, data: PathBuf, settings: &str) -> Postgres {
         let port = free_port().port();
         write_settings(&data, &format!("{SETTINGS}{settings}"));
         let server = Server::start(version, &data, port, &[]).expect("PostgreSQL");
@@ -77,46 +89,6 @@ impl Postgres {
         };
         database.ask("postgres", &format!("CREATE DATABASE {}", database.name));
         database
-    }
-
-    /// A standby that follows this one, and that this one waits for with each COMMIT.
-    pub fn synchronous_standby(&self) -> Postgres {
-        let folder = new_folder();
-        let data = folder.path().join("data");
-        let mut copy = unprivileged(&Version::Debian.program("pg_basebackup").expect("PostgreSQL"));
-        copy.args([
-            "-h",
-            "127.0.0.1",
-            "-U",
-            "postgres",
-            "-R",
-            "-c",
-            "fast",
-            "-X",
-            "stream",
-            "-p",
-        ]);
-        run(copy.arg(self.port.to_string()).arg("-D").arg(&data));
-        let port = free_port().port();
-        let standby = Postgres {
-            server: Server::start(Version::Debian, &data, port, &[]).expect("the standby"),
-            folder,
-            data,
-            port,
-            name: self.name.clone(),
-        };
-        self.ask("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
-        self.ask("postgres", "SELECT pg_reload_conf()");
-        wait_for_secs("the standby to be synchronous", 30, || {
-            self.ask("postgres", "SELECT sync_state FROM pg_stat_replication") == "sync"
-        });
-        standby
-    }
-
-    /// Makes a standby the primary.
-    pub fn promote(&self) {
-        let mut promote = unprivileged(&Version::Debian.program("pg_ctl").expect("PostgreSQL"));
-        run(promote.args(["promote", "-w", "-D"]).arg(&self.data));
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -155,6 +127,17 @@ impl Postgres {
     /// Starts it again, on the same port.
     pub fn start_again(&mut self) {
         self.server.start_again().expect("PostgreSQL again");
+    }
+
+    /// Sees to it that it is there, also when it gave up by itself: its disk was full.
+    pub fn start_if_it_ended(&mut self) {
+        self.server.start_if_it_ended().expect("PostgreSQL again");
+    }
+
+    /// Connections of our servers that there are now, those for hints among them.
+    pub fn connections(&self) -> usize {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'smtp-server%'";
+        self.sql(sql).parse().expect("a number")
     }
 
     /// Takes up lines into its configuration; some take effect with a restart only.

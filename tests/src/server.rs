@@ -218,6 +218,10 @@ impl Server {
         }
         Self::start_in(self.setup.clone(), self.folder.clone())
     }
+    /// Sets a variable of its environment; takes effect with a restart.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.setup.env.insert(name.into(), value.into());
+    }
     /// Replaces the text of the configuration file; takes effect with a reload or restart.
     pub fn write_config(&mut self, config: &str) {
         self.setup.config = config.into();

@@ -20,6 +20,8 @@ pub struct Message {
     pub connection: usize,
     /// Who that was.
     pub peer: Option<IpAddr>,
+    /// As whom it greeted.
+    pub client: String,
 }
 
 impl Message {
@@ -151,6 +153,14 @@ impl Sink {
     pub fn count(&self) -> usize {
         self.shared.messages.lock().expect("messages").len()
     }
+    /// Looks at each message, and when it had arrived.
+    pub fn each(&self, mut look: impl FnMut(&Message, Instant)) {
+        let messages = self.shared.messages.lock().expect("messages");
+        let arrivals = self.shared.arrivals.lock().expect("arrivals");
+        for (message, at) in messages.iter().zip(arrivals.iter()) {
+            look(message, *at);
+        }
+    }
     /// Connections so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -251,12 +261,14 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
         shared,
     )?;
     let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
-    let fresh = || Message {
+    let mut client = String::new();
+    let fresh = |client: &str| Message {
         connection: number,
         peer,
+        client: client.to_owned(),
         ..Message::default()
     };
-    let mut message = fresh();
+    let mut message = fresh(&client);
     loop {
         let mut line = Vec::new();
         if reader.read_until(b'\n', &mut line)? == 0 {
@@ -269,12 +281,15 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
             || matches!(&act, Act::Say(reply) if reply.starts_with(['2', '3']));
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
-            "EHLO" => play(act, &mut stream, &ehlo(&shared.ehlo), shared)?,
+            "EHLO" => {
+                client = line.get(5..).unwrap_or_default().to_owned();
+                play(act, &mut stream, &ehlo(&shared.ehlo), shared)?;
+            }
             "MAIL" => {
                 if positive {
                     message = Message {
                         from: after_colon(&line),
-                        ..fresh()
+                        ..fresh(&client)
                     };
                 }
                 play(act, &mut stream, "250 2.1.0 sender ok\r\n", shared)?;
@@ -299,7 +314,7 @@ fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Resu
                 }
             }
             "RSET" => {
-                message = fresh();
+                message = fresh(&client);
                 play(act, &mut stream, "250 2.0.0 reset\r\n", shared)?;
             }
             "QUIT" => {

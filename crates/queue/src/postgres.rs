@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `open`, `wait`, `store` | opening, also of a database that is away; the contract, kept by what follows |
 //! | `address`, `tls`, `connect` | where the database is, and how it is reached |
-//! | `link`, `pause` | connections, statements, and an end to waiting |
+//! | `link`, `left`, `pause` | connections, statements, and an end to waiting, also of statements that nobody waits for |
 //! | `schema` | the schema and its migrations |
 //! | `servers`, `pulse`, `calm` | the servers that share the queue, what each does again and again, and when nobody is taken for dead |
 //! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
@@ -37,6 +37,7 @@ mod hints;
 mod history;
 mod insert;
 mod lane;
+mod left;
 mod link;
 mod open;
 mod operate;

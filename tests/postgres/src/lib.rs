@@ -261,6 +261,35 @@ impl Server {
         self.child.wait().map(drop).map_err(|error| error.to_string())
     }
 
+    /// Ends it in good order: connections are closed, and a standby gets all there is.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.signal(Signal::SIGINT)?;
+        self.child.wait().map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Starts it again if it gave up, as it does when there is no room to recover in; waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_if_it_ended(&mut self) -> Result<(), String> {
+        // It may be at it just now.
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.ask("postgres", "SELECT 1").is_err() {
+            let ended = self.child.try_wait().map_err(|error| error.to_string())?;
+            if ended.is_some() {
+                return self.start_again();
+            }
+            if Instant::now() > end {
+                return self.wait();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     /// Starts it again, with the same data on the same port.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Config, Connection, Error, NoTls};
+use tokio_postgres::{AsyncMessage, CancelToken, Config, Connection, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 impl Database {
@@ -50,7 +50,7 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .build();
         let pool = pool.map_err(|error| error.to_string())?;
-        Ok(Link::new(pool, !self.pooler))
+        Ok(Link::new(pool, !self.pooler, self.connector()?))
     }
 }
 
@@ -64,6 +64,12 @@ pub(super) struct Connector {
 type Connecting<'c> =
     Pin<Box<dyn Future<Output = Result<(tokio_postgres::Client, JoinHandle<()>), Error>> + Send + 'c>>;
 
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
 impl Connector {
     fn current(&self) -> (Config, Option<ClientConfig>) {
         // A file that is just being replaced is read with the next connection.
@@ -75,6 +81,14 @@ impl Connector {
             *self.tls.lock() = tls;
         }
         (config, self.tls.lock().clone())
+    }
+
+    /// Has the statement cancelled that a connection is at. Nobody says whether there was one.
+    pub(super) async fn cancel(&self, token: CancelToken) -> Result<(), Error> {
+        match self.current().1 {
+            None => token.cancel_query(NoTls).await,
+            Some(tls) => token.cancel_query(MakeRustlsConnect::new(tls)).await,
+        }
     }
 
     /// A connection, and the task that gives `hear` what is said on it, until it ends.

@@ -1,6 +1,8 @@
 //! Connections to the database: lent from the pool, with statements that are prepared or not, and an end to waiting.
 
+use super::connect::Connector;
 use super::error::Error;
+use super::left::Left;
 use super::pause::Pauses;
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use futures_util::future::join_all;
@@ -86,16 +88,19 @@ pub(super) struct Link {
     pub(super) returns: watch::Sender<u64>,
     /// Until when nobody tries to connect, after attempts in vain.
     pause: Mutex<(Option<Instant>, Pauses)>,
+    /// Ends statements that nobody waits for any more.
+    pub(super) canceller: Connector,
 }
 
 impl Link {
-    pub(super) fn new(pool: Pool, prepares: bool) -> Arc<Link> {
+    pub(super) fn new(pool: Pool, prepares: bool, canceller: Connector) -> Arc<Link> {
         Arc::new(Link {
             pool,
             prepares,
             away: Mutex::default(),
             returns: watch::Sender::default(),
             pause: Mutex::new((None, Pauses::new(PAUSE))),
+            canceller,
         })
     }
 
@@ -121,6 +126,7 @@ impl Link {
             object: Some(object),
             link: self.clone(),
             spoilt: AtomicBool::new(false),
+            asking: AtomicBool::new(false),
             patient: AtomicBool::new(false),
         })
     }
@@ -162,18 +168,23 @@ pub(super) struct Client {
     /// `None` only while it is dropped.
     object: Option<Object>,
     link: Arc<Link>,
+    /// Nobody else is to have it.
     spoilt: AtomicBool,
+    /// A statement is under way, or was left behind.
+    asking: AtomicBool,
     /// It migrates.
     patient: AtomicBool,
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if self.spoilt.load(Ordering::Relaxed)
-            && let Some(object) = self.object.take()
-        {
+        let (asking, spoilt) = (*self.asking.get_mut(), *self.spoilt.get_mut());
+        if let Some(object) = self.object.take_if(|_| asking || spoilt) {
             // Out of the pool, and closed: nobody else is to wait on it.
-            drop(Object::take(object));
+            let left = Left::new(object);
+            if asking {
+                left.end(self.link.clone());
+            }
         }
     }
 }
@@ -196,14 +207,17 @@ impl Client {
             false => PATIENCE,
         };
         // Whoever stops waiting leaves a statement behind: nobody else is to wait for its end.
-        let before = self.spoilt.swap(true, Ordering::Relaxed);
-        let answer = timeout(patience, asked).await.unwrap_or_else(|_| {
-            let seconds = patience.as_secs();
-            Err(Error::Away(format!(
-                "the database does not answer within {seconds} s"
-            )))
-        });
-        self.spoilt.store(before, Ordering::Relaxed);
+        let before = self.asking.swap(true, Ordering::Relaxed);
+        let answer = match timeout(patience, asked).await {
+            Ok(answer) => {
+                self.asking.store(before, Ordering::Relaxed);
+                answer
+            }
+            Err(_) => Err(Error::Away(format!(
+                "the database does not answer within {} s",
+                patience.as_secs()
+            ))),
+        };
         match &answer {
             Ok(_) => self.link.answered(),
             Err(error) => {

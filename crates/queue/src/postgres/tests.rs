@@ -7,6 +7,7 @@ mod durable;
 mod hints;
 mod history;
 mod large;
+mod left;
 mod silence;
 mod tables;
 mod time;
