@@ -2,6 +2,7 @@
 
 mod cluster;
 mod due;
+mod growing;
 mod hints;
 mod large;
 mod silence;
