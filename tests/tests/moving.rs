@@ -1,7 +1,7 @@
 //! Everything moves from one database to another, and back.
 
 use crate::shared_queue::{assert_empty, setup};
-use crate::webhooks::{SECRET, ids, receiver, webhook};
+use crate::webhooks::{self, SECRET, receiver, webhook};
 use blackbox::postgres::{PgBouncer, Postgres};
 use blackbox::server::{Server, Setup, binary, files};
 use blackbox::sink::{Act, Moment, Sink};
@@ -261,7 +261,10 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
     wait_for_secs("the calls", 30, || {
         server.metric("smtp_webhook_calls_waiting") == 0.0
     });
-    assert_eq!((hears.with("call").len(), ids(&hears).len()), (calls, calls));
+    assert_eq!(
+        (hears.with("call").len(), webhooks::ids(&hears).len()),
+        (calls, calls)
+    );
     assert_eq!(files(&other.join("bodies")), 0);
 }
 

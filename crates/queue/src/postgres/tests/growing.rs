@@ -46,17 +46,13 @@ struct Shape {
 
 impl Shape {
     async fn of(client: &tokio_postgres::Client) -> Shape {
-        let there = client.query(&format!("SELECT l FROM ({THERE}) AS t (l)"), &[]);
+        let there = format!("SELECT l FROM ({THERE}) AS t (l)");
+        let there = client.query(&there, &[]).await.unwrap();
         let hinders = format!("SELECT t::text, l FROM ({HINDERS}) AS h (t, l)");
-        let hinders = client.query(&hinders, &[]);
+        let hinders = client.query(&hinders, &[]).await.unwrap();
         Shape {
-            there: there.await.unwrap().iter().map(|row| row.get(0)).collect(),
-            hinders: hinders
-                .await
-                .unwrap()
-                .iter()
-                .map(|row| (row.get(0), row.get(1)))
-                .collect(),
+            there: there.iter().map(|row| row.get(0)).collect(),
+            hinders: hinders.iter().map(|row| (row.get(0), row.get(1))).collect(),
         }
     }
 
