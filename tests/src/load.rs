@@ -26,6 +26,8 @@ pub struct Load {
     ledger: Mutex<Ledger>,
     /// Replies to a message or its recipients that were neither 250 nor 4xx.
     refused: Mutex<Vec<String>>,
+    /// Those that were 4xx.
+    put_off: Mutex<Vec<String>>,
     /// Some clients send nothing but their dot, until they may.
     halt: AtomicBool,
     halted: AtomicUsize,
@@ -105,6 +107,11 @@ impl Load {
         let addresses = self.addresses.lock().expect("addresses");
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         addresses.get(turn % addresses.len().max(1)).copied()
+    }
+
+    /// Every 4xx reply to a message or its recipients so far.
+    pub fn put_off(&self) -> Vec<String> {
+        self.put_off.lock().expect("put off").clone()
     }
 
     /// How many were acknowledged so far.
@@ -255,8 +262,14 @@ fn reply(lines: &mut impl BufRead) -> std::io::Result<String> {
 }
 
 impl Load {
-    /// Whether a reply is positive; one that is negative for good is kept.
+    /// Whether a reply is positive; one that is not is kept.
     fn judge(&self, reply: &str) -> bool {
+        if reply.starts_with('4') {
+            self.put_off
+                .lock()
+                .expect("put off")
+                .push(reply.trim().to_owned());
+        }
         if reply.starts_with('5') && !reply.starts_with("503") {
             self.refused
                 .lock()

@@ -33,6 +33,19 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// The program that plays the version after this one: `examples/next_version.rs`, built with the tests.
+pub fn next_version() -> PathBuf {
+    let test = std::env::current_exe().expect("path of the test");
+    let path = test.ancestors().nth(2).expect("target folder");
+    let path = path.join("examples/next_version");
+    assert!(
+        path.exists(),
+        "{} is missing: it is built with all of this package's tests",
+        path.display()
+    );
+    path
+}
+
 /// How to start a server. The `testing` profile unless `env` says otherwise.
 #[derive(Clone)]
 pub struct Setup {
@@ -44,6 +57,8 @@ pub struct Setup {
     pub data: Option<PathBuf>,
     /// A program and arguments to run the server under (strace, ip netns exec).
     pub under: Vec<String>,
+    /// The server, if it is not [`binary`].
+    pub program: Option<PathBuf>,
 }
 
 impl Setup {
@@ -65,6 +80,7 @@ impl Setup {
             env,
             data: None,
             under: Vec::new(),
+            program: None,
         }
     }
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -77,6 +93,10 @@ impl Setup {
     }
     pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data = Some(folder.into());
+        self
+    }
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
         self
     }
     pub fn config_file(mut self, file: impl Into<PathBuf>) -> Self {
@@ -397,11 +417,12 @@ fn prepare(setup: &Setup, folder: &Path) -> Command {
     std::fs::write(folder.join("config.toml"), &setup.config).expect("config.toml");
     let data = setup.data.clone().unwrap_or_else(|| folder.join("data"));
     std::fs::create_dir_all(&data).expect("data folder");
+    let server = setup.program.clone().unwrap_or_else(binary);
     let mut command = match setup.under.split_first() {
-        None => Command::new(binary()),
+        None => Command::new(server),
         Some((program, args)) => {
             let mut command = Command::new(program);
-            command.args(args).arg(binary());
+            command.args(args).arg(server);
             command
         }
     };

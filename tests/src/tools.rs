@@ -142,26 +142,66 @@ pub fn certificates(folder: &Path) {
 
 /// The same for these names, as openssl writes them: `IP:192.0.2.1,DNS:example.com`.
 pub fn certificates_for(folder: &Path, names: &str) {
+    let mut authority = request("-x509 -days 90 -subj /CN=authority", &folder.join("ca.key"));
+    run(authority.arg("-out").arg(folder.join("ca.pem")));
+    let names = format!("subjectAltName={names}\n");
+    certified(
+        folder,
+        "hop",
+        &names,
+        90,
+        [folder.join("cert.pem"), folder.join("key.pem")],
+    );
+}
+
+/// A client of whom the authority of a folder says, for so many days from now on, that it has this name: `NAME.pem` and `NAME.key`. With no days it
+/// has just ended.
+pub fn client_certificate(folder: &Path, name: &str, days: u32) {
+    let files = ["pem", "key"].map(|kind| folder.join(format!("{name}.{kind}")));
+    certified(folder, name, "extendedKeyUsage=clientAuth\n", days, files);
+}
+
+/// A key, and a request to certify it or what is certified by itself.
+fn request(args: &str, key: &Path) -> Command {
+    let mut openssl = program("/usr/bin/openssl");
+    openssl.args("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '));
+    openssl.args(args.split(' ')).arg("-keyout").arg(key);
+    openssl
+}
+
+/// A certificate by the authority of a folder, and its key.
+fn certified(folder: &Path, name: &str, extensions: &str, days: u32, [certificate, key]: [PathBuf; 2]) {
     let path = |name: &str| folder.join(name);
-    let request = |args: &str, key: &str| {
-        let mut openssl = program("/usr/bin/openssl");
-        openssl.args("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '));
-        openssl
-            .args(args.split(' '))
-            .arg("-keyout")
-            .arg(path(key))
-            .arg("-out");
-        openssl
-    };
-    run(request("-x509 -days 90 -subj /CN=authority", "ca.key").arg(path("ca.pem")));
-    run(request("-subj /CN=hop", "key.pem").arg(path("request.pem")));
-    std::fs::write(path("names"), format!("subjectAltName={names}\n")).expect("names");
+    let mut asks = request(&format!("-subj /CN={name}"), &key);
+    run(asks.arg("-out").arg(path("request.pem")));
+    std::fs::write(path("extensions"), extensions).expect("extensions");
     let mut sign = program("/usr/bin/openssl");
-    sign.args(["x509", "-req", "-days", "90", "-CAcreateserial", "-CA"]);
+    sign.args([
+        "x509",
+        "-req",
+        "-CAcreateserial",
+        "-days",
+        &days.to_string(),
+        "-CA",
+    ]);
     sign.arg(path("ca.pem")).arg("-CAkey").arg(path("ca.key"));
     sign.arg("-in").arg(path("request.pem"));
-    sign.arg("-extfile").arg(path("names"));
-    run(sign.arg("-out").arg(path("cert.pem")));
+    sign.arg("-extfile").arg(path("extensions"));
+    run(sign.arg("-out").arg(certificate));
+}
+
+/// The authority of a folder takes back what it said of a certificate: `revoked.crl` says so.
+pub fn revoke(folder: &Path, certificate: &str) {
+    let settings = "[ca]\ndefault_ca = this\n[this]\ndatabase = index\ncertificate = ca.pem\nprivate_key = ca.key\n\
+                    default_md = sha256\ndefault_crl_days = 30\n";
+    std::fs::write(folder.join("ca.cnf"), settings).expect("ca.cnf");
+    std::fs::write(folder.join("index"), "").expect("index");
+    let args: [&[&str]; 2] = [&["-revoke", certificate], &["-gencrl", "-out", "revoked.crl"]];
+    for args in args {
+        let mut openssl = program("/usr/bin/openssl");
+        openssl.args(["ca", "-config", "ca.cnf"]).args(args);
+        run(openssl.current_dir(folder));
+    }
 }
 
 /// The configuration that uses `cert.pem` and `key.pem` of a folder.

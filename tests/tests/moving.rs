@@ -1,18 +1,18 @@
 //! Everything moves from one database to another, and back.
 
 use crate::shared_queue::{assert_empty, setup};
-use blackbox::postgres::Postgres;
+use crate::webhooks::{self, SECRET, receiver, webhook};
+use blackbox::postgres::{PgBouncer, Postgres};
 use blackbox::server::{Server, Setup, binary, files};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{run, swaks};
 use blackbox::wait_for_secs;
 use blackbox::wire::{Wire, queue_id};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// `queue migrate`, with a folder for large bodies.
 pub(crate) fn migrate(from: &str, to: &str, scratch: &Path) -> Command {
@@ -31,6 +31,25 @@ pub(crate) fn migrate(from: &str, to: &str, scratch: &Path) -> Command {
     ]);
     command.arg(scratch);
     command
+}
+
+/// Kills it as soon as it is in the middle.
+fn kill_in_the_middle(mut command: Command, is_there: impl FnMut() -> bool) {
+    let mut broken = command.spawn().expect("migrate");
+    wait_for_secs("the move to be in the middle", 30, is_there);
+    run(Command::new("/usr/bin/pkill").args(["-KILL", "-P", &broken.id().to_string()]));
+    let status = broken.wait().expect("migrate");
+    assert!(!status.success(), "it was through already");
+}
+
+/// Once more, when all was moved: nothing is.
+fn moves_nothing(mut command: Command) {
+    let output = command.output().expect("migrate");
+    assert!(output.status.success(), "{output:?}");
+    let nothing = json!({
+        "messages": 0, "already_there": 0, "directory_records": 0, "suspensions_and_tokens": 0, "webhook_calls": 0, "left": [],
+    });
+    assert_eq!(moved(&output), nothing);
 }
 
 fn moved(output: &Output) -> Value {
@@ -71,9 +90,12 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
     });
     let folder = tempfile::tempdir().expect("a folder");
     let (data, scratch) = (folder.path().join("data"), folder.path().join("scratch"));
+    // Nobody is there yet to hear of deferred mail.
+    let hook = |url: &str| webhook("told", url, "events = [\"deferred\"]");
     let config = format!(
-        "{}[delivery]\nretry_initial = 3600\nretry_max = 3600\n",
-        sink.relay_config()
+        "{}{}[delivery]\nretry_initial = 3600\nretry_max = 3600\n",
+        sink.relay_config(),
+        hook("http://127.0.0.1:1/")
     );
     let mut server = Setup::new(&config).data(&data).start();
     let secret =
@@ -128,18 +150,12 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
     let database = Postgres::start();
     let from = data.join("smtp.db").display().to_string();
     // Killed in the middle, and begun again.
-    let mut broken = migrate(&from, &database.url(), &scratch)
-        .spawn()
-        .expect("migrate");
-    wait_for_secs("the move to be in the middle", 30, || {
-        database.sql("SELECT count(*) FROM pg_class WHERE relname = 'messages'") == "1"
-            && database
-                .sql("SELECT count(*) FROM messages")
-                .parse::<u32>()
-                .is_ok_and(|count| count > 150)
-    });
-    run(Command::new("/usr/bin/pkill").args(["-KILL", "-P", &broken.id().to_string()]));
-    let _ = broken.wait();
+    let waiting = || -> u32 {
+        let is_made = database.sql("SELECT count(*) FROM pg_class WHERE relname = 'messages'") == "1";
+        let count = is_made.then(|| database.sql("SELECT count(*) FROM messages"));
+        count.map_or(0, |count| count.parse().expect("a number"))
+    };
+    kill_in_the_middle(migrate(&from, &database.url(), &scratch), || waiting() > 150);
     // Its entry among the servers is there for a minute, which the next attempt waits for if it has another folder, as a Job's next pod
     // has. Most of it is over.
     database.sql("UPDATE servers SET seen = seen - 57000");
@@ -157,7 +173,12 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
         told["messages"].as_f64().is_some_and(|moved| moved < count),
         "{told}"
     );
-    assert_eq!(database.sql("SELECT count(*) FROM messages"), format!("{count}"));
+    assert_eq!(f64::from(waiting()), count);
+    assert!(
+        told["webhook_calls"].as_u64().is_some_and(|calls| calls >= 3),
+        "{told}"
+    );
+    moves_nothing(migrate(&from, &database.url(), &scratch));
     assert_eq!(files(&data.join("bodies")), 0, "the old queue is empty");
     // All of it is there, as it was.
     let config = config.replace("[delivery]", "[storage]\npool_size = 5\n[delivery]");
@@ -187,21 +208,41 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
         "{third:?}"
     );
     assert!(server.stop().success());
-    // And back, into another file; there it is delivered.
-    let other = folder.path().join("other");
+    // And back, into another file, through a pooler; killed once more. There it is delivered.
+    let (other, pooler) = (folder.path().join("other"), PgBouncer::start(&database));
     let to = other.join("smtp.db").display().to_string();
-    let back = migrate(&database.url(), &to, &scratch).output().expect("migrate");
-    assert!(back.status.success(), "{back:?}");
-    // Whoever looks at its log sees how far it is.
-    let progress = format!("moving: 100 of {}\n", count + 1.0);
-    assert!(
-        String::from_utf8_lossy(&back.stderr).starts_with(&progress),
-        "{back:?}"
+    let back = || {
+        let mut back = migrate(&database.url_at(pooler.address), &to, &scratch);
+        back.arg("--pooler");
+        back
+    };
+    kill_in_the_middle(back(), || f64::from(waiting()) < count - 150.0);
+    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND datname = current_database() AND pid <> pg_backend_pid()";
+    wait_for_secs("what it had begun to end", 30, || database.sql(at_work) == "0");
+    let (left, calls) = (
+        f64::from(waiting()),
+        database.sql("SELECT count(*) FROM webhook_calls"),
     );
-    assert_eq!(moved(&back)["messages"].as_f64(), Some(count + 1.0));
+    let calls: usize = calls.parse().expect("a number");
+    let second = back().output().expect("migrate");
+    assert!(second.status.success(), "{second:?}");
+    // Whoever looks at its log sees how far it is. Its folder is the one that was killed: nothing is waited for.
+    let progress = format!("moving: 100 of {left}\n");
+    assert!(
+        String::from_utf8_lossy(&second.stderr).starts_with(&progress),
+        "{second:?}"
+    );
+    let told = moved(&second);
+    let both = |name: &str| told[name].as_f64().expect("a number");
+    assert_eq!(both("messages") + both("already_there"), left);
+    assert_eq!(both("webhook_calls"), calls as f64);
+    moves_nothing(back());
     assert_empty(&database);
+    let hears = receiver(SECRET, "0", &["ok"]);
+    let config = config.replace(&hook("http://127.0.0.1:1/"), &hook(&hears.url));
     let server = Setup::new(&config).data(&other).start();
     assert_eq!(seen(&server), before);
+    assert_eq!(server.metric("smtp_queue_depth"), count + 1.0);
     busy.store(false, Ordering::Relaxed);
     server.command(&["queue", "release", "--all"]);
     server.command(&["queue", "resume", "--domain", "waits.test"]);
@@ -217,7 +258,13 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
         .count();
     assert_eq!(all as f64, count + 1.0);
     assert!(messages.iter().any(|message| message.content.len() > 2_000_000));
-    std::thread::sleep(Duration::from_millis(200));
+    wait_for_secs("the calls", 30, || {
+        server.metric("smtp_webhook_calls_waiting") == 0.0
+    });
+    assert_eq!(
+        (hears.with("call").len(), webhooks::ids(&hears).len()),
+        (calls, calls)
+    );
     assert_eq!(files(&other.join("bodies")), 0);
 }
 

@@ -1,9 +1,8 @@
 //! One queue in PostgreSQL: what servers do with it, alone and together.
 
 use base64::Engine;
-use blackbox::load::{Clients, arrived};
 use blackbox::postgres::Postgres;
-use blackbox::server::{PASSWORD, Server, Setup, files, http, refusal};
+use blackbox::server::{PASSWORD, Server, Setup, files, http};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{run, swaks};
 use blackbox::wire::{Wire, queue_id};
@@ -33,6 +32,19 @@ pub(crate) fn ask_all_to_reload(server: &Server) {
 /// How many configurations a server has had.
 pub(crate) fn generation(server: &Server) -> f64 {
     server.metric("smtp_config_generation")
+}
+
+/// Makes a token that may do everything.
+pub(crate) fn make_token(server: &Server, name: &str) -> String {
+    let made = server.json(&["token", "add", name, "--scope", "admin"]);
+    made[0]["token"].as_str().expect("a token").to_owned()
+}
+
+/// What a server says to whoever comes with a token.
+pub(crate) fn status_for(server: &Server, token: &str) -> u16 {
+    let head = format!("Host: t\r\nConnection: close\r\nAuthorization: Bearer {token}");
+    let request = format!("GET /api/v1/tokens HTTP/1.1\r\n{head}\r\n\r\n");
+    http(server.http, &request).0
 }
 
 /// All tables that mail passes through are as they were before there was any.
@@ -220,33 +232,6 @@ fn what_a_leaving_server_had_others_deliver_at_once() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_and_a_running_server_bears_one_that_only_grew() {
-    let (database, sink) = (Postgres::start(), Sink::start());
-    let running = setup(&database.url(), &sink.relay_config()).start();
-    let clients = Clients::start(4, &[running.smtp]);
-    wait_for("a load", || clients.load.acknowledged() > 100);
-    // What a newer version does first, with the old one still at work: it adds.
-    let version: u32 = database
-        .sql("SELECT version FROM schema_version")
-        .parse()
-        .expect("a number");
-    database.sql(&format!(
-        "BEGIN; ALTER TABLE messages ADD COLUMN later text; ALTER TABLE recipients ADD COLUMN later integer NOT NULL DEFAULT 0;
-         CREATE TABLE later (x integer); UPDATE schema_version SET version = {}; COMMIT",
-        version + 1
-    ));
-    let before = clients.load.acknowledged();
-    wait_for("the load to go on", || clients.load.acknowledged() > before + 200);
-    let acknowledged = clients.end();
-    running.wait_empty();
-    let copies = arrived(&sink);
-    assert!(acknowledged.iter().all(|number| copies.get(number) == Some(&1)));
-    assert!(running.events("store_failed").is_empty());
-    let (code, text) = refusal(&setup(&database.url(), &sink.relay_config()));
-    assert!(code == 74 && text.contains("newer version"), "{code} {text}");
-}
-
-#[test]
 fn what_happened_to_a_message_every_server_knows() {
     let (database, sink) = (Postgres::start(), Sink::start());
     let mut one = setup(&database.url(), &sink.relay_config()).start();
@@ -301,23 +286,11 @@ fn a_token_that_one_made_is_good_at_the_others_until_one_revokes_it() {
     let (mut database, sink) = (Postgres::start(), Sink::start());
     let servers = [1, 2].map(|_| setup(&database.url(), &sink.relay_config()).start());
     let [one, other] = &servers;
-    let status = |server: &Server, token: &str| {
-        let head = format!("Host: t\r\nConnection: close\r\nAuthorization: Bearer {token}");
-        http(
-            server.http,
-            &format!("GET /api/v1/tokens HTTP/1.1\r\n{head}\r\n\r\n"),
-        )
-        .0
-    };
-    let make = |server: &Server, name: &str| {
-        let made = server.json(&["token", "add", name, "--scope", "admin"]);
-        made[0]["token"].as_str().expect("a token").to_owned()
-    };
-    let [first, second] = [make(one, "first"), make(other, "second")];
+    let [first, second] = [make_token(one, "first"), make_token(other, "second")];
     let each_says = |token: &str, expected: u16| {
         std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(
-            servers.each_ref().map(|server| status(server, token)),
+            servers.each_ref().map(|server| status_for(server, token)),
             [expected; 2]
         );
     };

@@ -1,8 +1,7 @@
 //! One queue in PostgreSQL: how it is reached, and what it is asked.
 
-use crate::shared_queue::{ask_all_to_reload, assert_empty, generation, setup};
-use blackbox::load::{Clients, arrived};
-use blackbox::postgres::{PgBouncer, Postgres};
+use crate::shared_queue::{assert_empty, setup};
+use blackbox::postgres::Postgres;
 use blackbox::server::{Server, Setup, binary, refusal};
 use blackbox::sink::Sink;
 use blackbox::tools::{certificates, program, swaks};
@@ -11,32 +10,6 @@ use blackbox::wire::Wire;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
-
-#[test]
-fn a_pooler_in_transaction_mode_is_enough() {
-    let (database, sink) = (Postgres::start(), Sink::start());
-    let pooler = PgBouncer::start(&database);
-    let config = format!("{}[storage]\npooler = true\n", sink.relay_config());
-    let servers = [0, 1].map(|_| setup(&database.url_at(pooler.address), &config).start());
-    let clients = Clients::start(8, &[servers[0].smtp, servers[1].smtp]);
-    wait_for("a load", || clients.load.acknowledged() > 500);
-    let acknowledged = clients.end();
-    servers[0].wait_empty();
-    let copies = arrived(&sink);
-    assert!(acknowledged.iter().all(|number| copies.get(number) == Some(&1)));
-    // It passes no hints on: what one is told the other finds by itself.
-    let before = generation(&servers[1]);
-    ask_all_to_reload(&servers[0]);
-    wait_for("the reload of the other", || {
-        generation(&servers[1]) == before + 1.0
-    });
-    for server in &servers {
-        for event in ["store_failed", "hints_heard", "hints_lost"] {
-            assert!(server.events(event).is_empty(), "{:?}", server.events(event));
-        }
-    }
-    assert_empty(&database);
-}
 
 #[test]
 fn the_way_to_the_database_is_secured_as_asked() {

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-const SECRET: &str = "whsec_bmV3IHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
+pub(crate) const SECRET: &str = "whsec_bmV3IHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
 const OLD_SECRET: &str = "whsec_b2xkIHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
 
-fn receiver(secret: &str, port: &str, manner: &[&str]) -> Receiver {
+pub(crate) fn receiver(secret: &str, port: &str, manner: &[&str]) -> Receiver {
     let packages = peer("webhooks");
     Receiver::start("webhook.py", &[&[secret, port], manner].concat(), Some(&packages))
 }
@@ -31,7 +31,7 @@ fn start(config: &str) -> Server {
     Setup::new(config).env("SMTP_LOG_LEVEL", "debug").start()
 }
 
-fn webhook(name: &str, url: &str, more: &str) -> String {
+pub(crate) fn webhook(name: &str, url: &str, more: &str) -> String {
     format!("[[webhooks]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n{more}\n")
 }
 
@@ -74,7 +74,7 @@ fn of<'t>(
     told.get(&key).map(Vec::as_slice)
 }
 
-fn ids(receiver: &Receiver) -> BTreeSet<String> {
+pub(crate) fn ids(receiver: &Receiver) -> BTreeSet<String> {
     let calls = receiver.with("call");
     calls
         .iter()

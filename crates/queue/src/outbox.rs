@@ -123,7 +123,8 @@ pub trait Outbox: Store {
     /// Writes what became of claimed calls. A result of a call that was claimed again since changes nothing.
     async fn finish_calls(&self, results: Vec<CallResult>) -> Result<(), StoreError>;
 
-    /// Stores calls that are about nothing that is stored with them: they come from another store.
+    /// Stores calls that are about nothing that is stored with them: they come from another store. One that is there already, of the same event
+    /// for the same webhook, is left out: a move that was broken off is begun again.
     async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError>;
 
     /// Makes calls of a webhook due that wait and are not claimed. Gives how many.

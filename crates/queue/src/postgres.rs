@@ -59,7 +59,7 @@ mod writer;
 pub use address::Database;
 pub use history::PostgresHistory;
 pub use open::PostgresSettings;
-pub use schema::Migration;
+pub use schema::{Migration, play_next_version};
 pub use wait::{Patience, Waiting};
 
 use crate::operator::{Action, Suspension, SuspensionKind};

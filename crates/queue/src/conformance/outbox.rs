@@ -19,6 +19,7 @@ pub async fn run_outbox(subject: &dyn OutboxSubject) {
     each_is_claimed_by_one(subject).await;
     claims_end(subject).await;
     what_waits_is_made_due(subject).await;
+    what_is_added_twice_is_there_once(subject).await;
     a_crash_forgets_nothing(subject).await;
     old_calls_expire(subject).await;
     one_webhook_holds_so_many(subject).await;
@@ -217,6 +218,21 @@ async fn claims_end(subject: &dyn OutboxSubject) {
         .unwrap();
     assert_eq!(waiting(&store).await, []);
     assert_eq!(store.next_call("one".into()).await.unwrap(), None);
+}
+
+/// As a move does that was killed between two stores.
+async fn what_is_added_twice_is_there_once(subject: &dyn OutboxSubject) {
+    let store = subject.fresh().await;
+    let calls = ["first", "second"].map(|body| new_call("one", body));
+    let others = NewCall {
+        webhook: "two".to_owned(),
+        ..calls[0].clone()
+    };
+    store.add_calls(vec![calls[0].clone(), others]).await.unwrap();
+    assert_eq!(claim(&store, "one", soon(), 9).await.len(), 1);
+    store.add_calls(calls.to_vec()).await.unwrap();
+    assert_eq!(waiting(&store).await, [("one".into(), 2), ("two".into(), 1)]);
+    assert_eq!(bodies(&claim(&store, "one", soon(), 9).await), ["second"]);
 }
 
 async fn a_crash_forgets_nothing(subject: &dyn OutboxSubject) {

@@ -90,6 +90,8 @@ impl Reached {
     }
 
     fn read(database: &Database, variable: Variables<'_>) -> Result<Reached, String> {
+        // Empty is as if it were not there, as for libpq.
+        let variable = &|name: &str| variable(name).filter(|value| !value.is_empty());
         if !Database::is_meant(&database.url) {
             return Err("it has to begin with postgresql://".into());
         }
@@ -115,12 +117,12 @@ impl Reached {
                 Some(cause) => cause.to_string(),
                 None => error.to_string(),
             })?;
-        let mode = mode.or_else(|| variable("PGSSLMODE"));
-        let mode = mode.map_or(Ok(SslMode::Prefer), |mode| SslMode::parse(&mode))?;
         let path = |name: &str| variable(name).map(PathBuf::from);
         files.roots = files.roots.or_else(|| path("PGSSLROOTCERT"));
         files.certificate = files.certificate.or_else(|| path("PGSSLCERT"));
         files.key = files.key.or_else(|| path("PGSSLKEY"));
+        let mode = mode.or_else(|| variable("PGSSLMODE"));
+        let mode = tls::mode(mode.as_deref(), &files)?;
         complete(&mut config, variable)?;
         config.ssl_mode(mode.negotiated());
         config.connect_timeout(*config.get_connect_timeout().unwrap_or(&CONNECT));
@@ -276,6 +278,12 @@ mod tests {
         ] {
             assert_eq!(file.as_deref(), Some(Path::new(path)));
         }
+        let empty = ["PGPORT", "PGSSLMODE", "PGSSLROOTCERT", "PGTARGETSESSIONATTRS"].map(|name| (name, ""));
+        let reached = read("postgresql://", &[&empty[..], &[("PGUSER", "mail")]].concat()).unwrap();
+        assert_eq!(
+            (reached.mode, reached.config.get_ports().len()),
+            (SslMode::Prefer, 0)
+        );
         let reached = read(
             "postgresql://ann:p%40ss@h1,h2:5433/x?sslmode=require&target_session_attrs=read-write",
             &variables,
@@ -296,6 +304,32 @@ mod tests {
                 "{wanted}"
             );
         }
+    }
+
+    #[test]
+    fn built_in_authorities_vouch_for_names_only() {
+        let mode = |query: &str, variables: &[(&str, &str)]| {
+            let variables = [&[("PGUSER", "mail")], variables].concat();
+            read(&format!("postgresql://db.example/x?{query}"), &variables).map(|reached| reached.mode)
+        };
+        for (query, expected) in [
+            ("sslrootcert=system", SslMode::VerifyFull),
+            ("sslrootcert=system&sslmode=verify-full", SslMode::VerifyFull),
+            ("sslmode=verify-full", SslMode::VerifyFull),
+            ("sslmode=verify-ca&sslrootcert=/ca.pem", SslMode::VerifyCa),
+            ("sslmode=require", SslMode::Require),
+            ("sslrootcert=/ca.pem", SslMode::Prefer),
+        ] {
+            assert_eq!(mode(query, &[]).unwrap(), expected, "{query}");
+        }
+        let system = [("PGSSLROOTCERT", "system")];
+        assert_eq!(mode("", &system).unwrap(), SslMode::VerifyFull);
+        for weak in ["disable", "prefer", "require", "verify-ca"] {
+            let reason = mode(&format!("sslmode={weak}"), &system).unwrap_err();
+            assert!(reason.contains("verify-full"), "{weak}: {reason}");
+        }
+        let reason = mode("sslmode=verify-ca", &[]).unwrap_err();
+        assert!(reason.contains("needs sslrootcert"), "{reason}");
     }
 
     #[test]

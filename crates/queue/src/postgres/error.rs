@@ -59,6 +59,12 @@ impl Error {
         }
     }
 
+    /// Whether the database broke off the transaction so that others could go on: each of them waited for a table or row that the other had, as
+    /// when a migration comes. All of it was rolled back, and the same can be done again at once.
+    pub(super) fn gave_way(&self) -> bool {
+        self.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+    }
+
     /// Whether it is something about what was to be stored, or its size: another change may be made.
     pub(super) fn is_of_the_change(&self) -> bool {
         let classes = ["22", "23", "54", "53100"];

@@ -13,7 +13,7 @@
 //! It goes for a standby that became primary too: what it says is what counts from then on.
 
 use super::error::Error;
-use super::link::{Client, Link, Param, query};
+use super::link::{Client, Link, ONCE_MORE, Param, query};
 use super::servers::{Me, NOW};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -119,7 +119,8 @@ impl Lane {
     /// Nothing was changed.
     pub(super) async fn change<C: Change>(&mut self, change: &C) -> Result<Fate<C::Output>, Error> {
         // Once more when the lane was gone: this server was thought dead.
-        for _ in 0..2 {
+        let (mut gone, mut gave_way) = (0, 0);
+        while gone < 2 {
             let before = self.before().await?;
             let ticket = Ticket {
                 server: self.me.id,
@@ -136,7 +137,12 @@ impl Lane {
                     self.last = Some(ticket.after);
                     return Ok(Fate::Done(answer));
                 }
-                Ok(None) => self.last = None,
+                Ok(None) => {
+                    self.last = None;
+                    gone += 1;
+                }
+                // Nothing of it is left, the number included.
+                Err((error, _)) if error.gave_way() && gave_way < ONCE_MORE => gave_way += 1,
                 Err((error, sent)) if sent && error.leaves_doubt() => {
                     self.last = None;
                     return match self.find_out(ticket).await {

@@ -23,6 +23,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one of a migration may take: it may read a table of millions, or wait for another server that does.
 const MIGRATION: Duration = Duration::from_secs(3600);
 
+/// How often what the database broke off so that others could go on is done again, at once.
+pub(super) const ONCE_MORE: usize = 3;
+
 /// Shortest and longest pause between attempts to connect that fail.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -128,6 +131,7 @@ impl Link {
             spoilt: AtomicBool::new(false),
             asking: AtomicBool::new(false),
             patient: AtomicBool::new(false),
+            in_transaction: AtomicBool::new(false),
         })
     }
 
@@ -174,6 +178,8 @@ pub(super) struct Client {
     asking: AtomicBool,
     /// It migrates.
     patient: AtomicBool,
+    /// What is asked is part of a transaction.
+    in_transaction: AtomicBool,
 }
 
 impl Drop for Client {
@@ -232,6 +238,24 @@ impl Client {
         answer
     }
 
+    /// Waits for an answer; asks again when the database broke off what was asked so that others could go on. Not within a transaction: it is
+    /// gone, and whoever began it does it again.
+    async fn answer_to<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut left = match self.in_transaction.load(Ordering::Relaxed) {
+            true => 0,
+            false => ONCE_MORE,
+        };
+        loop {
+            match self.answer(ask()).await {
+                Err(error) if left > 0 && error.gave_way() => left -= 1,
+                answer => return answer,
+            }
+        }
+    }
+
     async fn rows(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         let object = self.object()?;
         if self.link.prepares {
@@ -270,12 +294,13 @@ impl Client {
             open: true,
         };
         self.batch_execute(sql).await?;
+        self.in_transaction.store(true, Ordering::Relaxed);
         Ok(transaction)
     }
 
     /// Runs statements in one transaction that find their rows by their keys, all sent at once: a single round trip. Gives the rows of each.
     pub(super) async fn all_in_one(&self, statements: &[(&str, Params<'_>)]) -> Result<Vec<Vec<Row>>, Error> {
-        self.answer(self.pipeline(statements)).await
+        self.answer_to(|| self.pipeline(statements)).await
     }
 
     async fn pipeline(&self, statements: &[(&str, Params<'_>)]) -> Result<Vec<Vec<Row>>, Error> {
@@ -328,6 +353,7 @@ pub(super) struct Transaction<'c> {
 impl Transaction<'_> {
     pub(super) async fn commit(mut self) -> Result<(), Error> {
         self.open = false;
+        self.client.in_transaction.store(false, Ordering::Relaxed);
         self.client.batch_execute("COMMIT").await
     }
 }
@@ -341,6 +367,7 @@ impl Deref for Transaction<'_> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
+        self.client.in_transaction.store(false, Ordering::Relaxed);
         if self.open
             && let Some(object) = &self.client.object
         {
@@ -362,7 +389,7 @@ fn typed<'p>(params: Params<'p>) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
 
 /// Runs a statement of fixed text.
 pub(super) async fn query(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-    db.answer(db.rows(sql, params)).await
+    db.answer_to(|| db.rows(sql, params)).await
 }
 
 /// The same for one that always gives a row.
@@ -374,7 +401,7 @@ pub(super) async fn query_one(db: &Client, sql: &str, params: Params<'_>) -> Res
 
 /// The same for one that gives no rows; gives how many it touched.
 pub(super) async fn run(db: &Client, sql: &str, params: Params<'_>) -> Result<u64, Error> {
-    let done = async {
+    let done = || async {
         let object = db.object()?;
         if db.link.prepares {
             let statement = object.prepare_cached(sql).await?;
@@ -382,5 +409,5 @@ pub(super) async fn run(db: &Client, sql: &str, params: Params<'_>) -> Result<u6
         }
         Ok(object.execute_typed(sql, &typed(params)).await?)
     };
-    db.answer(done).await
+    db.answer_to(done).await
 }

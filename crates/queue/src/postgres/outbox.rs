@@ -7,7 +7,7 @@ use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, New
 use crate::store::{Store, StoreError};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_postgres::Row;
@@ -20,6 +20,11 @@ pub(super) const INSERT: &str = "INSERT INTO webhook_calls (webhook, event, crea
     JOIN (SELECT webhook, (SELECT count(*) FROM (SELECT 1 FROM webhook_calls AS c WHERE c.webhook = w.webhook LIMIT $6) AS c) AS waiting
           FROM (SELECT DISTINCT unnest($1::text[]) AS webhook) AS w) AS counted USING (webhook)
     WHERE waiting + number <= $6 ORDER BY place RETURNING webhook";
+
+/// The places of calls, from 1, that are there already.
+const THERE: &str =
+    "SELECT given.place FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS given (webhook, event, place)
+    JOIN webhook_calls AS c USING (webhook, event)";
 
 /// Calls that had no room, by webhook.
 pub(super) type Dropped = BTreeMap<String, u64>;
@@ -157,7 +162,12 @@ impl Outbox for PostgresStore {
     }
 
     async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {
-        let (client, calls) = (self.client().await?, Calls::of(calls.iter(), self.now()));
+        let client = self.client().await?;
+        let given = Calls::of(calls.iter(), self.now());
+        let there = query(&client, THERE, &[&given.webhooks, &given.events]).await?;
+        let there: HashSet<i64> = there.iter().map(|row| row.get(0)).collect();
+        let new = (1..).zip(&calls).filter(|(place, _)| !there.contains(place));
+        let calls = Calls::of(new.map(|(_, call)| call), self.now());
         let stored = query(&client, INSERT, &calls.values()).await?;
         self.shop.say_dropped(&calls.dropped(&stored));
         self.shop.calls_stored.send_replace(());

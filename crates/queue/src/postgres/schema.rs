@@ -3,14 +3,32 @@
 use super::error::Unopened;
 use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
+use std::sync::OnceLock;
 
-/// Each brings the schema from the version that is its index to the next.
-const MIGRATIONS: &[&str] = &[
+/// Each brings the schema from the version that is its index to the next. Servers of the version before are at work meanwhile and afterwards:
+/// each only adds, which a test holds (`tests/growing.rs` below).
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0001.sql"),
     include_str!("0002.sql"),
     include_str!("0003.sql"),
     include_str!("0004.sql"),
 ];
+/// What a process knows beyond that which plays the version after this one.
+static NEXT: OnceLock<&'static [&'static str]> = OnceLock::new();
+
+/// From now on this process is as one of the version after this one, which knows these migrations too. For tests of rolling updates, which need
+/// a newer server before there is one: a program of theirs calls it before all else. The server does not, and no setting leads here.
+pub fn play_next_version(further: &'static [&'static str]) {
+    // Once a process; nobody takes a version back.
+    let _ = NEXT.set(further);
+}
+
+/// The migrations that this process knows, in their order.
+fn known() -> Vec<&'static str> {
+    let further = NEXT.get().copied().unwrap_or_default();
+    [MIGRATIONS, further].concat()
+}
+
 /// Names the advisory lock under which one server migrates and the others wait.
 pub(super) const LOCK: i64 = 0x736d_7470_5f73_7276;
 
@@ -59,9 +77,10 @@ pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migra
     client.be_patient();
     let t = client.transaction().await?;
     run(&t, "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let version = version(&t).await?;
+    let known = known();
+    let version = version(&t, known.len()).await?;
     let steps: Vec<Migration> = (1..)
-        .zip(MIGRATIONS)
+        .zip(&known)
         .skip(version.unwrap_or(0))
         .map(|(version, sql)| Migration { version, sql })
         .collect();
@@ -79,7 +98,7 @@ pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migra
     for step in &steps {
         t.batch_execute(step.sql).await?;
     }
-    let newest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    let newest = i32::try_from(known.len()).unwrap_or(i32::MAX);
     run(&t, "UPDATE schema_version SET version = $1", &[&newest]).await?;
     if !only_try {
         t.commit().await?;
@@ -87,8 +106,8 @@ pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migra
     Ok(steps)
 }
 
-/// The schema's version; `None` in a database that has none yet.
-async fn version(t: &Client) -> Result<Option<usize>, Unopened> {
+/// The schema's version, which is `newest` at most; `None` in a database that has none yet.
+async fn version(t: &Client, newest: usize) -> Result<Option<usize>, Unopened> {
     let there = query(t, "SELECT to_regclass('schema_version') IS NOT NULL", &[]).await?;
     if !there.first().is_some_and(|row| row.get(0)) {
         return Ok(None);
@@ -96,10 +115,9 @@ async fn version(t: &Client) -> Result<Option<usize>, Unopened> {
     let rows = query(t, "SELECT version FROM schema_version", &[]).await?;
     let stored: i32 = rows.first().map_or(0, |row| row.get(0));
     let version = usize::try_from(stored).unwrap_or(usize::MAX);
-    if version > MIGRATIONS.len() {
+    if version > newest {
         let text = format!(
-            "the database was written by a newer version (schema {stored}, this one knows {}): run that version",
-            MIGRATIONS.len()
+            "the database was written by a newer version (schema {stored}, this one knows {newest}): run that version"
         );
         return Err(StoreError::Damaged(text).into());
     }

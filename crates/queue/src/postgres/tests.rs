@@ -4,6 +4,7 @@ mod choice;
 mod cluster;
 mod due;
 mod durable;
+mod growing;
 mod hints;
 mod history;
 mod large;

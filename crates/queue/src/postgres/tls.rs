@@ -54,11 +54,38 @@ impl SslMode {
 /// PEM files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TlsFiles {
-    /// Authorities; without them, or as `system`, the built-in ones.
+    /// Authorities; `system` is the built-in ones, as nothing is.
     pub(super) roots: Option<PathBuf>,
     /// What we show.
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// `sslrootcert=system`.
+    fn is_system(&self) -> bool {
+        self.roots.as_deref() == Some(Path::new("system"))
+    }
+}
+
+/// What is meant by a word for the mode, if there is one, and these files. The built-in authorities sign for everybody: by them a certificate
+/// tells something only with the name in it. So `system` is `verify-full`, and no less, as in libpq.
+pub(super) fn mode(word: Option<&str>, files: &TlsFiles) -> Result<SslMode, String> {
+    let mode = match word {
+        None if files.is_system() => SslMode::VerifyFull,
+        None => SslMode::Prefer,
+        Some(word) => SslMode::parse(word)?,
+    };
+    if files.is_system() && mode != SslMode::VerifyFull {
+        return Err("with sslrootcert=system sslmode has to be verify-full".into());
+    }
+    if mode == SslMode::VerifyCa && files.roots.is_none() {
+        return Err(
+            "sslmode verify-ca needs sslrootcert; by the built-in authorities only verify-full tells anything"
+                .into(),
+        );
+    }
+    Ok(mode)
 }
 
 /// The configuration for a mode; `None` without TLS.
@@ -70,7 +97,7 @@ pub(super) fn client(mode: SslMode, files: &TlsFiles) -> Result<Option<ClientCon
         (mode, _) => mode,
     };
     let web_pki = || {
-        let file = files.roots.as_deref().filter(|path| *path != Path::new("system"));
+        let file = files.roots.as_deref().filter(|_| !files.is_system());
         WebPkiServerVerifier::builder_with_provider(smtp_trust::roots(file)?.into(), provider.clone())
             .build()
             .map_err(|error| format!("sslrootcert: {error}"))

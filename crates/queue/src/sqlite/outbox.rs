@@ -8,7 +8,7 @@ use crate::store::StoreError;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -50,8 +50,23 @@ impl Operation for AddCalls {
         }
     }
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
-        insert(change, &self.0)
+        let mut there: HashMap<&str, HashSet<QueueId>> = HashMap::new();
+        for call in &self.0 {
+            if !there.contains_key(call.webhook.as_str()) {
+                there.insert(&call.webhook, events(change.db, &call.webhook)?);
+            }
+        }
+        let is_there = |call: &NewCall| there[call.webhook.as_str()].contains(&call.event);
+        let new: Vec<NewCall> = self.0.iter().filter(|call| !is_there(call)).cloned().collect();
+        insert(change, &new)
     }
+}
+
+/// Events that a webhook is yet to be told of.
+fn events(db: &Connection, webhook: &str) -> rusqlite::Result<HashSet<QueueId>> {
+    let mut statement = db.prepare_cached("SELECT event FROM webhook_calls WHERE webhook = ?1")?;
+    let rows = statement.query_map([webhook], |row| Ok(QueueId::from_bytes(row.get(0)?)))?;
+    rows.collect()
 }
 
 /// Claims what is due; see `Outbox::claim_calls`.

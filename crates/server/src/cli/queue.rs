@@ -138,6 +138,9 @@ pub(crate) struct MigrateArgs {
     /// File with the password for postgresql://…, so that it need not be in the URL
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
+    /// postgresql://… leads to a pooler in transaction mode, as PgBouncer is: what storage.pooler is to servers
+    #[arg(long)]
+    pub(crate) pooler: bool,
     /// Folder for large messages on their way
     #[arg(long, value_name = "DIR", default_value = "/tmp/smtp-server-migrate")]
     pub(crate) scratch: PathBuf,
