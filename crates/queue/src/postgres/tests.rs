@@ -2,6 +2,7 @@
 
 mod choice;
 mod cluster;
+pub(super) mod cluster;
 mod due;
 mod durable;
 mod growing;
