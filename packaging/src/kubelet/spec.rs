@@ -26,6 +26,8 @@ pub(super) struct Spec {
     pub(super) mounts: Vec<Mount>,
     pub(super) volumes: Vec<(String, Volume)>,
     pub(super) ndots: u64,
+    /// Whether it is on its node's network, with the node's addresses and ports.
+    pub(super) host_network: bool,
     pub(super) pre_stop: Duration,
     pub(super) grace: Duration,
     /// Before the container is started for the third time; twice as long before each further start.
@@ -99,10 +101,47 @@ fn cores(value: &Value) -> Option<f64> {
     Some(f64::from(thousandths) / 1000.0)
 }
 
+/// The `spec` of an object's pods.
+pub(super) fn pod(object: &Value) -> &Value {
+    match object["kind"] == "Pod" {
+        true => &object["spec"],
+        false => &object["spec"]["template"]["spec"],
+    }
+}
+
+/// Whether an object's pods are on their node's network.
+pub(super) fn on_the_nodes_network(object: &Value) -> bool {
+    pod(object)["hostNetwork"] == true
+}
+
+/// The same, from a pod's template. Panics at ports that no API server takes, and at name servers that are not played.
+fn network(pod: &Value, container: &Value) -> bool {
+    let of_the_node = pod["hostNetwork"] == true;
+    // Without a word such a pod asks the node's resolver, which knows no Services.
+    let names = if of_the_node {
+        "ClusterFirstWithHostNet"
+    } else {
+        "ClusterFirst"
+    };
+    assert_eq!(
+        pod["dnsPolicy"].as_str().unwrap_or("ClusterFirst"),
+        names,
+        "the node's own resolver is not played"
+    );
+    for port in list(&container["ports"]) {
+        let fields = ["name", "containerPort", "protocol", "hostPort", "hostIP"];
+        only(port, "a port", &fields);
+        let host = &port["hostPort"];
+        let same = of_the_node && *host == port["containerPort"];
+        assert!(host.is_null() || same, "a port of the node's is not played: {port}");
+    }
+    of_the_node
+}
+
 impl Spec {
-    /// Of a StatefulSet, a Deployment or a Job. All times are divided by `pace`.
+    /// Of a StatefulSet, a Deployment, a Job or a Pod. All times are divided by `pace`.
     pub(super) fn read(workload: &Value, pace: u32) -> Spec {
-        let pod = &workload["spec"]["template"]["spec"];
+        let pod = pod(workload);
         played_pod(pod);
         let containers: Vec<&Value> = list(&pod["containers"]).collect();
         let &[container] = containers.as_slice() else {
@@ -132,6 +171,7 @@ impl Spec {
             mounts: list(&container["volumeMounts"]).map(storage::mount).collect(),
             volumes: storage::volumes(workload),
             ndots: ndots.map_or(5, |option| text(&option["value"]).parse().expect("ndots")),
+            host_network: network(pod, container),
             pre_stop: seconds(pre_stop, 0),
             grace: seconds(&pod["terminationGracePeriodSeconds"], 30),
             back_off: Duration::from_secs(10) / pace,
@@ -152,7 +192,9 @@ fn played_pod(pod: &Value) {
             "automountServiceAccountToken",
             "containers",
             "dnsConfig",
+            "dnsPolicy",
             "enableServiceLinks",
+            "hostNetwork",
             "restartPolicy",
             "securityContext",
             "terminationGracePeriodSeconds",
@@ -164,8 +206,7 @@ fn played_pod(pod: &Value) {
             "serviceAccountName",
             "tolerations",
             "topologySpreadConstraints",
-            // As they are by default.
-            "dnsPolicy",
+            // As it is by default.
             "schedulerName",
         ],
     );
