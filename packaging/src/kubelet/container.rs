@@ -50,7 +50,7 @@ impl Container<'_> {
         // On the node's network it is called as the node.
         let name = match self.spec.host_network {
             true => NODE,
-            false => &identity.name,
+            false => identity.name.as_str(),
         };
         let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
         let resolver = format!(

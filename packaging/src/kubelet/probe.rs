@@ -24,7 +24,9 @@ enum Asks {
         port: u16,
         path: String,
     },
-    Tcp { port: u16 },
+    Tcp {
+        port: u16,
+    },
     Exec(Vec<String>),
 }
 

@@ -1,7 +1,9 @@
 //! What a pod's template says, with the API's defaults.
 
+mod network;
 mod storage;
 
+pub(super) use network::on_the_nodes_network;
 pub(super) use storage::{FilesOf, Mount, Volume};
 
 use super::probe::Probe;
@@ -109,35 +111,6 @@ pub(super) fn pod(object: &Value) -> &Value {
     }
 }
 
-/// Whether an object's pods are on their node's network.
-pub(super) fn on_the_nodes_network(object: &Value) -> bool {
-    pod(object)["hostNetwork"] == true
-}
-
-/// The same, from a pod's template. Panics at ports that no API server takes, and at name servers that are not played.
-fn network(pod: &Value, container: &Value) -> bool {
-    let of_the_node = pod["hostNetwork"] == true;
-    // Without a word such a pod asks the node's resolver, which knows no Services.
-    let names = if of_the_node {
-        "ClusterFirstWithHostNet"
-    } else {
-        "ClusterFirst"
-    };
-    assert_eq!(
-        pod["dnsPolicy"].as_str().unwrap_or("ClusterFirst"),
-        names,
-        "the node's own resolver is not played"
-    );
-    for port in list(&container["ports"]) {
-        let fields = ["name", "containerPort", "protocol", "hostPort", "hostIP"];
-        only(port, "a port", &fields);
-        let host = &port["hostPort"];
-        let same = of_the_node && *host == port["containerPort"];
-        assert!(host.is_null() || same, "a port of the node's is not played: {port}");
-    }
-    of_the_node
-}
-
 impl Spec {
     /// Of a StatefulSet, a Deployment, a Job or a Pod. All times are divided by `pace`.
     pub(super) fn read(workload: &Value, pace: u32) -> Spec {
@@ -171,7 +144,7 @@ impl Spec {
             mounts: list(&container["volumeMounts"]).map(storage::mount).collect(),
             volumes: storage::volumes(workload),
             ndots: ndots.map_or(5, |option| text(&option["value"]).parse().expect("ndots")),
-            host_network: network(pod, container),
+            host_network: network::of_the_node(pod, container),
             pre_stop: seconds(pre_stop, 0),
             grace: seconds(&pod["terminationGracePeriodSeconds"], 30),
             back_off: Duration::from_secs(10) / pace,

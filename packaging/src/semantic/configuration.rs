@@ -99,9 +99,8 @@ pub fn proxies(set: &Set, workload: Workload, listener: &str) -> Option<Vec<Stri
     let own = if listener == "smtp" { "server" } else { listener };
     let sections = [own, "server"];
     let said = |key: &str| {
-        let all = sections.iter();
-        all.filter_map(|section| setting(workload, &config, section, key).map(|_| *section))
-            .next()
+        let mut all = sections.into_iter();
+        all.find(|section| setting(workload, &config, section, key).is_some())
     };
     let protocol = setting(workload, &config, said("proxy_protocol")?, "proxy_protocol")?;
     if protocol.as_str() != Some("v2") {

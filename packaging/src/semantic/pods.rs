@@ -311,7 +311,9 @@ fn pod_security(pods: Workload, found: &mut Vec<String>) {
             refuse("a hostPath volume");
         }
     }
-    for container in pods.containers().chain(list(&pod["initContainers"])) {
+    // `kubectl debug` adds the last.
+    let more = ["initContainers", "ephemeralContainers"].map(|name| list(&pod[name]));
+    for container in pods.containers().chain(more.into_iter().flatten()) {
         let (own, shared) = (&container["securityContext"], &pod["securityContext"]);
         let either = |key: &str| {
             if own[key].is_null() {

@@ -38,7 +38,11 @@ fn shown() -> Vec<(String, Value)> {
     for page in pages() {
         let name = page.strip_prefix(root()).expect("in the workspace");
         for block in blocks(&text(&page), "yaml") {
-            all.extend(objects(&block).into_iter().map(|one| (name.display().to_string(), one)));
+            all.extend(
+                objects(&block)
+                    .into_iter()
+                    .map(|one| (name.display().to_string(), one)),
+            );
         }
     }
     all
@@ -62,7 +66,12 @@ fn yaml_of_pages_is_what_it_is_taken_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut manifests, mut others) = (Vec::new(), Vec::new());
     for (number, (page, value)) in shown().into_iter().enumerate() {
-        let keys: Vec<&str> = value.as_object().expect("a mapping").keys().map(String::as_str).collect();
+        let keys: Vec<&str> = value
+            .as_object()
+            .expect("a mapping")
+            .keys()
+            .map(String::as_str)
+            .collect();
         let manifest = match keys[..] {
             ["volumes"] => pod_with(&value["volumes"]),
             ["inhibit_rules"] => {
@@ -91,9 +100,14 @@ fn yaml_of_pages_is_what_it_is_taken_for() {
 #[test]
 fn the_token_that_is_shown_is_for_the_server_that_is_shown() {
     let page = text(&root().join("docs/accounts.md"));
-    let volumes: Vec<Value> = blocks(&page, "yaml").iter().flat_map(|block| objects(block)).collect();
+    let volumes: Vec<Value> = blocks(&page, "yaml")
+        .iter()
+        .flat_map(|block| objects(block))
+        .collect();
     let token = &volumes[0]["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"];
-    let configuration = blocks(&page, "toml").into_iter().find(|block| block.contains("[oauth]"));
+    let configuration = blocks(&page, "toml")
+        .into_iter()
+        .find(|block| block.contains("[oauth]"));
     let configuration: toml::Table = configuration.expect("[oauth]").parse().expect("TOML");
     let taken = configuration["oauth"]["audience"].as_array().expect("audiences");
     let wanted = token["audience"].as_str().expect("an audience");

@@ -83,7 +83,11 @@ fn is_on_the_nodes_network_alone(around: &Around, pod: &Pod) {
     let space = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).expect("a namespace");
     let of_the_pod = space(&pod.pid().to_string());
     assert_eq!(of_the_pod, around.cluster.node().inside(|| space("thread-self")));
-    assert_ne!(of_the_pod, space("thread-self"), "it is on this machine's network");
+    assert_ne!(
+        of_the_pod,
+        space("thread-self"),
+        "it is on this machine's network"
+    );
 }
 
 /// From outside mail's ports are reached and no others. Health, metrics and the admin API are for the node.
@@ -115,7 +119,12 @@ fn carries_mail(around: &Around) {
     around.client.space.inside(|| {
         bring(four, "in by 4");
         bring(six, "in by 6");
-        submit_to("bob@partner.example", SocketAddr::new(four, 587), "--tls", "out by 4");
+        submit_to(
+            "bob@partner.example",
+            SocketAddr::new(four, 587),
+            "--tls",
+            "out by 4",
+        );
         submit_to(
             "bob@six.example",
             SocketAddr::new(six, 465),

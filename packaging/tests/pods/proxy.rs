@@ -211,9 +211,10 @@ impl Scene {
     /// All of it; gives the balancers, the MX' first.
     fn only_balancers_say_who_the_client_is(&self) -> Vec<Balancer> {
         self.runs_with_what_was_rendered();
-        let services = self.objects.iter().filter(|object| {
-            object["kind"] == "Service" && object["spec"]["type"] == "LoadBalancer"
-        });
+        let services = self
+            .objects
+            .iter()
+            .filter(|object| object["kind"] == "Service" && object["spec"]["type"] == "LoadBalancer");
         let numbered = services.enumerate();
         let balancers: Vec<Balancer> = numbered
             .map(|(number, service)| self.balancer(number, service))
@@ -244,7 +245,10 @@ fn the_charts_values_make_each_listener_believe_its_own_balancer_alone() {
     let scene = Scene::new(released("proxy-protocol", &[]));
     let balancers = scene.only_balancers_say_who_the_client_is();
     // A network of the cluster's may relay by these values, and who is in it is what the balancer says.
-    let trusted = scene.around.cluster.host(&["10.42.0.9".parse().expect("an address")]);
+    let trusted = scene
+        .around
+        .cluster
+        .host(&["10.42.0.9".parse().expect("an address")]);
     let mx = SocketAddr::new(balancers[0].host.v4(), balancers[0].listeners[0].1);
     for (client, code) in [(&trusted, 250), (&scene.around.client, 554)] {
         let mut wire = client.space.inside(|| Wire::hello(mx));

@@ -31,7 +31,9 @@ struct Provider {
 impl Provider {
     /// Where the overlay's policy has it.
     fn start(around: &Around) -> Provider {
-        let host = around.cluster.host(&addresses::both("192.0.2.25", "2001:db8::25"));
+        let host = around
+            .cluster
+            .host(&addresses::both("192.0.2.25", "2001:db8::25"));
         around.knows("smtp.provider.example", host.v4());
         let certificates = tempfile::tempdir().expect("a folder");
         certificates_for(certificates.path(), "DNS:smtp.provider.example");
@@ -72,10 +74,7 @@ fn main_cf(certificates: &Path) -> String {
 /// What an operator changes: the user in the smarthost's URL.
 fn name_the_user(around: &Around) {
     let config = around.node.value("ConfigMap", "smtp-config", "config.toml");
-    let named = config.replace(
-        "smtp://USER@",
-        &format!("smtp://{}@", USER.replace('@', "%40")),
-    );
+    let named = config.replace("smtp://USER@", &format!("smtp://{}@", USER.replace('@', "%40")));
     assert_ne!(config, named, "no user to be replaced in the configuration");
     let keys = [("config.toml", named.as_str())];
     around.node.change("ConfigMap", "smtp-config", &keys);
@@ -104,10 +103,16 @@ fn everything_leaves_by_a_provider_that_shows_its_name_and_knows_ours() {
     pod.wait_ready();
 
     // A provider whose certificate nobody vouches for gets neither mail nor password.
-    around.client.space.inside(|| submit(virtual_addresses[0], "--tls"));
+    around
+        .client
+        .space
+        .inside(|| submit(virtual_addresses[0], "--tls"));
     let put_off = pod.wait_event("delivery", |line| line["status"] == "deferred");
     assert!(put_off.to_string().contains("certificate"), "{put_off}");
-    assert_eq!((provider.has(), provider.postfix.log().contains("sasl_")), (0, false));
+    assert_eq!(
+        (provider.has(), provider.postfix.log().contains("sasl_")),
+        (0, false)
+    );
     assert_eq!(pod.delete().code, 0);
     drop(pod);
 
