@@ -2,7 +2,7 @@
 
 use super::around::{Around, retry};
 use super::life::{MEMORY, is_confined};
-use super::stage::{OURS, give, subjects, submit_to};
+use super::stage::{OURS, give, released, subjects, submit_to};
 use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
 use packaging::kubelet::{Happened, Pod};
@@ -11,6 +11,7 @@ use packaging::net::probe::{self, Outcome};
 use packaging::render::{kustomize, objects};
 use packaging::tools::Release;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 fn started(pod: &Pod, times: usize) {
     wait_for_secs("the container to be started again", 60, || {
@@ -58,6 +59,21 @@ fn a_pod_at_the_edge_has_its_nodes_ports_and_addresses_and_keeps_its_mail() {
     assert_eq!(subjects(&around.sink), expected);
 }
 
+/// By the chart, with a listener of their own for admin API and console.
+#[test]
+fn the_charts_pod_on_its_nodes_network_keeps_what_is_not_mail_to_the_node() {
+    let around = Around::new(released("edge", &[]));
+    let_low_ports(&around);
+    let pod = around.node.start("StatefulSet", "smtp-server", 0);
+    pod.wait_ready();
+    is_on_the_nodes_network_alone(&around, &pod);
+    is_reached_where_it_should_be(&around);
+    let admin = SocketAddr::from(([127, 0, 0, 1], 8081));
+    let get = || probe::get(admin, "/api/v1/queue", Duration::from_secs(10));
+    let answer = around.cluster.node().inside(get);
+    assert_eq!(answer.map(|(status, _)| status), Some(401));
+}
+
 /// As kustomization.yaml says: without the node's sysctl it may not listen on 25, and says so; with it, nothing else is needed.
 fn waits_for_the_nodes_leave(around: &Around, pod: &Pod) {
     wait_for("the pod to say what it may not", || {
@@ -65,8 +81,7 @@ fn waits_for_the_nodes_leave(around: &Around, pod: &Pod) {
         said.contains("cannot listen on [::]:25 ") && said.contains("ip_unprivileged_port_start")
     });
     assert!(!pod.timeline().events().contains(&Happened::Ready(true)));
-    let start = [("ipv4/ip_unprivileged_port_start", "25")];
-    around.cluster.node().set(&start);
+    let_low_ports(around);
     // The probes ask loopback, where the server is.
     pod.wait_ready();
     let events = pod.timeline().events();
@@ -77,6 +92,12 @@ fn waits_for_the_nodes_leave(around: &Around, pod: &Pod) {
         "{}",
         pod.timeline()
     );
+}
+
+/// What the node's administrator does, for IPv6 too.
+fn let_low_ports(around: &Around) {
+    let start = [("ipv4/ip_unprivileged_port_start", "25")];
+    around.cluster.node().set(&start);
 }
 
 fn is_on_the_nodes_network_alone(around: &Around, pod: &Pod) {
@@ -98,6 +119,7 @@ fn is_reached_where_it_should_be(around: &Around) {
             (465, Outcome::Open),
             (587, Outcome::Open),
             (8080, Outcome::Refused),
+            (8081, Outcome::Refused),
             (2525, Outcome::Refused),
             (4650, Outcome::Refused),
             (5870, Outcome::Refused),
@@ -127,7 +149,7 @@ fn carries_mail(around: &Around) {
         );
         submit_to(
             "bob@six.example",
-            SocketAddr::new(six, 465),
+            SocketAddr::new(four, 465),
             "--tls-on-connect",
             "out by 6",
         );

@@ -130,7 +130,7 @@ fn everything_leaves_by_a_provider_that_shows_its_name_and_knows_ours() {
     around
         .client
         .space
-        .inside(|| submit(virtual_addresses[1], "--tls-on-connect"));
+        .inside(|| submit(virtual_addresses[0], "--tls-on-connect"));
     retry(&pod);
     wait_for("both messages at the provider's", || provider.has() == 2);
     let sent = pod.wait_event("delivery", |line| line["status"] == "sent");
