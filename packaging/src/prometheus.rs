@@ -54,12 +54,17 @@ pub fn rules(mut change: impl FnMut(&mut Value)) -> BTreeMap<String, Value> {
 /// Makes a scrape come sooner. An answer may take as long as until the next one, since the machine is not faster.
 fn hasten(scrape: &mut Value) {
     let seconds = |field: &str| -> u64 {
-        let time = scrape[field].as_str().unwrap_or_else(|| panic!("no {field}: {scrape:#}"));
+        let time = scrape[field]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {field}: {scrape:#}"));
         let number = time.strip_suffix('s').and_then(|number| number.parse().ok());
         number.unwrap_or_else(|| panic!("{field} of {time}"))
     };
     let (interval, timeout) = (seconds("scrape_interval"), seconds("scrape_timeout"));
-    assert!(timeout <= interval, "Prometheus refuses a timeout of {timeout} s every {interval} s");
+    assert!(
+        timeout <= interval,
+        "Prometheus refuses a timeout of {timeout} s every {interval} s"
+    );
     let interval = format!("{}ms", interval * 1000 / PACE);
     scrape["scrape_timeout"] = interval.as_str().into();
     scrape["scrape_interval"] = interval.into();

@@ -18,7 +18,8 @@ pub struct Running<'a> {
 /// Entries of `scrape_configs` for all monitors among these objects, with the pods that run.
 pub fn scrapes(objects: &[Value], pods: &[Running]) -> Vec<Value> {
     let monitors = objects.iter();
-    let monitors = monitors.filter(|object| object["kind"] == "PodMonitor" || object["kind"] == "ServiceMonitor");
+    let monitors =
+        monitors.filter(|object| object["kind"] == "PodMonitor" || object["kind"] == "ServiceMonitor");
     monitors
         .flat_map(|monitor| {
             let found = targets(monitor, objects, pods);
@@ -113,9 +114,7 @@ fn relabelings(of: &Role, monitor: &Value, endpoint: &Value) -> Vec<Value> {
             format!("{selected}_label_{label}"),
             format!("{selected}_labelpresent_{label}"),
         ];
-        all.push(
-            json!({"action": "keep", "source_labels": sources, "regex": format!("({value});true")}),
-        );
+        all.push(json!({"action": "keep", "source_labels": sources, "regex": format!("({value});true")}));
     }
     all.push(json!({"action": "keep", "source_labels": [of.port], "regex": endpoint["port"]}));
     for (from, to) in [
@@ -187,8 +186,14 @@ fn of_pod(workload: Workload, pod: &Running) -> Vec<Value> {
                 continue;
             };
             let mut meta = meta_of(workload, pod.name);
-            meta.insert("__meta_kubernetes_pod_container_name".into(), container["name"].clone());
-            meta.insert("__meta_kubernetes_pod_container_port_name".into(), port["name"].clone());
+            meta.insert(
+                "__meta_kubernetes_pod_container_name".into(),
+                container["name"].clone(),
+            );
+            meta.insert(
+                "__meta_kubernetes_pod_container_port_name".into(),
+                port["name"].clone(),
+            );
             found.push(json!({"targets": [address.to_string()], "labels": meta}));
         }
     }
@@ -210,9 +215,15 @@ fn of_services(objects: &[Value], workload: Workload, pod: &Running) -> Vec<Valu
                 continue;
             };
             let mut meta = meta_of(workload, pod.name);
-            meta.extend(meta_labels("__meta_kubernetes_service", &service["metadata"]["labels"]));
+            meta.extend(meta_labels(
+                "__meta_kubernetes_service",
+                &service["metadata"]["labels"],
+            ));
             meta.insert("__meta_kubernetes_service_name".into(), name_of(service).into());
-            meta.insert("__meta_kubernetes_endpoint_port_name".into(), port["name"].clone());
+            meta.insert(
+                "__meta_kubernetes_endpoint_port_name".into(),
+                port["name"].clone(),
+            );
             found.push(json!({"targets": [address.to_string()], "labels": meta}));
         }
     }
@@ -221,12 +232,18 @@ fn of_services(objects: &[Value], workload: Workload, pod: &Running) -> Vec<Valu
 
 /// What is known of a pod by whichever way it is found.
 fn meta_of(workload: Workload, name: &str) -> Map<String, Value> {
-    let mut meta = meta_labels("__meta_kubernetes_pod", &workload.template()["metadata"]["labels"]);
+    let mut meta = meta_labels(
+        "__meta_kubernetes_pod",
+        &workload.template()["metadata"]["labels"],
+    );
     meta.insert("__meta_kubernetes_namespace".into(), workload.namespace().into());
     meta.insert("__meta_kubernetes_pod_name".into(), name.into());
     meta.insert("__meta_kubernetes_pod_phase".into(), "Running".into());
     if let Some(server) = workload.server() {
-        meta.insert("__meta_kubernetes_pod_container_name".into(), server["name"].clone());
+        meta.insert(
+            "__meta_kubernetes_pod_container_name".into(),
+            server["name"].clone(),
+        );
     }
     meta
 }

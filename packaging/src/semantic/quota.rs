@@ -52,7 +52,6 @@ fn most(set: &Set, workload: Workload) -> u64 {
     pods + surge + ending
 }
 
-
 /// `requests.cpu` as `requests` and `cpu`, when containers are asked for it.
 fn of_containers(what: &str) -> Option<(&str, &str)> {
     let (which, resource) = what.split_once('.')?;
@@ -70,21 +69,37 @@ fn of_a_pod(pod: Workload, what: &str) -> Option<u128> {
 }
 
 /// Room for the largest number of pods, beside those that end: tests and Jobs.
-fn pods(set: &Set, quota: &Value, workload: Workload, (what, allowed): (&str, u128), found: &mut Vec<String>) {
+fn pods(
+    set: &Set,
+    quota: &Value,
+    workload: Workload,
+    (what, allowed): (&str, u128),
+    found: &mut Vec<String>,
+) {
     let most = most(set, workload);
     let Some(one) = of_a_pod(workload, what) else {
         let name = workload.name();
-        found.push(finds(quota, format!("{what}: refuses the pods of {name}, which name none")));
+        found.push(finds(
+            quota,
+            format!("{what}: refuses the pods of {name}, which name none"),
+        ));
         return;
     };
     let servers = set.workloads();
-    let is_server = |pod: &Workload| servers.iter().any(|server| std::ptr::eq(server.object, pod.object));
+    let is_server = |pod: &Workload| {
+        servers
+            .iter()
+            .any(|server| std::ptr::eq(server.object, pod.object))
+    };
     let others = set.all_pods().into_iter().filter(|pod| !is_server(pod));
     let others: u128 = others.map(|pod| of_a_pod(pod, what).unwrap_or(0)).sum();
     let room = allowed.saturating_sub(others) / one.max(1);
     if room < u128::from(most) {
         let name = workload.name();
-        found.push(finds(quota, format!("{what}: room for {room} pods of {name}, there may be {most}")));
+        found.push(finds(
+            quota,
+            format!("{what}: room for {room} pods of {name}, there may be {most}"),
+        ));
     }
 }
 
@@ -99,7 +114,10 @@ fn claims(set: &Set, quota: &Value, (what, allowed): (&str, u128), found: &mut V
         .workloads()
         .into_iter()
         .map(|workload| {
-            let each: u128 = list(&workload.object["spec"]["volumeClaimTemplates"]).iter().map(one).sum();
+            let each: u128 = list(&workload.object["spec"]["volumeClaimTemplates"])
+                .iter()
+                .map(one)
+                .sum();
             each * u128::from(most(set, workload))
         })
         .sum();
@@ -113,19 +131,27 @@ fn objects(set: &Set, quota: &Value, (what, allowed): (&str, u128), found: &mut 
     let services = || set.of_kind("Service");
     let count = match what {
         "services" => services().count() as u64,
-        "services.loadbalancers" => services().filter(|one| one["spec"]["type"] == "LoadBalancer").count() as u64,
+        "services.loadbalancers" => services()
+            .filter(|one| one["spec"]["type"] == "LoadBalancer")
+            .count() as u64,
         "services.nodeports" => services().map(node_ports).sum(),
         "secrets" => secrets(set),
         // And the API server's authority, which Kubernetes puts into every namespace.
         "configmaps" => set.of_kind("ConfigMap").count() as u64 + 1,
         _ => {
-            found.push(finds(quota, format!("{what}: nobody has counted what there may be")));
+            found.push(finds(
+                quota,
+                format!("{what}: nobody has counted what there may be"),
+            ));
             return;
         }
     };
     if u128::from(count) * 1000 > allowed {
         let allowed = allowed / 1000;
-        found.push(finds(quota, format!("{what}: room for {allowed}, there may be {count}")));
+        found.push(finds(
+            quota,
+            format!("{what}: room for {allowed}, there may be {count}"),
+        ));
     }
 }
 
@@ -137,7 +163,11 @@ fn node_ports(service: &Value) -> u64 {
         Some("LoadBalancer") => spec["allocateLoadBalancerNodePorts"] != false,
         _ => false,
     };
-    if takes { list(&spec["ports"]).len() as u64 } else { 0 }
+    if takes {
+        list(&spec["ports"]).len() as u64
+    } else {
+        0
+    }
 }
 
 /// Those that are applied, that pods read, and that controllers make; cert-manager's key of a certificate that it is about to ask
@@ -153,13 +183,18 @@ fn secrets(set: &Set) -> u64 {
         let pulls = list(&pods.pod()["imagePullSecrets"]).iter();
         names.extend(pulls.filter_map(|one| one["name"].as_str()));
     }
-    names.extend(set.of_kind("Certificate").filter_map(|one| one["spec"]["secretName"].as_str()));
+    names.extend(
+        set.of_kind("Certificate")
+            .filter_map(|one| one["spec"]["secretName"].as_str()),
+    );
     let external = set.of_kind("ExternalSecret");
     names.extend(external.map(|one| one["spec"]["target"]["name"].as_str().unwrap_or(name_of(one))));
     let next_keys = set.of_kind("Certificate").count();
     let by_helm = set.objects.iter().any(|object| {
         let managed = labels(&object["metadata"]["labels"]);
-        managed.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "Helm")
+        managed
+            .get("app.kubernetes.io/managed-by")
+            .is_some_and(|by| by == "Helm")
     });
     (names.len() + next_keys) as u64 + if by_helm { HISTORY } else { 0 }
 }

@@ -24,21 +24,36 @@ fn restricted(set: &Set, namespace: &str) -> bool {
 /// A namespace enforces `restricted`, as it is in the newest version that is supported. Pods on the host's network have to be let in;
 /// then it is told all the same of whatever else is not restricted.
 fn levels(set: &Set, namespace: &Value, found: &mut Vec<String>) {
-    let on_the_host = set.workloads().into_iter().any(|pods| pods.on_the_hosts_network());
+    let on_the_host = set
+        .workloads()
+        .into_iter()
+        .any(|pods| pods.on_the_hosts_network());
     let newest = KUBERNETES.last().expect("a version").trim_end_matches(".0");
     let pinned = format!("v{newest}");
     for mode in ["enforce", "audit", "warn"] {
-        let label = |key: String| namespace["metadata"]["labels"][format!("pod-security.kubernetes.io/{key}")].as_str();
-        let level = if on_the_host && mode == "enforce" { "privileged" } else { "restricted" };
+        let label = |key: String| {
+            namespace["metadata"]["labels"][format!("pod-security.kubernetes.io/{key}")].as_str()
+        };
+        let level = if on_the_host && mode == "enforce" {
+            "privileged"
+        } else {
+            "restricted"
+        };
         if label(mode.into()) != Some(level) {
             let is = label(mode.into()).unwrap_or("not said");
-            found.push(finds(namespace, format!("Pod Security: {mode} is {is}, it should be {level}")));
+            found.push(finds(
+                namespace,
+                format!("Pod Security: {mode} is {is}, it should be {level}"),
+            ));
         }
         // All versions let everything in that is privileged.
         let version = label(format!("{mode}-version"));
         if level != "privileged" && version != Some(pinned.as_str()) {
             let is = version.unwrap_or("the cluster's own");
-            found.push(finds(namespace, format!("Pod Security: the rules of {mode} are {is}, not {pinned}")));
+            found.push(finds(
+                namespace,
+                format!("Pod Security: the rules of {mode} are {is}, not {pinned}"),
+            ));
         }
     }
 }

@@ -16,13 +16,18 @@ const NOT_HERE: [&str; 3] = ["drain --now", "migrate", "queue migrate"];
 /// The pages, with their texts.
 fn pages() -> Vec<(String, String)> {
     let all = files("docs").into_iter().chain(files("charts/smtp-server"));
-    let read = all.filter(|file| file.starts_with("docs/runbooks/") || file == "docs/kubernetes.md" || file.ends_with("UPGRADING.md"));
-    read.map(|file| (file.clone(), text(&root().join(&file)))).collect()
+    let read = all.filter(|file| {
+        file.starts_with("docs/runbooks/") || file == "docs/kubernetes.md" || file.ends_with("UPGRADING.md")
+    });
+    read.map(|file| (file.clone(), text(&root().join(&file))))
+        .collect()
 }
 
 /// What is behind the server's name, in a command of the server or in one of kubectl that runs it in a pod.
 fn of_the_server(words: &[String]) -> Option<&[String]> {
-    let place = words.iter().position(|word| word.trim_start_matches('/') == "smtp-server")?;
+    let place = words
+        .iter()
+        .position(|word| word.trim_start_matches('/') == "smtp-server")?;
     let runs = place == 0 || words[place - 1] == "--";
     runs.then(|| &words[place + 1..])
 }
@@ -35,7 +40,9 @@ fn typed(page: &str, names: &BTreeSet<String>) -> Vec<Words> {
         let known = of_it.first().is_some_and(|first| names.contains(first));
         known && of_it.iter().any(|word| word.starts_with("--"))
     });
-    let blocks = of_blocks(page).into_iter().filter(|words| of_the_server(words).is_some());
+    let blocks = of_blocks(page)
+        .into_iter()
+        .filter(|words| of_the_server(words).is_some());
     let all = blocks.chain(in_sentences);
     all.map(|words| of_the_server(&words).unwrap_or(&words).to_vec())
         .filter(|words| !words.is_empty())
@@ -44,12 +51,19 @@ fn typed(page: &str, names: &BTreeSet<String>) -> Vec<Words> {
 
 /// The server's commands, as its help lists them.
 fn names() -> BTreeSet<String> {
-    let help = Command::new(binary()).arg("--help").output().expect("the binary").stdout;
+    let help = Command::new(binary())
+        .arg("--help")
+        .output()
+        .expect("the binary")
+        .stdout;
     let help = String::from_utf8(help).expect("UTF-8");
     let (_, listed) = help.split_once("Commands:").expect("commands");
     let lines = listed.trim_start_matches('\n').lines();
     let names = lines.take_while(|line| line.starts_with("  "));
-    names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A server whose next hop is away, with a domain's key, an account, a webhook that nobody answers, and a message that is deferred.
@@ -69,7 +83,10 @@ fn troubled() -> Server {
 /// Runs a command as `kubectl exec` does: where the configuration says the ports.
 fn typed_in_its_pod(server: &Server, words: &[&str]) -> Output {
     let mut command = Command::new(binary());
-    command.args(words).env_clear().env("SMTP_ADMIN_PASSWORD", PASSWORD);
+    command
+        .args(words)
+        .env_clear()
+        .env("SMTP_ADMIN_PASSWORD", PASSWORD);
     command.env("SMTP_HTTP_PORT", server.http.port().to_string());
     command.output().expect("the binary")
 }
@@ -78,7 +95,12 @@ fn typed_in_its_pod(server: &Server, words: &[&str]) -> Output {
 fn deferred(server: &Server) -> String {
     let reply = Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "Subject: t\r\n\r\ntext\r\n");
     let id = queue_id(&reply);
-    let waits = || server.queue(&["list", "--state", "deferred"]).iter().any(|one| one["id"] == id.as_str());
+    let waits = || {
+        server
+            .queue(&["list", "--state", "deferred"])
+            .iter()
+            .any(|one| one["id"] == id.as_str())
+    };
     wait_for("the message to be deferred", waits);
     id
 }
@@ -120,7 +142,8 @@ fn commands_of_runbooks_work_on_a_running_server() {
 /// as a value.
 #[test]
 fn what_logs_are_searched_for_is_written() {
-    let references = ["events", "metrics", "configuration"].map(|page| text(&root().join(format!("docs/reference/{page}.md"))));
+    let references = ["events", "metrics", "configuration"]
+        .map(|page| text(&root().join(format!("docs/reference/{page}.md"))));
     let events = &references[0];
     let sources: String = files("crates")
         .iter()
@@ -130,14 +153,20 @@ fn what_logs_are_searched_for_is_written() {
     let mut wrong = BTreeSet::new();
     let mut seen = 0;
     for (page, content) in pages() {
-        let lines = of_blocks(&content).into_iter().chain(quoted(&content).into_iter().flat_map(commands));
+        let lines = of_blocks(&content)
+            .into_iter()
+            .chain(quoted(&content).into_iter().flat_map(commands));
         for words in lines.filter(|words| words[0] == "grep") {
-            let pattern = words[1..].iter().find(|word| !word.starts_with('-')).expect("a pattern");
+            let pattern = words[1..]
+                .iter()
+                .find(|word| !word.starts_with('-'))
+                .expect("a pattern");
             for word in spelled(pattern) {
                 seen += 1;
                 let is_event = pattern.contains("\"event\":\"");
                 let event = events.contains(&format!("| `{word}` |"));
-                let other = references.iter().any(|page| page.contains(&format!("`{word}`"))) || sources.contains(&format!("\"{word}\""));
+                let other = references.iter().any(|page| page.contains(&format!("`{word}`")))
+                    || sources.contains(&format!("\"{word}\""));
                 if !(event || (other && !is_event)) {
                     wrong.insert(format!("{page}: {pattern}: nobody writes {word}"));
                 }
@@ -150,16 +179,33 @@ fn what_logs_are_searched_for_is_written() {
 
 /// The words with a low line that a pattern finds: `a_(b|c)` is two.
 fn spelled(pattern: &str) -> Vec<String> {
-    let alternatives: Vec<String> = match pattern.split_once('(').and_then(|(before, rest)| Some((before, rest.split_once(')')?))) {
+    let alternatives: Vec<String> = match pattern
+        .split_once('(')
+        .and_then(|(before, rest)| Some((before, rest.split_once(')')?)))
+    {
         Some((before, (inside, behind))) => {
-            let head = before.rsplit(|c: char| !is_of_a_word(c)).next().unwrap_or_default();
-            let tail = behind.split(|c: char| !is_of_a_word(c)).next().unwrap_or_default();
-            inside.split('|').map(|one| format!("{head}{one}{tail}")).collect()
+            let head = before
+                .rsplit(|c: char| !is_of_a_word(c))
+                .next()
+                .unwrap_or_default();
+            let tail = behind
+                .split(|c: char| !is_of_a_word(c))
+                .next()
+                .unwrap_or_default();
+            inside
+                .split('|')
+                .map(|one| format!("{head}{one}{tail}"))
+                .collect()
         }
         None => pattern.split('|').map(str::to_owned).collect(),
     };
-    let words = alternatives.iter().flat_map(|one| one.split(|c: char| !is_of_a_word(c)));
-    words.filter(|word| word.contains('_')).map(str::to_owned).collect()
+    let words = alternatives
+        .iter()
+        .flat_map(|one| one.split(|c: char| !is_of_a_word(c)));
+    words
+        .filter(|word| word.contains('_'))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn is_of_a_word(c: char) -> bool {
@@ -168,7 +214,16 @@ fn is_of_a_word(c: char) -> bool {
 
 #[test]
 fn patterns_are_spelled_out() {
-    assert_eq!(spelled("\"event\":\"webhook_(down|dropped)\""), ["webhook_down", "webhook_dropped"]);
-    assert_eq!(spelled("relay_denied|auth_failed"), ["relay_denied", "auth_failed"]);
-    assert_eq!(spelled("\"event\":\"(store_failed|storage_awaited)\""), ["store_failed", "storage_awaited"]);
+    assert_eq!(
+        spelled("\"event\":\"webhook_(down|dropped)\""),
+        ["webhook_down", "webhook_dropped"]
+    );
+    assert_eq!(
+        spelled("relay_denied|auth_failed"),
+        ["relay_denied", "auth_failed"]
+    );
+    assert_eq!(
+        spelled("\"event\":\"(store_failed|storage_awaited)\""),
+        ["store_failed", "storage_awaited"]
+    );
 }

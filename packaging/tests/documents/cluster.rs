@@ -15,14 +15,34 @@ static KINDS: [(&str, &[&str], bool); 27] = [
     ("Service", &["service", "services", "svc"], true),
     ("ConfigMap", &["configmap", "configmaps", "cm"], true),
     ("Secret", &["secret", "secrets"], true),
-    ("ServiceAccount", &["serviceaccount", "serviceaccounts", "sa"], true),
+    (
+        "ServiceAccount",
+        &["serviceaccount", "serviceaccounts", "sa"],
+        true,
+    ),
     ("Role", &["role", "roles"], true),
     ("RoleBinding", &["rolebinding", "rolebindings"], true),
-    ("NetworkPolicy", &["networkpolicy", "networkpolicies", "netpol"], true),
+    (
+        "NetworkPolicy",
+        &["networkpolicy", "networkpolicies", "netpol"],
+        true,
+    ),
     ("PodDisruptionBudget", &["poddisruptionbudget", "pdb"], true),
-    ("HorizontalPodAutoscaler", &["horizontalpodautoscaler", "hpa"], true),
-    ("PersistentVolumeClaim", &["persistentvolumeclaim", "persistentvolumeclaims", "pvc"], true),
-    ("ResourceQuota", &["resourcequota", "resourcequotas", "quota"], true),
+    (
+        "HorizontalPodAutoscaler",
+        &["horizontalpodautoscaler", "hpa"],
+        true,
+    ),
+    (
+        "PersistentVolumeClaim",
+        &["persistentvolumeclaim", "persistentvolumeclaims", "pvc"],
+        true,
+    ),
+    (
+        "ResourceQuota",
+        &["resourcequota", "resourcequotas", "quota"],
+        true,
+    ),
     ("LimitRange", &["limitrange", "limitranges", "limits"], true),
     ("Certificate", &["certificate", "certificates"], true),
     ("ExternalSecret", &["externalsecret", "externalsecrets"], true),
@@ -40,7 +60,11 @@ static KINDS: [(&str, &[&str], bool); 27] = [
 /// What others bring: kind, name or label, namespace.
 const OUTSIDE: [(&str, &str, &str); 5] = [
     ("Service", "kubernetes", "default"),
-    ("EndpointSlice", "kubernetes.io/service-name=kubernetes", "default"),
+    (
+        "EndpointSlice",
+        "kubernetes.io/service-name=kubernetes",
+        "default",
+    ),
     ("Pod", "k8s-app=kube-dns", "kube-system"),
     ("Deployment", "coredns", "kube-system"),
     ("Pod", "cnpg.io/cluster", "database"),
@@ -54,7 +78,9 @@ pub(crate) fn kind(word: &str) -> Option<(&'static str, bool)> {
 
 /// Words that stand for something of the reader's: `POD`, `$claim`, `…`.
 pub(crate) fn is_placeholder(word: &str) -> bool {
-    let spelled = word.chars().all(|c| c.is_ascii_uppercase() || c == '-' || c == '_' || c.is_ascii_digit());
+    let spelled = word
+        .chars()
+        .all(|c| c.is_ascii_uppercase() || c == '-' || c == '_' || c.is_ascii_digit());
     word.contains(['…', '$', '<']) || (spelled && word.contains(|c: char| c.is_ascii_uppercase()))
 }
 
@@ -67,9 +93,18 @@ impl Cluster {
     pub(crate) fn of_files() -> Cluster {
         let mut all = file("k8s/jobs/migrate-queue.yaml");
         for overlay in ["dev", "edge", "embedded", "postgresql", "smarthost"] {
-            all.extend(objects(&kustomize(Release::Helm4, &format!("k8s/overlays/{overlay}"))));
+            all.extend(objects(&kustomize(
+                Release::Helm4,
+                &format!("k8s/overlays/{overlay}"),
+            )));
         }
-        let both = ["cert-manager", "external-secrets", "gateway-api", "limits", "admin-port"];
+        let both = [
+            "cert-manager",
+            "external-secrets",
+            "gateway-api",
+            "limits",
+            "admin-port",
+        ];
         let with = |own: &[&str]| -> Vec<String> {
             let all = both.iter().chain(own).map(|name| format!("components/{name}"));
             all.chain(["monitoring".to_owned()]).collect()
@@ -114,7 +149,10 @@ impl Cluster {
         let within = |object: &&Value| namespace.is_none_or(|namespace| namespace_of(object) == namespace);
         match kind {
             "Pod" => {
-                let pods = self.objects.iter().filter(|one| one["spec"]["template"].is_object());
+                let pods = self
+                    .objects
+                    .iter()
+                    .filter(|one| one["kind"] == "StatefulSet" || one["kind"] == "Deployment");
                 let mut named = pods.filter(|one| is_placeholder(name) || is_ordinal(name, name_of(one)));
                 named.find(within).map(|one| &one["spec"]["template"])
             }
@@ -122,8 +160,13 @@ impl Cluster {
                 let mut claims = list(&one["spec"]["volumeClaimTemplates"]).iter();
                 claims.find(|claim| is_ordinal(name, &format!("{}-{}", name_of(claim), name_of(one))))
             }),
-            "Job" => self.of_kind(kind).find(|job| name_of(job).trim_end_matches('0') == name.trim_end_matches(|c: char| c.is_ascii_digit())),
-            _ => self.of_kind(kind).filter(within).find(|object| name_of(object) == name),
+            "Job" => self.of_kind(kind).find(|job| {
+                name_of(job).trim_end_matches('0') == name.trim_end_matches(|c: char| c.is_ascii_digit())
+            }),
+            _ => self
+                .of_kind(kind)
+                .filter(within)
+                .find(|object| name_of(object) == name),
         }
     }
 
@@ -144,12 +187,17 @@ impl Cluster {
         self.is_outside(kind, selector, namespace)
             || match kind {
                 "" => true,
-                "Pod" => set.workloads().iter().any(|one| within(one.object) && has(&one.template()["metadata"]["labels"])),
+                "Pod" => set
+                    .workloads()
+                    .iter()
+                    .any(|one| within(one.object) && has(&one.template()["metadata"]["labels"])),
                 // The claims of a StatefulSet get the labels that select its pods too.
                 "PersistentVolumeClaim" => self
                     .of_kind("StatefulSet")
                     .any(|one| within(one) && has(&one["spec"]["selector"]["matchLabels"])),
-                _ => self.of_kind(kind).any(|one| within(one) && has(&one["metadata"]["labels"])),
+                _ => self
+                    .of_kind(kind)
+                    .any(|one| within(one) && has(&one["metadata"]["labels"])),
             }
     }
 
@@ -166,10 +214,14 @@ impl Cluster {
         };
         if service {
             let services = self.of_kind("Service").filter(|one| name_of(one) == name);
-            services.flat_map(|one| list(&one["spec"]["ports"])).for_each(|port| add(port, "port"));
+            services
+                .flat_map(|one| list(&one["spec"]["ports"]))
+                .for_each(|port| add(port, "port"));
         } else {
             for workload in Set::new(&self.objects, &[]).workloads() {
-                let ports = workload.containers().flat_map(|container| list(&container["ports"]));
+                let ports = workload
+                    .containers()
+                    .flat_map(|container| list(&container["ports"]));
                 ports.for_each(|port| add(port, "containerPort"));
             }
         }
@@ -178,8 +230,14 @@ impl Cluster {
 
     /// Names of the containers of all pods.
     pub(crate) fn containers(&self) -> BTreeSet<&str> {
-        let templates = self.objects.iter().map(|object| &object["spec"]["template"]["spec"]["containers"]);
-        templates.flat_map(list).filter_map(|one| one["name"].as_str()).collect()
+        let templates = self
+            .objects
+            .iter()
+            .map(|object| &object["spec"]["template"]["spec"]["containers"]);
+        templates
+            .flat_map(list)
+            .filter_map(|one| one["name"].as_str())
+            .collect()
     }
 }
 

@@ -64,9 +64,13 @@ pub(crate) fn unknown(schema: &Value, set: &str) -> Option<String> {
     for step in path.split('.') {
         let reference = at["$ref"].as_str().or(at["allOf"][0]["$ref"].as_str());
         if let Some(reference) = reference {
-            at = schema.pointer(reference.trim_start_matches('#')).expect("what is referred to");
+            at = schema
+                .pointer(reference.trim_start_matches('#'))
+                .expect("what is referred to");
         }
-        let (name, place) = step.split_once('[').map_or((step, false), |(name, _)| (name, true));
+        let (name, place) = step
+            .split_once('[')
+            .map_or((step, false), |(name, _)| (name, true));
         let next = &at["properties"][name];
         if next.is_null() {
             let anything = at["additionalProperties"] == true || at["additionalProperties"].is_object();

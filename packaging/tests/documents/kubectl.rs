@@ -28,7 +28,9 @@ impl Check<'_> {
             ["get" | "describe" | "delete" | "wait" | "scale" | "patch"] | ["rollout", _] => {
                 self.objects(arguments, &mut wrong);
             }
-            ["label" | "annotate" | "taint"] => self.objects(arguments.get(..2).unwrap_or(arguments), &mut wrong),
+            ["label" | "annotate" | "taint"] => {
+                self.objects(arguments.get(..2).unwrap_or(arguments), &mut wrong)
+            }
             ["set", "image"] => self.objects(arguments.get(..1).unwrap_or_default(), &mut wrong),
             ["logs" | "exec" | "debug"] => self.pod(arguments.first().map(String::as_str), &mut wrong),
             ["port-forward"] => {
@@ -76,13 +78,18 @@ impl Check<'_> {
 
     fn namespace(&self, wrong: &mut Vec<String>) {
         let known = self.cluster.namespaces();
-        let strange = self.line.values("--namespace").filter(|name| !is_placeholder(name) && !known.contains(name));
+        let strange = self
+            .line
+            .values("--namespace")
+            .filter(|name| !is_placeholder(name) && !known.contains(name));
         wrong.extend(strange.map(|name| format!("no namespace {name}")));
     }
 
     /// Where the objects are; nothing for all namespaces.
     fn within(&self) -> Option<&str> {
-        self.line.value("--namespace").filter(|name| !is_placeholder(name))
+        self.line
+            .value("--namespace")
+            .filter(|name| !is_placeholder(name))
     }
 
     /// Whoever types it is in no namespace of ours.
@@ -108,9 +115,15 @@ impl Check<'_> {
             true => arguments.iter().filter_map(|one| one.split_once('/')).collect(),
             false => {
                 let names = arguments[1..].iter().map(String::as_str);
-                let names: Vec<&str> = if arguments.len() > 1 { names.collect() } else { vec!["…"] };
+                let names: Vec<&str> = if arguments.len() > 1 {
+                    names.collect()
+                } else {
+                    vec!["…"]
+                };
                 let kinds = first.split(',');
-                kinds.flat_map(|kind| names.iter().map(move |name| (kind, *name))).collect()
+                kinds
+                    .flat_map(|kind| names.iter().map(move |name| (kind, *name)))
+                    .collect()
             }
         };
         for (word, name) in pairs {
@@ -139,7 +152,11 @@ impl Check<'_> {
 
     /// What `-o jsonpath` asks for of one object is there.
     fn field(&self, kind: &str, name: &str, wrong: &mut Vec<String>) {
-        let Some(path) = self.line.value("--output").and_then(|output| output.strip_prefix("jsonpath=")) else {
+        let Some(path) = self
+            .line
+            .value("--output")
+            .and_then(|output| output.strip_prefix("jsonpath="))
+        else {
             return;
         };
         let path = path.trim_matches(['{', '}']);
@@ -147,7 +164,9 @@ impl Check<'_> {
             return;
         }
         let there = match (kind, path.strip_prefix(".data.")) {
-            ("Secret", Some(key)) => keys_of(name).is_some_and(|keys| keys.contains(&key.replace("\\.", "."))),
+            ("Secret", Some(key)) => {
+                keys_of(name).is_some_and(|keys| keys.contains(&key.replace("\\.", ".")))
+            }
             _ => {
                 let object = self.cluster.get(kind, name, self.within());
                 object.is_some_and(|object| object.pointer(&path.replace('.', "/")).is_some())
@@ -182,7 +201,9 @@ impl Check<'_> {
     }
 
     fn ports(&self, arguments: &[String], wrong: &mut Vec<String>) {
-        let Some((target, ports)) = arguments.split_first() else { return };
+        let Some((target, ports)) = arguments.split_first() else {
+            return;
+        };
         let known = self.cluster.ports(target);
         for port in ports {
             let port = port.rsplit(':').next().expect("a port");
@@ -198,7 +219,10 @@ impl Check<'_> {
     /// `get statefulsets/smtp-server`, asked as an account.
     fn rights(&self, arguments: &[String], wrong: &mut Vec<String>) {
         self.placed(wrong);
-        let (word, name) = arguments.get(1).and_then(|one| one.split_once('/')).unwrap_or_default();
+        let (word, name) = arguments
+            .get(1)
+            .and_then(|one| one.split_once('/'))
+            .unwrap_or_default();
         match kind(word) {
             Some((kind, _)) => self.named(kind, name, wrong),
             None => wrong.push(format!("nobody knows the kind {word}")),
@@ -208,7 +232,11 @@ impl Check<'_> {
                 .strip_prefix("system:serviceaccount:")
                 .and_then(|rest| rest.split_once(':'))
                 .unwrap_or_default();
-            if self.cluster.get("ServiceAccount", name, Some(namespace)).is_none() {
+            if self
+                .cluster
+                .get("ServiceAccount", name, Some(namespace))
+                .is_none()
+            {
                 wrong.push(format!("no account {account}"));
             }
         }
@@ -222,7 +250,11 @@ impl Check<'_> {
             wrong.push(format!("nobody reads a Secret {name}"));
             return;
         };
-        for given in self.line.values("--from-file").chain(self.line.values("--from-literal")) {
+        for given in self
+            .line
+            .values("--from-file")
+            .chain(self.line.values("--from-literal"))
+        {
             let (key, _) = given.split_once('=').unwrap_or_default();
             if !is_placeholder(given) && !keys.contains(&key.to_owned()) {
                 wrong.push(format!("nobody reads {key} of {name}"));
@@ -236,7 +268,12 @@ impl Check<'_> {
         };
         let kinds = match self.line.path[0].as_str() {
             "logs" => "pods",
-            _ => self.line.arguments.first().map(String::as_str).unwrap_or_default(),
+            _ => self
+                .line
+                .arguments
+                .first()
+                .map(String::as_str)
+                .unwrap_or_default(),
         };
         for word in kinds.split(',') {
             if let Some((kind, _)) = kind(word)
@@ -263,6 +300,8 @@ fn keys_of(name: &str) -> Option<Vec<String>> {
     let named = |object: &&Value| object["metadata"]["name"] == name;
     all.iter().find(named)?;
     let secret = find(&all, "Secret", name);
-    let keys = ["data", "stringData"].iter().filter_map(|part| secret[part].as_object());
+    let keys = ["data", "stringData"]
+        .iter()
+        .filter_map(|part| secret[part].as_object());
     Some(keys.flat_map(|part| part.keys().cloned()).collect())
 }

@@ -77,7 +77,9 @@ impl Known {
                 let all = &self.help(program, release, &[])?.1;
                 let known = |name: &str| own.get(name).or_else(|| all.get(name)).cloned();
                 line.options.extend(option(known, word, &mut words)?);
-            } else if line.path.is_empty() || (line.arguments.is_empty() && self.is_command(program, release, &line.path, word)?) {
+            } else if line.path.is_empty()
+                || (line.arguments.is_empty() && self.is_command(program, release, &line.path, word)?)
+            {
                 line.path.push(word.clone());
                 self.help(program, release, &line.path)?;
             } else {
@@ -88,7 +90,13 @@ impl Known {
     }
 
     /// Whether a command's help lists another one below it.
-    fn is_command(&mut self, program: Program, release: usize, path: &[String], word: &str) -> Result<bool, String> {
+    fn is_command(
+        &mut self,
+        program: Program,
+        release: usize,
+        path: &[String],
+        word: &str,
+    ) -> Result<bool, String> {
         let (help, _) = self.help(program, release, path)?;
         let (_, listed) = help.split_once("Available Commands:").unwrap_or_default();
         let listed = listed.trim_start_matches('\n').lines();
@@ -97,7 +105,12 @@ impl Known {
     }
 
     /// What a command says of itself, and the options in it; of no command, what all have.
-    fn help(&mut self, program: Program, release: usize, path: &[String]) -> Result<&(String, Options), String> {
+    fn help(
+        &mut self,
+        program: Program,
+        release: usize,
+        path: &[String],
+    ) -> Result<&(String, Options), String> {
         let key = (program, release, path.to_vec());
         let said = self.0.entry(key).or_insert_with(|| {
             let run = |words: &[&str]| {
@@ -112,7 +125,11 @@ impl Known {
             let words: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
             let mut text = run(&words)?;
             // A command of a command that is none gets the help of the other.
-            let name = if program == Program::Helm { "helm" } else { "kubectl" };
+            let name = if program == Program::Helm {
+                "helm"
+            } else {
+                "kubectl"
+            };
             let usage = format!("{name} {}", path.join(" "));
             let usage = usage.trim_end();
             if !text.lines().any(|line| line.trim_start().starts_with(usage)) {
@@ -125,7 +142,8 @@ impl Known {
             Some((text, options))
         });
         let name = path.join(" ");
-        said.as_ref().ok_or_else(|| format!("{:?} has no command {name}", Release::ALL[release]))
+        said.as_ref()
+            .ok_or_else(|| format!("{:?} has no command {name}", Release::ALL[release]))
     }
 }
 
@@ -146,7 +164,11 @@ fn described(program: Program, line: &str) -> Vec<(String, (String, bool))> {
     let takes = match program {
         Program::Kubectl => !long.ends_with("=false:") && !long.ends_with("=true:"),
         // A value that may be left out is never the next word.
-        Program::Helm => long[name.len()..].starts_with(' ') && !long[name.len()..].starts_with("  ") && !long.contains("[="),
+        Program::Helm => {
+            long[name.len()..].starts_with(' ')
+                && !long[name.len()..].starts_with("  ")
+                && !long.contains("[=")
+        }
     };
     let name = format!("--{name}");
     let mut found = vec![(name.clone(), (name.clone(), takes))];
@@ -176,7 +198,10 @@ fn option<'w>(
         let (long, takes) = known(&name).ok_or_else(|| unknown(&name))?;
         let value = match (takes, several) {
             (true, true) => return Err(format!("{name} wants a value")),
-            (true, false) => words.next().ok_or_else(|| format!("{name} wants a value"))?.clone(),
+            (true, false) => words
+                .next()
+                .ok_or_else(|| format!("{name} wants a value"))?
+                .clone(),
             (false, _) => "true".to_owned(),
         };
         found.push((long, value));
@@ -191,13 +216,29 @@ fn command_lines_are_read_as_the_programs_do() {
         let words: Words = line.split_whitespace().map(str::to_owned).collect();
         known.read(program, &words)
     };
-    let line = read(Program::Kubectl, "--namespace mail rollout status deploy/x --timeout=5s").expect("a line");
-    assert_eq!((line.path.join(" "), line.arguments.join(" ")), ("rollout status".into(), "deploy/x".into()));
-    assert_eq!((line.value("--namespace"), line.value("--timeout")), (Some("mail"), Some("5s")));
+    let line = read(
+        Program::Kubectl,
+        "--namespace mail rollout status deploy/x --timeout=5s",
+    )
+    .expect("a line");
+    assert_eq!(
+        (line.path.join(" "), line.arguments.join(" ")),
+        ("rollout status".into(), "deploy/x".into())
+    );
+    assert_eq!(
+        (line.value("--namespace"), line.value("--timeout")),
+        (Some("mail"), Some("5s"))
+    );
     let line = read(Program::Kubectl, "debug POD -it --image=b -- sh -c x").expect("a line");
-    assert_eq!((line.has("--stdin"), line.behind.join(" ")), (true, "sh -c x".into()));
+    assert_eq!(
+        (line.has("--stdin"), line.behind.join(" ")),
+        (true, "sh -c x".into())
+    );
     let line = read(Program::Helm, "install x y --wait --values z").expect("a line");
-    assert_eq!((line.arguments.join(" "), line.value("--values")), ("x y".into(), Some("z")));
+    assert_eq!(
+        (line.arguments.join(" "), line.value("--values")),
+        ("x y".into(), Some("z"))
+    );
     for (program, line, wrong) in [
         (Program::Kubectl, "frobnicate", "has no command frobnicate"),
         (Program::Kubectl, "get pods --frob", "no option --frob"),

@@ -39,8 +39,12 @@ pub(crate) fn in_backticks(page: &str) -> Vec<Words> {
 pub(crate) fn in_comments(yaml: &str, programs: &[&str]) -> Vec<Words> {
     let mut text = String::new();
     for line in yaml.lines() {
-        let Some(comment) = line.trim_start().strip_prefix('#') else { continue };
-        let begins = programs.iter().any(|program| comment.trim_start().starts_with(&format!("{program} ")));
+        let Some(comment) = line.trim_start().strip_prefix('#') else {
+            continue;
+        };
+        let begins = programs
+            .iter()
+            .any(|program| comment.trim_start().starts_with(&format!("{program} ")));
         if begins || text.ends_with("\\\n") {
             text += comment.trim_start();
             text += "\n";
@@ -141,7 +145,10 @@ impl Reader {
     fn end_command(&mut self) {
         self.end_word();
         let mut words = std::mem::take(&mut self.words);
-        if words.first().is_some_and(|word| ["do", "then", "!"].contains(&word.as_str())) {
+        if words
+            .first()
+            .is_some_and(|word| ["do", "then", "!"].contains(&word.as_str()))
+        {
             words.remove(0);
         }
         if !words.is_empty() {

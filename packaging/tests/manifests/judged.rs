@@ -69,7 +69,13 @@ fn pods_are_restricted_and_references_lead_somewhere() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut files: Vec<PathBuf> = all(Release::Helm4)
         .iter()
-        .map(|one| write(folder.path(), &one.name, &(one.yaml.clone() + &made_elsewhere(&one.name))))
+        .map(|one| {
+            write(
+                folder.path(),
+                &one.name,
+                &(one.yaml.clone() + &made_elsewhere(&one.name)),
+            )
+        })
         .collect();
     let job = overlay("embedded").yaml + "---\n" + &job() + CLAIM;
     files.push(write(folder.path(), "job", &job));
@@ -79,7 +85,9 @@ fn pods_are_restricted_and_references_lead_somewhere() {
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     // What is excused is there: an excuse that nothing needs would hide something one day.
     for (rule, resource) in EXCUSED {
-        let needed = found.iter().any(|one| one.rule == rule && one.resource == resource);
+        let needed = found
+            .iter()
+            .any(|one| one.rule == rule && one.resource == resource);
         assert!(needed, "{rule} of {resource} needs no excuse");
     }
 }
@@ -94,11 +102,15 @@ const CLAIM: &str = "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:
 
 /// Secrets that a controller, or somebody, makes where a component says so.
 fn made_elsewhere(name: &str) -> String {
-    let secret = |components: &[&str], name_of_it: &str| match components.iter().any(|one| name.contains(one)) {
-        true => format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name_of_it}, namespace: mail}}\n"),
+    let secret = |components: &[&str], name_of_it: &str| match components.iter().any(|one| name.contains(one))
+    {
+        true => {
+            format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name_of_it}, namespace: mail}}\n")
+        }
         false => String::new(),
     };
-    secret(&["existing-secrets", "external-secrets"], "smtp-secrets") + &secret(&["existing-secrets", "cert-manager"], "smtp-tls")
+    secret(&["existing-secrets", "external-secrets"], "smtp-secrets")
+        + &secret(&["existing-secrets", "cert-manager"], "smtp-tls")
 }
 
 /// What Monokle says and why it is right as it is.
@@ -156,12 +168,18 @@ const REVIEWED: [Reviewed; 10] = [
     ),
     Reviewed {
         files: &["edge.yaml", "chart-edge.yaml"],
-        resources: &["StatefulSet.mail-edge.smtp-server", "StatefulSet.mail.smtp-server"],
+        resources: &[
+            "StatefulSet.mail-edge.smtp-server",
+            "StatefulSet.mail.smtp-server",
+        ],
         ..reviewed("CKV_K8S_19", "on the host's network by intention")
     },
     Reviewed {
         files: &["edge.yaml", "chart-edge.yaml", "chart-host-ports.yaml"],
-        resources: &["StatefulSet.mail-edge.smtp-server", "StatefulSet.mail.smtp-server"],
+        resources: &[
+            "StatefulSet.mail-edge.smtp-server",
+            "StatefulSet.mail.smtp-server",
+        ],
         ..reviewed("CKV_K8S_26", "port 25 of the node is what these are for")
     },
     Reviewed {
@@ -175,7 +193,10 @@ const REVIEWED: [Reviewed; 10] = [
     Reviewed {
         files: &["chart-extras.yaml"],
         resources: &["StatefulSet.mail.smtp-server"],
-        ..reviewed("CKV_K8S_8", "a container that somebody adds, without what is its own")
+        ..reviewed(
+            "CKV_K8S_8",
+            "a container that somebody adds, without what is its own",
+        )
     },
     Reviewed {
         files: &["chart-extras.yaml"],
@@ -195,7 +216,10 @@ impl Reviewed {
 #[test]
 fn checkov_finds_nothing_that_was_not_looked_at() {
     // Not a hidden folder: checkov passes over these.
-    let folder = tempfile::Builder::new().prefix("checkov-").tempdir().expect("a folder");
+    let folder = tempfile::Builder::new()
+        .prefix("checkov-")
+        .tempdir()
+        .expect("a folder");
     for one in all(Release::Helm4) {
         write(folder.path(), &one.name, &one.yaml);
     }
@@ -204,7 +228,11 @@ fn checkov_finds_nothing_that_was_not_looked_at() {
     let mut charts = 0;
     for entry in std::fs::read_dir(ci).expect("values files") {
         let values = entry.expect("an entry").path();
-        let name = values.file_stem().expect("a name").to_string_lossy().replace("-values", "");
+        let name = values
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .replace("-values", "");
         let yaml = packaging::render::chart(Release::Helm4, Some(&values), "1.37.0", &[]);
         write(folder.path(), &format!("chart-{name}"), &yaml);
         charts += 1;
@@ -218,7 +246,11 @@ fn checkov_finds_nothing_that_was_not_looked_at() {
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     for reviewed in &REVIEWED {
         let needed = found.iter().any(|one| reviewed.is(one));
-        assert!(needed, "{} ({}) needs not be skipped", reviewed.rule, reviewed.reason);
+        assert!(
+            needed,
+            "{} ({}) needs not be skipped",
+            reviewed.rule, reviewed.reason
+        );
     }
 }
 

@@ -64,10 +64,19 @@ impl Prometheus {
                 Some("two") => pod.trim_end_matches("-0"),
                 _ => "smtp-server",
             };
-            assert_eq!((&labels["job"], &labels["container"]), (&json!(job), &json!("smtp-server")), "{one}");
+            assert_eq!(
+                (&labels["job"], &labels["container"]),
+                (&json!(job), &json!("smtp-server")),
+                "{one}"
+            );
         }
         // What a monitor says of metrics is followed too.
-        assert!(!self.server.query("smtp_ready{namespace=\"aged\"} == 1").is_empty());
+        assert!(
+            !self
+                .server
+                .query("smtp_ready{namespace=\"aged\"} == 1")
+                .is_empty()
+        );
     }
 
     /// Waits until all of these fire.
@@ -132,7 +141,13 @@ fn leaver(setup: impl Fn(&str) -> Server, api: &ApiServer, silent: &Sink) -> Ser
 /// One of two releases in a namespace: its job is told apart as docs/monitoring.md says.
 fn one_of_two(name: &str) -> Vec<Value> {
     let job = json!({"targetLabel": "job", "replacement": format!("{name}-smtp-server")});
-    release(name, "two", "podMonitor", json!({"relabelings": [job]}), &json!({}))
+    release(
+        name,
+        "two",
+        "podMonitor",
+        json!({"relabelings": [job]}),
+        &json!({}),
+    )
 }
 
 #[test]
@@ -160,13 +175,21 @@ fn the_right_alerts_fire() {
     // By each of the monitors, of the files and of the chart; and two releases in one namespace.
     let (pod, service) = (with_pod_monitor("embedded"), with_service_monitor("embedded"));
     let mut there = Installed::default();
-    there.add("killed", &pod, &[("smtp-server-0", &first), ("smtp-server-1", &second)]);
+    there.add(
+        "killed",
+        &pod,
+        &[("smtp-server-0", &first), ("smtp-server-1", &second)],
+    );
     there.add("left", &pod, &[("smtp-server-1", &left)]);
     there.add("fine", &service, &[("smtp-server-0", &fine)]);
     there.add("full", &service, &[("smtp-server-0", &full)]);
     let apart = json!({"config": {"metrics": {"port": 9090}}});
     let chart = |namespace, monitor, more| release("smtp-server", namespace, monitor, json!({}), more);
-    there.add("aged", &chart("aged", "podMonitor", &apart), &[("smtp-server-0", &aged)]);
+    there.add(
+        "aged",
+        &chart("aged", "podMonitor", &apart),
+        &[("smtp-server-0", &aged)],
+    );
     let by_service = chart("changed", "serviceMonitor", &json!({}));
     there.add("changed", &by_service, &[("smtp-server-0", &changed)]);
     for (name, server) in [("mx", &mx), ("relay", &relay)] {
@@ -174,7 +197,9 @@ fn the_right_alerts_fire() {
         there.add("two", &one_of_two(name), &[(pod.as_str(), server)]);
     }
     let prometheus = Prometheus::start(&there);
-    wait_for_secs("every server to be read", 60, || prometheus.server.up() == there.pods());
+    wait_for_secs("every server to be read", 60, || {
+        prometheus.server.up() == there.pods()
+    });
     prometheus.assert_labelled(there.pods());
     prometheus.wait_evaluated();
 
@@ -222,7 +247,10 @@ fn the_right_alerts_fire() {
     prometheus.wait_firing(&[("SMTPServerDown", "critical", "two")]);
     let down = prometheus.server.firing();
     let down = down.iter().filter(|alert| alert["namespace"] == "two");
-    assert_eq!(down.map(|alert| &alert["job"]).collect::<Vec<_>>(), ["mx-smtp-server"]);
+    assert_eq!(
+        down.map(|alert| &alert["job"]).collect::<Vec<_>>(),
+        ["mx-smtp-server"]
+    );
     prometheus.wait_evaluated();
 
     // And nothing else: nobody is woken for a server that is well, or for what is not so.
