@@ -2,8 +2,15 @@
 
 mod documents {
     mod architecture;
+    mod at_night;
+    mod cluster;
+    mod commands;
+    mod helm;
+    mod kubectl;
     mod links;
+    mod options;
     mod pages;
+    mod shell;
     mod shown;
     mod tree;
 }

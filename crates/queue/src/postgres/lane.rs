@@ -13,7 +13,7 @@
 //! It goes for a standby that became primary too: what it says is what counts from then on.
 
 use super::error::Error;
-use super::link::{Client, Link, ONCE_MORE, Param, query};
+use super::link::{Client, DURABLE, Link, ONCE_MORE, Param, Params, query};
 use super::servers::{Me, NOW};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -187,11 +187,14 @@ impl Lane {
         }
     }
 
-    /// Raises the number by two; makes the lane if it is not there.
+    /// Raises the number by two; makes the lane if it is not there. That waits for the disk, and for the standby where there is one: a change
+    /// whose statement was cancelled ([`super::left`]) is seen before a standby has it.
     async fn raised(&self) -> Result<Raised, Error> {
         let client = self.link.client().await?;
         let sql = "UPDATE lanes SET last = last + 2 WHERE server = $1 AND number = $2 RETURNING last";
-        let mut rows = query(&client, sql, &[&self.me.id, &self.number]).await?;
+        let raise: Params<'_> = &[&self.me.id, &self.number];
+        let raised = client.all_in_one(&[(DURABLE, &[]), (sql, raise)]).await?;
+        let mut rows = raised.into_iter().nth(1).unwrap_or_default();
         let anew = rows.is_empty();
         if anew {
             self.me.beat(&client).await?;
