@@ -129,7 +129,7 @@ fn what_clients_were_told_holds_whatever_the_database_cannot_do() {
     const CONNECTIONS: usize = 12;
     let (data, log) = (Tmpfs::new("160m"), Tmpfs::new("80m"));
     let settings =
-        "max_connections = 16\nsuperuser_reserved_connections = 4\nmax_wal_size = 32MB\nmin_wal_size = 2MB\n";
+        "max_connections = 16\nsuperuser_reserved_connections = 4\nmax_wal_size = 32MB\nmin_wal_size = 2MB\nwal_recycle = off\n";
     let database = RefCell::new(Postgres::on_disks(data.path(), log.path(), settings));
     let sql = |sql: &str| database.borrow().sql(sql);
     sql("CREATE ROLE mail LOGIN");
