@@ -26,7 +26,7 @@ fn whichever_is_the_primary_what_clients_were_told_holds() {
     let goes_on = |what: &str| {
         let before = load.acknowledged();
         let began = Instant::now();
-        wait_for_secs(what, 60, || load.acknowledged() > before + 500);
+        wait_for_secs(what, 60, || load.acknowledged() > before + 200);
         println!("{what}: after {:?}", began.elapsed());
     };
     goes_on("a load");
