@@ -33,14 +33,12 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// The program that plays the version after this one: `examples/next_version.rs`, built with the tests.
+/// The program that plays the version after this one (`tests/next`), beside the binary.
 pub fn next_version() -> PathBuf {
-    let test = std::env::current_exe().expect("path of the test");
-    let path = test.ancestors().nth(2).expect("target folder");
-    let path = path.join("examples/next_version");
+    let path = binary().with_file_name("next-version");
     assert!(
         path.exists(),
-        "{} is missing: it is built with all of this package's tests",
+        "{} is missing: run `cargo build --release -p smtp-server -p next-version` first",
         path.display()
     );
     path

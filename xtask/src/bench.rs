@@ -99,7 +99,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         }
     }
     crate::peers::install()?;
-    let server = build_server()?;
+    let server = build_server(&[])?;
     // Beside the build, so that every server writes to the same real disk: /tmp may be memory.
     let folder = crate::run::target().join("bench");
     let _ = std::fs::remove_dir_all(&folder);

@@ -63,7 +63,7 @@ fn pages() -> [(&'static str, String); 4] {
 
 /// What the server's binary says of its own command line; a black-box test sees to it that the page is current.
 fn commands() -> Result<String, String> {
-    let server = build_server()?;
+    let server = build_server(&[])?;
     let said = Command::new(&server)
         .args(["man", "--markdown"])
         .output()

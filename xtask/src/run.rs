@@ -44,9 +44,13 @@ pub(crate) fn target() -> PathBuf {
     }
 }
 
-/// Builds the server and gives its path.
-pub(crate) fn build_server() -> Result<PathBuf, String> {
-    if !succeeds(&mut cargo(&["build", "--release", "--package", "smtp-server"]))? {
+/// Builds the server, with other packages of ours, and gives its path.
+pub(crate) fn build_server(with: &[&str]) -> Result<PathBuf, String> {
+    let mut build = cargo(&["build", "--release", "--package", "smtp-server"]);
+    for package in with {
+        build.args(["--package", package]);
+    }
+    if !succeeds(&mut build)? {
         return Err("the server does not build".into());
     }
     Ok(target().join("release/smtp-server"))

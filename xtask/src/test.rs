@@ -48,7 +48,7 @@ pub(crate) fn run(filters: &[String]) -> Result<bool, String> {
     }
     let image = image::for_tests()?;
     // After the static one: both are built under one name.
-    let server = build_server()?;
+    let server = build_server(&["next-version"])?;
     let seen = target().join("seen-events");
     let _ = std::fs::remove_dir_all(&seen);
     nextest(filters, &server, &image, &mut tally)?;

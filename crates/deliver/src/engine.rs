@@ -65,6 +65,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use suspensions::Ended;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -172,8 +173,8 @@ pub(crate) struct Engine {
     refused_logins: RefusedLogins,
     /// What operators keep waiting; `None` until the store was asked.
     suspensions: ArcSwapOption<Vec<Suspension>>,
-    /// Held by who asks.
-    suspensions_turn: tokio::sync::Mutex<()>,
+    /// Those that ended a moment ago. Held by who asks.
+    suspensions_turn: tokio::sync::Mutex<Vec<Ended>>,
     results: UnboundedSender<Input>,
     wake: Notify,
     claims: Claims,
@@ -215,7 +216,7 @@ impl Engine {
             probes: Probes::default(),
             refused_logins: RefusedLogins::default(),
             suspensions: ArcSwapOption::empty(),
-            suspensions_turn: tokio::sync::Mutex::new(()),
+            suspensions_turn: tokio::sync::Mutex::default(),
             results,
             wake: Notify::new(),
             claims: Claims::default(),

@@ -338,6 +338,10 @@ impl Store for SqliteStore {
         self.end_suspension(kind, name, now).await
     }
 
+    async fn unpark(&self, kind: SuspensionKind, name: String, now: Timestamp) -> Result<u64, StoreError> {
+        self.let_go_of_rest(kind, name, now).await
+    }
+
     async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
         self.count_parked(kind, name).await
     }

@@ -276,6 +276,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError>;
 
+    /// Makes due what a suspension that has ended keeps waiting all the same: a server parked it that had not heard of the end. Changes nothing
+    /// while there is one of that kind and name. Gives how many recipients that were.
+    async fn unpark(&self, kind: SuspensionKind, name: String, now: Timestamp) -> Result<u64, StoreError>;
+
     /// Recipients that a suspension of that kind and name keeps waiting, or would if it were not the only one. Of a destination: all that wait
     /// and that no other suspension covers, since the store does not know where mail goes. Those that wait for another destination are
     /// parked again when they come by.

@@ -362,10 +362,17 @@ impl House {
     /// Writes to the store, unless that was done a moment ago: however often it is asked, this costs next to nothing.
     async fn write(&self, store: &dyn Store) -> Result<(), StoreError> {
         let mut written = self.written.lock().await;
+        // What was said while the database was away, or by a connection that broke, is no answer once it is back.
+        let is_outdated = |result: &Result<(), StoreError>| {
+            matches!(result, Err(StoreError::Unavailable(_))) && store.away().is_none()
+        };
         match &*written {
-            Some((at, result)) if at.elapsed() < WRITTEN_ANEW => result.clone(),
+            Some((at, result)) if at.elapsed() < WRITTEN_ANEW && !is_outdated(result) => result.clone(),
             _ => {
-                let result = store.writable().await;
+                let mut result = store.writable().await;
+                if is_outdated(&result) {
+                    result = store.writable().await;
+                }
                 *written = Some((Instant::now(), result.clone()));
                 result
             }

@@ -1,7 +1,8 @@
 //! Mail that operators keep waiting: taken, parked as it comes by, and not tried.
 //!
 //! Promises: until the suspensions are known nothing is tried; a change is heard of at once where it was made, and within
-//! [`LOOK`] where another server made it; what is on its way may arrive; no attempt is counted.
+//! [`LOOK`] where another server made it; what is on its way may arrive; no attempt is counted; what is parked by who has not heard yet that the
+//! suspension has ended waits for no more than [`SWEEPS`].
 
 use super::job::Job;
 use super::{Engine, Key, Stop};
@@ -18,6 +19,18 @@ use tokio::time::sleep;
 const LOOK: Duration = Duration::from_secs(1);
 /// When mail is looked at again whose suspension has no end.
 const OPEN_END: Duration = Duration::from_secs(365 * 86_400);
+
+/// After how many looks at the suspensions, from the one that finds that one has ended, what it keeps waiting is made due once more: it was
+/// parked meanwhile, or was just being parked.
+const SWEEPS: [u8; 3] = [0, 1, 10];
+
+/// A suspension that has ended, and how many looks ago.
+#[derive(Debug)]
+pub(super) struct Ended {
+    kind: SuspensionKind,
+    name: String,
+    looks: u8,
+}
 
 impl Engine {
     /// Until when mail for a recipient waits, if it is suspended.
@@ -109,7 +122,7 @@ impl Engine {
     /// Asks the store which suspensions there are, and ends those that are over.
     pub(crate) async fn read_suspensions(&self) -> Result<(), StoreError> {
         // One after the other: what was read before a change must not be taken for what is known after it.
-        let _turn = self.suspensions_turn.lock().await;
+        let mut ended = self.suspensions_turn.lock().await;
         let store = self.queue.store();
         let now = store.now();
         let over = |one: &Suspension| one.until.is_some_and(|until| until <= now);
@@ -117,7 +130,33 @@ impl Engine {
         for one in known.extract_if(.., |one| over(one)) {
             store.resume(one.kind, one.name, now).await?;
         }
-        self.suspensions.store(Some(Arc::new(known)));
+        let known = Arc::new(known);
+        let before = self.suspensions.swap(Some(known.clone()));
+        let is_known = |kind, name: &str| known.iter().any(|one| (one.kind, &*one.name) == (kind, name));
+        let news = before.iter().flat_map(|before| before.iter());
+        let news = news.filter(|one| !is_known(one.kind, &one.name));
+        ended.extend(news.map(|one| Ended {
+            kind: one.kind,
+            name: one.name.clone(),
+            looks: 0,
+        }));
+        ended.retain(|one| !is_known(one.kind, &one.name) && SWEEPS.iter().any(|sweep| *sweep >= one.looks));
+        self.sweep(&mut ended).await
+    }
+
+    /// Makes due what suspensions keep waiting that have ended.
+    async fn sweep(&self, ended: &mut [Ended]) -> Result<(), StoreError> {
+        let store = self.queue.store();
+        let mut due = 0;
+        for one in ended {
+            if SWEEPS.contains(&one.looks) {
+                due += store.unpark(one.kind, one.name.clone(), store.now()).await?;
+            }
+            one.looks += 1;
+        }
+        if due > 0 {
+            self.queue.wake();
+        }
         Ok(())
     }
 

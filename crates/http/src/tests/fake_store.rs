@@ -213,6 +213,9 @@ impl Store for FakeStore {
         all.retain(|one| (one.kind, &one.name) != (kind, &name));
         Ok((all.len() < before).then_some(7))
     }
+    async fn unpark(&self, _: SuspensionKind, _: String, _: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
     async fn parked(&self, _: SuspensionKind, _: String) -> Result<u64, StoreError> {
         Ok(7)
     }

@@ -237,6 +237,8 @@ async fn suspended_mail_is_parked_and_resumed(subject: &dyn Subject) {
     let x = resume(SuspensionKind::Domain, "x.example").await.unwrap();
     assert_eq!(x, Some(2));
     assert_eq!(resume(SuspensionKind::Domain, "x.example").await.unwrap(), None);
+    let unpark = |kind, name: &str| store.unpark(kind, name.to_owned(), at(200));
+    assert_eq!(unpark(SuspensionKind::Domain, "x.example").await.unwrap(), 0);
     let due = claim_all(&store, at(200)).await;
     let mut ids: Vec<QueueId> = due.iter().map(|claim| claim.message.id).collect();
     ids.sort_unstable();
@@ -244,6 +246,12 @@ async fn suspended_mail_is_parked_and_resumed(subject: &dyn Subject) {
     assert!(ids.contains(&parked) && ids.contains(&tried), "{ids:?}");
     assert!(!ids.contains(&other_id));
     assert!(!show(&store, parked).await.recipients[0].parked);
+    // What is parked by who has not heard of the end is let go later; but not while the suspension is in force.
+    let claim = due.iter().find(|claim| claim.message.id == parked).unwrap();
+    finish(&store, attempts(claim)[0], park.clone()).await;
+    assert_eq!(unpark(SuspensionKind::Sender, "@from.example").await.unwrap(), 0);
+    assert_eq!(unpark(SuspensionKind::Domain, "x.example").await.unwrap(), 1);
+    assert_eq!(claim_all(&store, at(200)).await.len(), 1);
     // An operator's retry, and the end by itself, are ends too.
     let filter = Filter {
         ids: vec![other_id],

@@ -119,9 +119,9 @@ impl Link {
                 if !matches!(error, PoolError::Timeout(TimeoutType::Wait)) {
                     self.pause_longer();
                 }
-                let error = Error::from(error);
-                self.failed(&error);
-                return Err(error);
+                // Whatever the reason: who is not let in any more, because a password was changed, has no database either.
+                self.away.lock().get_or_insert_with(Instant::now);
+                return Err(Error::from(error));
             }
         };
         self.pause_no_longer();

@@ -6,7 +6,7 @@ use crate::store::StoreError;
 use std::sync::OnceLock;
 
 /// Each brings the schema from the version that is its index to the next. Servers of the version before are at work meanwhile and afterwards:
-/// each only adds, which a test holds (`tests/growing.rs` below).
+/// each only adds, and takes tables in the order in which servers do, which tests hold (`tests/growing.rs`).
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0001.sql"),
     include_str!("0002.sql"),

@@ -30,6 +30,33 @@ const LINGER: Duration = Duration::from_millis(3);
 /// Before all places.
 const FIRST: records::Place = (i64::MIN, 0);
 
+impl PostgresStore {
+    /// Makes due what a suspension keeps waiting, and no other.
+    async fn let_go(
+        &self,
+        client: &link::Client,
+        whose: (SuspensionKind, &str),
+        others: &[Suspension],
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (mut touched, mut after) = (0, Some(FIRST));
+        while let Some(at) = after {
+            let (places, next) = records::parked(client, whose, others, at).await?;
+            after = next;
+            if places.is_empty() {
+                continue;
+            }
+            let t = client.transaction_by_keys().await?;
+            touched += records::unpark(&t, &places, now.as_millisecond()).await?;
+            t.commit().await?;
+        }
+        if touched > 0 {
+            hints::say(client, self.id(), Hint::Due).await;
+        }
+        Ok(touched)
+    }
+}
+
 #[async_trait]
 impl Store for PostgresStore {
     fn now(&self) -> Timestamp {
@@ -249,18 +276,16 @@ impl Store for PostgresStore {
         if !ended {
             return Ok(None);
         }
-        let (mut touched, mut after) = (0, Some(FIRST));
-        while let Some(at) = after {
-            let (places, next) = records::parked(&client, (kind, &name), &others, at).await?;
-            after = next;
-            let t = client.transaction_by_keys().await?;
-            touched += records::unpark(&t, &places, now.as_millisecond()).await?;
-            t.commit().await?;
+        Ok(Some(self.let_go(&client, (kind, &name), &others, now).await?))
+    }
+
+    async fn unpark(&self, kind: SuspensionKind, name: String, now: Timestamp) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let all = records::suspensions(&client).await?;
+        if all.iter().any(|one| (one.kind, &one.name) == (kind, &name)) {
+            return Ok(0);
         }
-        if touched > 0 {
-            hints::say(&client, self.id(), Hint::Due).await;
-        }
-        Ok(Some(touched))
+        self.let_go(&client, (kind, &name), &all, now).await
     }
 
     async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {

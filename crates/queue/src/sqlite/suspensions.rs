@@ -122,15 +122,39 @@ impl SqliteStore {
         if !self.commit(End(kind, name.clone())).await? {
             return Ok(None);
         }
+        Ok(Some(self.let_go((kind, &name), &others, now).await?))
+    }
+
+    /// Makes due what a suspension that has ended keeps waiting all the same; see `Store::unpark`.
+    pub(super) async fn let_go_of_rest(
+        &self,
+        kind: SuspensionKind,
+        name: String,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let all = self.readers.ask(|db| all(db)).await?;
+        if all.iter().any(|one| (one.kind, &one.name) == (kind, &name)) {
+            return Ok(0);
+        }
+        self.let_go((kind, &name), &all, now).await
+    }
+
+    /// Makes due what a suspension keeps waiting, and no other.
+    async fn let_go(
+        &self,
+        whose: (SuspensionKind, &str),
+        others: &[Suspension],
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let (mut touched, mut after) = (0, Some(FIRST));
         while let Some(at) = after {
-            let (rows, next) = self.parked_by((kind, &name), &others, at).await?;
+            let (rows, next) = self.parked_by(whose, others, at).await?;
             after = next;
             if !rows.is_empty() {
                 touched += self.commit(Unpark { rows, now }).await?;
             }
         }
-        Ok(Some(touched))
+        Ok(touched)
     }
 
     /// How many recipients a suspension keeps waiting; see `Store::parked`.

@@ -176,6 +176,9 @@ impl Store for Flaky {
     ) -> Result<Option<u64>, StoreError> {
         self.store.resume(kind, name, now).await
     }
+    async fn unpark(&self, kind: SuspensionKind, name: String, now: Timestamp) -> Result<u64, StoreError> {
+        self.store.unpark(kind, name, now).await
+    }
     async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
         self.store.parked(kind, name).await
     }

@@ -3,14 +3,13 @@
 
 use std::process::ExitCode;
 
-const FURTHER: &[&str] = &[
-    include_str!("next_version_1.sql"),
-    include_str!("next_version_2.sql"),
-];
+const FURTHER: &[&str] = &[include_str!("first.sql"), include_str!("second.sql")];
 
 fn main() -> ExitCode {
     let wanted = std::env::var("NEXT_VERSIONS").map_or(Ok(1), |text| text.parse());
-    let further = wanted.ok().and_then(|count: usize| FURTHER.get(..count));
-    smtp_queue::postgres::play_next_version(further.expect("NEXT_VERSIONS is 1 or 2"));
+    let Some(further) = wanted.ok().and_then(|count: usize| FURTHER.get(..count)) else {
+        return ExitCode::from(64);
+    };
+    smtp_queue::postgres::play_next_version(further);
     smtp_server::main()
 }
