@@ -2,6 +2,7 @@
 //! commands, by the API and in the console's forms. They mean nothing: what is kept is as it was, nothing of them is in a statement, nobody waits
 //! for a sleep of the database's, and where they are shown they are shown as they were given.
 
+mod logins;
 mod mail;
 mod pages;
 mod requests;
@@ -14,6 +15,7 @@ use blackbox::server::Server;
 use blackbox::sink::Sink;
 use blackbox::wait_for;
 use blackbox::wire::{Wire, queue_id};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// What is asked is answered long before a sleep would have ended.
@@ -132,23 +134,18 @@ fn as_many_as_were_made(database: &Postgres, server: &Server, received: usize) {
     ] {
         wait_for(table, || count(table) == rows);
     }
-    // Each change by an operator is in the trail; each message that had an id, and each report, in history.
-    assert_eq!(count("audit"), server.events("admin_action").len());
-    let named = |event: &str| {
-        let lines = server.events(event);
-        lines.iter().filter(|line| line["id"].is_string()).count()
+    // Each change by an operator is in the trail; each message that had an id, and each report, in history; each bounce is told.
+    let lines = |event: &str, meant: fn(&Value) -> bool| {
+        server.events(event).iter().filter(|line| meant(line)).count()
     };
+    let named = |event: &str| lines(event, |line| line["id"].is_string());
+    wait_for("the trail", || count("audit") == lines("admin_action", |_| true));
     wait_for("history", || {
         count("history") == received + named("dsn_queued") + named("rejected")
     });
-    assert_eq!(
-        count("webhook_calls"),
-        server
-            .events("delivery")
-            .iter()
-            .filter(|line| line["status"] == "bounced")
-            .count()
-    );
+    wait_for("calls of the webhook", || {
+        count("webhook_calls") == lines("delivery", |line| line["status"] == "bounced")
+    });
 }
 
 #[test]
@@ -159,7 +156,7 @@ fn what_means_something_to_sql_means_nothing_wherever_it_is_said() {
     keep(&server);
     let witness = Witness::of(&database);
     let received = mail::by_clients(&server, &sink) + mail::by_next_hops(&server, &sink);
-    mail::by_logins_and_proxies(&server);
+    logins::and_proxies(&server);
     by_commands(&server);
     requests::to_the_api(&server);
     pages::of_the_console(&server);

@@ -1,34 +1,33 @@
-//! In mail: what clients say, in each place of a dialog and of a message; what next hops answer; logins; what a proxy says of a connection.
+//! In mail: what clients say, in each place of a dialog and of a message; what next hops answer.
 
-use super::{in_time, requests};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use super::in_time;
 use blackbox::injection::{MARK, texts};
-use blackbox::server::{Server, exchange};
+use blackbox::server::Server;
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tls::Tls;
 use blackbox::wait_for;
-use blackbox::wire::{Wire, connect_from, queue_id};
-use serde_json::json;
+use blackbox::wire::{Wire, queue_id};
 
-/// A next hop that answers with the text whose number a recipient has: for now, or for good.
+/// A next hop that answers with the text whose number a recipient has: for now, or for good; or at the end of the content.
 pub(super) fn talkative() -> Sink {
-    Sink::scripted(|_, moment| {
-        let Moment::Command(line) = moment else {
-            return Act::Default;
-        };
-        let numbered = |what: &str| -> Option<String> {
-            let number = line.strip_prefix("RCPT TO:<")?.strip_prefix(what)?;
-            texts()
-                .get(number.split('@').next()?.parse::<usize>().ok()?)
-                .cloned()
-        };
-        match (numbered("later-"), numbered("no-")) {
-            (Some(text), _) => Act::Say(format!("451 4.7.1 {text}")),
-            (_, Some(text)) => Act::Say(format!("550 5.1.1 {text}")),
-            _ if line.starts_with("RCPT TO:<keep@") => Act::Say("451 4.7.1 later".into()),
-            _ => Act::Default,
+    let numbered = |to: &str, what: &str| -> Option<String> {
+        let number = to.strip_prefix('<')?.strip_prefix(what)?.split('@').next()?;
+        texts().get(number.parse::<usize>().ok()?).cloned()
+    };
+    Sink::scripted(move |_, moment| match moment {
+        Moment::Command(line) => {
+            let to = line.strip_prefix("RCPT TO:").unwrap_or_default();
+            match (numbered(to, "later-"), numbered(to, "no-")) {
+                (Some(text), _) => Act::Say(format!("451 4.7.1 {text}")),
+                (_, Some(text)) => Act::Say(format!("550 5.1.1 {text}")),
+                _ if to.starts_with("<keep@") => Act::Say("451 4.7.1 later".into()),
+                _ => Act::Default,
+            }
         }
+        Moment::EndOfData(message) => match message.to.first().and_then(|to| numbered(to, "end-")) {
+            Some(text) => Act::Say(format!("452 4.3.0 {text}")),
+            None => Act::Default,
+        },
+        Moment::Greeting => Act::Default,
     })
 }
 
@@ -201,7 +200,9 @@ pub(super) fn by_next_hops(server: &Server, sink: &Sink) -> usize {
     let before = sink.count();
     let mut taken = 0;
     for (number, text) in plain() {
-        let to = [format!("later-{number}@y.test"), format!("no-{number}@y.test")];
+        // Every third one hears it at the end of its content.
+        let later = if number % 3 == 0 { "end" } else { "later" };
+        let to = [format!("{later}-{number}@y.test"), format!("no-{number}@y.test")];
         let reply = Wire::hello(server.smtp).mail("a@x.test", &[&to[0], &to[1]], "Subject: answered\r\n\r\n");
         taken += 1;
         let id = queue_id(&reply);
@@ -240,94 +241,4 @@ pub(super) fn by_next_hops(server: &Server, sink: &Sink) -> usize {
         });
     }
     taken
-}
-
-/// Names and passwords that nobody has, by each mechanism; and those that somebody has.
-pub(super) fn by_logins_and_proxies(server: &Server) {
-    let address = server.submission();
-    std::thread::scope(|scope| {
-        for (number, text) in texts().into_iter().enumerate().step_by(3) {
-            scope.spawn(move || guess(address, number, &text));
-        }
-    });
-    let (name, password) = (
-        format!("';drop/**/table/**/lanes;--{MARK}"),
-        format!("' OR pg_sleep(20)::text = '{MARK}"),
-    );
-    let new = json!({"name": name, "password": password, "senders": ["*@x.test"]});
-    let (status, answer) = requests::ask(server, "POST", "/api/v1/accounts", new.to_string().as_bytes());
-    assert_eq!(status, 200, "{answer}");
-    let mut client = Tls::open(address, true, &[]);
-    client.expect(
-        &format!("AUTH PLAIN {}", BASE64.encode(format!("\0{name}\0{password}"))),
-        "235",
-    );
-    let known = server.wait_event("auth_succeeded", |_| true);
-    assert_eq!(known["account"], name.as_str());
-    requests::ask(
-        server,
-        "DELETE",
-        &format!(
-            "/api/v1/accounts/{}",
-            blackbox::injection::encoded(name.as_bytes())
-        ),
-        b"",
-    );
-    for text in texts() {
-        proxied(server, &text);
-    }
-}
-
-fn guess(address: std::net::SocketAddr, number: usize, text: &str) {
-    let bind = format!("127.0.4.{}:0", 1 + number);
-    let mut client = Tls::open(address, true, &["-bind", &bind]);
-    let mut refused = |what: &str, lines: &[String]| {
-        in_time(what, || {
-            let (last, first) = lines.split_last().expect("lines");
-            for line in first {
-                if client.expect(line, "").starts_with('5') {
-                    return;
-                }
-            }
-            let reply = client.expect(last, "");
-            assert!(reply.starts_with('5'), "{what} {text}: {reply}");
-        });
-    };
-    let coded = BASE64.encode(text);
-    refused(
-        "PLAIN",
-        &[format!(
-            "AUTH PLAIN {}",
-            BASE64.encode(format!("\0{text}\0{text}"))
-        )],
-    );
-    refused("LOGIN", &[format!("AUTH LOGIN {coded}"), coded]);
-    let name = text.replace('=', "=3D").replace(',', "=2C");
-    let proof = BASE64.encode([0; 32]);
-    refused(
-        "SCRAM-SHA-256",
-        &[
-            format!(
-                "AUTH SCRAM-SHA-256 {}",
-                BASE64.encode(format!("n,,n={name},r=abcdefghijkl"))
-            ),
-            BASE64.encode(format!("c=biws,r={text},p={proof}")),
-        ],
-    );
-}
-
-/// A proxy that names the text as the host that was asked for, and one that names it as a path.
-fn proxied(server: &Server, text: &str) {
-    let head = b"\r\n\r\n\0\r\nQUIT\n\x21";
-    let length = |octets: usize| u16::try_from(octets).expect("a length").to_be_bytes();
-    let addresses = [127, 0, 0, 7, 127, 0, 0, 1, 0x9c, 0x41, 0, 25];
-    let named = [&[2_u8][..], &length(text.len()), text.as_bytes()].concat();
-    let mut path = text.as_bytes().to_vec();
-    path.resize(216, 0);
-    for (family, rest) in [(0x11, [&addresses[..], &named].concat()), (0x31, path)] {
-        // What comes behind it is no TLS: that is the end of the connection.
-        let header = [&head[..], &[family], &length(rest.len()), &rest, b"NOOP\r\n"].concat();
-        let proxy = connect_from("127.0.0.9", server.smtps());
-        in_time("a proxy's connection", || exchange(proxy, &header));
-    }
 }

@@ -122,6 +122,8 @@ async fn what_is_due_next_is_found_in_an_index_alone() {
                     next.contains(index) && !next.contains("Sort"),
                     "{mode}, known: {known}\n{next}"
                 );
+                // Nor is anything behind it read whole.
+                assert!(!plan.iter().any(|line| line.contains("Seq Scan on")), "{plan:#?}");
             }
         }
         for (unclaimed, index) in [(false, "recipients_due"), (true, "recipients_unclaimed")] {

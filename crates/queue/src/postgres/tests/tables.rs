@@ -191,3 +191,16 @@ async fn where_rows_come_and_go_the_dead_are_cleared_away_early() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn their_settings_come_beside_servers_that_read_and_write_them() {
+    let cluster = Cluster::start().await;
+    let store = cluster.new_store().await;
+    let (at_work, migrating) = (cluster.client_of(&store).await, cluster.client_of(&store).await);
+    let work = "BEGIN; SELECT count(*) FROM webhook_calls;
+                LOCK TABLE webhook_calls, uploads, history, history_terms, history_size IN ROW EXCLUSIVE MODE";
+    at_work.batch_execute(work).await.unwrap();
+    migrating.batch_execute("SET lock_timeout = '1s'").await.unwrap();
+    let settings = include_str!("../0004.sql");
+    migrating.batch_execute(settings).await.unwrap();
+}
