@@ -75,7 +75,7 @@ impl Scene {
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         let setting = |section: &str, key: &str| {
             let named = format!("{section}.{key}");
-            let mut settings = shown.lines().map(|line| serde_json::from_str::<Value>(line));
+            let mut settings = shown.lines().map(serde_json::from_str::<Value>);
             let found = settings.find_map(|one| one.ok().filter(|one| one["key"] == named.as_str()));
             found.unwrap_or_else(|| panic!("no {named} in\n{shown}"))["value"].clone()
         };

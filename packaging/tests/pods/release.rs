@@ -101,10 +101,10 @@ fn helm_test_passes_while_the_release_works_and_fails_when_it_does_not() {
     let messages = release.around.sink.wait(1);
     assert_eq!(messages[0].to, ["<postmaster@example.com>"]);
 
-    // From here on it is not waited for as long: as `tests.timeoutSeconds: 10` renders it.
+    // From here on it is not waited for as long: as `tests.timeoutSeconds: 2` renders it.
     release.around.node.edit("Pod", TEST, |pod| {
         assert_eq!(pod["spec"]["activeDeadlineSeconds"], 120);
-        pod["spec"]["activeDeadlineSeconds"] = json!(10);
+        pod["spec"]["activeDeadlineSeconds"] = json!(2);
     });
     // Without the policies that come with it nothing lets it through.
     let mut without = release.objects.clone();
