@@ -84,6 +84,28 @@ pub fn chart(release: Release, values: Option<&Path>, kubernetes: &str, more: &[
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// The objects of a release of the chart by Helm 4: its name, its namespace, and values.
+pub fn released(name: &str, namespace: &str, values: &Value) -> Vec<Value> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), values.to_string()).expect("values");
+    let mut helm = Release::Helm4.helm();
+    helm.args(["template", name, "--namespace", namespace]);
+    helm.arg(root().join("charts/smtp-server"));
+    let output = run(helm.arg("--values").arg(file.path()));
+    objects(&String::from_utf8(output.stdout).expect("UTF-8"))
+}
+
+/// Objects as the `namespace:` of somebody's overlay leaves them: in another namespace.
+pub fn moved(mut objects: Vec<Value>, namespace: &str) -> Vec<Value> {
+    for object in &mut objects {
+        match object["kind"] == "Namespace" {
+            true => object["metadata"]["name"] = namespace.into(),
+            false => object["metadata"]["namespace"] = namespace.into(),
+        }
+    }
+    objects
+}
+
 /// One object of a kind and name.
 pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     objects

@@ -9,12 +9,14 @@ mod meaning;
 pub mod network;
 mod pods;
 mod ports;
+mod quota;
 mod references;
 mod rights;
 mod scaling;
+mod security;
 
-pub use meaning::{Labels, Set, Workload};
-pub(crate) use meaning::{quantity, selects};
+pub(crate) use meaning::quantity;
+pub use meaning::{Labels, Set, Workload, labels, list, name_of, namespace_of, selects};
 
 use serde_json::Value;
 
@@ -28,12 +30,14 @@ pub fn findings_but(objects: &[Value], outside: &[(&str, &str)]) -> Vec<String> 
     let set = Set::new(objects, outside);
     let mut found = Vec::new();
     pods::look(&set, &mut found);
+    security::look(&set, &mut found);
     references::look(&set, &mut found);
     for pods in set.all_pods() {
         rights::look(&set, pods, &mut found);
     }
     ports::look(&set, &mut found);
     scaling::look(&set, &mut found);
+    quota::look(&set, &mut found);
     configuration::look(&set, &mut found);
     network::look(&set, &mut found);
     found.sort();

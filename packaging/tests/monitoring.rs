@@ -5,7 +5,10 @@ mod monitoring {
     mod complete;
     pub(crate) mod expression;
     pub(crate) mod files;
+    pub(crate) mod installed;
+    mod intervals;
     mod mutants;
     mod names;
     mod prometheus;
+    mod scalers;
 }

@@ -36,9 +36,6 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
     for pods in set.all_pods() {
         secrets(pods, found);
         service_links(pods, found);
-        if restricted(set, pods.namespace()) {
-            pod_security(pods, found);
-        }
     }
     for object in set.objects {
         labelled(object, found);
@@ -288,66 +285,6 @@ fn secrets(pods: Workload, found: &mut Vec<String>) {
 fn service_links(pods: Workload, found: &mut Vec<String>) {
     if pods.pod()["enableServiceLinks"] != false && pods.server().is_some() {
         found.push(pods.finds("enableServiceLinks: a Service named smtp would set SMTP_PORT"));
-    }
-}
-
-fn restricted(set: &Set, namespace: &str) -> bool {
-    set.get("Namespace", namespace).is_some_and(|object| {
-        object["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    })
-}
-
-/// The rules of Pod Security `restricted` that a namespace here enforces.
-fn pod_security(pods: Workload, found: &mut Vec<String>) {
-    let pod = pods.pod();
-    let mut refuse = |why: &str| found.push(pods.finds(format!("refused by Pod Security: {why}")));
-    for host in ["hostNetwork", "hostPID", "hostIPC"] {
-        if pod[host] == true {
-            refuse(host);
-        }
-    }
-    for volume in list(&pod["volumes"]) {
-        if !volume["hostPath"].is_null() {
-            refuse("a hostPath volume");
-        }
-    }
-    for container in pods.containers().chain(list(&pod["initContainers"])) {
-        let (own, shared) = (&container["securityContext"], &pod["securityContext"]);
-        let either = |key: &str| {
-            if own[key].is_null() {
-                &shared[key]
-            } else {
-                &own[key]
-            }
-        };
-        if either("seccompProfile")["type"] != "RuntimeDefault"
-            && either("seccompProfile")["type"] != "Localhost"
-        {
-            refuse("no seccompProfile");
-        }
-        if *either("runAsNonRoot") != true {
-            refuse("runAsNonRoot is not true");
-        }
-        if *either("runAsUser") == 0 {
-            refuse("runAsUser is 0");
-        }
-        if own["allowPrivilegeEscalation"] != false {
-            refuse("allowPrivilegeEscalation is not false");
-        }
-        if !list(&own["capabilities"]["drop"]).iter().any(|one| one == "ALL") {
-            refuse("capabilities are not dropped");
-        }
-        if list(&own["capabilities"]["add"])
-            .iter()
-            .any(|one| one != "NET_BIND_SERVICE")
-        {
-            refuse("capabilities are added");
-        }
-        for port in list(&container["ports"]) {
-            if !port["hostPort"].is_null() {
-                refuse("a hostPort");
-            }
-        }
     }
 }
 

@@ -24,7 +24,6 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
         for scaler in &scalers {
             pace(scaler, found);
         }
-        quotas(set, workload, found);
         limits(set, workload, found);
         connections(set, workload, found);
     }
@@ -58,8 +57,8 @@ fn budgets(set: &Set, workload: Workload, found: &mut Vec<String>) {
     }
 }
 
-/// The most and the fewest pods of an HPA or a ScaledObject.
-fn bounds(scaler: &Value) -> (u64, u64) {
+/// The fewest and the most pods of an HPA or a ScaledObject.
+pub(super) fn bounds(scaler: &Value) -> (u64, u64) {
     let spec = &scaler["spec"];
     match scaler["kind"].as_str() {
         Some("ScaledObject") => (
@@ -115,78 +114,6 @@ fn pace(scaler: &Value, found: &mut Vec<String>) {
                 scaler,
                 "scales on memory, which does not come down with the load",
             ));
-        }
-    }
-}
-
-/// Pods at once, at most: the HPA's maximum, a rollout's surge, and those that are still ending.
-fn most(set: &Set, workload: Workload) -> u64 {
-    let spec = &workload.object["spec"];
-    let scaled = set.scalers(workload).iter().map(|scaler| bounds(scaler).1).max();
-    let pods = scaled.unwrap_or_else(|| workload.replicas());
-    if workload.object["kind"] != "Deployment" {
-        return pods;
-    }
-    let surge = match &spec["strategy"]["rollingUpdate"]["maxSurge"] {
-        Value::Number(number) => number.as_u64().unwrap_or(1),
-        Value::String(percent) => {
-            let percent: u64 = percent.trim_end_matches('%').parse().unwrap_or(25);
-            (pods * percent).div_ceil(100)
-        }
-        _ => pods.div_ceil(4),
-    };
-    // A Deployment does not wait for them. One may be told to end each time another has been ready for minReadySeconds.
-    let grace = workload.pod()["terminationGracePeriodSeconds"]
-        .as_u64()
-        .unwrap_or(30);
-    let ending = match spec["minReadySeconds"].as_u64().unwrap_or(0) {
-        0 => pods,
-        seconds => (grace.div_ceil(seconds) * surge).min(pods),
-    };
-    pods + surge + ending
-}
-
-fn quotas(set: &Set, workload: Workload, found: &mut Vec<String>) {
-    let most = most(set, workload);
-    for quota in set.of_kind("ResourceQuota") {
-        let hard = quota["spec"]["hard"].as_object().into_iter().flatten();
-        for (what, allowed) in hard {
-            let allowed = quantity(allowed).unwrap_or(0);
-            let of_a_pod = match what.split_once('.') {
-                None if what == "pods" => Some(1000),
-                Some((which @ ("requests" | "limits"), resource)) => {
-                    let containers: Vec<&Value> = workload.containers().collect();
-                    let each = containers
-                        .iter()
-                        .map(|one| quantity(&one["resources"][which][resource]));
-                    let sum: Option<u128> = each.sum();
-                    if sum.is_none() {
-                        found.push(finds(
-                            quota,
-                            format!("{what}: refuses the pods of {}, which name none", workload.name()),
-                        ));
-                    }
-                    sum
-                }
-                _ => None,
-            };
-            if let Some(one) = of_a_pod
-                && one * u128::from(most) > allowed
-            {
-                found.push(finds(
-                    quota,
-                    format!(
-                        "{what}: room for {} pods of {}, there may be {most}",
-                        allowed / one,
-                        workload.name()
-                    ),
-                ));
-            }
-        }
-        let claims = list(&workload.object["spec"]["volumeClaimTemplates"]).len() as u128;
-        let allowed = quantity(&quota["spec"]["hard"]["persistentvolumeclaims"]);
-        if allowed.is_some_and(|allowed| claims * u128::from(most) * 1000 > allowed) {
-            found.push(finds(quota, "fewer claims than pods"));
         }
     }
 }

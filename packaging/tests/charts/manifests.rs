@@ -207,7 +207,7 @@ fn comparable(object: &Value) -> Value {
     }
     let text = object
         .to_string()
-        .replace(r#",pod=~\"smtp-server-[a-z0-9]+-[a-z0-9]+\""#, "");
+        .replace(r#",pod=~\"smtp-server-[a-z0-9]+-[a-z0-9]{5}\""#, "");
     serde_json::from_str(&text).expect("JSON")
 }
 

@@ -43,6 +43,7 @@ fn beside(path: &str) -> Value {
         path if path.starts_with("serviceMonitor.") => {
             json!({"podMonitor": {"enabled": false}, "serviceMonitor": {"enabled": path != "serviceMonitor.enabled"}})
         }
+        "autoscaling.backlogLabels" => json!({"autoscaling": {"targetBacklog": 2000}}),
         "hostNetwork" => json!({"podMonitor": {"enabled": false}}),
         "replicaCount" | "mode" => json!({"autoscaling": {"enabled": false}}),
         "persistence.type" => json!({"replicaCount": 1, "profile": "testing"}),
@@ -115,6 +116,7 @@ fn another(path: &str, default: &Value) -> Value {
             return json!([{"ports": [{"port": 4318}]}]);
         }
         "autoscaling.maxReplicas" | "keda.maxReplicas" => return json!(19),
+        "autoscaling.backlogLabels" => return json!({"job": "mx-smtp-server"}),
         "autoscaling.extraMetrics" => return json!([{"type": "Resource"}]),
         "autoscaling.behavior" | "keda.behavior" => {
             return json!({"scaleUp": {"stabilizationWindowSeconds": 7}});

@@ -1,7 +1,9 @@
 //! A real Prometheus with every rule reads real servers, and things happen to them. Only `for` is shortened: nobody waits for a quarter of an hour.
 
+use super::installed::{Installed, release, with_pod_monitor, with_service_monitor};
 use blackbox::api_server::ApiServer;
 use blackbox::disk::Tmpfs;
+use blackbox::postfix::free_port;
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Sink};
 use blackbox::tools::{certificate, certificate_config};
@@ -11,7 +13,6 @@ use nix::sys::signal::Signal;
 use packaging::prometheus;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,22 +24,15 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Reads each of the servers every second, under the namespace and the pod's name that are given.
-    fn start(targets: &[(&str, &str, SocketAddr)]) -> Prometheus {
+    /// Reads what the installations' monitors say.
+    fn start(installed: &Installed) -> Prometheus {
         let mut rules = 0;
         let files: BTreeMap<String, Value> = prometheus::rules(|rule| {
             rules += 1;
             rule.as_object_mut().expect("a rule").remove("for");
         });
-        let targets: Vec<Value> = targets
-            .iter()
-            .map(|(namespace, pod, address)| {
-                json!({"targets": [address.to_string()], "labels": {"namespace": namespace, "pod": pod}})
-            })
-            .collect();
-        let scrape = json!({ "static_configs": targets });
         Prometheus {
-            server: prometheus::Prometheus::start(&files, scrape, None),
+            server: prometheus::Prometheus::start(&files, installed.scrapes(), None),
             rules,
         }
     }
@@ -57,6 +51,32 @@ impl Prometheus {
                 )
             })
             .collect()
+    }
+
+    /// Each pod is read once, and its series have the labels that rules, dashboards and the adapter's queries go by.
+    fn assert_labelled(&self, pods: usize) {
+        let series = self.server.query("up");
+        assert_eq!(series.len(), pods, "{series:#?}");
+        for one in &series {
+            let (labels, namespace) = (&one["metric"], one["metric"]["namespace"].as_str());
+            let pod = labels["pod"].as_str().expect("a pod");
+            let job = match namespace {
+                Some("two") => pod.trim_end_matches("-0"),
+                _ => "smtp-server",
+            };
+            assert_eq!(
+                (&labels["job"], &labels["container"]),
+                (&json!(job), &json!("smtp-server")),
+                "{one}"
+            );
+        }
+        // What a monitor says of metrics is followed too.
+        assert!(
+            !self
+                .server
+                .query("smtp_ready{namespace=\"aged\"} == 1")
+                .is_empty()
+        );
     }
 
     /// Waits until all of these fire.
@@ -118,6 +138,18 @@ fn leaver(setup: impl Fn(&str) -> Server, api: &ApiServer, silent: &Sink) -> Ser
     server
 }
 
+/// One of two releases in a namespace: its job is told apart as docs/monitoring.md says.
+fn one_of_two(name: &str) -> Vec<Value> {
+    let job = json!({"targetLabel": "job", "replacement": format!("{name}-smtp-server")});
+    release(
+        name,
+        "two",
+        "podMonitor",
+        json!({"relabelings": [job]}),
+        &json!({}),
+    )
+}
+
 #[test]
 fn the_right_alerts_fire() {
     let certificates = tempfile::tempdir().expect("a folder");
@@ -130,23 +162,45 @@ fn the_right_alerts_fire() {
     let mut first = start("first", &good);
     let mut second = start("second", &good);
     let fine = start("fine", &good);
-    let aged = start("aged", &old);
+    let metrics = format!("[metrics]\nport = {}\n", free_port().port());
+    let aged = start("aged", &format!("{old}{metrics}"));
     let mut changed = start("changed", &good);
     let full = Setup::new(format!("{good}[storage]\nmin_free = {}\n", 8 << 20))
         .data(disk.join("data"))
         .start();
     let (api, silent) = (ApiServer::start(1), Sink::scripted(|_, _| Act::Hang));
     let mut left = leaver(|more| start("left", &format!("{good}{more}")), &api, &silent);
-    let prometheus = Prometheus::start(&[
-        ("killed", "smtp-server-0", first.http),
-        ("killed", "smtp-server-1", second.http),
-        ("fine", "smtp-server-0", fine.http),
-        ("aged", "smtp-server-0", aged.http),
-        ("changed", "smtp-server-0", changed.http),
-        ("full", "smtp-server-0", full.http),
-        ("left", "smtp-server-1", left.http),
-    ]);
-    wait_for_secs("every server to be read", 60, || prometheus.server.up() == 7);
+    let relay = start("relay", &good);
+    let mut mx = start("mx", &good);
+    // By each of the monitors, of the files and of the chart; and two releases in one namespace.
+    let (pod, service) = (with_pod_monitor("embedded"), with_service_monitor("embedded"));
+    let mut there = Installed::default();
+    there.add(
+        "killed",
+        &pod,
+        &[("smtp-server-0", &first), ("smtp-server-1", &second)],
+    );
+    there.add("left", &pod, &[("smtp-server-1", &left)]);
+    there.add("fine", &service, &[("smtp-server-0", &fine)]);
+    there.add("full", &service, &[("smtp-server-0", &full)]);
+    let apart = json!({"config": {"metrics": {"port": 9090}}});
+    let chart = |namespace, monitor, more| release("smtp-server", namespace, monitor, json!({}), more);
+    there.add(
+        "aged",
+        &chart("aged", "podMonitor", &apart),
+        &[("smtp-server-0", &aged)],
+    );
+    let by_service = chart("changed", "serviceMonitor", &json!({}));
+    there.add("changed", &by_service, &[("smtp-server-0", &changed)]);
+    for (name, server) in [("mx", &mx), ("relay", &relay)] {
+        let pod = format!("{name}-smtp-server-0");
+        there.add("two", &one_of_two(name), &[(pod.as_str(), server)]);
+    }
+    let prometheus = Prometheus::start(&there);
+    wait_for_secs("every server to be read", 60, || {
+        prometheus.server.up() == there.pods()
+    });
+    prometheus.assert_labelled(there.pods());
     prometheus.wait_evaluated();
 
     // Before anything happens, the certificate that expires in two days is all that is wrong.
@@ -188,6 +242,15 @@ fn the_right_alerts_fire() {
     // The other is killed too.
     second.kill();
     prometheus.wait_firing(&[("SMTPServerDown", "critical", "killed")]);
+    // So is one of two releases in a namespace: the other, which has another job, keeps nobody from hearing of it.
+    mx.kill();
+    prometheus.wait_firing(&[("SMTPServerDown", "critical", "two")]);
+    let down = prometheus.server.firing();
+    let down = down.iter().filter(|alert| alert["namespace"] == "two");
+    assert_eq!(
+        down.map(|alert| &alert["job"]).collect::<Vec<_>>(),
+        ["mx-smtp-server"]
+    );
     prometheus.wait_evaluated();
 
     // And nothing else: nobody is woken for a server that is well, or for what is not so.
@@ -195,6 +258,7 @@ fn the_right_alerts_fire() {
         ("SMTPCertificateExpiry", "aged"),
         ("SMTPServerDown", "killed"),
         ("SMTPServerDown", "left"),
+        ("SMTPServerDown", "two"),
         ("SMTPMailLeftBehind", "left"),
         ("SMTPConfigRefused", "changed"),
         ("SMTPSpoolLow", "full"),

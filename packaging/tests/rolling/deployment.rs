@@ -6,6 +6,7 @@ use packaging::kubelet::{self, Happened, Node};
 use packaging::net::addresses::pod as pod_addresses;
 use packaging::net::cluster::{Cluster, Host, Service};
 use packaging::net::policy::{self, Namespaces};
+use packaging::scraping::{self, Running};
 use packaging::semantic::Set;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
@@ -104,6 +105,11 @@ impl Deployment {
         deployment
     }
 
+    /// What tells Prometheus where to look.
+    pub(crate) fn monitor(&self) -> &Value {
+        monitor(&self.0.objects)
+    }
+
     pub(crate) fn pods(&self) -> Vec<Arc<Pod>> {
         self.0.pods.lock().expect("pods").clone()
     }
@@ -180,6 +186,10 @@ impl Drop for Deployment {
     }
 }
 
+fn monitor(objects: &[Value]) -> &Value {
+    packaging::render::find(objects, "PodMonitor", "smtp-server")
+}
+
 impl State {
     /// Tells the policies, and Prometheus, what pods there are.
     fn announce(&self) {
@@ -200,12 +210,16 @@ impl State {
             .filter(|object| object["kind"] == "NetworkPolicy");
         let policies: Vec<Value> = policies.cloned().collect();
         self.cluster.enforce(&policies, &known, &Namespaces::new());
-        // The labels that a PodMonitor gives.
-        let target = |pod: &Arc<Pod>| {
-            let labels = json!({"namespace": "mail", "pod": pod.name(), "container": "smtp-server"});
-            json!({"targets": [SocketAddr::new(pod.host.v4(), 8080).to_string()], "labels": labels})
-        };
-        let targets: Vec<Value> = pods.iter().map(target).collect();
+        let running: Vec<Running> = pods
+            .iter()
+            .map(|pod| Running {
+                namespace: "mail",
+                workload: "smtp-server",
+                name: pod.name(),
+                address: Box::new(|port| Some(SocketAddr::new(pod.host.v4(), port))),
+            })
+            .collect();
+        let targets = scraping::targets(monitor(&self.objects), &self.objects, &running);
         let new = self.targets.with_extension("new");
         std::fs::write(&new, Value::from(targets).to_string()).expect("targets");
         std::fs::rename(&new, &self.targets).expect("targets");

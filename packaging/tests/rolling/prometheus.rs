@@ -1,7 +1,7 @@
 //! Prometheus beside the pods, and what it was alarmed by.
 
 use packaging::net::cluster::Host;
-use packaging::prometheus;
+use packaging::{prometheus, scraping};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,8 +20,8 @@ pub(crate) struct Prometheus<'h> {
 }
 
 impl Prometheus<'_> {
-    /// Starts one that looks at the targets in a file every second.
-    pub(crate) fn start<'h>(host: &'h Host, targets: &Path) -> Prometheus<'h> {
+    /// Starts one that looks at what a monitor says, among the targets in a file.
+    pub(crate) fn start<'h>(host: &'h Host, monitor: &Value, targets: &Path) -> Prometheus<'h> {
         let mut alerts = BTreeSet::new();
         let rules = prometheus::rules(|rule| {
             if let Some(name) = rule["alert"].as_str() {
@@ -30,8 +30,11 @@ impl Prometheus<'_> {
             shorten(rule);
         });
         assert!(alerts.len() > 10, "{alerts:?}");
-        let scrape = json!({"file_sd_configs": [{"files": [targets], "refresh_interval": "1s"}]});
-        let server = prometheus::Prometheus::start(&rules, scrape, Some(&host.space));
+        let mut scrapes = scraping::configs(monitor);
+        for scrape in &mut scrapes {
+            scrape["file_sd_configs"] = json!([{"files": [targets], "refresh_interval": "1s"}]);
+        }
+        let server = prometheus::Prometheus::start(&rules, scrapes, Some(&host.space));
         blackbox::wait_for_secs("Prometheus to scrape three pods", 60, || server.up() == 3);
         // Before it found the pods there were none.
         blackbox::wait_for_secs("no alert", 60, || server.firing().is_empty());

@@ -27,7 +27,7 @@ fn wait_arrived(scene: &Scene, acknowledged: &BTreeSet<String>) -> BTreeMap<Stri
 #[test]
 fn pods_are_replaced_under_load_and_every_message_arrives_once() {
     let scene = Scene::new();
-    let prometheus = Prometheus::start(&scene.prometheus, &scene.targets);
+    let prometheus = Prometheus::start(&scene.prometheus, scene.deployment.monitor(), &scene.targets);
     let load = Load::start(&scene.client, &service(1), CLIENTS);
     wait_for("some load", || load.acknowledged() > 100);
     let before = scene.pods();
@@ -83,7 +83,7 @@ fn in_hand(scene: &Scene, pod: &str) -> BTreeSet<String> {
 #[test]
 fn a_pod_is_killed_under_load_and_only_what_it_had_in_hand_may_come_twice() {
     let scene = Scene::new();
-    let prometheus = Prometheus::start(&scene.prometheus, &scene.targets);
+    let prometheus = Prometheus::start(&scene.prometheus, scene.deployment.monitor(), &scene.targets);
     let load = Load::start(&scene.client, &service(1), CLIENTS);
     wait_for("some load", || load.acknowledged() > 300);
     let pods = scene.deployment.pods();

@@ -7,7 +7,7 @@ use packaging::kubelet::Node;
 use packaging::net::addresses::{internet, other_pod, pod, service};
 use packaging::net::cluster::{Cluster, Host, Service};
 use packaging::net::policy::{self, labels};
-use packaging::render::{kustomize, objects};
+use packaging::render::{customized, objects};
 use packaging::tools::Release;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -81,7 +81,7 @@ impl Scene {
         let arrived: Arc<Mutex<Vec<Arrival>>> = Arc::default();
         let hold = Arc::<Hold>::default();
         let sink = hop.space.inside(|| sink(arrived.clone(), hold.clone()));
-        let objects = objects(&kustomize(Release::Helm4, "k8s/overlays/postgresql"));
+        let objects = objects(&customized(Release::Helm4, "postgresql", &["monitoring"]));
         let kube_dns = cluster.host(&other_pod(2));
         let node = Node::of(&cluster, &kube_dns, objects.clone(), PACE);
         node.names.a(DATABASE, &database_host.v4().to_string());
