@@ -5,7 +5,7 @@ use crate::render::KUBERNETES;
 use crate::tools::{node, python, root};
 use blackbox::tools::run;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Groups of objects whose schemas controllers bring, not Kubernetes.
 const CUSTOM: [&str; 5] = [
@@ -95,8 +95,8 @@ pub fn monokle(files: &[PathBuf]) -> Vec<Complaint> {
     complaints.collect()
 }
 
-/// What checkov finds wrong in files, in one run.
-pub fn checkov(files: &[PathBuf]) -> Vec<Complaint> {
+/// What checkov finds wrong in a folder's files, in one run.
+pub fn checkov(folder: &Path) -> Vec<Complaint> {
     let mut checkov = python("checkov", "checkov.main");
     checkov.args([
         "--framework",
@@ -107,10 +107,7 @@ pub fn checkov(files: &[PathBuf]) -> Vec<Complaint> {
         "--output",
         "json",
     ]);
-    for file in files {
-        checkov.arg("--file").arg(file);
-    }
-    let output = checkov.output().expect("checkov");
+    let output = checkov.arg("--directory").arg(folder).output().expect("checkov");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         let said = [output.stdout.clone(), output.stderr.clone()].concat();
         panic!("checkov: {error}\n{}", String::from_utf8_lossy(&said))
