@@ -7,6 +7,7 @@ mod charts {
     mod manifests;
     mod policies;
     mod refusals;
+    mod releases;
     pub(crate) mod rendering;
     mod upgrades;
     mod values;

@@ -90,47 +90,6 @@ fn a_changed_configuration_restarts_nothing_unasked() {
     assert_ne!(spec(&asked), spec(&[&asked[..], &change].concat()));
 }
 
-/// Two releases in one namespace have no object and no pod in common.
-#[test]
-fn releases_keep_apart() {
-    let render = |release: &str| {
-        let mut helm = Release::Helm4.helm();
-        helm.args(["template", release]).arg(root().join(CHART));
-        let output = run(helm
-            .args(["--namespace", "mail", "--values"])
-            .arg(root().join(CHART).join("ci/single-values.yaml")));
-        objects(&String::from_utf8(output.stdout).expect("UTF-8"))
-    };
-    let (one, two) = (render("mx"), render("relay"));
-    let names = |objects: &[Value]| -> Vec<String> {
-        objects
-            .iter()
-            .map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]))
-            .collect()
-    };
-    let other = names(&two);
-    for name in names(&one) {
-        assert!(!other.contains(&name), "both have {name}");
-    }
-    let pods = &find(&two, "StatefulSet", "relay-smtp-server")["spec"]["template"]["metadata"]["labels"];
-    for object in &one {
-        for selector in [
-            &object["spec"]["selector"],
-            &object["spec"]["selector"]["matchLabels"],
-            &object["spec"]["podSelector"]["matchLabels"],
-        ] {
-            let Some(labels) = selector.as_object().filter(|labels| labels.contains_key("app")) else {
-                continue;
-            };
-            assert!(
-                labels.iter().any(|(key, value)| pods[key] != *value),
-                "{} selects the other's pods",
-                object["metadata"]["name"]
-            );
-        }
-    }
-}
-
 /// What is packed: the chart, and nothing of its tests.
 #[test]
 fn the_package_is_the_chart() {
