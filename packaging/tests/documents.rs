@@ -2,7 +2,14 @@
 
 mod documents {
     mod architecture;
+    mod at_night;
+    mod cluster;
+    mod commands;
+    mod helm;
+    mod kubectl;
     mod links;
+    mod options;
     mod pages;
+    mod shell;
     mod tree;
 }
