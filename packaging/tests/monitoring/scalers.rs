@@ -11,7 +11,7 @@ use blackbox::wait_for_secs;
 use blackbox::wire::Wire;
 use packaging::prometheus::Prometheus;
 use packaging::render::{customized, file, find, objects};
-use packaging::semantic::list;
+use packaging::semantic::{labels, list};
 use packaging::tools::Release;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -73,20 +73,29 @@ impl Rule {
         Rule(rules.remove(0).clone())
     }
 
-    /// The query with its templates filled in: for pods of the namespace, or for the namespace.
-    fn query(&self, series: &str, namespace: &str, pods: &[&str]) -> String {
-        let mut matchers = format!("namespace=\"{namespace}\"");
-        if !pods.is_empty() {
-            matchers += &format!(",pod=~\"{}\"", pods.join("|"));
-        }
+    /// The query with its templates filled in: for series with these labels.
+    fn query(&self, series: &str, matchers: &[String]) -> String {
         let query = self.0["metricsQuery"].as_str().expect("a query");
         let query = query.replace("<<.Series>>", series);
         let query = query
-            .replace("<<.LabelMatchers>>", &matchers)
+            .replace("<<.LabelMatchers>>", &matchers.join(","))
             .replace("<<.GroupBy>>", "pod");
         assert!(!query.contains("<<"), "a template that is not known: {query}");
         query
     }
+}
+
+/// The labels by which the HPA asks for the backlog, beside its namespace.
+fn backlog_labels(objects: &[Value]) -> Vec<String> {
+    let metrics = list(&find(objects, "HorizontalPodAutoscaler", "smtp-server-hpa")["spec"]["metrics"]);
+    let external = metrics
+        .iter()
+        .find(|metric| metric["type"] == "External")
+        .expect("a backlog");
+    let selected = labels(&external["external"]["metric"]["selector"]["matchLabels"]).into_iter();
+    selected
+        .map(|(label, value)| format!("{label}=\"{value}\""))
+        .collect()
 }
 
 /// The HPA's metrics that are not the kubelet's: type, name, and the average that it wants.
@@ -109,16 +118,18 @@ fn wanted(objects: &[Value]) -> Vec<(String, String, u64)> {
         .collect()
 }
 
-/// The two queries of the adapter for the HPA of `k8s/`: connections of each pod, backlog.
-fn adapter(pods: &[&str], ask: impl Fn(&str) -> Vec<Value>) -> [String; 2] {
-    let wanted = wanted(&overlay(&["components/hpa-metrics"]));
+/// The two queries of the adapter for an HPA: connections of each of these pods, backlog.
+fn adapter(hpa: &[Value], pods: &[&str], ask: impl Fn(&str) -> Vec<Value>) -> [String; 2] {
+    let wanted = wanted(hpa);
     let [(pods_type, connections, 1000), (external, backlog, 2000)] = &wanted[..] else {
         panic!("{wanted:?}");
     };
     assert_eq!((pods_type.as_str(), external.as_str()), ("Pods", "External"));
-    let each = Rule::of("custom", connections, &ask).query(connections, "mail", pods);
-    let all = Rule::of("external", backlog, &ask).query(backlog, "mail", &[]);
-    [each, all]
+    let namespace = "namespace=\"mail\"".to_owned();
+    let of_pods = [namespace.clone(), format!("pod=~\"{}\"", pods.join("|"))];
+    let each = Rule::of("custom", connections, &ask).query(connections, &of_pods);
+    let of_all = [vec![namespace], backlog_labels(hpa)].concat();
+    [each, Rule::of("external", backlog, &ask).query(backlog, &of_all)]
 }
 
 /// The one figure of a query.
@@ -169,7 +180,9 @@ fn scalers_see_the_figures_of_their_pods() {
     wait_for_secs("every pod to be read", 60, || prometheus.up() == there.pods());
 
     let mut open = [sessions(&one, 3), sessions(&two, 2), sessions(&other, 4)];
-    let [each, backlog] = adapter(&PODS, |query| prometheus.query(query));
+    let [each, backlog] = adapter(&overlay(&["components/hpa-metrics"]), &PODS, |query| {
+        prometheus.query(query)
+    });
     let by_pod = || -> BTreeMap<String, String> {
         let series = prometheus.query(&each);
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -214,26 +227,42 @@ fn pods_for(figure: u64, average: u64) -> u64 {
     figure.div_ceil(average)
 }
 
-/// Figures of a busy day, evaluated by promtool: how many pods come of them, by the HPA as by KEDA.
-#[test]
-fn a_busy_day_gets_as_many_pods_as_it_needs() {
-    let names = [
-        "smtp-server-6f7c9d5b8-7xk2p",
-        "smtp-server-6f7c9d5b8-q4zvm",
-        "smtp-server-6f7c9d5b8-w8s5d",
-    ];
+/// Pods of a busy day, and their sessions.
+const BUSY: [(&str, u64); 3] = [
+    ("smtp-server-6f7c9d5b8-7xk2p", 1400),
+    ("smtp-server-6f7c9d5b8-q4zvm", 2900),
+    ("smtp-server-6f7c9d5b8-w8s5d", 300),
+];
+
+/// The series of that day, for promtool: theirs, and those of others in the namespace.
+fn busy_day() -> Vec<Value> {
     let series = |metric: &str, pod: &str, value: u64| {
-        let labels = format!("namespace=\"mail\",job=\"smtp-server\",pod=\"{pod}\"");
+        // docs/monitoring.md: of two installations in a namespace each has a job of its own.
+        let job = if pod.contains("relay") {
+            "relay-smtp-server"
+        } else {
+            "mx-smtp-server"
+        };
+        let labels = format!("namespace=\"mail\",job=\"{job}\",pod=\"{pod}\"");
         json!({"series": format!("{metric}{{{labels}}}"), "values": format!("{value} {value}")})
     };
-    let mut input = vec![
-        series("smtp_active_connections", "relay-smtp-server-0", 40_000),
-        series("smtp_queue_due_recipients", "relay-smtp-server-0", 50_000),
-    ];
-    for (pod, connections) in names.iter().zip([1400, 2900, 300]) {
-        input.push(series("smtp_active_connections", pod, connections));
-        input.push(series("smtp_queue_due_recipients", pod, 11_000));
-    }
+    // A StatefulSet called `smtp-server-relay` has the second.
+    let others = ["relay-smtp-server-0", "smtp-server-relay-0"].map(|pod| (pod, 40_000, 50_000));
+    let ours = BUSY.map(|(pod, connections)| (pod, connections, 11_000));
+    let all = ours.into_iter().chain(others);
+    all.flat_map(|(pod, connections, due)| {
+        [
+            series("smtp_active_connections", pod, connections),
+            series("smtp_queue_due_recipients", pod, due),
+        ]
+    })
+    .collect()
+}
+
+/// Evaluated by promtool: how many pods come of these figures, by the HPA as by KEDA.
+#[test]
+fn a_busy_day_gets_as_many_pods_as_it_needs() {
+    let names = BUSY.map(|(pod, _)| pod);
     // What the adapter would find for its discovery.
     let found = |query: &str| {
         let name = query.split('{').next().expect("a name");
@@ -241,29 +270,29 @@ fn a_busy_day_gets_as_many_pods_as_it_needs() {
     };
     let keda = json!({"mode": "postgresql", "keda": {"enabled": true}});
     let keda = triggers(&chart("smtp-server", "mail", &keda));
-    let [each, _] = adapter(&names, found);
+    let scaled = json!({"enabled": true, "targetActiveConnections": 1000, "targetBacklog": 2000,
+        "backlogLabels": {"job": "mx-smtp-server"}});
+    let values = json!({"mode": "postgresql", "autoscaling": scaled});
+    let hpa = chart("smtp-server", "mail", &values);
+    let [each, backlog] = adapter(&hpa, &names, found);
     let one = |labels: &str, value: u64| json!({"labels": labels, "value": value});
-    let each_of = names.iter().zip([1400, 2900, 300]);
-    let each_of: Vec<Value> = each_of
-        .map(|(pod, value)| one(&format!("{{pod=\"{pod}\"}}"), value))
-        .collect();
+    let each_of = BUSY.map(|(pod, value)| one(&format!("{{pod=\"{pod}\"}}"), value));
     let checks = json!([
         {"expr": each, "eval_time": "1m", "exp_samples": each_of},
+        {"expr": backlog, "eval_time": "1m", "exp_samples": [one("{}", 11_000)]},
         {"expr": keda[0].0, "eval_time": "1m", "exp_samples": [one("{}", 4600)]},
         {"expr": keda[1].0, "eval_time": "1m", "exp_samples": [one("{}", 11_000)]},
     ]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("day.yaml");
-    let test = json!({"tests": [{"interval": "1m", "input_series": input, "promql_expr_test": checks}]});
+    let test = json!({"tests": [{"interval": "1m", "input_series": busy_day(), "promql_expr_test": checks}]});
     std::fs::write(&file, test.to_string()).expect("a test");
     run(promtool().args(["test", "rules"]).arg(&file));
     // 4,600 sessions at 1,000 each are 5 pods; 11,000 that are due at 2,000 each are 6, and the larger number counts.
-    let hpa = wanted(&overlay(&["components/hpa-metrics"]));
+    let of_the_files = wanted(&overlay(&["components/hpa-metrics"]));
     let pods = |connections: u64, due: u64| (pods_for(4600, connections), pods_for(11_000, due));
     assert_eq!(pods(keda[0].1, keda[1].1), (5, 6));
-    assert_eq!(pods(hpa[0].2, hpa[1].2), (5, 6));
+    assert_eq!(pods(of_the_files[0].2, of_the_files[1].2), (5, 6));
     // The chart's HPA asks for the same.
-    let scaled = json!({"enabled": true, "targetActiveConnections": 1000, "targetBacklog": 2000});
-    let values = json!({"mode": "postgresql", "autoscaling": scaled});
-    assert_eq!(wanted(&chart("smtp-server", "mail", &values)), hpa);
+    assert_eq!(wanted(&hpa), of_the_files);
 }
