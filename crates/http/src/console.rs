@@ -4,7 +4,8 @@
 //! * One file for each subject: [`overview`], [`queue`], [`history`], [`destinations`], [`directory`], [`captured`], [`lists`].
 //!
 //! Promises: a page needs no script, and none is in it: one file of ours only brings news; nothing is fetched from elsewhere; what
-//! strangers wrote is escaped, and their HTML is shown in a frame that can do nothing; a change needs the session's own token and comes from our own pages.
+//! strangers wrote is escaped, and their HTML is shown in a frame that can do nothing; a change needs the session's own token and comes from our own pages,
+//! and one that was begun is finished and recorded, also when the browser has gone.
 
 mod captured;
 mod chart;
@@ -22,7 +23,7 @@ pub(crate) use session::Sessions;
 
 use crate::auth::{ADMIN, Caller};
 use crate::error::ApiError;
-use crate::router::Shared;
+use crate::router::{Shared, to_its_end};
 use askama::Template;
 use axum::Router;
 use axum::extract::Request;
@@ -64,6 +65,7 @@ pub(crate) fn router(shared: &Shared) -> Router<Shared> {
         .route("/ui/audit", get(lists::audit))
         .route("/ui/tokens", get(lists::tokens))
         .route("/ui/logout", post(session::logout))
+        .route_layer(middleware::from_fn(to_its_end))
         .route_layer(middleware::from_fn_with_state(shared.clone(), session::required));
     Router::new()
         .route("/ui/login", get(session::form).post(session::login))

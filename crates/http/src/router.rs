@@ -259,7 +259,7 @@ async fn json_only(request: Request, next: Next) -> Response {
 }
 
 /// A change that was begun is finished, and its record written, also when nobody waits for the answer any more.
-async fn to_its_end(request: Request, next: Next) -> Response {
+pub(crate) async fn to_its_end(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }

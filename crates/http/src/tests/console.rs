@@ -9,12 +9,16 @@ pub(super) async fn get(stage: &Stage, path: &str, cookie: &str) -> Answer {
 }
 
 pub(super) async fn post(stage: &Stage, path: &str, cookie: &str, more: &str, body: &str) -> Answer {
-    let request = format!(
+    exchange(stage.address, &form(path, cookie, more, body)).await
+}
+
+/// A form as a browser sends it.
+pub(super) fn form(path: &str, cookie: &str, more: &str, body: &str) -> String {
+    format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: {cookie}\r\n{more}Content-Type: application/x-www-form-urlencoded\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
-    );
-    exchange(stage.address, &request).await
+    )
 }
 
 /// The cookie of a session, and its token.

@@ -1,5 +1,6 @@
 //! What changes leave behind, and changes that are long, broken off or cannot be written down.
 
+use super::console::{form, log_in};
 use super::stage::{PASSWORD, Stage, request};
 use serde_json::{Value, json};
 use smtp_queue::State;
@@ -73,19 +74,14 @@ async fn a_change_that_cannot_be_written_down_is_said() {
     assert_eq!(stage.metric("smtp_errors_total{class=\"store\"}"), "1");
 }
 
-#[tokio::test]
-async fn a_change_goes_on_when_nobody_waits_for_it() {
-    let stage = Stage::open(false).await;
+/// Begins a change that deletes the only message, and goes away in the middle of it.
+async fn goes_on(stage: &Stage, request: String) {
     let store = &stage.rooms.store;
     store.add("a@x.test", "b@y.test", State::Queued);
+    store.at_gate.store(false, Ordering::SeqCst);
+    store.trail.lock().unwrap().clear();
     let gate = store.gate.lock().await;
     let mut stream = TcpStream::connect(stage.address).await.unwrap();
-    let request = request(
-        Some(PASSWORD),
-        "POST",
-        "/api/v1/queue/delete",
-        &json!({"all": true}),
-    );
     stream.write_all(request.as_bytes()).await.unwrap();
     until(|| store.at_gate.load(Ordering::SeqCst)).await;
     drop(stream);
@@ -96,6 +92,20 @@ async fn a_change_goes_on_when_nobody_waits_for_it() {
     drop(gate);
     until(|| !store.trail.lock().unwrap().is_empty()).await;
     assert!(store.messages.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_change_goes_on_when_nobody_waits_for_it() {
+    let stage = Stage::open(false).await;
+    let all = json!({"all": true});
+    goes_on(
+        &stage,
+        request(Some(PASSWORD), "POST", "/api/v1/queue/delete", &all),
+    )
+    .await;
+    let (cookie, csrf) = log_in(&stage).await;
+    let fields = format!("csrf={csrf}&action=delete&meant=all&confirmed=yes");
+    goes_on(&stage, form("/ui/queue", &cookie, "", &fields)).await;
 }
 
 #[tokio::test]
