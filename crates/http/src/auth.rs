@@ -1,7 +1,8 @@
 //! Who asks, and what that may do: `admin` with the admin password (Basic, or as a bearer token), or a token with its scope.
 //!
 //! Promises: comparing takes the same time whatever is wrong; a client that failed ten times within a minute
-//! gets 429 until the minute ends, right credentials or not; memory for this is bounded; each failure is an event.
+//! gets 429 until the minute ends, right credentials or not, also when its guesses come all at once, and whatever the store does; memory for
+//! this is bounded; each failure is an event.
 
 mod limiter;
 mod tokens;
@@ -69,7 +70,20 @@ pub(crate) async fn authenticate(
     if let Some(wait) = shared.limiter.blocked(peer, Instant::now()) {
         return too_many(wait);
     }
-    match identify(&shared, request.headers(), &password).await {
+    let found = identify(&shared, request.headers(), &password).await;
+    // What is neither right nor wrong tells a guesser nothing.
+    let right = match &found {
+        Ok(_) | Err(Denied::Expired(..)) => Some(true),
+        Err(Denied::Wrong) => Some(false),
+        Err(Denied::Nothing | Denied::Unknown(_)) => None,
+    };
+    // It may have failed too often while it was looked up.
+    if let Some(right) = right
+        && let Err(wait) = shared.limiter.tell(peer, right, Instant::now())
+    {
+        return too_many(wait);
+    }
+    match found {
         Ok((who, scope)) => {
             let who = who.into();
             request.extensions_mut().insert(Caller { who, scope, peer });
@@ -124,7 +138,6 @@ fn deny(shared: &Shared, peer: IpAddr, path: &str, denied: Denied) -> Response {
     match denied {
         Denied::Nothing => unauthorized("this needs the admin password or a token"),
         Denied::Wrong => {
-            shared.limiter.failed(peer, Instant::now());
             tell();
             unauthorized("wrong user, password or token")
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Failures that a client may have in a window.
@@ -14,9 +14,10 @@ const MAX_CLIENTS: usize = 4096;
 
 /// Counts failures by client.
 #[derive(Debug, Default)]
-pub(crate) struct Limiter {
-    clients: Mutex<HashMap<IpAddr, Failures>>,
-}
+pub(crate) struct Limiter(Mutex<Clients>);
+
+#[derive(Debug, Default)]
+struct Clients(HashMap<IpAddr, Failures>);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
@@ -33,19 +34,44 @@ impl Failures {
 impl Limiter {
     /// How long `client` is not listened to any more, if it is not.
     pub(crate) fn blocked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock().blocked(client, now)
+    }
+
+    /// Whether `client` may be told whether what it showed was right; a failure is counted. Asked and counted in one, when the answer is known:
+    /// of guesses that come together as many are answered as of those that come one after another.
+    ///
+    /// # Errors
+    /// How long it is not listened to any more.
+    pub(crate) fn tell(&self, client: IpAddr, right: bool, now: Instant) -> Result<(), Duration> {
+        let mut clients = self.lock();
+        match clients.blocked(client, now) {
+            Some(left) => Err(left),
+            None if right => Ok(()),
+            None => {
+                clients.failed(client, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Clients> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clients {
+    fn blocked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
         let key = counted_as(client);
-        let failures = clients.get(&key).or_else(|| match clients.len() > MAX_CLIENTS {
-            true => clients.get(&SHARED),
+        let failures = self.0.get(&key).or_else(|| match self.0.len() > MAX_CLIENTS {
+            true => self.0.get(&SHARED),
             false => None,
         })?;
         let left = failures.left(now);
         (failures.count >= MAX_FAILURES && !left.is_zero()).then_some(left)
     }
 
-    /// Counts a failure.
-    pub(crate) fn failed(&self, client: IpAddr, now: Instant) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+    fn failed(&mut self, client: IpAddr, now: Instant) {
+        let clients = &mut self.0;
         if clients.len() >= MAX_CLIENTS {
             clients.retain(|_, failures| !failures.left(now).is_zero());
         }
@@ -84,15 +110,19 @@ mod tests {
         let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
         for _ in 0..MAX_FAILURES {
             assert_eq!(limiter.blocked(client, start), None);
-            limiter.failed(client, start);
+            assert_eq!(limiter.tell(client, true, start), Ok(()));
+            assert_eq!(limiter.tell(client, false, start), Ok(()));
         }
         assert_eq!(limiter.blocked(client, start), Some(WINDOW));
+        for right in [false, true] {
+            assert_eq!(limiter.tell(client, right, start), Err(WINDOW), "neither is told");
+        }
         assert_eq!(
             limiter.blocked(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), start),
             None
         );
         assert_eq!(limiter.blocked(client, start + WINDOW), None);
-        limiter.failed(client, start + WINDOW);
+        assert_eq!(limiter.tell(client, false, start + WINDOW), Ok(()));
         assert_eq!(limiter.blocked(client, start + WINDOW), None);
     }
 
@@ -102,9 +132,10 @@ mod tests {
         let start = Instant::now();
         let client = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));
         for n in 0..3 * MAX_CLIENTS as u32 {
-            limiter.failed(client(n), start);
+            // Those who share a count are not told any more at last.
+            let _ = limiter.tell(client(n), false, start);
         }
-        assert_eq!(limiter.clients.lock().unwrap().len(), MAX_CLIENTS + 1);
+        assert_eq!(limiter.lock().0.len(), MAX_CLIENTS + 1);
         assert!(
             limiter.blocked(client(u32::MAX >> 9), start).is_some(),
             "newcomers share a count"
@@ -112,8 +143,8 @@ mod tests {
         assert_eq!(limiter.blocked(client(1), start), None);
         assert_eq!(counted_as(SHARED), SHARED);
         assert_ne!(counted_as(Ipv6Addr::LOCALHOST.into()), SHARED);
-        limiter.failed(client(1), start + WINDOW);
-        assert_eq!(limiter.clients.lock().unwrap().len(), 1);
+        assert_eq!(limiter.tell(client(1), false, start + WINDOW), Ok(()));
+        assert_eq!(limiter.lock().0.len(), 1);
     }
 
     #[test]
@@ -121,7 +152,8 @@ mod tests {
         let limiter = Limiter::default();
         let start = Instant::now();
         for n in 0..u16::try_from(MAX_FAILURES).unwrap() {
-            limiter.failed(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n).into(), start);
+            let client = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n).into();
+            assert_eq!(limiter.tell(client, false, start), Ok(()));
         }
         let blocked =
             |network| limiter.blocked(Ipv6Addr::new(0x2001, 0xdb8, 0, network, 9, 9, 9, 9).into(), start);

@@ -180,8 +180,8 @@ pub(super) async fn form(State(shared): State<Shared>) -> Response {
     page(&shared, StatusCode::OK, "")
 }
 
-/// Lets in who knows the admin password. The limiter is asked when everything is there, with nothing to wait for between that and its answer: a
-/// client that begins many requests and ends them together is one that guesses as often.
+/// Lets in who knows the admin password. The limiter is asked when everything is there: a client that begins many requests and ends them together
+/// is one that guesses as often.
 pub(super) async fn login(
     State(shared): State<Shared>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
@@ -199,17 +199,17 @@ pub(super) async fn login(
         Ok(fields) => fields.value("password").to_owned(),
         Err(_) => String::new(),
     };
-    let now = Instant::now();
-    if shared.limiter.blocked(peer, now).is_some() {
-        let message = "Too many wrong passwords from your address. Wait a minute.";
-        return page(&shared, StatusCode::TOO_MANY_REQUESTS, message);
-    }
     let Some(password) = shared.rooms.admin_password() else {
         let message = "The console is closed: no admin password is set (SMTP_ADMIN_PASSWORD).";
         return page(&shared, StatusCode::FORBIDDEN, message);
     };
-    if password.is_empty() || !same(given.as_bytes(), password.as_bytes()) {
-        shared.limiter.failed(peer, now);
+    let now = Instant::now();
+    let right = !password.is_empty() && same(given.as_bytes(), password.as_bytes());
+    if shared.limiter.tell(peer, right, now).is_err() {
+        let message = "Too many wrong passwords from your address. Wait a minute.";
+        return page(&shared, StatusCode::TOO_MANY_REQUESTS, message);
+    }
+    if !right {
         shared.observer.emit(Event::AdminDenied {
             peer: &peer.to_string(),
             path: "/ui/login",

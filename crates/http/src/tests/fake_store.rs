@@ -20,7 +20,7 @@ pub(super) struct FakeStore {
     suspensions: Mutex<Vec<Suspension>>,
     pub(super) trail: Mutex<Vec<AuditRecord>>,
     pub(super) tokens: Mutex<Vec<ApiToken>>,
-    /// Who deletes waits for it.
+    /// Who deletes, or asks for tokens, waits for it.
     pub(super) gate: tokio::sync::Mutex<()>,
     pub(super) at_gate: AtomicBool,
     /// No record is taken.
@@ -245,6 +245,7 @@ impl Store for FakeStore {
         Ok(tokens.len() < before)
     }
     async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        drop(self.gate.lock().await);
         match self.no_tokens.load(Ordering::SeqCst) {
             true => Err(StoreError::Unavailable("locked".into())),
             false => Ok(self.tokens.lock().unwrap().clone()),

@@ -1,6 +1,6 @@
 //! Who is let in, and what is kept out.
 
-use super::stage::{PASSWORD, Stage, exchange, exchange_over};
+use super::stage::{PASSWORD, Stage, exchange, exchange_over, request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn the_api_is_for_the_admin() {
@@ -85,6 +86,38 @@ async fn guesses_at_the_console_that_are_begun_together_are_counted_one_by_one()
         "the right one too"
     );
     assert_eq!(stage.metric("smtp_admin_requests_denied_total"), "10");
+}
+
+#[tokio::test]
+async fn guesses_at_tokens_that_come_all_at_once_are_counted_one_by_one() {
+    let stage = Stage::open(false).await;
+    let gate = stage.rooms.store.gate.lock().await;
+    let guess = format!("smtp_{}", "x".repeat(43));
+    let asked = request(Some(&guess), "GET", "/api/v1/status", &json!({}));
+    let (address, mut guesses) = (stage.address, JoinSet::new());
+    for _ in 0..13 {
+        let asked = asked.clone();
+        guesses.spawn(async move { exchange(address, &asked).await });
+    }
+    // All of them are looked up, and nobody has failed yet.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(guesses.try_join_next().is_none());
+    drop(gate);
+    let answers = guesses.join_all().await;
+    let told = answers.iter().filter(|answer| answer.status == 401).count();
+    let not = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((told, not), (10, 3));
+    assert_eq!(stage.metric("smtp_admin_requests_denied_total"), "10");
+}
+
+#[tokio::test]
+async fn guesses_at_the_password_are_counted_while_the_store_is_away() {
+    let stage = Stage::open(false).await;
+    stage.rooms.recovering.store(true, Ordering::SeqCst);
+    for _ in 0..10 {
+        assert_eq!(stage.get_as("/api/v1/queue", "Bearer guess").await.status, 401);
+    }
+    assert_eq!(stage.admin_get("/api/v1/status").await.status, 429);
 }
 
 #[tokio::test]
