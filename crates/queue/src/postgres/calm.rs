@@ -4,16 +4,18 @@
 //! reached: to the first server that is back all others look dead, and what they hold would be delivered again, also what is past its final dot and
 //! whose results they keep in memory. So whoever says that it is there notes, in the same statement, that *nobody* was heard of for [`SILENCE`]:
 //! the database was away or stood still, its clock was set forward, all servers stood still, or there was none. For [`GRACE`] from then on nobody is
-//! buried, and no lease that ended is taken; whoever lives has said so by then, and has renewed what it holds.
+//! buried, and no lease or claim of a webhook's call that ended is taken; whoever lives has said so by then, has renewed what it holds, and has
+//! written which calls were taken.
 //!
 //! If one server was cut off and another was not, there was no silence: the one is dead after a minute, as always.
 //!
-//! All of that is measured by the database's clock; a server's own only says how long ago it looked.
+//! All of that is measured by the database's clock; a server's own, one that nobody sets, only says how long ago it looked.
 
 use super::servers::NOW;
+use crate::steady::Steady;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Milliseconds without a word from any server after which it was not the servers that were away: two words of each are missing. Leases have
 /// a third of their length left then.
@@ -43,17 +45,21 @@ pub(super) fn sql() -> String {
 
 /// What this server knows of it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Calm(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Calm(Arc<Mutex<Option<Steady>>>);
 
 impl Calm {
     /// The database was asked at that moment, and said this.
-    pub(super) fn saw(&self, asked: Instant, calm: bool) {
+    pub(super) fn saw(&self, asked: Steady, calm: bool) {
         *self.0.lock() = calm.then_some(asked);
     }
 
     /// Whether leases that ended may be taken.
     pub(super) fn is_known(&self) -> bool {
-        self.0.lock().is_some_and(|asked| asked.elapsed() < FRESH)
+        self.is_known_at(Steady::now())
+    }
+
+    fn is_known_at(&self, now: Steady) -> bool {
+        self.0.lock().is_some_and(|asked| now.since(asked) < FRESH)
     }
 }
 
@@ -63,13 +69,15 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_known_for_a_moment() {
-        let (calm, now) = (Calm::default(), Instant::now());
+        let (calm, now) = (Calm::default(), Steady::now());
         assert!(!calm.is_known(), "before anybody looked");
         calm.saw(now, true);
         assert!(calm.is_known());
+        assert!(calm.is_known_at(now + FRESH / 2) && !calm.is_known_at(now + FRESH));
         calm.saw(now, false);
         assert!(!calm.is_known());
-        calm.saw(now.checked_sub(FRESH).unwrap(), true);
+        // By the clock that runs on while the machine sleeps.
+        calm.saw(Steady::START, true);
         assert!(!calm.is_known());
     }
 }

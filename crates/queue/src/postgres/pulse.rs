@@ -129,9 +129,9 @@ pub(super) async fn look(
 ) -> Result<Shared, Error> {
     // What is said from here on may be about what is not seen.
     let announced = heard.due();
-    let (before, asked) = (Steady::now(), Instant::now());
+    let asked = Steady::now();
     let row = query_one(client, &look_sql(), &[&servers::DEAD]).await?;
-    clock.seen(before, row.get(0), Steady::now());
+    clock.seen(asked, row.get(0), Steady::now());
     calm.saw(asked, row.get(6));
     Ok(Shared {
         directory: row.get::<_, i64>(1).unsigned_abs(),
