@@ -111,7 +111,8 @@ pub struct CallsWaiting {
 /// A store that keeps calls beside messages.
 #[async_trait]
 pub trait Outbox: Store {
-    /// Claims calls of a webhook that are due, or whose claim ended, the longest due first.
+    /// Claims calls of a webhook that are due, or whose claim ended, the longest due first. Where others may have claimed them, claims that ended
+    /// are left alone for half a minute after nobody reached the store: whoever made such a call can say so meanwhile.
     async fn claim_calls(
         &self,
         webhook: String,
@@ -129,7 +130,7 @@ pub trait Outbox: Store {
     /// Makes calls of a webhook due that wait and are not claimed. Gives how many.
     async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// When the next call of a webhook is due, or its claim ends.
+    /// When the next call of a webhook is due, or its claim ends, as far as it may be claimed then.
     async fn next_call(&self, webhook: String) -> Result<Option<Timestamp>, StoreError>;
 
     /// Forgets calls of events before that, of webhooks that are not configured any more too. Gives how many by webhook.

@@ -2,13 +2,16 @@
 //!
 //! A call that is not taken is tried again later and later. A receiver that takes none is left alone, and then given one call at a time
 //! until it takes one: thousands that wait do not each wait for its time-out.
+//!
+//! A claim that ended is anybody's. So what was taken is written before anything else is claimed, also when the store was away meanwhile, and no call
+//! is begun that would outlast its claim.
 
 use super::WebhookStanding;
-use super::request::{Refused, Target};
+use super::request::{REQUEST, Refused, Target};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use smtp_observe::{Event, Observer};
-use smtp_queue::{Call, CallOutcome, CallResult, Outbox, StoreError};
+use smtp_queue::{Call, CallOutcome, CallResult, Outbox, Steady, StoreError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,10 +49,14 @@ pub(super) struct Caller {
     version: &'static str,
     /// Claimed, and not begun.
     waiting: VecDeque<Call>,
+    /// When the claim of those ends, or earlier.
+    until: Steady,
     under_way: JoinSet<(Call, Duration, Result<(), Refused>)>,
     results: Vec<CallResult>,
     /// When results are written even if there are few.
     write_at: Option<Instant>,
+    /// The store did not take them.
+    refused: bool,
     /// When it looks for calls.
     look_at: Instant,
     /// Calls not taken since the last that was.
@@ -75,9 +82,11 @@ impl Caller {
             standing,
             version,
             waiting: VecDeque::new(),
+            until: Steady::START,
             under_way: JoinSet::new(),
             results: Vec::new(),
             write_at: None,
+            refused: false,
             look_at: Instant::now(),
             failures: 0,
             alone_until: None,
@@ -88,9 +97,9 @@ impl Caller {
     pub(super) async fn run(mut self) {
         let mut stored = self.outbox.calls_stored();
         loop {
+            self.write_if_due().await;
             self.claim().await;
             self.begin();
-            self.write_if_due().await;
             let timer = self.next();
             tokio::select! {
                 Some(done) = self.under_way.join_next() => {
@@ -130,10 +139,11 @@ impl Caller {
         self.standing.lock().down
     }
 
-    /// Takes more from the store when it has none left and could begin some.
+    /// Takes more from the store when it has none left and could begin some. Not while the store owes it an answer: calls that were taken would
+    /// be claimed, and made again.
     async fn claim(&mut self) {
         let now = Instant::now();
-        let busy = !self.waiting.is_empty() || self.under_way.len() >= CONCURRENT;
+        let busy = !self.waiting.is_empty() || self.under_way.len() >= CONCURRENT || self.refused;
         if busy || self.look_at > now || self.alone_until.is_some_and(|until| until > now) {
             return;
         }
@@ -142,6 +152,7 @@ impl Caller {
             true => 1,
             false => CLAIM,
         };
+        self.until = Steady::now() + LEASE;
         let claimed = self
             .outbox
             .claim_calls(self.name(), self.outbox.now(), LEASE, limit)
@@ -171,8 +182,12 @@ impl Caller {
         Instant::now() + wait.min(LOOK)
     }
 
-    /// Makes what was claimed, so many at a time.
+    /// Makes what was claimed, so many at a time; after a standstill others make it.
     fn begin(&mut self) {
+        if !self.waiting.is_empty() && Steady::now() + REQUEST > self.until {
+            self.waiting.clear();
+            self.look_at = Instant::now();
+        }
         while self.under_way.len() < CONCURRENT
             && let Some(call) = self.waiting.pop_front()
         {
@@ -283,12 +298,11 @@ impl Caller {
     async fn write_if_due(&mut self) {
         let idle = self.waiting.is_empty() && self.under_way.is_empty();
         let due = self.write_at.is_some_and(|at| at <= Instant::now());
-        if !self.results.is_empty() && (due || idle || self.results.len() >= RESULTS) {
+        let early = !self.refused && (idle || self.results.len() >= RESULTS);
+        if !self.results.is_empty() && (due || early) {
             // Kept for another try when the store fails; if that is in vain, the calls are made again.
-            self.write_at = match self.write().await {
-                Ok(()) => None,
-                Err(_) => Some(Instant::now() + STORE_FAILED),
-            };
+            self.refused = self.write().await.is_err();
+            self.write_at = self.refused.then(|| Instant::now() + STORE_FAILED);
         }
     }
 
@@ -302,6 +316,10 @@ impl Caller {
 
     /// When there is something to do, if nothing happens.
     fn next(&self) -> Instant {
+        // Nothing is claimed before that.
+        if let Some(at) = self.write_at.filter(|_| self.refused) {
+            return at;
+        }
         let look = match self.alone_until {
             Some(until) => self.look_at.max(until),
             None => self.look_at,
@@ -334,3 +352,6 @@ fn later((first, longest): (Duration, Duration), tries: u32, factor: u32) -> Dur
     let grown = first.saturating_mul(factor.saturating_pow(tries.saturating_sub(1)));
     grown.min(longest).mul_f64(rand::random_range(0.8..1.2))
 }
+
+#[cfg(test)]
+mod tests;

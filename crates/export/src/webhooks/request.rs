@@ -11,7 +11,7 @@ use smtp_https::reqwest::{Client, Response};
 use std::time::Duration;
 
 /// How long a call may take.
-const REQUEST: Duration = Duration::from_secs(10);
+pub(super) const REQUEST: Duration = Duration::from_secs(10);
 /// Octets read of an answer, so that its connection can be used again.
 const ANSWER: usize = 64 << 10;
 /// Characters told of an answer.

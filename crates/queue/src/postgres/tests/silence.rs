@@ -2,7 +2,9 @@
 
 use super::cluster::Cluster;
 use crate::conformance::message;
+use crate::id::QueueId;
 use crate::message::Beginning;
+use crate::outbox::{Call, NewCall, Outbox};
 use crate::postgres::{PostgresStore, link};
 use crate::store::{ClaimRequest, Store, Term};
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +25,20 @@ fn request(now: Timestamp) -> ClaimRequest {
     }
 }
 
+fn new_call(body: &str) -> NewCall {
+    NewCall {
+        webhook: "hook".into(),
+        event: QueueId::generate(),
+        body: body.into(),
+    }
+}
+
+/// What it claims of a webhook's calls, for an instant.
+async fn calls(store: &PostgresStore, now: Timestamp) -> Vec<String> {
+    let claimed = store.claim_calls("hook".into(), now, Duration::ZERO, 10).await;
+    claimed.unwrap().into_iter().map(|call: Call| call.body).collect()
+}
+
 /// A store that has leases which ended, of messages that it may have delivered; and its database.
 async fn holding(cluster: &Cluster) -> (Arc<PostgresStore>, String) {
     let store = cluster.new_store().await;
@@ -30,8 +46,10 @@ async fn holding(cluster: &Cluster) -> (Arc<PostgresStore>, String) {
         .insert(message(0, &["a@x.example"]), Beginning::Due)
         .await
         .unwrap();
+    store.add_calls(vec![new_call("held")]).await.unwrap();
     let before = Timestamp::now() - SignedDuration::from_secs(90);
     assert_eq!(store.claim(request(before)).await.unwrap().len(), 1);
+    assert_eq!(calls(&store, store.now()).await.len(), 1);
     let database = cluster.database_of(&store);
     (store, database)
 }
@@ -57,6 +75,12 @@ async fn after_a_silence_nobody_is_judged_for_a_while() {
         "new@x.example"
     );
     assert!(first.next_due().await.unwrap().is_none());
+    // Of what webhooks are told the same: it may have been told, and who did could not write that down.
+    let next = async || first.next_call("hook".into()).await.unwrap();
+    assert_eq!((calls(&first, first.now()).await, next().await), (vec![], None));
+    first.add_calls(vec![new_call("new")]).await.unwrap();
+    assert!(next().await.is_some());
+    assert_eq!(calls(&first, first.now()).await, ["new"]);
     // Half a minute later who has not come back is dead.
     cluster
         .sql(
@@ -70,6 +94,7 @@ async fn after_a_silence_nobody_is_judged_for_a_while() {
         }
     };
     tokio::time::timeout(Duration::from_secs(8), taken).await.unwrap();
+    assert_eq!(calls(&first, first.now()).await, ["held", "new"]);
     drop(holder);
 }
 
