@@ -113,6 +113,12 @@ impl House {
         self.queue.store().show(id).await.unwrap()
     }
 
+    /// The recipients of all that is in the store, a hundred messages at most.
+    pub(super) async fn recipients(&self) -> Vec<Recipient> {
+        let all = self.queue.store().list(Default::default(), None, 100).await;
+        all.unwrap().into_iter().flat_map(|it| it.recipients).collect()
+    }
+
     /// Waits until every recipient was tried; gives them. None are left of a message that is done.
     pub(super) async fn tried(&self, id: QueueId) -> Vec<Recipient> {
         let tried = async {

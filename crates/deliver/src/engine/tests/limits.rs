@@ -126,17 +126,8 @@ async fn mail_that_waits_for_its_rate_goes_back_but_for_what_goes_soon() {
     // The others wait in the store, untried, each for its turn.
     house
         .until(async || {
-            let all = house
-                .queue
-                .store()
-                .list(Default::default(), None, 100)
-                .await
-                .unwrap();
-            let waits = |state| {
-                all.iter()
-                    .flat_map(|it| &it.recipients)
-                    .filter(move |it| it.state == state)
-            };
+            let all = house.recipients().await;
+            let waits = |state| all.iter().filter(move |it| it.state == state);
             let now = Timestamp::now();
             let in_turn = waits(State::Queued)
                 .filter(|it| it.due > now && it.attempts == 0)
