@@ -12,7 +12,7 @@ mod answers;
 mod rate;
 
 pub use answers::Standing;
-pub(crate) use answers::{Failed, Pushed, Succeeded, Turn};
+pub(crate) use answers::{Apart, Failed, Pushed, Succeeded, Turn};
 use rate::Rate;
 use smtp::Reply;
 use std::collections::VecDeque;
@@ -133,12 +133,17 @@ impl<J: Load> Destination<J> {
         self.proven
     }
 
-    /// Whether lanes work for it but have ended no transaction for as long as `after`; or it has mail, and has not answered since it
-    /// was down. Who only waits for a place does not hang.
-    pub(crate) fn hangs(&self, now: Instant, after: Duration) -> bool {
+    /// Whether others are not to wait for it: lanes work for it but have ended no transaction for as long as `after`; or it has mail, and has not
+    /// answered since it was down; or it waits for its rate. Who only waits for a place does not hang.
+    pub(crate) fn apart(&self, now: Instant, after: Duration) -> Option<Apart> {
         let silent = |since| now.saturating_duration_since(since) >= after;
-        let works_in_vain = self.working > 0 && self.since.is_some_and(silent);
-        works_in_vain || self.in_hand() > 0 && matches!(self.health, Health::Probing)
+        if self.working > 0 && self.since.is_some_and(silent) {
+            return Some(Apart::Hangs);
+        }
+        if self.in_hand() > 0 && matches!(self.health, Health::Probing) {
+            return Some(Apart::Probed);
+        }
+        self.waits_for_rate(now).then_some(Apart::Paced)
     }
 
     /// Whether mail waits because no message may go now.

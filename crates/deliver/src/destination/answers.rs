@@ -32,6 +32,17 @@ pub struct Standing {
     pub last_failure: Option<(Instant, Arc<Reply>)>,
 }
 
+/// Why others are not to wait for what a next hop has in hand: it gets a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apart {
+    /// Its lanes end nothing.
+    Hangs,
+    /// It was down, and the probe is not answered yet.
+    Probed,
+    /// Its mail waits for its rate.
+    Paced,
+}
+
 /// What became of a job that was pushed.
 #[derive(Debug)]
 pub(crate) enum Pushed<J> {

@@ -170,28 +170,29 @@ fn hangs_when_lanes_end_nothing_not_when_it_waits_for_one() {
     let start = Instant::now();
     let after = Duration::from_secs(10);
     let at = |seconds| start + Duration::from_secs(seconds);
+    let hangs = |it: &Destination<Job>, now| it.apart(now, after) == Some(Apart::Hangs);
     let mut it = Destination::new(2);
-    assert!(!it.hangs(at(1000), after));
+    assert!(!hangs(&it, at(1000)));
     it.push(Job(3), at(900));
-    assert!(!it.hangs(at(1000), after), "it waits for a place");
+    assert!(!hangs(&it, at(1000)), "it waits for a place");
     it.take(at(1000)).unwrap();
     it.push(Job(1), at(1009));
-    assert!(!it.hangs(at(1009), after));
-    assert!(it.hangs(at(1010), after));
+    assert!(!hangs(&it, at(1009)));
+    assert!(hangs(&it, at(1010)));
     it.succeeded(at(1010));
-    assert!(!it.hangs(at(1019), after));
-    assert!(it.hangs(at(1020), after));
+    assert!(!hangs(&it, at(1019)));
+    assert!(hangs(&it, at(1020)));
     it.rest(3);
     it.take(at(1021)).unwrap();
     it.rest(1);
-    assert!(!it.hangs(at(5000), after));
+    assert!(!hangs(&it, at(5000)));
     it.push(Job(1), at(5000));
     it.take(at(5000)).unwrap();
-    assert!(!it.hangs(at(5009), after));
+    assert!(!hangs(&it, at(5009)));
 }
 
 #[test]
-fn counts_as_hanging_after_it_was_down_until_it_answers() {
+fn is_probed_after_it_was_down_until_it_answers() {
     let now = Instant::now();
     let mut it = Destination::new(2);
     it.push(Job(1), now);
@@ -200,9 +201,14 @@ fn counts_as_hanging_after_it_was_down_until_it_answers() {
     it.rest(1);
     let later = now + Duration::from_secs(31);
     it.push(Job(1), later);
-    assert!(it.hangs(later, Duration::from_secs(10)) && !it.is_proven());
+    let apart = |it: &Destination<Job>, seconds| it.apart(later + Duration::from_secs(seconds), Duration::from_secs(10));
+    assert_eq!((apart(&it, 0), it.is_proven()), (Some(Apart::Probed), false));
+    // The probe itself may hang.
+    it.take(later).unwrap();
+    assert_eq!(apart(&it, 9), Some(Apart::Probed));
+    assert_eq!(apart(&it, 10), Some(Apart::Hangs));
     it.succeeded(later);
-    assert!(!it.hangs(later, Duration::from_secs(10)) && it.is_proven());
+    assert_eq!((apart(&it, 0), it.is_proven()), (None, true));
 }
 
 #[test]

@@ -8,11 +8,17 @@
 //! * a connection on which nothing has moved makes room when somebody waits in line for one, or when lanes alone
 //!   have in hand more than that half. Its next hop counts as down. Never after a final dot.
 //!
+//! A destination that was down and is just being probed counts as one that hangs, but what is beyond its share comes back in a moment: by then it
+//! has answered, is down again, or hangs.
+//!
 //! Destinations whose mail waits for `delivery.max_rate_per_destination` share that half with those that hang, and nothing else is done to
-//! them: they may wait for hours, and would leave no room for the others.
+//! them: they may wait for hours, and would leave no room for the others. What is beyond comes back when its turn comes.
 
+use super::job::Job;
 use super::lane::Lane;
+use super::scheduler::OVERFLOW_PAUSE;
 use super::{Engine, Entry, Stop};
+use crate::destination::{Apart, Destination};
 use crate::schedule::{dice, spread};
 use smtp::{Enhanced, Reply};
 use std::sync::Arc;
@@ -36,8 +42,8 @@ const SILENCE: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Hanging {
     in_hand: AtomicUsize,
-    /// The same, and what destinations have that wait for their rate.
-    set_apart: AtomicUsize,
+    /// Recipients in hand for destinations that wait for their rate.
+    paced: AtomicUsize,
     share: AtomicUsize,
     /// Told when it is something else than before.
     pub(super) changed: Notify,
@@ -48,7 +54,7 @@ impl Hanging {
     pub(super) fn none(window: usize) -> Self {
         Hanging {
             in_hand: AtomicUsize::new(0),
-            set_apart: AtomicUsize::new(0),
+            paced: AtomicUsize::new(0),
             share: AtomicUsize::new(window / ONE),
             changed: Notify::new(),
         }
@@ -61,7 +67,16 @@ impl Hanging {
 
     /// Recipients in hand that others need not wait for: for destinations that hang or wait for their rate.
     pub(super) fn set_apart(&self) -> usize {
-        self.set_apart.load(Ordering::Relaxed)
+        self.in_hand() + self.paced.load(Ordering::Relaxed)
+    }
+
+    fn found(&self, in_hand: usize, paced: usize) {
+        let before = self.set_apart();
+        self.in_hand.store(in_hand, Ordering::Relaxed);
+        self.paced.store(paced, Ordering::Relaxed);
+        if before != in_hand + paced {
+            self.changed.notify_one();
+        }
     }
 
     /// How many of them one destination may have.
@@ -70,9 +85,13 @@ impl Hanging {
     }
 }
 
-/// For how long mail goes back that a destination that hangs has no share for.
-pub(super) fn away() -> Duration {
-    spread(AWAY, dice())
+/// For how long a job goes back that its destination has no share for.
+pub(super) fn away(apart: Apart, state: &mut Destination<Job>, now: Instant) -> Duration {
+    match apart {
+        Apart::Hangs => spread(AWAY, dice()),
+        Apart::Probed => OVERFLOW_PAUSE,
+        Apart::Paced => state.turn_in_store(now),
+    }
 }
 
 impl Engine {
@@ -88,39 +107,33 @@ impl Engine {
         }
     }
 
-    /// Takes from those that hang, or wait for their rate, what is beyond their share.
+    /// Takes from those that others are not to wait for what is beyond their share.
     fn look_for_hanging(&self) {
-        let now = Instant::now();
-        let after = self.hang_after();
-        let hangs_or_waits = |entry: Arc<Entry>| {
-            let state = entry.state.lock();
-            let hangs = state.hangs(now, after);
-            let apart = hangs || state.waits_for_rate(now);
-            drop(state);
-            apart.then_some((entry, hangs))
+        let (now, after) = (Instant::now(), self.hang_after());
+        let apart = |entry: Arc<Entry>| {
+            let apart = entry.state.lock().apart(now, after)?;
+            Some((entry, apart))
         };
-        let apart: Vec<(Arc<Entry>, bool)> = self.entries().into_iter().filter_map(hangs_or_waits).collect();
+        let all: Vec<(Arc<Entry>, Apart)> = self.entries().into_iter().filter_map(apart).collect();
         let window = self.window.limit();
-        let share = (window / ALL / apart.len().max(1)).clamp(1, window / ONE);
+        let share = (window / ALL / all.len().max(1)).clamp(1, window / ONE);
         self.hanging.share.store(share, Ordering::Relaxed);
-        let (mut in_hand, mut set_apart) = (0, 0);
-        for (entry, hangs) in apart {
-            let beyond = entry.state.lock().shed(share);
-            for mut job in beyond {
-                let pause = match hangs {
-                    true => away(),
-                    false => entry.state.lock().turn_in_store(now),
-                };
+        let (mut in_hand, mut paced) = (0, 0);
+        for (entry, apart) in all {
+            let mut state = entry.state.lock();
+            let beyond = state.shed(share).into_iter();
+            let beyond: Vec<(Job, Duration)> =
+                beyond.map(|job| (job, away(apart, &mut state, now))).collect();
+            match apart {
+                Apart::Hangs | Apart::Probed => in_hand += state.in_hand(),
+                Apart::Paced => paced += state.in_hand(),
+            }
+            drop(state);
+            for (mut job, pause) in beyond {
                 self.put_off(&mut job, pause);
             }
-            let kept = entry.state.lock().in_hand();
-            set_apart += kept;
-            in_hand += if hangs { kept } else { 0 };
         }
-        self.hanging.in_hand.store(in_hand, Ordering::Relaxed);
-        if self.hanging.set_apart.swap(set_apart, Ordering::Relaxed) != set_apart {
-            self.hanging.changed.notify_one();
-        }
+        self.hanging.found(in_hand, paced);
     }
 
     /// When a destination counts as hanging.

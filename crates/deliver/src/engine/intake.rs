@@ -5,7 +5,7 @@
 
 use super::job::{Job, Work};
 use super::{Engine, Entry, Key};
-use crate::destination::Pushed;
+use crate::destination::{Apart, Pushed};
 use crate::route::Target;
 use smtp::{Enhanced, Reply};
 use smtp_queue::{Claim, ClaimedRecipient, Deferred, Handoff, Intake, NewMessage, NewRecipient};
@@ -26,10 +26,8 @@ pub(super) enum Fill {
     Room,
     /// It has as much as is left for others.
     Full,
-    /// It hangs, and has its share.
-    Hangs,
-    /// Its rate is limited, and it has as much as may go soon.
-    Paced,
+    /// It has its share, or as much as its rate lets go soon.
+    Apart(Apart),
 }
 
 /// Where a claim comes from.
@@ -121,21 +119,25 @@ impl Engine {
         }
     }
 
-    /// A destination gets at most as much of the window as is left free, a quarter of that until it has answered, its share when it hangs,
-    /// and no more than its rate lets go soon.
+    /// A destination gets at most as much of the window as is left free, a quarter of that until it has answered, its share when others are
+    /// not to wait for it, and no more than its rate lets go soon.
     pub(super) fn fill(&self, entry: &Entry) -> Fill {
         let free = self.window.free();
         let (now, hang_after) = (Instant::now(), self.hang_after());
         let state = entry.state.lock();
-        if state.hangs(now, hang_after) {
-            return match state.in_hand() < self.hanging.share() {
-                true => Fill::Room,
-                false => Fill::Hangs,
-            };
-        }
-        let has_its_share = state.waits_for_rate(now) && state.in_hand() >= self.hanging.share();
-        if has_its_share || state.is_ahead_of_rate() {
-            return Fill::Paced;
+        let apart = state.apart(now, hang_after);
+        let has_its_share = state.in_hand() >= self.hanging.share();
+        match apart {
+            Some(apart @ (Apart::Hangs | Apart::Probed)) => {
+                return if has_its_share {
+                    Fill::Apart(apart)
+                } else {
+                    Fill::Room
+                };
+            }
+            Some(Apart::Paced) if has_its_share => return Fill::Apart(Apart::Paced),
+            _ if state.is_ahead_of_rate() => return Fill::Apart(Apart::Paced),
+            Some(Apart::Paced) | None => {}
         }
         let most = match state.is_proven() {
             true => free.max(FLOOR),

@@ -8,6 +8,7 @@ use super::moment::End;
 use super::returns::Returns;
 use super::window::LEASE;
 use super::{Engine, Entry, Stop};
+use crate::destination::Apart;
 use crate::schedule::since;
 use smtp_observe::Event;
 use smtp_queue::{Attempt, ClaimRequest};
@@ -26,9 +27,9 @@ const CLAIM: usize = 500;
 const CLAIM_BESIDE_FULL: usize = 64;
 /// Pause between such claims.
 const PACE_BESIDE_FULL: Duration = Duration::from_millis(100);
-/// When recipients come back that were claimed for a full destination.
-const OVERFLOW_PAUSE: Duration = Duration::from_secs(2);
-/// How long a domain is not claimed whose destination is full…
+/// When recipients come back that were claimed for a destination that is full, or just being probed.
+pub(super) const OVERFLOW_PAUSE: Duration = Duration::from_secs(2);
+/// How long a domain is not claimed whose destination is full, or just being probed…
 const EXCLUSION: Duration = Duration::from_secs(1);
 /// … and one whose destination hangs, or waits for its rate.
 const EXCLUSION_OF_HANGING: Duration = Duration::from_secs(10);
@@ -84,7 +85,7 @@ impl Engine {
                 () = sleep(pause.min(TICK)) => {}
                 () = self.wake.notified() => {
                     // A claim passes over the backlog of a full destination, which may be long.
-                    let pace = if self.any(|fill| !matches!(fill, Fill::Room | Fill::Paced)) { PACE_BESIDE_FULL } else { PACE };
+                    let pace = if self.any(|fill| !matches!(fill, Fill::Room | Fill::Apart(Apart::Paced))) { PACE_BESIDE_FULL } else { PACE };
                     sleep(pace.saturating_sub(began.elapsed())).await;
                 }
                 _ = stop.changed() => {}
@@ -206,10 +207,10 @@ impl Engine {
     /// A job that its destination had no room for goes back to the store for a while, and its domains are left there.
     pub(super) fn send_back(&self, mut job: Job, fill: Fill, entry: &Entry) {
         let (exclusion, pause) = match fill {
-            Fill::Hangs => (EXCLUSION_OF_HANGING, away()),
-            Fill::Paced => {
-                let turn = entry.state.lock().turn_in_store(Instant::now());
-                (EXCLUSION_OF_HANGING, turn)
+            Fill::Apart(apart) => {
+                let pause = away(apart, &mut entry.state.lock(), Instant::now());
+                let soon = apart == Apart::Probed;
+                (if soon { EXCLUSION } else { EXCLUSION_OF_HANGING }, pause)
             }
             Fill::Room | Fill::Full => (EXCLUSION, OVERFLOW_PAUSE),
         };
