@@ -1,6 +1,6 @@
 //! The suite of promises, against a real PostgreSQL.
 
-mod cluster;
+pub(super) mod cluster;
 mod due;
 mod hints;
 mod large;

@@ -25,7 +25,7 @@ use uuid::Uuid;
 const PORT: u16 = 5432;
 
 /// A PostgreSQL of the test's own, on a socket in a folder of its own. Dropped, it is ended.
-pub(super) struct Cluster {
+pub(in crate::postgres) struct Cluster {
     server: Server,
     /// Of its data.
     _folder: TempDir,
@@ -39,7 +39,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) async fn start() -> Cluster {
+    pub(in crate::postgres) async fn start() -> Cluster {
         Cluster::of(Version::Debian).await
     }
 
@@ -113,7 +113,7 @@ impl Cluster {
         store
     }
 
-    pub(super) async fn new_store(&self) -> Arc<PostgresStore> {
+    pub(in crate::postgres) async fn new_store(&self) -> Arc<PostgresStore> {
         let name = format!("queue{}", self.made.fetch_add(1, Ordering::SeqCst));
         self.sql("postgres", &format!("CREATE DATABASE {name}")).await;
         self.open(name).await
