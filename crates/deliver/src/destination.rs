@@ -1,18 +1,18 @@
 //! One next hop: the jobs that wait for it, how many lanes (connections) it gets, and when it is left alone.
 //!
-//! Slow start: a next hop gets [`START`] lanes, one more after each run of successes as long as there
-//! are lanes, up to its cap. A connection that fails while others live lowers the number to those; one that
+//! How many lanes it gets is the business of [`lanes`]. A connection that fails while others live lowers the number to those; one that
 //! fails while none lives takes the next hop down: its jobs are deferred together, and nobody
-//! tries it until the back-off ends. Then a single lane probes it. When its cap falls, because there are more servers or by a reload, lanes
-//! end after their job until there are no more than that. A job begins only when its rate has a message left (`rate`).
+//! tries it until the back-off ends. Then a single lane probes it. A job begins only when its rate has a message left ([`rate`]).
 //!
 //! No sockets, clocks or tasks in here: the caller brings the time and starts the lanes.
 
 mod answers;
+mod lanes;
 mod rate;
 
 pub use answers::Standing;
 pub(crate) use answers::{Apart, Failed, Pushed, Succeeded, Turn};
+use lanes::Lanes;
 use rate::Rate;
 use smtp::Reply;
 use std::collections::VecDeque;
@@ -49,15 +49,8 @@ pub(crate) struct Destination<J> {
     since: Option<Instant>,
     /// It answered, and was not down since.
     proven: bool,
-    parked: Vec<Arc<Notify>>,
-    lanes: usize,
-    /// Lanes that end because there are too many.
-    leaving: usize,
-    connected: usize,
-    allowed: usize,
-    cap: usize,
+    pub(crate) lanes: Lanes,
     rate: Rate,
-    successes: usize,
     failures: u32,
     stumbles: u32,
     health: Health,
@@ -68,21 +61,14 @@ pub(crate) struct Destination<J> {
 impl<J: Load> Destination<J> {
     /// A next hop that nobody has tried, with at most `cap` lanes.
     pub(crate) fn new(cap: usize) -> Self {
-        let cap = cap.max(1);
         Destination {
             waiting: VecDeque::new(),
             recipients: 0,
             working: 0,
             since: None,
             proven: false,
-            parked: Vec::new(),
-            lanes: 0,
-            leaving: 0,
-            connected: 0,
-            allowed: START.min(cap),
-            cap,
+            lanes: Lanes::new(cap),
             rate: Rate::default(),
-            successes: 0,
             failures: 0,
             stumbles: 0,
             health: Health::Up,
@@ -93,7 +79,7 @@ impl<J: Load> Destination<J> {
     /// One that needs no slow start: it is on this machine.
     pub(crate) fn without_slow_start(cap: usize) -> Self {
         let mut destination = Destination::new(cap);
-        destination.allowed = destination.cap;
+        destination.lanes.allow_all();
         destination
     }
 
@@ -108,9 +94,9 @@ impl<J: Load> Destination<J> {
             probing: !matches!(self.health, Health::Up) && !self.is_down(now),
             waiting: self.recipients,
             sending: self.working,
-            connections: self.connected,
-            allowed: self.allowed,
-            cap: self.cap,
+            connections: self.lanes.connections(),
+            allowed: self.lanes.allowed,
+            cap: self.lanes.cap(),
             rate: self.rate.per_second(),
             waits_for_rate: self.waits_for_rate(now),
             failures: self.failures,
@@ -198,7 +184,7 @@ impl<J: Load> Destination<J> {
 
     /// Whether nothing is lost by forgetting it.
     pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
-        let idle = self.lanes == 0 && self.waiting.is_empty();
+        let idle = self.lanes.count == 0 && self.waiting.is_empty();
         idle && !self.is_down(now) && self.failures == 0 && self.rate.is_full(now)
     }
 
@@ -219,7 +205,7 @@ impl<J: Load> Destination<J> {
                 return Pushed::Down(job, reason.clone());
             }
             self.health = Health::Probing;
-            self.allowed = 1;
+            self.lanes.only_one();
         }
         self.recipients += job.recipients();
         self.waiting.push_back(job);
@@ -239,10 +225,10 @@ impl<J: Load> Destination<J> {
         if let Some(wait) = self.rate.wait(now) {
             return Turn::Wait(wait);
         }
-        if let Some(lane) = self.parked.pop() {
+        if let Some(lane) = self.lanes.wake() {
             return Turn::Wake(lane);
         }
-        match self.start_lane() {
+        match self.lanes.start() {
             true => Turn::Spawn,
             false => Turn::Nothing,
         }
@@ -257,7 +243,7 @@ impl<J: Load> Destination<J> {
     pub(crate) fn give_back(&mut self, job: J) -> Option<Arc<Notify>> {
         self.recipients += job.recipients();
         self.waiting.push_front(job);
-        self.parked.pop()
+        self.lanes.wake()
     }
 
     /// The next job for a lane, if a message may go; the lane says [`Destination::rest`] when it is done with it.
@@ -288,30 +274,15 @@ impl<J: Load> Destination<J> {
     pub(crate) fn take_or_park(&mut self, lane: &Arc<Notify>, now: Instant) -> Option<J> {
         let job = self.take(now);
         if job.is_none() {
-            self.parked.push(lane.clone());
+            self.lanes.park(lane);
         }
         job
-    }
-
-    /// The lane no longer waits, whoever woke it.
-    pub(crate) fn unpark(&mut self, lane: &Arc<Notify>) {
-        self.parked.retain(|parked| !Arc::ptr_eq(parked, lane));
     }
 
     /// Everything that waits.
     pub(crate) fn take_all(&mut self) -> Vec<J> {
         self.recipients = 0;
         self.waiting.drain(..).collect()
-    }
-
-    /// A lane has a connection.
-    pub(crate) fn connected(&mut self) {
-        self.connected += 1;
-    }
-
-    /// A lane has its connection no more.
-    pub(crate) fn disconnected(&mut self) {
-        self.connected = self.connected.saturating_sub(1);
     }
 
     /// A job was done, with whatever replies.
@@ -326,17 +297,12 @@ impl<J: Load> Destination<J> {
         let recovered = self.failures > 0;
         if !matches!(self.health, Health::Up) {
             self.health = Health::Up;
-            self.allowed = self.allowed.max(START.min(self.cap));
+            self.lanes.start_anew();
         }
         self.failures = 0;
         self.stumbles = 0;
-        self.successes += 1;
-        let pressed = self.lanes >= self.allowed && !self.waiting.is_empty();
-        if self.successes >= self.allowed && pressed {
-            self.successes = 0;
-            self.allowed = (self.allowed + 1).min(self.cap);
-        }
-        let spawn = self.parked.is_empty() && self.wants_lane(now);
+        self.lanes.succeeded(!self.waiting.is_empty());
+        let spawn = self.lanes.none_parked() && self.wants_lane(now);
         Succeeded { recovered, spawn }
     }
 
@@ -348,11 +314,9 @@ impl<J: Load> Destination<J> {
         reason: Arc<Reply>,
         backoff: impl FnOnce(u32) -> Duration,
     ) -> Failed<J> {
-        self.successes = 0;
         self.stumbles = 0;
         self.last_failure = Some((now, reason.clone()));
-        if self.connected > 0 {
-            self.allowed = self.connected.min(self.cap);
+        if self.lanes.fewer() {
             return Failed::Fewer;
         }
         // Lanes that were connecting at the same time tell of the same failure: it counts once.
@@ -372,7 +336,7 @@ impl<J: Load> Destination<J> {
             until: now + retry_in,
             reason,
         };
-        self.allowed = 1;
+        self.lanes.only_one();
         Failed::Down {
             first: true,
             retry_in,
@@ -383,19 +347,9 @@ impl<J: Load> Destination<J> {
     /// A server was there but broke off in the middle of a message. Whether that happened so often in a
     /// row that the message is not to blame: the next hop has failed.
     pub(crate) fn stumbled(&mut self) -> bool {
-        self.successes = 0;
+        self.lanes.broke_off();
         self.stumbles = self.stumbles.saturating_add(1);
         self.stumbles >= STUMBLES
-    }
-
-    /// Changes the cap. Lanes that wait for work and may have to end for it: they are to be woken.
-    pub(crate) fn set_cap(&mut self, cap: usize) -> Vec<Arc<Notify>> {
-        self.cap = cap.max(1);
-        self.allowed = self.allowed.min(self.cap);
-        match self.has_too_many_lanes() {
-            true => std::mem::take(&mut self.parked),
-            false => Vec::new(),
-        }
     }
 
     /// Changes the time from one message to the next; `None`: there is no limit.
@@ -403,51 +357,26 @@ impl<J: Load> Destination<J> {
         self.rate.set(interval);
     }
 
-    /// Whether a lane that has no job has to end, because there are more than the cap. One that is told so says
-    /// [`Destination::left`] at its end.
-    pub(crate) fn must_leave(&mut self) -> bool {
-        let leaves = self.has_too_many_lanes();
-        self.leaving += usize::from(leaves);
-        leaves
-    }
-
-    fn has_too_many_lanes(&self) -> bool {
-        self.lanes > self.cap + self.leaving
-    }
-
-    /// A lane ends that had to.
-    pub(crate) fn left(&mut self) {
-        self.leaving = self.leaving.saturating_sub(1);
-    }
-
     /// A lane ended. Whether another is to be started in its place (it is counted already).
     pub(crate) fn lane_ended(&mut self, now: Instant) -> bool {
-        self.lanes = self.lanes.saturating_sub(1);
+        self.lanes.ended();
         self.wants_lane(now)
     }
 
     /// A lane that was to be started was not; whether it is to be tried again later.
     pub(crate) fn lane_refused(&mut self) -> bool {
-        self.lanes = self.lanes.saturating_sub(1);
+        self.lanes.ended();
         !self.waiting.is_empty()
     }
 
     /// Whether jobs wait that a new lane could do now; it is counted then.
     pub(crate) fn wants_lane(&mut self, now: Instant) -> bool {
-        !self.waiting.is_empty() && self.rate.wait(now).is_none() && self.start_lane()
+        !self.waiting.is_empty() && self.rate.wait(now).is_none() && self.lanes.start()
     }
 
     /// Whether a lane may give up its place for another next hop's.
     pub(crate) fn can_spare_lane(&self) -> bool {
-        self.lanes > 1 || self.waiting.is_empty()
-    }
-
-    fn start_lane(&mut self) -> bool {
-        let starts = self.lanes < self.allowed;
-        if starts {
-            self.lanes += 1;
-        }
-        starts
+        self.lanes.count > 1 || self.waiting.is_empty()
     }
 }
 

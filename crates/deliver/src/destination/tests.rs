@@ -28,7 +28,7 @@ fn slow_start_gives_two_lanes_then_one_more_a_run() {
     let lanes: Vec<usize> = (0..20)
         .map(|_| {
             it.succeeded(now);
-            it.lanes
+            it.lanes.count
         })
         .collect();
     assert_eq!(
@@ -46,7 +46,7 @@ fn lanes_do_not_grow_when_nothing_waits() {
     for _ in 0..100 {
         assert_eq!(it.succeeded(now), Succeeded::default());
     }
-    assert_eq!(it.allowed, START);
+    assert_eq!(it.lanes.allowed, START);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_parked_lane_is_woken_before_another_starts() {
     assert_eq!(it.take_or_park(&lane, now), None);
     assert!(matches!(it.push(Job(1), now), Pushed::Wake(woken) if Arc::ptr_eq(&woken, &lane)));
     assert!(matches!(it.push(Job(1), now), Pushed::Spawn));
-    it.unpark(&lane);
+    it.lanes.unpark(&lane);
     assert!(matches!(it.push(Job(1), now), Pushed::Waits));
 }
 
@@ -70,11 +70,11 @@ fn a_failure_beside_live_connections_only_lowers_the_number() {
     for _ in 0..3 {
         it.push(Job(1), now);
     }
-    it.connected();
+    it.lanes.connected();
     assert!(matches!(it.failed(now, reason(), backoff), Failed::Fewer));
     assert!(!it.is_down(now));
     assert!(!it.lane_ended(now));
-    assert_eq!((it.allowed, it.lanes), (1, 1));
+    assert_eq!((it.lanes.allowed, it.lanes.count), (1, 1));
 }
 
 #[test]
@@ -201,7 +201,9 @@ fn is_probed_after_it_was_down_until_it_answers() {
     it.rest(1);
     let later = now + Duration::from_secs(31);
     it.push(Job(1), later);
-    let apart = |it: &Destination<Job>, seconds| it.apart(later + Duration::from_secs(seconds), Duration::from_secs(10));
+    let apart = |it: &Destination<Job>, seconds| {
+        it.apart(later + Duration::from_secs(seconds), Duration::from_secs(10))
+    };
     assert_eq!((apart(&it, 0), it.is_proven()), (Some(Apart::Probed), false));
     // The probe itself may hang.
     it.take(later).unwrap();
@@ -260,23 +262,23 @@ fn lanes_beyond_a_lowered_cap_leave_one_by_one_and_are_not_replaced() {
         it.push(Job(1), now);
         it.succeeded(now);
     }
-    assert_eq!(it.lanes, 8);
-    assert!(!it.must_leave(), "there are not too many");
-    assert!(it.set_cap(5).is_empty(), "none waits for work");
-    let leaving = (0..8).filter(|_| it.must_leave()).count();
+    assert_eq!(it.lanes.count, 8);
+    assert!(!it.lanes.must_leave(), "there are not too many");
+    assert!(it.lanes.set_cap(5).is_empty(), "none waits for work");
+    let leaving = (0..8).filter(|_| it.lanes.must_leave()).count();
     assert_eq!(leaving, 3, "those that were told count as gone already");
     for _ in 0..3 {
-        it.left();
+        it.lanes.left();
         assert!(!it.lane_ended(now), "though jobs wait");
     }
-    assert_eq!((it.lanes, it.must_leave()), (5, false));
+    assert_eq!((it.lanes.count, it.lanes.must_leave()), (5, false));
     // An ordinary end is made up for.
     assert!(it.lane_ended(now));
-    it.set_cap(8);
+    it.lanes.set_cap(8);
     for _ in 0..100 {
         it.succeeded(now);
     }
-    assert_eq!(it.lanes, 8);
+    assert_eq!(it.lanes.count, 8);
 }
 
 #[test]
@@ -288,8 +290,8 @@ fn lanes_that_wait_for_work_are_woken_to_leave() {
     it.push(Job(1), now);
     assert!(it.take(now).is_some() && it.take(now).is_some());
     assert!(lanes.iter().all(|lane| it.take_or_park(lane, now).is_none()));
-    assert_eq!(it.set_cap(1).len(), 2);
-    assert!(it.must_leave() && !it.must_leave());
+    assert_eq!(it.lanes.set_cap(1).len(), 2);
+    assert!(it.lanes.must_leave() && !it.lanes.must_leave());
 }
 
 #[test]
@@ -312,7 +314,7 @@ fn a_job_begins_when_a_message_may_go() {
     assert!(!it.waits_for_rate(next));
     assert!(matches!(it.turn(next), Turn::Wake(woken) if Arc::ptr_eq(&woken, &lane)));
     assert_eq!(it.take_or_park(&lane, next), Some(Job(2)));
-    it.unpark(&lane);
+    it.lanes.unpark(&lane);
     assert!(!it.lane_ended(next) && it.lane_ended(next + second * 10));
     assert_eq!(it.take(next), None);
     it.not_sent();

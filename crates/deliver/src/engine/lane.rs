@@ -98,7 +98,7 @@ impl Lane {
                 () = sleep_until(deadline) => false,
                 _ = self.stop.changed() => false,
             };
-            entry.state.lock().unpark(&self.wake);
+            entry.state.lock().lanes.unpark(&self.wake);
             if *self.stop.borrow() != Stop::Running {
                 return None;
             }

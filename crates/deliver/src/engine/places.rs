@@ -201,7 +201,7 @@ impl LaneGuard {
 
     /// Whether the lane, which has no job, has to end because there are too many.
     pub(super) fn must_leave(&mut self) -> bool {
-        self.leaves = self.leaves || self.entry.state.lock().must_leave();
+        self.leaves = self.leaves || self.entry.state.lock().lanes.must_leave();
         self.leaves
     }
 
@@ -233,14 +233,14 @@ impl LaneGuard {
     /// The lane has a connection.
     pub(super) fn connected(&mut self) {
         if !std::mem::replace(&mut self.connected, true) {
-            self.entry.state.lock().connected();
+            self.entry.state.lock().lanes.connected();
         }
     }
 
     /// The lane has it no more.
     pub(super) fn disconnected(&mut self) {
         if std::mem::replace(&mut self.connected, false) {
-            self.entry.state.lock().disconnected();
+            self.entry.state.lock().lanes.disconnected();
         }
     }
 }
@@ -260,7 +260,7 @@ impl Drop for LaneGuard {
         let now = Instant::now();
         let mut state = self.entry.state.lock();
         if self.leaves {
-            state.left();
+            state.lanes.left();
         }
         let again = state.lane_ended(now);
         drop(state);

@@ -43,7 +43,7 @@ impl Engine {
             }
             let mut state = entry.state.lock();
             state.set_interval(interval);
-            let to_wake = state.set_cap(cap);
+            let to_wake = state.lanes.set_cap(cap);
             drop(state);
             to_wake.iter().for_each(|lane| lane.notify_one());
             entry.timer.changed.notify_one();
