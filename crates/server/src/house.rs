@@ -3,6 +3,7 @@
 mod rooms;
 mod shown;
 mod stop;
+mod together;
 mod waits;
 
 pub(crate) use stop::{Phase, Stop};
@@ -19,13 +20,14 @@ use smtp_export::{Traces, Webhooks};
 use smtp_history::History;
 use smtp_http::Check;
 use smtp_observe::{Event, Level, Listener, LogSettings, Observer, Tap};
-use smtp_queue::{Queue, Store, StoreError};
+use smtp_queue::{CallsWaiting, Queue, Stats, Store, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+use together::Together;
 use waits::Waits;
 
 /// Version of the product.
@@ -69,6 +71,9 @@ pub(crate) struct House {
     pub(crate) stop: Stop,
     /// Whether the store could be written, and when that was tried.
     written: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    /// What scrapers want to know of the store.
+    stats: Together<Option<Stats>>,
+    waiting_calls: Together<Option<Vec<CallsWaiting>>>,
     /// For a database that was away when the store was to be opened.
     waits: Waits,
     http_addresses: OnceLock<Vec<SocketAddr>>,
@@ -102,6 +107,8 @@ impl House {
             started: Instant::now(),
             stop: Stop::new(),
             written: tokio::sync::Mutex::default(),
+            stats: Together::default(),
+            waiting_calls: Together::default(),
             waits: Waits::default(),
             http_addresses: OnceLock::new(),
             admin_addresses: OnceLock::new(),

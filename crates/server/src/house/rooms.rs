@@ -19,16 +19,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::timeout;
 
-/// Figures that the store is asked for, if it answers.
+/// Figures that the store is asked for, if it answers; once for all who ask at the same time.
 impl House {
     async fn stats(&self) -> Option<Stats> {
-        let stats = timeout(STORE_PATIENCE, self.queue.get()?.store().stats()).await;
-        stats.ok()?.ok()
+        let store = self.queue.get()?.store();
+        let look = self.stats.look(async { store.stats().await.ok() });
+        timeout(STORE_PATIENCE, look).await.ok()?
     }
 
     async fn waiting_calls(&self) -> Option<Vec<CallsWaiting>> {
-        let waiting = timeout(STORE_PATIENCE, self.webhooks()?.waiting()).await;
-        waiting.ok()?.ok()
+        let webhooks = self.webhooks()?;
+        let look = self.waiting_calls.look(async { webhooks.waiting().await.ok() });
+        timeout(STORE_PATIENCE, look).await.ok()?
     }
 }
 
