@@ -201,7 +201,9 @@ fn is_probed_after_it_was_down_until_it_answers() {
     it.rest(1);
     let later = now + Duration::from_secs(31);
     it.push(Job(1), later);
-    let apart = |it: &Destination<Job>, seconds| it.apart(later + Duration::from_secs(seconds), Duration::from_secs(10));
+    let apart = |it: &Destination<Job>, seconds| {
+        it.apart(later + Duration::from_secs(seconds), Duration::from_secs(10))
+    };
     assert_eq!((apart(&it, 0), it.is_proven()), (Some(Apart::Probed), false));
     // The probe itself may hang.
     it.take(later).unwrap();

@@ -122,9 +122,8 @@ impl Engine {
         for (entry, apart) in all {
             let mut state = entry.state.lock();
             let beyond = state.shed(share).into_iter();
-            let beyond: Vec<(Job, Duration)> = beyond
-                .map(|job| (job, away(apart, &mut state, now)))
-                .collect();
+            let beyond: Vec<(Job, Duration)> =
+                beyond.map(|job| (job, away(apart, &mut state, now))).collect();
             match apart {
                 Apart::Hangs | Apart::Probed => in_hand += state.in_hand(),
                 Apart::Paced => paced += state.in_hand(),

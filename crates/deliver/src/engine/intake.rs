@@ -129,7 +129,11 @@ impl Engine {
         let has_its_share = state.in_hand() >= self.hanging.share();
         match apart {
             Some(apart @ (Apart::Hangs | Apart::Probed)) => {
-                return if has_its_share { Fill::Apart(apart) } else { Fill::Room };
+                return if has_its_share {
+                    Fill::Apart(apart)
+                } else {
+                    Fill::Room
+                };
             }
             Some(Apart::Paced) if has_its_share => return Fill::Apart(Apart::Paced),
             _ if state.is_ahead_of_rate() => return Fill::Apart(Apart::Paced),

@@ -216,7 +216,10 @@ mod tests {
     fn tokens_differ_and_their_hash_is_sha_256() {
         let (one, other) = (generate().unwrap(), generate().unwrap());
         assert_ne!(one, other);
-        assert!(is_shaped(one.as_bytes()) && !is_shaped(&one.as_bytes()[1..]), "{one}");
+        assert!(
+            is_shaped(one.as_bytes()) && !is_shaped(&one.as_bytes()[1..]),
+            "{one}"
+        );
         assert!(!is_shaped(&[b'x'; LENGTH]));
         assert_eq!(hash(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
     }

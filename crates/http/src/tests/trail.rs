@@ -98,7 +98,11 @@ async fn goes_on(stage: &Stage, request: String) {
 async fn a_change_goes_on_when_nobody_waits_for_it() {
     let stage = Stage::open(false).await;
     let all = json!({"all": true});
-    goes_on(&stage, request(Some(PASSWORD), "POST", "/api/v1/queue/delete", &all)).await;
+    goes_on(
+        &stage,
+        request(Some(PASSWORD), "POST", "/api/v1/queue/delete", &all),
+    )
+    .await;
     let (cookie, csrf) = log_in(&stage).await;
     let fields = format!("csrf={csrf}&action=delete&meant=all&confirmed=yes");
     goes_on(&stage, form("/ui/queue", &cookie, "", &fields)).await;

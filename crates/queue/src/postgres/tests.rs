@@ -1,7 +1,6 @@
 //! The suite of promises, against a real PostgreSQL.
 
 mod choice;
-mod cluster;
 pub(super) mod cluster;
 mod due;
 mod durable;

@@ -29,9 +29,7 @@ impl House {
 
     async fn waiting_calls(&self) -> Option<Vec<CallsWaiting>> {
         let webhooks = self.webhooks()?;
-        let look = self
-            .waiting_calls
-            .look(async { webhooks.waiting().await.ok() });
+        let look = self.waiting_calls.look(async { webhooks.waiting().await.ok() });
         timeout(STORE_PATIENCE, look).await.ok()?
     }
 }

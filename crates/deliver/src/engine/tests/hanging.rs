@@ -63,10 +63,16 @@ async fn one_that_hangs_with_a_long_queue_keeps_a_quarter_of_the_window() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     // Nobody was tried, so nobody's attempt counts.
     let all = house.recipients().await;
-    assert!(all.iter().all(|it| it.attempts == 0 && it.state != State::Deferred));
+    assert!(
+        all.iter()
+            .all(|it| it.attempts == 0 && it.state != State::Deferred)
+    );
     // Most of it was not even claimed.
     let now = Timestamp::now();
-    let untouched = all.iter().filter(|it| it.state == State::Queued && it.due <= now).count();
+    let untouched = all
+        .iter()
+        .filter(|it| it.state == State::Queued && it.due <= now)
+        .count();
     assert!(untouched > 1000, "{untouched}");
     goes_on.store(true, Ordering::SeqCst);
 }

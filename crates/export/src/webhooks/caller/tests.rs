@@ -60,7 +60,6 @@ impl Stage {
             made,
         }
     }
-
 }
 
 /// Changes the database from outside.
@@ -72,7 +71,8 @@ fn change(folder: &Path, sql: &str) {
 fn target(folder: &Path, port: u16) -> Arc<Target> {
     let file = folder.join("config.toml");
     let secret = "whsec_bmV3IHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
-    let hook = format!("[[webhooks]]\nname = \"hook\"\nurl = \"http://127.0.0.1:{port}/\"\nsecret = \"{secret}\"\n");
+    let hook =
+        format!("[[webhooks]]\nname = \"hook\"\nurl = \"http://127.0.0.1:{port}/\"\nsecret = \"{secret}\"\n");
     std::fs::write(&file, hook).unwrap();
     let sources = Sources {
         file: Some(file),
@@ -117,7 +117,9 @@ async fn until(mut so: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it never came");
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("it never came");
 }
 
 #[tokio::test]
