@@ -1,7 +1,7 @@
 //! A queue in PostgreSQL of which somebody keeps a table: how many connections wait for it, and what becomes of mail.
 
 use crate::shared_queue::{assert_empty, setup};
-use crate::shared_queue_trials::{Fault, stand};
+use crate::shared_queue_trials::{Fault, Heard, stand};
 use blackbox::postgres::{Held, Postgres};
 use blackbox::sink::Sink;
 use std::cell::{Cell, RefCell};
@@ -33,7 +33,7 @@ fn whoever_keeps_a_table_is_waited_for_by_the_pool_and_no_more() {
         end: &|| drop(keeper.take()),
         // Statements are waited for for 20 s; then others come in their place.
         lasts: Duration::from_secs(28),
-        answers: true,
+        heard: Heard::AtEnd,
     };
     stand(&server, &sink, &fault);
     assert_eq!(most.get(), MOST, "all were used, and no more");

@@ -3,12 +3,12 @@
 use crate::shared_queue::{assert_empty, setup};
 use blackbox::disk::{Filler, Tmpfs};
 use blackbox::load::{Clients, Ledger, Load, send_again};
-use blackbox::postgres::{Held, Postgres};
+use blackbox::postgres::{Cut, Held, Postgres, Proxy};
 use blackbox::server::Server;
 use blackbox::sink::Sink;
 use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 /// Messages that are taken before it begins, and after its end.
@@ -32,8 +32,18 @@ pub(crate) struct Fault<'f> {
     pub(crate) end: &'f dyn Fn(),
     /// How long it lasts at least.
     pub(crate) lasts: Duration,
-    /// The database answers: contents are refused. Else connections break, and what is at its end waits for certainty.
-    pub(crate) answers: bool,
+    pub(crate) heard: Heard,
+}
+
+/// Who has to hear of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The database answers: contents are refused.
+    AtEnd,
+    /// Connections break: whoever begins is refused, and what is at its end may wait for certainty.
+    AtMail,
+    /// Whether anybody does is chance.
+    ByChance,
 }
 
 /// Numbered mail comes before it, while it lasts, and after it. Clients are told 451 4.3.0 and nothing else; the server lives; mail is taken again
@@ -51,7 +61,8 @@ pub(crate) fn stand(server: &Server, sink: &Sink, fault: &Fault<'_>) {
     (fault.end)();
     let (ended, before) = (Instant::now(), load.acknowledged());
     let lasted = ended - began;
-    assert!(fault.answers || lasted < DOUBT, "{}: {lasted:?}", fault.name);
+    let doubtless = fault.heard == Heard::AtEnd || lasted < DOUBT;
+    assert!(doubtless, "{}: {lasted:?}", fault.name);
     wait_for_secs(&format!("mail after {}", fault.name), 60, || {
         load.acknowledged() > before + MESSAGES
     });
@@ -72,12 +83,14 @@ fn bear(server: &Server, load: &Load, fault: &Fault<'_>, began: Instant) {
     wait_for_secs(fault.name, 60, || {
         (fault.meanwhile)();
         let ledger = load.ledger();
-        if !ledger.refused.is_empty() || began.elapsed() > AT_DOT {
+        let halts = fault.heard != Heard::ByChance && ledger.refused.is_empty();
+        if !halts || began.elapsed() > AT_DOT {
             load.go_on();
         }
-        let heard = match fault.answers {
-            true => !ledger.refused_at_end().is_empty(),
-            false => is_refused(server, fault),
+        let heard = match fault.heard {
+            Heard::AtEnd => !ledger.refused_at_end().is_empty(),
+            Heard::AtMail => is_refused(server, fault),
+            Heard::ByChance => true,
         };
         heard && began.elapsed() >= fault.lasts
     });
@@ -128,17 +141,17 @@ fn judge(server: &Server, sink: &Sink, fault: &Fault<'_>, mut ledger: Ledger) {
 fn what_clients_were_told_holds_whatever_the_database_cannot_do() {
     const CONNECTIONS: usize = 12;
     let (data, log) = (Tmpfs::new("160m"), Tmpfs::new("80m"));
-    let settings =
-        "max_connections = 16\nsuperuser_reserved_connections = 4\nmax_wal_size = 32MB\nmin_wal_size = 2MB\n";
+    let settings = "max_connections = 16\nsuperuser_reserved_connections = 4\nmax_wal_size = 32MB\nmin_wal_size = 2MB\nwal_recycle = off\n";
     let database = RefCell::new(Postgres::on_disks(data.path(), log.path(), settings));
     let sql = |sql: &str| database.borrow().sql(sql);
     sql("CREATE ROLE mail LOGIN");
     sql("CREATE ROLE other LOGIN");
     sql("GRANT ALL ON SCHEMA public TO mail");
     let sink = Sink::start();
+    let proxy = Proxy::before(database.borrow().address());
     let (url, config) = {
         let database = database.borrow();
-        let url = format!("postgresql://mail@{}/{}", database.address(), database.name);
+        let url = format!("postgresql://mail@{}/{}", proxy.address, database.name);
         (url, format!("{}[storage]\npool_size = 8\n", sink.relay_config()))
     };
     let server = setup(&url, &config).start();
@@ -165,9 +178,25 @@ fn what_clients_were_told_holds_whatever_the_database_cannot_do() {
         meanwhile: &|| (),
         end: &|| (),
         lasts: Duration::from_secs(2),
-        answers: true,
+        heard: Heard::AtEnd,
+    };
+    // Of a change that stores messages. A claim whose answer is lost would keep its mail for a minute.
+    let lost = Cell::new(0);
+    let lose_an_answer = || {
+        if proxy.is_done() {
+            lost.set(lost.get() + 1);
+            proxy.cut(Cut::Answer(b"X-Number: ".to_vec()));
+        }
     };
     let faults = [
+        Fault {
+            name: "answers that are lost",
+            meanwhile: &lose_an_answer,
+            end: &|| assert!(lost.get() >= 10, "{} were lost", lost.get()),
+            lasts: Duration::from_secs(4),
+            heard: Heard::ByChance,
+            ..brief
+        },
         Fault {
             name: "a full disk",
             begin: &|| *filler.borrow_mut() = Some(data.fill()),
@@ -190,7 +219,18 @@ fn what_clients_were_told_holds_whatever_the_database_cannot_do() {
             name: "no connection left",
             begin: &take_all_connections,
             end: &|| hogs.borrow_mut().clear(),
-            answers: false,
+            heard: Heard::AtMail,
+            ..brief
+        },
+        Fault {
+            // It crashes, and gives up when it cannot even write that.
+            name: "no room for the database's log",
+            begin: &|| *filler.borrow_mut() = Some(log.fill()),
+            end: &|| {
+                drop(filler.take());
+                database.borrow_mut().start_if_it_ended();
+            },
+            heard: Heard::AtMail,
             ..brief
         },
     ];
