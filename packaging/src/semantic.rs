@@ -13,6 +13,7 @@ mod references;
 mod rights;
 mod scaling;
 
+pub use configuration::proxies;
 pub use meaning::{Labels, Set, Workload};
 pub(crate) use meaning::{quantity, selects};
 

@@ -92,6 +92,30 @@ pub fn setting(workload: Workload, config: &toml::Table, section: &str, key: &st
     }
 }
 
+/// Who may say by a PROXY header who the client is, on a listener that wants one; `None` where it wants none. `smtps` and `submission` do as
+/// `server` has it where they say nothing themselves.
+pub fn proxies(set: &Set, workload: Workload, listener: &str) -> Option<Vec<String>> {
+    let config = table(set, workload);
+    let own = if listener == "smtp" { "server" } else { listener };
+    let sections = [own, "server"];
+    let said = |key: &str| {
+        let mut all = sections.into_iter();
+        all.find(|section| setting(workload, &config, section, key).is_some())
+    };
+    let protocol = setting(workload, &config, said("proxy_protocol")?, "proxy_protocol")?;
+    if protocol.as_str() != Some("v2") {
+        return None;
+    }
+    let mut all = networks(
+        workload,
+        &config,
+        said("proxy_networks").unwrap_or("server"),
+        "proxy_networks",
+    );
+    all.sort();
+    Some(all)
+}
+
 fn networks(workload: Workload, config: &toml::Table, section: &str, key: &str) -> Vec<String> {
     match setting(workload, config, section, key) {
         Some(toml::Value::String(text)) => text.split(',').map(|one| one.trim().to_owned()).collect(),

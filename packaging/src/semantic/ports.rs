@@ -1,9 +1,9 @@
 //! One port from the world to the listener: Services, containers, and where the server listens.
 
-use super::configuration::{behind_a_proxy, setting, table};
+use super::configuration::{behind_a_proxy, proxies, setting, table};
 use super::meaning::{Set, Workload, finds, labels, list, namespace_of};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -188,5 +188,14 @@ fn exposure(set: &Set, service: &Value, found: &mut Vec<String>) {
     }
     if names.contains(&"smtp") && names.len() > 1 {
         found.push(finds(service, "MX and submission share an address"));
+    }
+    for workload in set.workloads() {
+        let believed = names.iter().filter_map(|name| proxies(set, workload, name));
+        if believed.collect::<BTreeSet<_>>().len() > 1 {
+            found.push(finds(
+                service,
+                "one balancer connects to listeners that believe different proxy_networks: one of them refuses it",
+            ));
+        }
     }
 }
