@@ -4,5 +4,6 @@ mod documents {
     mod architecture;
     mod links;
     mod pages;
+    mod shown;
     mod tree;
 }

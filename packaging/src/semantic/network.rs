@@ -211,6 +211,16 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
         incoming(set, &policies, workload, found);
         outgoing(&policies, workload, found);
     }
+    // Pods that are no servers come to ask one, by its name.
+    for pods in set.all_pods() {
+        let dns = End::pod("kube-system", &[("k8s-app", "kube-dns")]);
+        if pods.server().is_none()
+            && !pods.on_the_hosts_network()
+            && !policies.let_through(pods, Way::Out, &dns, Protocol::Udp, 53)
+        {
+            found.push(pods.finds("policies keep it from DNS"));
+        }
+    }
 }
 
 fn incoming(set: &Set, policies: &Policies, workload: Workload, found: &mut Vec<String>) {

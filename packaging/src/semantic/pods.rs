@@ -31,11 +31,11 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
             folders(workload, server, found);
         }
         spread(workload, found);
-        image(workload, found);
     }
     for pods in set.all_pods() {
         secrets(pods, found);
         service_links(pods, found);
+        image(pods, found);
         if restricted(set, pods.namespace()) {
             pod_security(pods, found);
         }
@@ -253,12 +253,12 @@ fn spread(workload: Workload, found: &mut Vec<String>) {
     }
 }
 
-fn image(workload: Workload, found: &mut Vec<String>) {
-    for container in workload.containers() {
+fn image(pods: Workload, found: &mut Vec<String>) {
+    for container in pods.containers().chain(list(&pods.pod()["initContainers"])) {
         let image = container["image"].as_str().unwrap_or_default();
         let tag = image.rsplit('/').next().unwrap_or_default().split_once(':');
         if !image.contains('@') && tag.is_none_or(|(_, tag)| tag == "latest") {
-            found.push(workload.finds(format!("the image {image:?} may be another one tomorrow")));
+            found.push(pods.finds(format!("the image {image:?} may be another one tomorrow")));
         }
     }
 }
@@ -311,7 +311,9 @@ fn pod_security(pods: Workload, found: &mut Vec<String>) {
             refuse("a hostPath volume");
         }
     }
-    for container in pods.containers().chain(list(&pod["initContainers"])) {
+    // `kubectl debug` adds the last.
+    let more = ["initContainers", "ephemeralContainers"].map(|name| list(&pod[name]));
+    for container in pods.containers().chain(more.into_iter().flatten()) {
         let (own, shared) = (&container["securityContext"], &pod["securityContext"]);
         let either = |key: &str| {
             if own[key].is_null() {
