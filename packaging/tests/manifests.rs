@@ -4,12 +4,15 @@
 mod manifests {
     mod api_server;
     mod asked;
+    mod controllers;
+    mod discovery;
     mod faults;
     mod fields;
     mod judged;
     mod links;
     mod meaning;
     mod others_namespace;
+    mod pod_streams;
     mod policies;
     mod quick_start;
     pub(crate) mod rendered;

@@ -1,29 +1,15 @@
-//! As much of an API server as `kubectl create` and `kubectl apply` talk to: it says which kinds there are, and keeps what
-//! it is given. Like a real one it takes nothing into a namespace that is not there.
+//! As much of an API server as `kubectl` needs to create, apply and look: it says which kinds there are, keeps what it is given, lists what
+//! selectors choose, and answers for pods. Like a real one it takes nothing into a namespace that is not there. What a cluster's
+//! controllers make of it all is there once it [`settles`](ApiServer::settles).
 
+use crate::manifests::controllers::settled;
+use crate::manifests::discovery::{discovery, kind_of, path_of};
+use crate::manifests::pod_streams;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-
-/// Group and version, plural, kind.
-const KINDS: [(&str, &str, &str); 10] = [
-    ("v1", "namespaces", "Namespace"),
-    ("v1", "configmaps", "ConfigMap"),
-    ("v1", "secrets", "Secret"),
-    ("v1", "services", "Service"),
-    ("v1", "serviceaccounts", "ServiceAccount"),
-    ("apps/v1", "deployments", "Deployment"),
-    ("apps/v1", "statefulsets", "StatefulSet"),
-    (
-        "autoscaling/v2",
-        "horizontalpodautoscalers",
-        "HorizontalPodAutoscaler",
-    ),
-    ("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy"),
-    ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget"),
-];
 
 /// Objects by their paths.
 type Stored = Arc<Mutex<BTreeMap<String, Value>>>;
@@ -64,6 +50,13 @@ impl ApiServer {
         }
         objects
     }
+
+    /// From now on there is what controllers make of what was applied.
+    pub(crate) fn settles(&self) {
+        let made = settled(&self.objects());
+        let mut stored = self.stored.lock().expect("objects");
+        stored.extend(made.into_iter().map(|object| (path_of(&object), object)));
+    }
 }
 
 fn serve(mut stream: TcpStream, stored: &Stored) {
@@ -92,8 +85,15 @@ fn serve(mut stream: TcpStream, stored: &Stored) {
     }
     let mut words = head.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let path = target.split('?').next().unwrap_or_default();
-    let (status, answer) = answer(method, path, &body, stored);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let query = Query::read(query);
+    if query.is("watch") {
+        return watched(stream, &query);
+    }
+    if pod_streams::answer(&mut stream, &head, path, &query, &stored.lock().expect("objects")) {
+        return;
+    }
+    let (status, answer) = answer(method, path, &query, &body, stored);
     let answer = answer.to_string();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -103,14 +103,95 @@ fn serve(mut stream: TcpStream, stored: &Stored) {
     let _ = stream.write_all((head + &answer).as_bytes());
 }
 
-fn answer(method: &str, path: &str, body: &[u8], stored: &Stored) -> (&'static str, Value) {
+/// What stands behind the question mark.
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn read(text: &str) -> Query {
+        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+        Query(
+            pairs
+                .map(|(name, value)| (name.to_owned(), decoded(value)))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
+        let of_it = self.0.iter().filter(move |(known, _)| known == name);
+        of_it.map(|(_, value)| value.as_str())
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.all(name).any(|value| value == "true" || value == "1")
+    }
+
+    /// Whether an object is one of those that are asked for: `labelSelector=a=b,c=d`, `fieldSelector=metadata.name=x`.
+    fn chooses(&self, object: &Value) -> bool {
+        let pairs = |name| {
+            let parts = self.all(name).flat_map(|text| text.split(','));
+            parts.filter_map(|part| part.split_once('='))
+        };
+        let mut labels = pairs("labelSelector");
+        let mut fields = pairs("fieldSelector");
+        labels.all(|(label, value)| object["metadata"]["labels"][label] == value)
+            && fields.all(|(field, value)| {
+                object.pointer(&format!("/{}", field.replace('.', "/"))) == Some(&json!(value))
+            })
+    }
+}
+
+fn decoded(text: &str) -> String {
+    let mut octets = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(octet) = rest.next() {
+        octets.push(match octet {
+            b'%' => {
+                let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                u8::from_str_radix(&digits, 16).expect("two digits")
+            }
+            b'+' => b' ',
+            other => other,
+        });
+    }
+    String::from_utf8(octets).expect("UTF-8")
+}
+
+/// Nothing changes any more: a watch stays open until the client has seen enough.
+fn watched(mut stream: TcpStream, query: &Query) {
+    let head = match query.is("sendInitialEvents") {
+        // Then it lists.
+        true => "HTTP/1.1 422 Unprocessable Entity\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        false => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+    };
+    if stream.write_all(head.as_bytes()).is_ok() && !query.is("sendInitialEvents") {
+        let _ = stream.read(&mut [0]);
+    }
+}
+
+/// The objects of the kind that has this path.
+fn list(path: &str, query: &Query, stored: &BTreeMap<String, Value>) -> Option<Value> {
+    let (version, kind) = kind_of(path.rsplit('/').next()?)?;
+    let below = format!("{path}/");
+    let here = stored
+        .iter()
+        .filter(|(at, _)| at.strip_prefix(&below).is_some_and(|name| !name.contains('/')));
+    let items: Vec<&Value> = here
+        .map(|(_, object)| object)
+        .filter(|object| query.chooses(object))
+        .collect();
+    Some(
+        json!({"kind": format!("{kind}List"), "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items}),
+    )
+}
+
+fn answer(method: &str, path: &str, query: &Query, body: &[u8], stored: &Stored) -> (&'static str, Value) {
     if let Some(known) = discovery(path) {
         return ("200 OK", known);
     }
     let mut stored = stored.lock().expect("objects");
     match method {
-        "GET" => match stored.get(path) {
-            Some(object) => ("200 OK", object.clone()),
+        "GET" => match stored.get(path).cloned().or_else(|| list(path, query, &stored)) {
+            Some(found) => ("200 OK", found),
             None => not_found(path),
         },
         "POST" => {
@@ -131,7 +212,8 @@ fn answer(method: &str, path: &str, body: &[u8], stored: &Stored) -> (&'static s
             stored.insert(path, object.clone());
             ("201 Created", object)
         }
-        "PATCH" => match stored.get_mut(path) {
+        // `kubectl debug` adds a container to a pod by a path of its own.
+        "PATCH" => match stored.get_mut(path.trim_end_matches("/ephemeralcontainers")) {
             Some(object) => {
                 merge(object, &serde_json::from_slice(body).expect("a patch"));
                 ("200 OK", object.clone())
@@ -140,72 +222,6 @@ fn answer(method: &str, path: &str, body: &[u8], stored: &Stored) -> (&'static s
         },
         _ => ("405 Method Not Allowed", json!({})),
     }
-}
-
-/// Which kinds there are, and that the server checks their fields itself.
-fn discovery(path: &str) -> Option<Value> {
-    let base = |version: &str| {
-        if version == "v1" {
-            "api/v1".to_owned()
-        } else {
-            format!("apis/{version}")
-        }
-    };
-    let versions = || {
-        let mut versions: Vec<&str> = KINDS.iter().map(|(version, ..)| *version).collect();
-        versions.dedup();
-        versions
-    };
-    if path == "/api" {
-        return Some(json!({"kind": "APIVersions", "versions": ["v1"]}));
-    }
-    if path == "/apis" {
-        let groups: Vec<Value> = versions()
-            .into_iter()
-            .filter_map(|version| {
-                let (group, number) = version.split_once('/')?;
-                let version = json!({"groupVersion": version, "version": number});
-                Some(json!({"name": group, "versions": [version], "preferredVersion": version}))
-            })
-            .collect();
-        return Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}));
-    }
-    if path == "/openapi/v3" {
-        let paths = versions().into_iter().map(|version| {
-            let base = base(version);
-            let at = json!({"serverRelativeURL": format!("/openapi/v3/{base}")});
-            (base, at)
-        });
-        return Some(json!({"paths": serde_json::Map::from_iter(paths)}));
-    }
-    for version in versions() {
-        let kinds = KINDS.iter().filter(|(of, ..)| *of == version);
-        let (group, number) = version.split_once('/').unwrap_or(("", version));
-        if path == format!("/{}", base(version)) {
-            let resources: Vec<Value> = kinds
-                .map(|(_, plural, kind)| {
-                    json!({"name": plural, "singularName": kind.to_lowercase(), "namespaced": *kind != "Namespace",
-                           "kind": kind, "verbs": ["get", "create", "patch"]})
-                })
-                .collect();
-            return Some(json!({"kind": "APIResourceList", "groupVersion": version, "resources": resources}));
-        }
-        if path == format!("/openapi/v3/{}", base(version)) {
-            let paths = kinds.map(|(_, plural, kind)| {
-                let patch = json!({
-                    "x-kubernetes-group-version-kind": {"group": group, "version": number, "kind": kind},
-                    "parameters": [{"name": "fieldValidation", "in": "query"}],
-                    "responses": {}
-                });
-                (format!("/{}/{plural}", base(version)), json!({"patch": patch}))
-            });
-            let info = json!({"title": "Kubernetes", "version": "v1"});
-            return Some(
-                json!({"openapi": "3.0.0", "info": info, "paths": serde_json::Map::from_iter(paths)}),
-            );
-        }
-    }
-    None
 }
 
 fn not_found(path: &str) -> (&'static str, Value) {
