@@ -8,6 +8,7 @@
 //!
 //! What a template asks for and this kubelet does not play is a panic, never passed over (`spec`).
 
+mod alone;
 mod api;
 mod container;
 mod group;
@@ -23,6 +24,7 @@ mod supervisor;
 mod timeline;
 mod volumes;
 
+pub use alone::{Ran, RanContainer};
 pub use api::Asked;
 pub use container::TOKENS;
 pub use job::{Done, JobPod};

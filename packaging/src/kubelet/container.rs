@@ -1,6 +1,6 @@
 //! A container, as podman is told to run it.
 
-use super::identity::Identity;
+use super::identity::{Identity, NODE};
 use super::network::Attached;
 use super::node::Node;
 use super::spec::{Mount, Security, Source, Spec, Volume};
@@ -46,10 +46,16 @@ impl Container<'_> {
 
     /// Its network, its name in it, and how it finds others.
     fn names(&self, words: &mut Vec<String>) {
-        let (name, address) = (&self.identity.name, self.attached.address);
+        let (identity, address) = (self.identity, self.attached.address);
+        // On the node's network it is called as the node.
+        let name = match self.spec.host_network {
+            true => NODE,
+            false => identity.name.as_str(),
+        };
         let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
         let resolver = format!(
-            "search mail.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:{}\n",
+            "search {}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:{}\n",
+            identity.namespace,
             self.node.network.resolver(),
             self.spec.ndots
         );

@@ -71,6 +71,18 @@ impl Network {
         }
     }
 
+    /// The node's own network as a pod's place.
+    pub(super) fn of_the_node(&self) -> Attached {
+        let Network::Cluster(node, _) = self else {
+            panic!("the node of a bridge is this machine, whose network is not for pods");
+        };
+        Attached {
+            space: node.path().into(),
+            address: IpAddr::V4(self.node()),
+            _kept: Box::new(node.clone()),
+        }
+    }
+
     /// Does something where the kubelet is.
     pub(super) fn at_the_node<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         match self {

@@ -5,7 +5,7 @@ use super::group::Group;
 use super::identity::Identity;
 use super::network::{Attached, Network, forward};
 use super::pod::Pod;
-use super::spec::FilesOf;
+use super::spec::{FilesOf, on_the_nodes_network};
 use super::volumes::{Laid, Projected, contents};
 use crate::image::{NAME, Storage};
 use crate::net::cluster::{Cluster, Host};
@@ -245,16 +245,22 @@ impl Node {
         self.of_the_image.lock().expect("variables").clone()
     }
 
-    /// Starts a pod of a StatefulSet (by its ordinal), of a Deployment or a Job.
+    /// Starts a pod of a StatefulSet (by its ordinal), of a Deployment or a Job: on the bridge, or on the network of a cluster's node
+    /// if its template says so.
     pub fn start(&self, kind: &str, name: &str, ordinal: u32) -> Pod {
-        let attached = self.network.attach();
-        Pod::start(self, &self.object(kind, name), ordinal, attached)
+        let workload = self.object(kind, name);
+        let attached = match on_the_nodes_network(&workload) {
+            true => self.network.of_the_node(),
+            false => self.network.attach(),
+        };
+        Pod::start(self, &workload, ordinal, attached)
     }
 
     /// Starts a pod on a host of the cluster.
     pub fn start_on(&self, host: &Arc<Host>, kind: &str, name: &str, ordinal: u32) -> Pod {
-        let attached = Attached::to(host.clone());
-        Pod::start(self, &self.object(kind, name), ordinal, attached)
+        let workload = self.object(kind, name);
+        assert!(!on_the_nodes_network(&workload), "{name} has its node's network");
+        Pod::start(self, &workload, ordinal, Attached::to(host.clone()))
     }
 
     pub(super) fn pace(&self) -> u32 {

@@ -4,6 +4,7 @@ use super::container::Container;
 use super::identity::Identity;
 use super::network::{Attached, Network};
 use super::node::Node;
+use super::probe::Probe;
 use super::spec::Spec;
 use super::supervisor::{Podman, Shared, supervise};
 use super::timeline::{Happened, Timeline};
@@ -148,6 +149,15 @@ impl Pod {
         self.timeline().exit_code().expect("an exit code")
     }
 
+    /// How the container has ended, if it has by then.
+    pub(super) fn ended_until(&self, end: Instant) -> Option<i32> {
+        let is_gone = || self.shared.state.lock().expect("state").gone;
+        while !is_gone() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        is_gone().then(|| self.timeline().exit_code().expect("an exit code"))
+    }
+
     /// Waits for a line of an event.
     pub fn wait_event(&self, event: &str, matching: impl Fn(&Value) -> bool) -> Value {
         let mut found = None;
@@ -161,10 +171,12 @@ impl Pod {
         found.expect("event")
     }
 
-    /// A GET at the `http` port, from the node: status and body.
+    /// A GET at the `http` port, from the node, at the address that its readiness is asked at: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        let address = self.at(8080);
+        let ready = self.shared.spec.ready.as_ref();
+        let host = ready.and_then(Probe::host);
+        let address = SocketAddr::new(host.unwrap_or(self.shared.address), 8080);
         self.network
             .at_the_node(|| blackbox::server::http(address, &request))
     }

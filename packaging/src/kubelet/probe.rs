@@ -18,8 +18,15 @@ pub(super) struct Probe {
 
 #[derive(Clone, Debug)]
 enum Asks {
-    Http { port: u16, path: String },
-    Tcp { port: u16 },
+    /// At an address of its own, or the pod's.
+    Http {
+        host: Option<IpAddr>,
+        port: u16,
+        path: String,
+    },
+    Tcp {
+        port: u16,
+    },
     Exec(Vec<String>),
 }
 
@@ -44,9 +51,11 @@ impl Probe {
         let number = |field: &str, default: u64| probe[field].as_u64().unwrap_or(default);
         let port = |of: &Value| port(container, &of["port"]);
         let asks = if let Some(get) = probe.get("httpGet") {
-            super::spec::only(get, "httpGet", &["path", "port", "scheme"]);
+            super::spec::only(get, "httpGet", &["host", "path", "port", "scheme"]);
             assert!(get["scheme"] == Value::Null || get["scheme"] == "HTTP", "{get}");
+            let host = get["host"].as_str();
             Asks::Http {
+                host: host.map(|host| host.parse().expect("a host by its address is played")),
                 port: port(get),
                 path: get["path"].as_str().unwrap_or("/").to_owned(),
             }
@@ -77,11 +86,19 @@ impl Probe {
         }
     }
 
-    /// Asks once, as the kubelet does: from the node, at the pod's address.
+    /// The address that it asks in place of the pod's.
+    pub(super) fn host(&self) -> Option<IpAddr> {
+        match self.asks {
+            Asks::Http { host, .. } => host,
+            Asks::Tcp { .. } | Asks::Exec(_) => None,
+        }
+    }
+
+    /// Asks once, as the kubelet does: from the node, at the pod's address unless it says another.
     pub(super) fn succeeds(&self, pod: IpAddr, exec: impl Fn(&[String], Duration) -> bool) -> bool {
         match &self.asks {
-            Asks::Http { port, path } => {
-                let status = get(SocketAddr::new(pod, *port), path, self.timeout);
+            Asks::Http { host, port, path } => {
+                let status = get(SocketAddr::new(host.unwrap_or(pod), *port), path, self.timeout);
                 status.is_ok_and(|status| (200..400).contains(&status))
             }
             Asks::Tcp { port } => {

@@ -1,7 +1,9 @@
 //! What a pod's template says, with the API's defaults.
 
+mod network;
 mod storage;
 
+pub(super) use network::on_the_nodes_network;
 pub(super) use storage::{FilesOf, Mount, Volume};
 
 use super::probe::Probe;
@@ -26,6 +28,8 @@ pub(super) struct Spec {
     pub(super) mounts: Vec<Mount>,
     pub(super) volumes: Vec<(String, Volume)>,
     pub(super) ndots: u64,
+    /// Whether it is on its node's network, with the node's addresses and ports.
+    pub(super) host_network: bool,
     pub(super) pre_stop: Duration,
     pub(super) grace: Duration,
     /// Before the container is started for the third time; twice as long before each further start.
@@ -99,10 +103,18 @@ fn cores(value: &Value) -> Option<f64> {
     Some(f64::from(thousandths) / 1000.0)
 }
 
+/// The `spec` of an object's pods.
+pub(super) fn pod(object: &Value) -> &Value {
+    match object["kind"] == "Pod" {
+        true => &object["spec"],
+        false => &object["spec"]["template"]["spec"],
+    }
+}
+
 impl Spec {
-    /// Of a StatefulSet, a Deployment or a Job. All times are divided by `pace`.
+    /// Of a StatefulSet, a Deployment, a Job or a Pod. All times are divided by `pace`.
     pub(super) fn read(workload: &Value, pace: u32) -> Spec {
-        let pod = &workload["spec"]["template"]["spec"];
+        let pod = pod(workload);
         played_pod(pod);
         let containers: Vec<&Value> = list(&pod["containers"]).collect();
         let &[container] = containers.as_slice() else {
@@ -132,6 +144,7 @@ impl Spec {
             mounts: list(&container["volumeMounts"]).map(storage::mount).collect(),
             volumes: storage::volumes(workload),
             ndots: ndots.map_or(5, |option| text(&option["value"]).parse().expect("ndots")),
+            host_network: network::of_the_node(pod, container),
             pre_stop: seconds(pre_stop, 0),
             grace: seconds(&pod["terminationGracePeriodSeconds"], 30),
             back_off: Duration::from_secs(10) / pace,
@@ -152,7 +165,9 @@ fn played_pod(pod: &Value) {
             "automountServiceAccountToken",
             "containers",
             "dnsConfig",
+            "dnsPolicy",
             "enableServiceLinks",
+            "hostNetwork",
             "restartPolicy",
             "securityContext",
             "terminationGracePeriodSeconds",
@@ -164,8 +179,7 @@ fn played_pod(pod: &Value) {
             "serviceAccountName",
             "tolerations",
             "topologySpreadConstraints",
-            // As they are by default.
-            "dnsPolicy",
+            // As it is by default.
             "schedulerName",
         ],
     );

@@ -5,82 +5,9 @@ use blackbox::server::Server;
 use blackbox::wire::Wire;
 use packaging::net::addresses::{internet, other_pod, pod};
 use packaging::net::cluster::{Cluster, Host};
+use packaging::net::haproxy::{Front, Haproxy, header};
 use packaging::net::pods::{setup, sink, start};
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, Command, Stdio};
-
-/// A running haproxy. Dropped, it is ended.
-struct Haproxy {
-    child: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Haproxy {
-    /// Passes connections to port 25 on to pods with a PROXY header, and those to port 26 without.
-    fn start(host: &Host, pods: &[&Host]) -> Haproxy {
-        let folder = tempfile::tempdir().expect("a folder");
-        let servers = |option: &str| {
-            let line = |(n, pod): (usize, &&Host)| {
-                // One by IPv4, one by IPv6.
-                let address = pod.addresses[n % 2];
-                format!("  server pod{n} {} {option}\n", SocketAddr::new(address, 2525))
-            };
-            pods.iter().enumerate().map(line).collect::<String>()
-        };
-        let text = format!(
-            "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n\
-             listen with\n  bind :::25 v4v6\n{}listen without\n  bind :::26 v4v6\n{}",
-            servers("send-proxy-v2"),
-            servers("")
-        );
-        let path = folder.path().join("haproxy.cfg");
-        std::fs::write(&path, text).expect("haproxy.cfg");
-        let spawn = || {
-            let mut haproxy = Command::new("/usr/sbin/haproxy");
-            haproxy.arg("-db").arg("-f").arg(&path).stdin(Stdio::null());
-            haproxy
-                .spawn()
-                .expect("haproxy is missing: `cargo xtask peers` installs it")
-        };
-        let child = host.space.inside(spawn);
-        blackbox::wait_for("haproxy to listen", || {
-            [25, 26].iter().all(|port| {
-                let address = SocketAddr::new(host.addresses[0], *port);
-                host.space
-                    .inside(|| std::net::TcpStream::connect(address).is_ok())
-            })
-        });
-        Haproxy {
-            child,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A header of PROXY v2 that says a TCP connection comes from `client`.
-fn header(client: IpAddr, to: IpAddr) -> Vec<u8> {
-    let mut octets = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
-    let mut pair = |family: u8, addresses: &[u8]| {
-        octets.push(family);
-        let length = u16::try_from(addresses.len() + 4).expect("short");
-        octets.extend(length.to_be_bytes());
-        octets.extend(addresses);
-        octets.extend([4, 1, 0, 25]);
-    };
-    match (client, to) {
-        (IpAddr::V4(client), IpAddr::V4(to)) => pair(0x11, &[client.octets(), to.octets()].concat()),
-        (IpAddr::V6(client), IpAddr::V6(to)) => pair(0x21, &[client.octets(), to.octets()].concat()),
-        _ => panic!("addresses of one family"),
-    }
-    octets
-}
 
 const HELLO: &[u8] = b"EHLO client.test\r\n";
 
@@ -118,7 +45,16 @@ fn only_the_proxy_says_who_the_client_is() {
         hop.v4(),
     );
     let servers = [0, 1].map(|n| start(&hosts[n], setup(&config)));
-    let _haproxy = Haproxy::start(&balancer, &[&hosts[0], &hosts[1]]);
+    // One of the pods by IPv4, the other by IPv6; on port 26 without a header.
+    let pods: Vec<SocketAddr> = (0..2)
+        .map(|n| SocketAddr::new(hosts[n].addresses[n], 2525))
+        .collect();
+    let front = |port: u16, header: bool| Front {
+        port,
+        pods: pods.clone(),
+        header,
+    };
+    let _haproxy = Haproxy::start(&balancer, &[front(25, true), front(26, false)]);
     let count = |result: &str| {
         (0..2)
             .map(|n| headers(&hosts[n], &servers[n], result))

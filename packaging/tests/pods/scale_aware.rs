@@ -1,10 +1,10 @@
 //! A pod of the StatefulSet with what `k8s/components/scale-aware` and the chart's `scaleAware` add: its token and its Role open the way to one
 //! answer, on which its last mail depends.
 
-use super::stage::{Mode, Stage, bring, subjects};
+use super::stage::{Mode, Stage, bring, released, subjects};
 use packaging::kubelet::{Asked, Pod};
-use packaging::render::{KUBERNETES, chart, customized, objects};
-use packaging::tools::{Release, root};
+use packaging::render::{customized, objects};
+use packaging::tools::Release;
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
 
@@ -19,15 +19,8 @@ fn by_kustomize() -> Vec<Value> {
     objects(&yaml)
 }
 
-/// As the chart makes it, with the Secrets that an operator makes for it.
 fn by_chart() -> Vec<Value> {
-    let values = root().join("charts/smtp-server/ci/scale-aware-values.yaml");
-    let newest = KUBERNETES[KUBERNETES.len() - 1];
-    let mut all = objects(&chart(Release::Helm4, Some(&values), newest, &[]));
-    let kustomized = by_kustomize();
-    let secrets = kustomized.into_iter().filter(|object| object["kind"] == "Secret");
-    all.extend(secrets);
-    all
+    released("scale-aware", &[])
 }
 
 /// A stage whose StatefulSet has two pods, and whose API server can be asked.

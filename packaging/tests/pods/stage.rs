@@ -2,11 +2,11 @@
 
 use blackbox::postgres::Postgres;
 use blackbox::sink::{Act, Moment, Sink};
-use blackbox::tools::{run, s_client, swaks};
+use blackbox::tools::{run, s_client, swaks_by};
 use blackbox::wire::Wire;
 use packaging::kubelet::{Node, Pod};
-use packaging::render::{kustomize, objects};
-use packaging::tools::Release;
+use packaging::render::{KUBERNETES, chart, kustomize, objects};
+use packaging::tools::{Release, root};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 const DATABASE: &str = "postgresql.mail.svc.cluster.local";
 
 /// One of ours delivers by `smtp:` to a mailbox server, the other goes out by its MX.
-const OURS: &str = r#"
+pub(crate) const OURS: &str = r#"
 [[domains]]
 name = "example.com"
 deliver = "smtp:mailboxes.mail.svc.cluster.local:25"
@@ -29,6 +29,16 @@ name = "billing"
 password_file = "/run/secrets/smtp/ACCOUNT_BILLING"
 senders = ["*@example.com"]
 "#;
+
+/// What the chart makes of one of its values files for CI, with the Secrets that an operator makes for it.
+pub(crate) fn released(values: &str, more: &[&str]) -> Vec<Value> {
+    let values = root().join(format!("charts/smtp-server/ci/{values}-values.yaml"));
+    let newest = KUBERNETES[KUBERNETES.len() - 1];
+    let mut all = objects(&chart(Release::Helm4, Some(&values), newest, more));
+    let kustomized = Mode::Embedded.objects().into_iter();
+    all.extend(kustomized.filter(|object| object["kind"] == "Secret"));
+    all
+}
 
 /// Where the queue is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,20 +96,8 @@ impl Stage {
         let node = Node::new(objects);
         node.fill_in(PASSWORD);
         node.configure(OURS);
-        let closed = Arc::new(AtomicBool::new(false));
-        let refuses = closed.clone();
-        let sink = Sink::on(
-            &node.at(25).to_string(),
-            &["PIPELINING", "8BITMIME"],
-            move |_, moment| match moment {
-                Moment::Command(command)
-                    if command.starts_with("RCPT") && refuses.load(Ordering::Relaxed) =>
-                {
-                    Act::Say("451 4.3.0 later".into())
-                }
-                _ => Act::Default,
-            },
-        );
+        let closed = Arc::default();
+        let sink = next_hop(&node.at(25).to_string(), &closed);
         let address = node.address().to_string();
         node.names.mx("partner.example", 10, "mx.partner.example");
         for name in ["mx.partner.example", "mailboxes.mail.svc.cluster.local"] {
@@ -154,6 +152,21 @@ impl Stage {
     }
 }
 
+/// A server for the mail that leaves, which puts everything off as long as it is closed.
+pub(crate) fn next_hop(address: &str, closed: &Arc<AtomicBool>) -> Sink {
+    let refuses = closed.clone();
+    Sink::on(
+        address,
+        &["PIPELINING", "8BITMIME"],
+        move |_, moment| match moment {
+            Moment::Command(command) if command.starts_with("RCPT") && refuses.load(Ordering::Relaxed) => {
+                Act::Say("451 4.3.0 later".into())
+            }
+            _ => Act::Default,
+        },
+    )
+}
+
 /// Brings a message for a domain of ours, as anybody may.
 pub(crate) fn bring(pod: &Pod, subject: &str) {
     let mut wire = Wire::hello(pod.at(2525));
@@ -169,8 +182,13 @@ pub(crate) fn give(wire: &mut Wire, subject: &str) -> u16 {
 
 /// Submits a message for somebody else, as an account may.
 pub(crate) fn submit(pod: &Pod, subject: &str) {
-    let mut swaks = swaks(pod.at(5870), "billing", PASSWORD);
-    swaks.args(["--from", "billing@example.com", "--to", "bob@partner.example"]);
+    submit_to("bob@partner.example", pod.at(5870), "--tls", subject);
+}
+
+/// The same for whom it is said, at a port with `--tls` (STARTTLS) or with `--tls-on-connect`.
+pub(crate) fn submit_to(recipient: &str, address: SocketAddr, tls: &str, subject: &str) {
+    let mut swaks = swaks_by("PLAIN", tls, address, "billing", PASSWORD);
+    swaks.args(["--from", "billing@example.com", "--to", recipient]);
     run(swaks.args(["--header", &format!("Subject: {subject}")]));
 }
 

@@ -52,7 +52,7 @@ pub(super) fn mount(mount: &Value) -> Mount {
 
 /// The volumes by their names, those of claims for each pod among them.
 pub(super) fn volumes(workload: &Value) -> Vec<(String, Volume)> {
-    let declared = list(&workload["spec"]["template"]["spec"]["volumes"]);
+    let declared = list(&super::pod(workload)["volumes"]);
     let declared = declared.map(|volume| (text(&volume["name"]), declared_volume(volume)));
     // A claim for each pod: `NAME-POD`, completed when the pod has its name.
     let templates = list(&workload["spec"]["volumeClaimTemplates"]).map(|claim| {
