@@ -1,9 +1,8 @@
 //! One queue in PostgreSQL: how it is reached, and what it is asked.
 
-use crate::shared_queue::{assert_empty, setup};
+use crate::shared_queue::setup;
 use blackbox::postgres::Postgres;
 use blackbox::server::{Server, Setup, binary, refusal};
-use blackbox::sink::Sink;
 use blackbox::tools::{certificates, program, swaks};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
