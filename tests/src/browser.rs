@@ -1,6 +1,6 @@
 //! A real browser, driven by the WebDriver protocol (W3C): Debian's Chromium, without a window.
 
-use crate::postfix::free_port;
+use crate::ports::free_port;
 use crate::wait_for;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

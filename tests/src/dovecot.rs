@@ -1,6 +1,6 @@
 //! A real Dovecot of the test's own: mailboxes by LMTP, and whom Postfix asks about logins.
 
-use crate::postfix::free_port;
+use crate::ports::free_port;
 use crate::tools::{as_root, is_root, run};
 use crate::wait_for_secs;
 use std::net::{SocketAddr, TcpStream};

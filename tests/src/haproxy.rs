@@ -1,6 +1,6 @@
 //! A real HAProxy of the test's own in front of a server's three listeners.
 
-use crate::postfix::free_port;
+use crate::ports::free_port;
 use crate::server::Server;
 use crate::wait_for_secs;
 use std::fmt::Write as _;

@@ -16,6 +16,7 @@ pub mod dovecot;
 pub mod haproxy;
 pub mod injection;
 pub mod load;
+pub mod ports;
 pub mod postfix;
 pub mod postgres;
 pub mod receiver;

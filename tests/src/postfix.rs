@@ -1,8 +1,9 @@
 //! A real Postfix of the test's own: configuration, queue and ports in a folder that goes with it.
 
+use crate::ports::free_port;
 use crate::tools::{as_root, is_root, run};
 use crate::wait_for_secs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -79,12 +80,6 @@ impl Drop for Postfix {
             let _ = as_root("/bin/rm").arg("-rf").arg(self.folder.path()).status();
         }
     }
-}
-
-/// An address that nobody listens on now.
-pub fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("address")
 }
 
 fn write_configuration(folder: &Path, address: SocketAddr, more: &str) {

@@ -1,6 +1,6 @@
 //! A real PostgreSQL of the test's own, on a port and in folders of its own; its standby; a pooler before it; a proxy that cuts.
 
-use crate::postfix::free_port;
+use crate::ports::free_port;
 use crate::tools::run;
 use crate::wait_for_secs;
 use nix::sys::signal::Signal;

@@ -1,6 +1,6 @@
 //! Admin API and console on a listener of their own: what is where, and how commands find it.
 
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{PASSWORD, Server, Setup, binary, http, refusal};
 use blackbox::tools::program;
 use serde_json::{Value, json};

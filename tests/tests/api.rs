@@ -1,7 +1,7 @@
 //! The admin API and the commands over it: its description is true, nothing opens without the right credentials, and
 //! tokens do what their scope says.
 
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{PASSWORD, Server, http};
 use blackbox::sink::Sink;
 use blackbox::tools::{peer, run, sql};

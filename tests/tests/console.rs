@@ -1,7 +1,7 @@
 //! The console in a real browser.
 
 use blackbox::browser::Browser;
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{PASSWORD, Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{self, program, run};

@@ -444,7 +444,7 @@ fn check_looks_declared_keys_up() {
 
 #[test]
 fn a_server_that_is_away_is_unavailable() {
-    let nowhere = blackbox::postfix::free_port();
+    let nowhere = blackbox::ports::free_port();
     let output = Command::new(binary())
         .args(["account", "list", "--url", &format!("http://{nowhere}")])
         .env_clear()

@@ -103,7 +103,7 @@ fn full_in_the_middle_of_a_message_that_is_signed_keeps_nothing_of_it() {
 fn full_at_the_commit_refuses_then_recovers() {
     let disk = Tmpfs::new("3m");
     // Nobody takes the mail: the disk fills with what was acknowledged.
-    let nowhere = blackbox::postfix::free_port();
+    let nowhere = blackbox::ports::free_port();
     let config = |hop: std::net::SocketAddr| {
         format!(
             "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{hop}\"\n\

@@ -1,7 +1,7 @@
 //! Mail that waits for a server: kept durably, sent on once by whoever comes first, and nobody's to disturb.
 
 use blackbox::disk::Tmpfs;
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::sendmail::{Sendmail, mail_in};
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};

@@ -1,7 +1,7 @@
 //! Events that need some trouble to be seen. That every event is seen in a run is looked at by `cargo xtask test`.
 
 use blackbox::disk::Tmpfs;
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{PASSWORD, Server, Setup, http};
 use blackbox::sink::Sink;
 use blackbox::tls::Tls;

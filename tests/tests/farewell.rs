@@ -2,7 +2,7 @@
 
 use blackbox::api_server::ApiServer;
 use blackbox::disk::Shut;
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::Server;
 use blackbox::sink::{Act, Sink};
 use blackbox::wire::{Wire, queue_id};

@@ -1,6 +1,6 @@
 //! `smtp-server health`: what probes that run a command are told.
 
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{Server, Setup, binary};
 use blackbox::wait_for;
 use blackbox::wire::Wire;

@@ -188,7 +188,7 @@ fn a_bounce_and_its_report_know_of_each_other() {
 fn what_an_operator_deleted_is_told() {
     let server = Server::with(&format!(
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{}\"\n",
-        blackbox::postfix::free_port()
+        blackbox::ports::free_port()
     ));
     let id = send(&server, 1);
     wait_for("the attempt", || !server.events("delivery").is_empty());

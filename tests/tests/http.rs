@@ -152,7 +152,7 @@ fn the_admin_api_wants_credentials() {
 
 #[test]
 fn metrics_on_a_port_of_their_own() {
-    let port = blackbox::postfix::free_port();
+    let port = blackbox::ports::free_port();
     let server = Setup::new(format!("[metrics]\nport = {}\npath = \"/m\"\n", port.port())).start();
     let (status, text) = http(port, "GET /m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_eq!(status, 200, "{text}");

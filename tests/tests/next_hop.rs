@@ -3,7 +3,7 @@
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::Wire;
-use blackbox::{postfix, wait_for};
+use blackbox::{ports, postfix, wait_for};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -114,7 +114,7 @@ fn says_451_to_the_message() {
 
 #[test]
 fn a_vanished_next_hop_comes_back() {
-    let address = postfix::free_port();
+    let address = ports::free_port();
     let server = Setup::new(format!(
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{address}\"\n{FAST}"
     ))
@@ -280,7 +280,7 @@ fn parameters_are_passed_on() {
 fn a_dead_destination_holds_up_nobody() {
     let hanging = Sink::scripted(|_, _| Act::Hang);
     let good = Sink::start();
-    let dead = postfix::free_port();
+    let dead = ports::free_port();
     let server = Setup::new(format!(
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\n{FAST}\
          [[routes]]\nmatch = \"good.test\"\nto = \"{}\"\n\

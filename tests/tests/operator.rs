@@ -1,6 +1,6 @@
 //! What operators do to mail that waits, by command: hold, release, give up, suspend, resume; and the trail of it.
 
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{Server, Setup};
 use blackbox::sink::Sink;
 use blackbox::wait_for;

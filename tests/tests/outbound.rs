@@ -2,7 +2,8 @@
 
 use base64::Engine as _;
 use blackbox::dovecot::{Dovecot, PASSWORD, USER};
-use blackbox::postfix::{Postfix, free_port};
+use blackbox::ports::free_port;
+use blackbox::postfix::Postfix;
 use blackbox::server::Server;
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{certificates, maildir};

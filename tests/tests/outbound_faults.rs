@@ -2,7 +2,7 @@
 
 use crate::outbound::{FAST, delivery, login, relay, send};
 use blackbox::dovecot::{Dovecot, PASSWORD, USER};
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{Server, Setup, refusal};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::certificates;

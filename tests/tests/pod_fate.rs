@@ -2,7 +2,7 @@
 
 use crate::farewell::{back, deferred, pod, send, since_the_signal, stopped};
 use blackbox::api_server::{ApiServer, statefulset};
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{PASSWORD, Setup, binary, ended};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for;

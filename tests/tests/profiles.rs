@@ -2,7 +2,7 @@
 
 use blackbox::server::{PASSWORD, binary};
 use blackbox::wire::{Wire, queue_id};
-use blackbox::{postfix, wait_for};
+use blackbox::{ports, wait_for};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
@@ -23,14 +23,14 @@ impl Drop for Running {
 impl Running {
     fn start(env: &[(&str, &str)]) -> Running {
         let folder = tempfile::tempdir().expect("a folder");
-        let (smtp, http) = (postfix::free_port(), postfix::free_port());
+        let (smtp, http) = (ports::free_port(), ports::free_port());
         let log = std::fs::File::create(folder.path().join("log")).expect("log");
         let child = Command::new(binary())
             .env_clear()
             .env("SMTP_PORT", smtp.port().to_string())
             .env("SMTP_HTTP_PORT", http.port().to_string())
-            .env("SMTP_SMTPS_PORT", postfix::free_port().port().to_string())
-            .env("SMTP_SUBMISSION_PORT", postfix::free_port().port().to_string())
+            .env("SMTP_SMTPS_PORT", ports::free_port().port().to_string())
+            .env("SMTP_SUBMISSION_PORT", ports::free_port().port().to_string())
             .env("SMTP_DB_PATH", folder.path().join("smtp.db"))
             .envs(env.iter().copied())
             .current_dir(folder.path())

@@ -12,7 +12,7 @@ const QUICKLY: &str = "[delivery]\nretry_initial = 1\nretry_max = 1\n";
 
 /// A configuration whose next hop is away: mail stays.
 fn nowhere() -> String {
-    let hop = blackbox::postfix::free_port();
+    let hop = blackbox::ports::free_port();
     format!("[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{hop}\"\n{QUICKLY}")
 }
 
@@ -38,7 +38,7 @@ fn body(data: &Path, id: &str) -> PathBuf {
 
 #[test]
 fn what_cannot_be_read_is_quarantined_and_the_rest_goes_on() {
-    let nowhere = blackbox::postfix::free_port();
+    let nowhere = blackbox::ports::free_port();
     let hop = format!(
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{nowhere}\"\n[delivery]\nretry_initial = 1\nretry_max = 1\n"
     );

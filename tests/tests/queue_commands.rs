@@ -3,12 +3,12 @@
 use blackbox::server::{PASSWORD, Server, Setup, binary};
 use blackbox::sink::Sink;
 use blackbox::wire::{Wire, queue_id};
-use blackbox::{postfix, wait_for};
+use blackbox::{ports, wait_for};
 use std::process::Command;
 
 /// A server whose next hop is away: mail stays. And the ids of three messages.
 fn with_three() -> (Server, Vec<String>) {
-    let nowhere = postfix::free_port();
+    let nowhere = ports::free_port();
     let server = Server::with(&format!(
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://{nowhere}\"\n"
     ));
@@ -133,7 +133,7 @@ fn retry_sends_at_once_what_was_meant() {
 
 #[test]
 fn a_server_that_is_away_or_refuses_is_named() {
-    let nobody = postfix::free_port();
+    let nobody = ports::free_port();
     let run = |url: &str, password: &str| {
         let mut command = Command::new(binary());
         command

@@ -314,7 +314,7 @@ fn what_dns_answers_is_counted() {
         "{ill}"
     );
     // Nobody is there to ask.
-    let closed = blackbox::postfix::free_port();
+    let closed = blackbox::ports::free_port();
     let server = Setup::new(format!(
         "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[dns]\nservers = [\"{closed}\"]\n"
     ))

@@ -1,7 +1,7 @@
 //! Stops and starts under load, as a rolling update makes them: nothing that got a 250 is lost, nothing comes twice but where a
 //! client never heard the reply, and each stop ends by itself.
 
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::Setup;
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for_secs;

@@ -376,6 +376,6 @@ fn bs_carries_a_dialog_to_the_server() {
     // Standard input is still open.
     assert!(dialog.child.wait().expect("wait").success());
     assert!(arrived(&sink, "by hand").text().ends_with("\r\n\r\n.x\r\n"));
-    let away = Sendmail::to(format!("smtp://{}", blackbox::postfix::free_port()));
+    let away = Sendmail::to(format!("smtp://{}", blackbox::ports::free_port()));
     assert!(away.expect(&["-bs"], "EHLO x\r\n", 75).starts_with("421 4.4.1 "));
 }

@@ -3,7 +3,7 @@
 use super::installed::{Installed, release, with_pod_monitor, with_service_monitor};
 use blackbox::api_server::ApiServer;
 use blackbox::disk::Tmpfs;
-use blackbox::postfix::free_port;
+use blackbox::ports::free_port;
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Sink};
 use blackbox::tools::{certificate, certificate_config};

@@ -1,7 +1,7 @@
 //! Two databases, one of which follows the other; and which of them is which.
 
 use super::{Postgres, new_folder, write_settings};
-use crate::postfix::free_port;
+use crate::ports::free_port;
 use crate::tools::run;
 use crate::wait_for_secs;
 use real_postgres::{Server, Version, unprivileged};
