@@ -112,7 +112,8 @@ fn patch(object: &mut Value, change: &Value, name: &str) {
     }
 }
 
-/// The guide's manifests, as they were written: what is wrong with them is what `docs/kubernetes.md` says.
+/// The guide's manifests, as they were written: what is wrong with them is in `guide.findings`, a line each. What is done in its place, and why,
+/// `docs/kubernetes.md` says: "What is not as in other guides".
 #[test]
 fn the_guides_own_faults_are_found() {
     let found = findings(&file("packaging/tests/manifests/guide.yaml"));
