@@ -1,4 +1,4 @@
-//! Names that the contract reserves and this version does not know yet. They are refused, never ignored:
+//! Names that are reserved for what is not there yet. They are refused, never ignored:
 //! a server that silently leaves out a database or a filter is worse than one that does not start.
 
 /// Sections, or keys `section.key`.

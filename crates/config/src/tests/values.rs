@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[test]
-fn defaults_are_those_of_the_contract() {
+fn defaults_are_what_operators_rely_on() {
     let config = Config::defaults(Profile::Development);
     assert_eq!(
         (config.server.port, config.http.port, config.metrics.port),

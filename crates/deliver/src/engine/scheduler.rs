@@ -33,7 +33,7 @@ pub(super) const OVERFLOW_PAUSE: Duration = Duration::from_secs(2);
 const EXCLUSION: Duration = Duration::from_secs(1);
 /// … and one whose destination hangs, or waits for its rate.
 const EXCLUSION_OF_HANGING: Duration = Duration::from_secs(10);
-/// Most domains not claimed at once, by the store's contract.
+/// Most domains that a claim leaves out, by the store's contract (`ClaimRequest::exclude_domains`).
 const EXCLUDED: usize = 64;
 /// Pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
