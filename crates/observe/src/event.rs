@@ -102,7 +102,7 @@ events! {
     /// Recovered, listening: the server takes mail.
     Info "ready" Ready { queued_messages: u64 }
 
-    /// SIGTERM or SIGINT: the drain starts.
+    /// The drain starts, for this `reason`: SIGTERM, SIGINT, or who asked for it by command or API.
     Info "stopping" Stopping { reason: &'a str }
 
     /// The drain of a pod that comes back, by what the API server says (`kubernetes.statefulset`): its mail waits for it in its claim.
