@@ -217,11 +217,6 @@ impl Committer {
             .any(|result| matches!(result.outcome, Outcome::Released { .. }));
         let finished = self.store.finish(results, messages).await?;
         self.say_lost(batch, &finished.fenced);
-        // Before the scheduler is woken: it renews what ended while the store was away.
-        for job in batch {
-            job.lease
-                .settled(job.results.iter().map(|result| result.attempt.recipient));
-        }
         self.takes_results(true);
         // Before the end of what they are about.
         reports().for_each(|report| self.announce(report));

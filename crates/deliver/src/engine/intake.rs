@@ -126,18 +126,17 @@ impl Engine {
         let (now, hang_after) = (Instant::now(), self.hang_after());
         let state = entry.state.lock();
         let apart = state.apart(now, hang_after);
-        let has_its_share = state.in_hand() >= self.hanging.share();
-        match apart {
-            Some(apart @ (Apart::Hangs | Apart::Probed)) => {
-                return if has_its_share {
-                    Fill::Apart(apart)
-                } else {
-                    Fill::Room
-                };
-            }
-            Some(Apart::Paced) if has_its_share => return Fill::Apart(Apart::Paced),
-            _ if state.is_ahead_of_rate() => return Fill::Apart(Apart::Paced),
-            Some(Apart::Paced) | None => {}
+        if let Some(apart) = apart
+            && state.in_hand() >= self.hanging.share()
+        {
+            return Fill::Apart(apart);
+        }
+        // Its share is its own: it is not measured by what is free.
+        if matches!(apart, Some(Apart::Hangs | Apart::Probed)) {
+            return Fill::Room;
+        }
+        if state.is_ahead_of_rate() {
+            return Fill::Apart(Apart::Paced);
         }
         let most = match state.is_proven() {
             true => free.max(FLOOR),

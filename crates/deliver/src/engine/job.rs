@@ -111,12 +111,7 @@ impl Job {
                 calls: Vec::new(),
             })
             .collect();
-        let resolved = Resolved {
-            message: self.message.id,
-            results,
-            reports: Vec::new(),
-            lease: self.lease.clone(),
-        };
+        let resolved = Resolved::of(self, results, Vec::new());
         // Without a committer the leases end by themselves.
         let _ = self.results.send(Input::Resolved(resolved));
     }

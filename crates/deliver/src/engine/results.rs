@@ -1,5 +1,6 @@
 //! What the lanes report to the committer.
 
+use super::job::Job;
 use super::window::Lease;
 use smtp_observe::DsnKind;
 use smtp_queue::{Attempt, NewMessage, QueueId, RecipientResult};
@@ -40,6 +41,19 @@ pub(super) struct Report {
 }
 
 impl Resolved {
+    /// What came out for recipients of a job, and the notifications about it. From here on only the write tells whether they were still
+    /// ours.
+    pub(super) fn of(job: &Job, results: Vec<RecipientResult>, reports: Vec<Report>) -> Self {
+        job.lease
+            .settled(results.iter().map(|result| result.attempt.recipient));
+        Resolved {
+            message: job.message.id,
+            results,
+            reports,
+            lease: job.lease.clone(),
+        }
+    }
+
     /// Names the leases that they are the results of.
     pub(super) fn attempts(&self) -> Vec<Attempt> {
         self.results.iter().map(|result| result.attempt).collect()

@@ -39,9 +39,6 @@ const EXCLUDED: usize = 64;
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// How often leases are renewed, all that are older than a few seconds at once: none is left alone until it is half over.
 const RENEWAL: Duration = Duration::from_secs(20);
-/// So long they wait when the store is back that was away: first the results are written that waited for it, or a renewal would find
-/// nothing to renew and take that for a loss.
-const AFTER_RESULTS: Duration = Duration::from_secs(2);
 /// How often the scheduler gives a sign of life while it waits for the store.
 const BEAT: Duration = Duration::from_secs(5);
 /// Leases renewed in one call: all that are in hand, unless somebody raised `delivery.max_in_hand`.
@@ -265,10 +262,6 @@ impl Engine {
         while *stop.borrow() != Stop::Abort {
             tokio::select! {
                 () = returns.or(next.saturating_duration_since(Instant::now())) => {
-                    if Instant::now() < next {
-                        next = next.min(Instant::now() + AFTER_RESULTS);
-                        sleep(next.saturating_duration_since(Instant::now())).await;
-                    }
                     let pause = if self.renew_ending().await { RENEWAL } else { STORE_PAUSE };
                     next = Instant::now() + pause;
                 }

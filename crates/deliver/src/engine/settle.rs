@@ -164,12 +164,7 @@ impl Engine {
             self.reports(&job, &attempted, &mentions, now, &config).await
         };
         job.recipients.drain(..results.len());
-        let resolved = Resolved {
-            message: job.message.id,
-            results,
-            reports,
-            lease: job.lease.clone(),
-        };
+        let resolved = Resolved::of(&job, results, reports);
         // Without a committer the lease ends by itself.
         let _ = job.results.send(Input::Resolved(resolved));
     }

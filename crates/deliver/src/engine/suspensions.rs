@@ -123,25 +123,21 @@ impl Engine {
     pub(crate) async fn read_suspensions(&self) -> Result<(), StoreError> {
         // One after the other: what was read before a change must not be taken for what is known after it.
         let mut ended = self.suspensions_turn.lock().await;
+        let known = Arc::new(self.in_force().await?);
+        let before = self.suspensions.swap(Some(known.clone()));
+        note_ended(&mut ended, before.as_deref(), &known);
+        self.sweep(&mut ended).await
+    }
+
+    /// The suspensions of the store; those that are over are ended there.
+    async fn in_force(&self) -> Result<Vec<Suspension>, StoreError> {
         let store = self.queue.store();
         let now = store.now();
-        let over = |one: &Suspension| one.until.is_some_and(|until| until <= now);
-        let mut known = store.suspensions().await?;
-        for one in known.extract_if(.., |one| over(one)) {
+        let mut all = store.suspensions().await?;
+        for one in all.extract_if(.., |one| one.until.is_some_and(|until| until <= now)) {
             store.resume(one.kind, one.name, now).await?;
         }
-        let known = Arc::new(known);
-        let before = self.suspensions.swap(Some(known.clone()));
-        let is_known = |kind, name: &str| known.iter().any(|one| (one.kind, &*one.name) == (kind, name));
-        let news = before.iter().flat_map(|before| before.iter());
-        let news = news.filter(|one| !is_known(one.kind, &one.name));
-        ended.extend(news.map(|one| Ended {
-            kind: one.kind,
-            name: one.name.clone(),
-            looks: 0,
-        }));
-        ended.retain(|one| !is_known(one.kind, &one.name) && SWEEPS.iter().any(|sweep| *sweep >= one.looks));
-        self.sweep(&mut ended).await
+        Ok(all)
     }
 
     /// Makes due what suspensions keep waiting that have ended.
@@ -176,4 +172,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// Notes those that were there before and are not among the known, and forgets those that are back or were swept for the last time.
+fn note_ended(ended: &mut Vec<Ended>, before: Option<&Vec<Suspension>>, known: &[Suspension]) {
+    let is_known = |kind, name: &str| known.iter().any(|one| (one.kind, &*one.name) == (kind, name));
+    let news = before.into_iter().flatten();
+    let news = news.filter(|one| !is_known(one.kind, &one.name));
+    ended.extend(news.map(|one| Ended {
+        kind: one.kind,
+        name: one.name.clone(),
+        looks: 0,
+    }));
+    ended.retain(|one| !is_known(one.kind, &one.name) && SWEEPS.iter().any(|sweep| *sweep >= one.looks));
 }

@@ -112,7 +112,7 @@ impl Window {
             attempts,
             end: Mutex::new(End::of_claim(claim)),
             any_lost: AtomicBool::new(false),
-            lost: Mutex::new(Vec::new()),
+            gone: Mutex::default(),
         });
         let mut leases = self.leases.lock();
         leases.by_serial.insert(serial, Arc::downgrade(&lease));
@@ -174,7 +174,16 @@ pub(super) struct Lease {
     attempts: Vec<Attempt>,
     end: Mutex<End>,
     any_lost: AtomicBool,
-    lost: Mutex<Vec<u32>>,
+    gone: Mutex<Gone>,
+}
+
+/// Recipients of a lease that are in hand no longer, by their places.
+#[derive(Debug, Default)]
+struct Gone {
+    /// Somebody else has them, or an operator deleted them.
+    lost: Vec<u32>,
+    /// There is a result. Whether it still counts is told when it is written; the store drops the recipient with it, before it answers.
+    settled: Vec<u32>,
 }
 
 impl Lease {
@@ -192,35 +201,31 @@ impl Lease {
     /// known of before.
     pub(super) fn renewed(&self, end: End, lost: &[Attempt]) -> usize {
         *self.end.lock() = end;
-        let mut known = self.lost.lock();
-        let before = known.len();
+        let mut gone = self.gone.lock();
+        let before = gone.lost.len();
         for attempt in lost.iter().filter(|attempt| self.attempts.contains(attempt)) {
-            if !known.contains(&attempt.recipient) {
-                known.push(attempt.recipient);
+            if !gone.lost.contains(&attempt.recipient) && !gone.settled.contains(&attempt.recipient) {
+                gone.lost.push(attempt.recipient);
             }
         }
-        self.any_lost.store(!known.is_empty(), Ordering::Release);
-        known.len() - before
+        self.any_lost.store(!gone.lost.is_empty(), Ordering::Release);
+        gone.lost.len() - before
+    }
+
+    /// There are results of these recipients: no renewal takes them for lost any more, when it finds that they were written.
+    pub(super) fn settled(&self, recipients: impl IntoIterator<Item = u32>) {
+        self.gone.lock().settled.extend(recipients);
     }
 
     /// Whether the recipient is known to be somebody else's.
     pub(super) fn has_lost(&self, recipient: u32) -> bool {
-        self.any_lost.load(Ordering::Acquire) && self.lost.lock().contains(&recipient)
+        self.any_lost.load(Ordering::Acquire) && self.gone.lock().lost.contains(&recipient)
     }
 
     /// Whether the recipient is still ours. The store's clock is not asked: that it was set does not end a lease for its holder, who renews it
     /// then before anything else.
     pub(super) fn holds(&self, recipient: u32, now: Steady) -> bool {
         self.end.lock().is_held(now) && !self.has_lost(recipient)
-    }
-}
-
-impl Lease {
-    /// Results of these recipients were written, so nothing of them is ours any more: a renewal that finds nothing of them is no loss.
-    pub(super) fn settled(&self, recipients: impl IntoIterator<Item = u32>) {
-        let mut known = self.lost.lock();
-        known.extend(recipients);
-        self.any_lost.store(!known.is_empty(), Ordering::Release);
     }
 }
 
@@ -285,7 +290,7 @@ mod tests {
             attempts: attempts.collect(),
             end: Mutex::new(End::of_lease(NOW)),
             any_lost: AtomicBool::new(false),
-            lost: Mutex::default(),
+            gone: Mutex::default(),
         };
         lease.window.recipients.fetch_add(3, Ordering::Relaxed);
         (folder, lease)
@@ -304,6 +309,15 @@ mod tests {
         assert_eq!(lease.renewed(end, &attempts[..2]), 1, "one of them was known");
         assert!(lease.has_lost(1) && !lease.has_lost(2));
         assert!(!lease.holds(1, NOW.steady) && lease.holds(2, NOW.steady));
+    }
+
+    #[test]
+    fn what_has_a_result_is_not_lost_by_a_renewal() {
+        let (_folder, lease) = lease();
+        let (attempts, end) = (lease.attempts.clone(), End::of_lease(NOW));
+        lease.settled([0, 1]);
+        assert_eq!(lease.renewed(end, &attempts), 1, "the one without a result");
+        assert!(!lease.has_lost(0) && lease.has_lost(2));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 #[derive(Debug)]
 pub(super) struct Flaky {
@@ -27,18 +27,29 @@ pub(super) struct Flaky {
     returns: Option<watch::Sender<u64>>,
     /// How long the first answer about suspensions is on its way.
     suspensions_take: Mutex<Duration>,
+    /// Results are written at once, and answered when there is a permit.
+    answers: Option<Arc<Semaphore>>,
 }
 
 impl Flaky {
-    /// The first results are refused so many times.
-    pub(super) fn wrap(store: Arc<dyn Store>, failures: usize) -> Arc<dyn Store> {
-        Arc::new(Flaky {
+    /// A store without a fault.
+    fn over(store: Arc<dyn Store>) -> Flaky {
+        Flaky {
             store,
-            failures_left: AtomicUsize::new(failures),
+            failures_left: AtomicUsize::new(0),
             poisoned: Arc::default(),
             keeps_no_leases: Arc::default(),
             returns: None,
             suspensions_take: Mutex::default(),
+            answers: None,
+        }
+    }
+
+    /// The first results are refused so many times.
+    pub(super) fn wrap(store: Arc<dyn Store>, failures: usize) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            failures_left: AtomicUsize::new(failures),
+            ..Flaky::over(store)
         })
     }
 
@@ -49,24 +60,25 @@ impl Flaky {
         returns: watch::Sender<u64>,
     ) -> Arc<dyn Store> {
         Arc::new(Flaky {
-            store,
             failures_left: AtomicUsize::new(failures),
-            poisoned: Arc::default(),
-            keeps_no_leases: Arc::default(),
             returns: Some(returns),
-            suspensions_take: Mutex::default(),
+            ..Flaky::over(store)
         })
     }
 
     /// The first answer about suspensions is so long on its way.
     pub(super) fn slow_to_tell(store: Arc<dyn Store>, suspensions_take: Duration) -> Arc<dyn Store> {
         Arc::new(Flaky {
-            store,
-            failures_left: AtomicUsize::new(0),
-            poisoned: Arc::default(),
-            keeps_no_leases: Arc::default(),
-            returns: None,
             suspensions_take: Mutex::new(suspensions_take),
+            ..Flaky::over(store)
+        })
+    }
+
+    /// Results are written at once, and each write is answered when it is permitted.
+    pub(super) fn slow_to_answer(store: Arc<dyn Store>, answers: Arc<Semaphore>) -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            answers: Some(answers),
+            ..Flaky::over(store)
         })
     }
 
@@ -77,12 +89,9 @@ impl Flaky {
         keeps_no_leases: Arc<AtomicBool>,
     ) -> Arc<dyn Store> {
         Arc::new(Flaky {
-            store,
-            failures_left: AtomicUsize::new(0),
             poisoned: keys,
             keeps_no_leases,
-            returns: None,
-            suspensions_take: Mutex::default(),
+            ..Flaky::over(store)
         })
     }
 }
@@ -123,7 +132,11 @@ impl Store for Flaky {
         if poisoned {
             return Err(StoreError::Unavailable("datatype mismatch".into()));
         }
-        self.store.finish(results, reports).await
+        let finished = self.store.finish(results, reports).await;
+        if let Some(answers) = &self.answers {
+            answers.acquire().await.unwrap().forget();
+        }
+        finished
     }
     async fn body(&self, message: &Message) -> Result<Body, StoreError> {
         self.store.body(message).await

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,4 +215,34 @@ async fn what_is_in_hand_is_not_claimed_again_when_its_lease_ended() {
     house.delivery.engine.wake_scheduler();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(dots.load(Ordering::SeqCst), 1, "sent again while it is in hand");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_and_not_yet_answered_is_not_taken_for_lost() {
+    let server = Server::start(|command, _| polite(command)).await;
+    let answers = Arc::new(Semaphore::new(0));
+    let house = House::open_with(smarthost(server.address), |store| {
+        Flaky::slow_to_answer(store, answers.clone())
+    });
+    let id = house.submit(&["a@x.test"]).await;
+    house.gone(id).await;
+    // A renewal that is answered first finds nothing to renew.
+    let engine = &house.delivery.engine;
+    let future = Moment {
+        stored: Timestamp::MAX,
+        steady: Steady::now(),
+    };
+    let leases = engine.window.ending(future);
+    assert_eq!(leases.len(), 1);
+    end_leases(&house).await;
+    engine.wake_scheduler();
+    house
+        .until(async || !engine.window.any_ended(engine.window.moment()))
+        .await;
+    assert!(!leases[0].has_lost(0), "taken for lost");
+    drop(leases);
+    answers.add_permits(1);
+    house
+        .until(async || house.delivery.figures().in_progress == 0)
+        .await;
 }
