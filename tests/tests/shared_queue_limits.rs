@@ -164,6 +164,28 @@ fn sessions_of_an_account_are_shared_by_the_servers() {
 }
 
 #[test]
+fn the_rate_of_an_account_is_shared_by_the_servers() {
+    const BURST: usize = 8;
+    let database = Postgres::start();
+    let config = format!(
+        "[rate_limiting]\nexempt = []\nrequests_per_minute = 2\nburst_size = {BURST}\n\
+         [[accounts]]\nname = \"ann\"\npassword = \"correct horse\"\nsenders = [\"*@x.test\"]\n"
+    );
+    let servers = [0, 1].map(|_| setup(&database, &config).start());
+    know_each_other(&servers);
+    let plain = base64::engine::general_purpose::STANDARD.encode("\0ann\0correct horse");
+    for server in &servers {
+        let mut session = Tls::open(server.submission(), true, &[]);
+        session.expect(&format!("AUTH PLAIN {plain}"), "235");
+        for _ in 0..BURST / 2 {
+            session.expect("MAIL FROM:<a@x.test>", "250");
+            session.expect("RSET", "250");
+        }
+        session.expect("MAIL FROM:<a@x.test>", "450 4.7.1");
+    }
+}
+
+#[test]
 fn who_accepted_a_message_delivers_it_without_reading_it_back() {
     const MESSAGES: usize = 200;
     let (database, sink) = (Postgres::start(), Sink::start());

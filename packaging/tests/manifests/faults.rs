@@ -112,13 +112,23 @@ fn patch(object: &mut Value, change: &Value, name: &str) {
     }
 }
 
-/// The guide's manifests, as they were written: what is wrong with them is in `guide.findings`, a line each. What is done in its place, and why,
-/// `docs/kubernetes.md` says: "What is not as in other guides".
+/// The guide's manifests, as they were written. What is wrong with them is in `guide.findings`, a line each, under the row (`# …`) of
+/// `docs/kubernetes.md`, "What is not as in other guides", that says what is done in its place, and why.
 #[test]
-fn the_guides_own_faults_are_found() {
+fn the_guides_own_faults_are_found_and_the_page_has_a_row_for_each() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let text = read("packaging/tests/manifests/guide.findings");
     let found = findings(&file("packaging/tests/manifests/guide.yaml"));
-    let text =
-        std::fs::read_to_string(root().join("packaging/tests/manifests/guide.findings")).expect("findings");
-    let expected: Vec<&str> = text.lines().collect();
+    let mut expected: Vec<&str> = text.lines().filter(|line| !line.starts_with("# ")).collect();
+    expected.sort_unstable();
     assert_eq!(found, expected, "{}", found.join("\n"));
+    assert!(text.starts_with("# "), "each is under a row");
+    let page = read("docs/kubernetes.md");
+    let (_, table) = page
+        .split_once("\n## What is not as in other guides\n")
+        .expect("the section");
+    let (table, _) = table.split_once("\n## ").expect("another after it");
+    for row in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+        assert!(table.contains(&format!("\n| {row} | ")), "no row: {row}");
+    }
 }
