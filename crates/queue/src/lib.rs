@@ -19,6 +19,7 @@ mod message;
 pub mod moving;
 mod operator;
 mod outbox;
+mod parking;
 pub mod postgres;
 mod queue;
 mod spool;

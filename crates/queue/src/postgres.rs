@@ -62,7 +62,7 @@ pub use open::PostgresSettings;
 pub use schema::{Migration, play_next_version};
 pub use wait::{Patience, Waiting};
 
-use crate::operator::{Action, Suspension, SuspensionKind};
+use crate::operator::Action;
 use crate::spool::Spool;
 use crate::store::{Filter, Shared, StoreError};
 use claim::Unreadable;
@@ -70,6 +70,7 @@ use due::Due;
 use filter::Condition;
 use hints::Hint;
 use link::{Client, Link};
+use records::Parks;
 use results::Results;
 use smtp_observe::Event;
 use std::fs::File;
@@ -154,14 +155,11 @@ impl PostgresStore {
         }
     }
 
-    /// All suspensions but this one.
-    async fn others(
-        client: &Client,
-        (kind, name): (SuspensionKind, &str),
-    ) -> Result<Vec<Suspension>, StoreError> {
-        let mut others = records::suspensions(client).await?;
-        others.retain(|one| (one.kind, &*one.name) != (kind, name));
-        Ok(others)
+    async fn parks(&self) -> Result<Parks, StoreError> {
+        Ok(Parks {
+            client: self.client().await?,
+            me: self.id(),
+        })
     }
 }
 

@@ -43,6 +43,7 @@ use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, Recip
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
+use crate::parking;
 use crate::spool::{Folders, Spool, file_error, folder_of, lock};
 use crate::steady::Steady;
 use crate::store::{
@@ -335,15 +336,15 @@ impl Store for SqliteStore {
         name: String,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        self.end_suspension(kind, name, now).await
+        parking::resume(self, kind, &name, now).await
     }
 
     async fn unpark(&self, kind: SuspensionKind, name: String, now: Timestamp) -> Result<u64, StoreError> {
-        self.let_go_of_rest(kind, name, now).await
+        parking::unpark(self, kind, &name, now).await
     }
 
     async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
-        self.count_parked(kind, name).await
+        parking::count(self, kind, &name).await
     }
 
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {

@@ -10,6 +10,7 @@ use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, Recip
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
+use crate::parking;
 use crate::steady::Steady;
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats,
@@ -26,36 +27,6 @@ use tokio::task::JoinHandle;
 const COMPANY: usize = 64;
 /// How long fewer of them wait.
 const LINGER: Duration = Duration::from_millis(3);
-
-/// Before all places.
-const FIRST: records::Place = (i64::MIN, 0);
-
-impl PostgresStore {
-    /// Makes due what a suspension keeps waiting, and no other.
-    async fn let_go(
-        &self,
-        client: &link::Client,
-        whose: (SuspensionKind, &str),
-        others: &[Suspension],
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let (mut touched, mut after) = (0, Some(FIRST));
-        while let Some(at) = after {
-            let (places, next) = records::parked(client, whose, others, at).await?;
-            after = next;
-            if places.is_empty() {
-                continue;
-            }
-            let t = client.transaction_by_keys().await?;
-            touched += records::unpark(&t, &places, now.as_millisecond()).await?;
-            t.commit().await?;
-        }
-        if touched > 0 {
-            hints::say(client, self.id(), Hint::Due).await;
-        }
-        Ok(touched)
-    }
-}
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -267,37 +238,15 @@ impl Store for PostgresStore {
         name: String,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let client = self.client().await?;
-        let others = Self::others(&client, (kind, &name)).await?;
-        let t = client.transaction().await?;
-        let ended = records::end_suspension(&t, kind, &name).await?;
-        t.commit().await?;
-        hints::say(&client, self.id(), Hint::Suspensions).await;
-        if !ended {
-            return Ok(None);
-        }
-        Ok(Some(self.let_go(&client, (kind, &name), &others, now).await?))
+        parking::resume(&self.parks().await?, kind, &name, now).await
     }
 
     async fn unpark(&self, kind: SuspensionKind, name: String, now: Timestamp) -> Result<u64, StoreError> {
-        let client = self.client().await?;
-        let all = records::suspensions(&client).await?;
-        if all.iter().any(|one| (one.kind, &one.name) == (kind, &name)) {
-            return Ok(0);
-        }
-        self.let_go(&client, (kind, &name), &all, now).await
+        parking::unpark(&self.parks().await?, kind, &name, now).await
     }
 
     async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
-        let client = self.client().await?;
-        let others = Self::others(&client, (kind, &name)).await?;
-        let (mut count, mut after) = (0, Some(FIRST));
-        while let Some(at) = after {
-            let (places, next) = records::parked(&client, (kind, &name), &others, at).await?;
-            count += places.len() as u64;
-            after = next;
-        }
-        Ok(count)
+        parking::count(&self.parks().await?, kind, &name).await
     }
 
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
