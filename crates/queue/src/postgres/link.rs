@@ -47,6 +47,10 @@ pub(super) const BY_KEYS: &str = by_keys!();
 
 /// Has the COMMIT of its transaction wait for the disk, whatever a role or a database sets. What is committed by a lane sees to that itself
 /// ([`super::lane::LANE`]).
+///
+/// What somebody is told of, and what says who delivers what, is written so. What is not costs nobody anything when a crash takes it: history
+/// and pieces of large contents (which see to it that they do not wait), what servers say of themselves and of each other, claims of webhooks'
+/// calls, and calls that are forgotten for their age.
 pub(super) const DURABLE: &str = durable!();
 
 /// A value that is bound, with the type it has in statements that are not prepared.
@@ -392,7 +396,13 @@ pub(super) async fn query(db: &Client, sql: &str, params: Params<'_>) -> Result<
     db.answer_to(|| db.rows(sql, params)).await
 }
 
-/// The same for one that always gives a row.
+/// The same in a transaction of its own that finds its rows by their keys, and whose COMMIT waits for the disk.
+pub(super) async fn query_durably(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+    let rows = db.all_in_one(&[(DURABLE, &[]), (sql, params)]).await?;
+    Ok(rows.into_iter().nth(1).unwrap_or_default())
+}
+
+/// The same as [`query`] for a statement that always gives a row.
 pub(super) async fn query_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Row, Error> {
     let rows = query(db, sql, params).await?;
     let missing = || Error::Away("the database gave no row where there always is one".to_owned());

@@ -2,7 +2,7 @@
 
 use super::PostgresStore;
 use super::filter::plain;
-use super::link::{DURABLE, Param, query, run};
+use super::link::{DURABLE, Param, query, query_durably, run};
 use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 use crate::store::{Store, StoreError};
 use async_trait::async_trait;
@@ -206,14 +206,11 @@ impl Outbox for PostgresStore {
 
     async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError> {
         let client = self.client().await?;
-        let touched = run(
-            &client,
-            "UPDATE webhook_calls SET due = $2 WHERE webhook = $1 AND due > $2 AND owner IS NULL",
-            &[&plain(&webhook), &now.as_millisecond()],
-        )
-        .await?;
+        let sql = "WITH due AS (UPDATE webhook_calls SET due = $2 WHERE webhook = $1 AND due > $2 AND owner IS NULL RETURNING 1)
+                   SELECT count(*) FROM due";
+        let rows = query_durably(&client, sql, &[&plain(&webhook), &now.as_millisecond()]).await?;
         self.shop.calls_stored.send_replace(());
-        Ok(touched)
+        Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
     }
 
     async fn next_call(&self, webhook: String) -> Result<Option<Timestamp>, StoreError> {

@@ -4,7 +4,8 @@ use super::bodies::{self, Content};
 use super::filter::Condition;
 use super::hints::{self, Hint};
 use super::insert::{self, Insert};
-use super::{PostgresStore, claim, link, operate, read, records, servers};
+use super::link::query_durably;
+use super::{PostgresStore, claim, operate, read, records, servers};
 use crate::id::QueueId;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
 use crate::operator::{
@@ -315,9 +316,9 @@ impl Store for PostgresStore {
     async fn ask_all_to_reload(&self) -> Result<u64, StoreError> {
         let client = self.client().await?;
         let sql = "UPDATE signals SET number = number + 1 WHERE name = 'reload' RETURNING number";
-        let row = link::query_one(&client, sql, &[]).await?;
+        let rows = query_durably(&client, sql, &[]).await?;
         hints::say(&client, self.id(), Hint::Reload).await;
-        Ok(row.get::<_, i64>(0).unsigned_abs())
+        Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
     }
 
     async fn announce_due(&self) -> Result<(), StoreError> {
