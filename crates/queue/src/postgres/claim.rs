@@ -2,11 +2,12 @@
 //!
 //! All of it waits for the disk: a claim that a crash of the database takes back is another server's a moment later, while this one delivers.
 
+use super::client::{Client, query_durably};
 use super::error::Error;
 use super::filter::Condition;
-use super::link::{Client, query_durably};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use super::servers::BEGAN;
+use crate::limits;
 use crate::message::{Attempt, Body, Claim, ClaimedRecipient, Message};
 use crate::steady::Steady;
 use crate::store::{ClaimRequest, Term};
@@ -15,9 +16,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_postgres::Row;
 use uuid::Uuid;
-
-/// Most recipients in one claim, whatever was asked for: a claim is one transaction.
-const MAX_CLAIM: usize = 10_000;
 
 /// What could not be read: the id or key, and why.
 pub(super) type Unreadable = Vec<(String, String)>;
@@ -64,7 +62,7 @@ pub(super) async fn due(
     asked: Steady,
     ended_too: bool,
 ) -> Result<Due, Error> {
-    let (lease, limit) = (request.lease, request.limit.min(MAX_CLAIM));
+    let (lease, limit) = (request.lease, request.limit.min(limits::CLAIMED));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
     let rows = query_durably(
         db,

@@ -12,8 +12,10 @@
 //!
 //! It goes for a standby that became primary too: what it says is what counts from then on.
 
+use super::client::{Client, ONCE_MORE, query, query_durably};
 use super::error::Error;
-use super::link::{Client, Link, ONCE_MORE, Param, query, query_durably};
+use super::link::Link;
+use super::param::Param;
 use super::servers::{Me, NOW};
 use async_trait::async_trait;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! What webhooks are to be told; see [`Outbox`].
 
 use super::PostgresStore;
+use super::client::{DURABLE, query, query_durably, run};
 use super::filter::plain;
-use super::link::{DURABLE, Param, query, query_durably, run};
+use super::param::Param;
 use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 use crate::store::{Store, StoreError};
 use async_trait::async_trait;

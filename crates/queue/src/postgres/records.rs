@@ -1,23 +1,18 @@
 //! What operators did and by what they are known: the audit trail, tokens, suspensions.
 
+use super::client::{Client, query, query_one, run};
 use super::error::Error;
 use super::filter::plain;
 use super::hints::{self, Hint};
-use super::link::{Client, query, query_one, run};
+use crate::limits;
 use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind, TokenAdded};
 use crate::parking::{PORTION, Parked, Parking, Place};
 use crate::store::StoreError;
+use crate::stored;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
-
-/// Records of the trail that are kept; older ones go.
-const KEPT: i64 = 100_000;
-/// Most records on a page.
-const PAGE: usize = 1000;
-/// Most tokens, and most suspensions, at once.
-const MOST: i64 = 1000;
 
 fn time(stored: i64) -> Timestamp {
     Timestamp::from_millisecond(stored).unwrap_or_default()
@@ -40,7 +35,7 @@ pub(super) async fn audit(t: &Client, one: &AuditRecord) -> Result<(), Error> {
         ],
     )
     .await?;
-    let oldest = row.get::<_, i64>(0) - KEPT;
+    let oldest = row.get::<_, i64>(0) - limits::AUDITED;
     run(t, "DELETE FROM audit WHERE number <= $1", &[&oldest]).await?;
     Ok(())
 }
@@ -54,7 +49,10 @@ pub(super) async fn audited(
         db,
         "SELECT number, at, who, peer, action, target, touched, before, after FROM audit
          WHERE number < $1 ORDER BY number DESC LIMIT $2",
-        &[&before.unwrap_or(i64::MAX), &(limit.min(PAGE) as i64)],
+        &[
+            &before.unwrap_or(i64::MAX),
+            &(limit.min(limits::AUDITED_PAGE) as i64),
+        ],
     )
     .await?;
     let record = |row: &Row| AuditRecord {
@@ -86,7 +84,7 @@ pub(super) async fn add_token(t: &Client, one: &ApiToken) -> Result<TokenAdded, 
             &one.created.as_millisecond(),
             &plain(&one.created_by),
             &one.expires.map(Timestamp::as_millisecond),
-            &MOST,
+            &limits::TOKENS,
         ],
     )
     .await?;
@@ -142,7 +140,7 @@ pub(super) async fn suspend(t: &Client, one: &Suspension) -> Result<bool, Error>
             &plain(&one.who),
             &one.since.as_millisecond(),
             &one.until.map(Timestamp::as_millisecond),
-            &MOST,
+            &limits::SUSPENSIONS,
         ],
     )
     .await?;
@@ -215,7 +213,7 @@ impl Parking for Parks {
         let parked = |row: &Row| Parked {
             place: (row.get(0), row.get(1)),
             domain: row.get(2),
-            sender: super::row::address(row.get(3)).ok(),
+            sender: stored::address(row.get(3)).ok(),
             account: row.get(4),
         };
         Ok(rows.iter().map(parked).collect())

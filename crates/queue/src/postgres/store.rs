@@ -1,12 +1,13 @@
 //! The contract of a store, kept by statements of the other files.
 
 use super::bodies::{self, Content};
+use super::client::query_durably;
 use super::filter::Condition;
 use super::hints::{self, Hint};
-use super::insert::{self, Insert};
-use super::link::query_durably;
+use super::insert::Insert;
 use super::{PostgresStore, claim, operate, read, records, servers};
 use crate::id::QueueId;
+use crate::limits;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
@@ -23,11 +24,6 @@ use smtp_observe::Event;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// Results that are worth a transaction.
-const COMPANY: usize = 64;
-/// How long fewer of them wait.
-const LINGER: Duration = Duration::from_millis(3);
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -66,7 +62,7 @@ impl Store for PostgresStore {
         }
         let mut inserts = Vec::with_capacity(reports.len());
         for message in reports {
-            insert::check(&message)?;
+            message.check()?;
             let uploaded = match &message.body {
                 Body::Memory(_) => None,
                 Body::File { path, .. } => Some(bodies::upload(&self.shop, path).await?),
@@ -76,9 +72,9 @@ impl Store for PostgresStore {
                 ..Insert::new(message, Beginning::Due)
             });
         }
-        if results.len() < COMPANY {
+        if results.len() < limits::COMPANY {
             // Nobody waits for it, and meanwhile more comes for the next: fewer transactions, each with more in it.
-            tokio::time::sleep(LINGER).await;
+            tokio::time::sleep(limits::LINGER).await;
         }
         let (start, count) = (Instant::now(), results.len());
         let told = results.iter().any(|result| !result.calls.is_empty());
@@ -106,24 +102,17 @@ impl Store for PostgresStore {
     async fn body(&self, message: &Message) -> Result<Body, StoreError> {
         let client = self.client().await?;
         let (found, small) = match bodies::find(&client, message.key, message.id).await? {
-            Content::Gone => {
-                return Err(StoreError::Unavailable(format!(
-                    "message {} is not in the queue any more",
-                    message.id
-                )));
-            }
+            Content::Gone => return Err(StoreError::left(message.id)),
             Content::Small(content) => (content.len() as i64, Some(content)),
             Content::Large(found) => (found, None),
         };
         if let Err(reason) = operate::check_size(message.size, found) {
             let touched = claim::quarantine_all(&client, message.key, &reason).await?;
-            let id = message.id.to_string();
+            let error = StoreError::quarantined(message.id, &reason);
             if touched > 0 {
-                self.report(vec![(id.clone(), reason.clone())]);
+                self.report(vec![(message.id.to_string(), reason)]);
             }
-            return Err(StoreError::Damaged(format!(
-                "message {id} was quarantined: {reason}"
-            )));
+            return Err(error);
         }
         match small {
             Some(content) => Ok(Body::Memory(self.spool.read_back(content))),
@@ -178,7 +167,7 @@ impl Store for PostgresStore {
     ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
         let (condition, asked) = (Condition::new(&filter), Steady::now());
         let client = self.client().await?;
-        let limit = request.limit.min(operate::BATCH);
+        let limit = request.limit.min(limits::OPERATED);
         let keys = read::keys(&client, &condition, after.unwrap_or(i64::MIN), limit).await?;
         let Some(&last) = keys.last() else {
             return Ok((Vec::new(), None));
@@ -205,7 +194,7 @@ impl Store for PostgresStore {
         let (mut released, mut after) = (Released::default(), i64::MIN);
         let client = self.client().await?;
         loop {
-            let keys = read::keys(&client, &condition, after, operate::BATCH).await?;
+            let keys = read::keys(&client, &condition, after, limits::OPERATED).await?;
             let Some(&last) = keys.last() else {
                 if released.messages > 0 {
                     hints::say(&client, self.id(), Hint::Due).await;

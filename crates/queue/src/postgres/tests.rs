@@ -66,7 +66,7 @@ async fn a_start_waits_for_a_migration_however_long_it_takes() {
     let locked = format!("SELECT pg_advisory_lock({})", schema::LOCK);
     other.batch_execute(&locked).await.unwrap();
     let (opened, ()) = tokio::join!(cluster.open("slow".into()), async {
-        tokio::time::sleep(link::PATIENCE + Duration::from_secs(2)).await;
+        tokio::time::sleep(client::PATIENCE + Duration::from_secs(2)).await;
         drop(other);
     });
     assert!(opened.stats().await.is_ok());
@@ -155,7 +155,8 @@ async fn a_call_that_is_just_being_added_is_waited_for(cluster: &Cluster) {
     let sql = "INSERT INTO webhook_calls (webhook, event, created, due, tries, body) VALUES ('one', $1, 0, 0, 0, '{}')";
     killed.execute(sql, &[&event.as_slice()]).await.unwrap();
     let (added, ()) = tokio::join!(store.add_calls(vec![call]), async {
-        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'webhook_calls'::regclass";
+        let waits =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'webhook_calls'::regclass";
         let mut seen = 0_i64;
         for _ in 0..200 {
             seen = killed.query_one(waits, &[]).await.unwrap().get(0);

@@ -1,17 +1,15 @@
 //! Suspensions: which there are, and what waits for their end ([`crate::parking`]).
 
 use super::SqliteStore;
-use super::commit::{Change, Load, Operation};
-use super::row;
+use super::commit::{Change, Operation};
+use crate::limits;
 use crate::operator::{Suspension, SuspensionKind};
 use crate::parking::{PORTION, Parked, Parking, Place};
 use crate::store::StoreError;
+use crate::stored;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-
-/// Most suspensions at once: each new message is compared with all.
-const MOST: i64 = 1000;
 
 /// Adds one, or replaces the one of that kind and name. `false`: there are too many.
 pub(super) struct Suspend(pub(super) Suspension);
@@ -19,10 +17,6 @@ pub(super) struct Suspend(pub(super) Suspension);
 impl Operation for Suspend {
     type Output = bool;
     const NAME: &'static str = "suspend";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<bool> {
         let one = &self.0;
@@ -38,7 +32,7 @@ impl Operation for Suspend {
                 one.who,
                 one.since.as_millisecond(),
                 one.until.map(Timestamp::as_millisecond),
-                MOST,
+                limits::SUSPENSIONS,
             ],
         )?;
         Ok(inserted > 0)
@@ -51,10 +45,6 @@ struct End(SuspensionKind, String);
 impl Operation for End {
     type Output = bool;
     const NAME: &'static str = "resume";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<bool> {
         let removed = change.execute(
@@ -74,10 +64,6 @@ struct LetGo {
 impl Operation for LetGo {
     type Output = u64;
     const NAME: &'static str = "resume";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<u64> {
         let mut touched = 0;
@@ -149,7 +135,7 @@ fn parked(db: &Connection, after: Place) -> rusqlite::Result<Vec<Parked>> {
         Ok(Parked {
             place: (row.get(0)?, row.get(1)?),
             domain: row.get(2)?,
-            sender: row::address(&row.get::<_, String>(3)?).ok(),
+            sender: stored::address(&row.get::<_, String>(3)?).ok(),
             account: row.get(4)?,
         })
     })?;
