@@ -76,17 +76,17 @@ impl Suspension {
         }
     }
 
-    /// Whether mail that is parked waits for the suspension of this kind and name, beside `others`. The store does not know where mail goes: for one
-    /// of a destination waits what no other covers.
+    /// Whether mail that is parked waits for the suspension of this kind and name, which `all` may have. The store does not know where mail goes:
+    /// for one of a destination waits what no suspension covers.
     pub(crate) fn keeps(
         (kind, name): (SuspensionKind, &str),
-        others: &[Suspension],
+        all: &[Suspension],
         sender: Option<&Address>,
         options: &MailOptions,
         domain: &str,
     ) -> bool {
         if kind == SuspensionKind::Destination {
-            return !others.iter().any(|one| one.covers(sender, options, domain));
+            return !all.iter().any(|one| one.covers(sender, options, domain));
         }
         let one = Suspension {
             kind,

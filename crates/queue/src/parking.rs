@@ -63,7 +63,7 @@ pub(crate) async fn unpark(
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let waiting = Waiting::of(store, kind, name).await?;
-    match waiting.is_suspended {
+    match waiting.is_suspended() {
         true => Ok(0),
         false => waiting.let_go(store, now).await,
     }
@@ -85,23 +85,19 @@ pub(crate) async fn count(store: &impl Parking, kind: SuspensionKind, name: &str
 struct Waiting<'w> {
     kind: SuspensionKind,
     name: &'w str,
-    /// It is there.
-    is_suspended: bool,
-    /// All but this one.
-    others: Vec<Suspension>,
+    /// All that there are; this one among them, if it has not ended.
+    all: Vec<Suspension>,
 }
 
 impl<'w> Waiting<'w> {
     async fn of(store: &impl Parking, kind: SuspensionKind, name: &'w str) -> Result<Self, StoreError> {
-        let mut others = store.all().await?;
-        let before = others.len();
-        others.retain(|one| (one.kind, &*one.name) != (kind, name));
-        Ok(Waiting {
-            kind,
-            name,
-            is_suspended: others.len() < before,
-            others,
-        })
+        let all = store.all().await?;
+        Ok(Waiting { kind, name, all })
+    }
+
+    fn is_suspended(&self) -> bool {
+        let is_it = |one: &Suspension| (one.kind, &*one.name) == (self.kind, self.name);
+        self.all.iter().any(is_it)
     }
 
     /// Makes due what waits for it, and nothing that waits for another. Gives how many recipients that were.
@@ -135,6 +131,6 @@ impl<'w> Waiting<'w> {
             ..MailOptions::default()
         };
         let (whose, sender) = ((self.kind, self.name), parked.sender.as_ref());
-        Suspension::keeps(whose, &self.others, sender, &options, &parked.domain).then_some(parked.place)
+        Suspension::keeps(whose, &self.all, sender, &options, &parked.domain).then_some(parked.place)
     }
 }
