@@ -9,14 +9,21 @@
 //!            └────release──────┴──▶ quarantined                        (cannot be read)
 //! ```
 
+mod beginning;
+mod outcome;
+
+pub use beginning::{Beginning, Deferral};
+pub use outcome::{Outcome, RecipientResult};
+
+pub(crate) use beginning::Standing;
+
 use crate::id::QueueId;
-use crate::outbox::NewCall;
 use crate::spool::Passing;
 use crate::steady::Steady;
-use crate::store::Term;
+use crate::store::StoreError;
 use bytes::Bytes;
 use jiff::Timestamp;
-use smtp::{Address, BodyType, Enhanced, Notify, Orcpt, Ret};
+use smtp::{Address, BodyType, Notify, Orcpt, Ret};
 use smtp_observe::TraceContext;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +82,13 @@ impl State {
             .and_then(|number| State::ALL.get(number))
             .copied()
     }
+    /// The state of a recipient whose lease was given back, after so many attempts.
+    pub(crate) fn given_back(attempts: u32) -> State {
+        match attempts {
+            0 => State::Queued,
+            _ => State::Deferred,
+        }
+    }
     /// Whether the recipient is done: delivered, bounced or expired.
     pub fn is_final(self) -> bool {
         matches!(self, State::Delivered | State::Bounced | State::Expired)
@@ -99,6 +113,18 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
+    /// # Errors
+    /// `Unavailable`: without recipients it could be neither delivered nor found again.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        match self.recipients.is_empty() {
+            true => Err(StoreError::Unavailable(format!(
+                "message {} has no recipients",
+                self.id
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// The claim on it, once it was stored under `key` as [`Beginning::Leased`]: as it would be read back, without body.
     pub(crate) fn claimed(&self, key: i64, due: Timestamp, until: Steady) -> Claim {
         let message = Message {
@@ -131,45 +157,6 @@ impl NewMessage {
             until,
         }
     }
-}
-
-/// How the recipients of a new message begin.
-#[derive(Clone, Debug)]
-pub enum Beginning {
-    /// Queued, and due.
-    Due,
-    /// Leased to the caller.
-    Leased(Term),
-    /// Deferred, each as said, in their order: it is known that an attempt would be in vain. Counted as one.
-    Deferred(Vec<Deferral>),
-    /// Queued, and parked until then: suspended by an operator.
-    Parked(Timestamp),
-    /// As they stood in another store, in their order. A lease is not taken along: who had it is not there.
-    AsBefore(Vec<Recipient>),
-}
-
-impl Recipient {
-    /// The state that it is moved to another store with.
-    pub(crate) fn moved_state(&self) -> State {
-        match (self.state, self.attempts) {
-            (State::Leased, 0) => State::Queued,
-            (State::Leased, _) => State::Deferred,
-            (state, _) => state,
-        }
-    }
-}
-
-/// Why and until when a recipient waits.
-#[derive(Clone, Debug)]
-pub struct Deferral {
-    /// When it is due.
-    pub due: Timestamp,
-    /// Its result so far, for people.
-    pub text: String,
-    /// The same as an enhanced status code, for the log.
-    pub status: Enhanced,
-    /// What webhooks are told of it.
-    pub calls: Vec<NewCall>,
 }
 
 /// What MAIL said, and what was seen of the content.
@@ -314,47 +301,4 @@ pub struct Attempt {
     pub recipient: u32,
     /// [`ClaimedRecipient::epoch`].
     pub epoch: i64,
-}
-
-/// What became of one leased recipient.
-#[derive(Clone, Debug)]
-pub struct RecipientResult {
-    /// Whose.
-    pub attempt: Attempt,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What is kept as [`Recipient::last_result`].
-    pub text: String,
-    /// What webhooks are told of it; not stored with a result that comes too late.
-    pub calls: Vec<NewCall>,
-}
-
-/// How an attempt ended for one recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done.
-    Delivered,
-    /// Failed for good.
-    Bounced,
-    /// Given up.
-    Expired,
-    /// To be tried again.
-    Deferred {
-        /// When.
-        due: Timestamp,
-        /// Its sender is told now that it is late.
-        delay_notified: bool,
-    },
-    /// Given back as it was: no attempt is counted.
-    Released {
-        /// When it is due again.
-        due: Timestamp,
-    },
-    /// Given back as it was, because an operator suspended it; it is due when it is resumed, or then.
-    Parked {
-        /// When the suspension ends.
-        until: Timestamp,
-    },
-    /// It could not be read.
-    Quarantined,
 }

@@ -1,10 +1,13 @@
 //! What operators say of mail: what is not to be tried for a while, and who changed what; by which tokens they are known, and how
 //! they look at all of it.
 
+use crate::limits;
 use crate::message::MailOptions;
 use jiff::Timestamp;
 use smtp::Address;
 use smtp_observe::Event;
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 /// What a suspension is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,17 +76,17 @@ impl Suspension {
         }
     }
 
-    /// Whether mail that is parked waits for the suspension of this kind and name, beside `others`. The store does not know where mail goes: for one
-    /// of a destination waits what no other covers.
+    /// Whether mail that is parked waits for the suspension of this kind and name, which `all` may have. The store does not know where mail goes:
+    /// for one of a destination waits what no suspension covers.
     pub(crate) fn keeps(
         (kind, name): (SuspensionKind, &str),
-        others: &[Suspension],
+        all: &[Suspension],
         sender: Option<&Address>,
         options: &MailOptions,
         domain: &str,
     ) -> bool {
         if kind == SuspensionKind::Destination {
-            return !others.iter().any(|one| one.covers(sender, options, domain));
+            return !all.iter().any(|one| one.covers(sender, options, domain));
         }
         let one = Suspension {
             kind,
@@ -197,6 +200,46 @@ pub struct Shape {
     pub total: Ages,
     /// Those of each domain, most first. At most 10,000 domains are told apart.
     pub domains: Vec<(String, Ages)>,
+}
+
+/// A shape that is being counted.
+#[derive(Default)]
+pub(crate) struct Shaping {
+    total: Ages,
+    domains: HashMap<String, Ages>,
+}
+
+impl Shaping {
+    /// So many recipients more, at a place among [`Ages`]. Those of a domain that cannot be read are in the total only.
+    pub(crate) fn count(&mut self, domain: Option<&str>, place: usize, recipients: u64) {
+        add(&mut self.total, place, recipients);
+        let Some(domain) = domain else { return };
+        if let Some(ages) = self.domains.get_mut(domain) {
+            add(ages, place, recipients);
+        } else if self.domains.len() < limits::SHAPED {
+            add(
+                self.domains.entry(domain.to_owned()).or_default(),
+                place,
+                recipients,
+            );
+        }
+    }
+
+    /// The shape.
+    pub(crate) fn done(self) -> Shape {
+        let mut domains: Vec<_> = self.domains.into_iter().collect();
+        domains.sort_by_cached_key(|(name, ages)| (Reverse(ages.iter().sum::<u64>()), name.clone()));
+        Shape {
+            total: self.total,
+            domains,
+        }
+    }
+}
+
+fn add(ages: &mut Ages, place: usize, recipients: u64) {
+    if let Some(ages) = ages.get_mut(place) {
+        *ages += recipients;
+    }
 }
 
 /// Counts by age: the place of one is that of the first of [`AGES`] that it is younger than, and behind all of them the oldest.

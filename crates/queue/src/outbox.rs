@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Most calls that wait for one webhook; further ones are dropped and counted.
-pub const MOST_CALLS: u64 = 100_000;
+pub(crate) const MOST_CALLS: u64 = 100_000;
 
 /// How often drops are said.
 const SAY: Duration = Duration::from_secs(10);

@@ -4,13 +4,13 @@
 //! | --- | --- |
 //! | `open`, `wait`, `store` | opening, also of a database that is away; the contract, kept by what follows |
 //! | `address`, `tls`, `connect` | where the database is, and how it is reached |
-//! | `link`, `left`, `pause` | connections, statements, and an end to waiting, also of statements that nobody waits for |
+//! | `link`, `client`, `param`, `left`, `pause` | connections, statements, what is bound to them, and an end to waiting, also of statements that nobody waits for |
 //! | `schema` | the schema and its migrations |
 //! | `servers`, `pulse`, `calm` | the servers that share the queue, what each does again and again, and when nobody is taken for dead |
 //! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
 //! | `lane` | certainty about each change, and why nothing can be lost |
 //! | `writer`, `results` | many messages, and many results, in one transaction |
-//! | `insert`, `claim`, `finish`, `operate` | one file for each kind of change |
+//! | `insert` and its `columns`, `claim`, `finish`, `operate` | one file for each kind of change |
 //! | `bodies` | large contents, in pieces |
 //! | `clock` | the clock of the database |
 //! | `records` | the audit trail, tokens, suspensions |
@@ -26,7 +26,9 @@ mod address;
 mod bodies;
 mod calm;
 mod claim;
+mod client;
 mod clock;
+mod columns;
 mod connect;
 mod directory;
 mod due;
@@ -43,6 +45,7 @@ mod open;
 mod operate;
 mod outbox;
 mod pace;
+mod param;
 mod pause;
 mod pulse;
 mod read;
@@ -62,14 +65,17 @@ pub use open::PostgresSettings;
 pub use schema::{Migration, play_next_version};
 pub use wait::{Patience, Waiting};
 
-use crate::operator::{Action, Suspension, SuspensionKind};
+use crate::limits;
+use crate::operator::Action;
 use crate::spool::Spool;
 use crate::store::{Filter, Shared, StoreError};
 use claim::Unreadable;
+use client::Client;
 use due::Due;
 use filter::Condition;
 use hints::Hint;
-use link::{Client, Link};
+use link::Link;
+use records::Parks;
 use results::Results;
 use smtp_observe::Event;
 use std::fs::File;
@@ -135,7 +141,7 @@ impl PostgresStore {
         let (mut touched, mut after) = (0, i64::MIN);
         let client = self.client().await?;
         loop {
-            let keys = read::keys(&client, &condition, after, operate::BATCH).await?;
+            let keys = read::keys(&client, &condition, after, limits::OPERATED).await?;
             let Some(&last) = keys.last() else {
                 return Ok(touched);
             };
@@ -154,14 +160,11 @@ impl PostgresStore {
         }
     }
 
-    /// All suspensions but this one.
-    async fn others(
-        client: &Client,
-        (kind, name): (SuspensionKind, &str),
-    ) -> Result<Vec<Suspension>, StoreError> {
-        let mut others = records::suspensions(client).await?;
-        others.retain(|one| (one.kind, &*one.name) != (kind, name));
-        Ok(others)
+    async fn parks(&self) -> Result<Parks, StoreError> {
+        Ok(Parks {
+            client: self.client().await?,
+            me: self.id(),
+        })
     }
 }
 

@@ -11,10 +11,12 @@
 //! 5. A message goes when its last recipient is final; its content goes with it, never before.
 //! 6. What cannot be read is quarantined, reported and kept.
 
+mod answers;
+
+pub use answers::{Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats, Unreadable};
+
 use crate::id::QueueId;
-use crate::message::{
-    Attempt, Beginning, Body, Claim, Message, NewMessage, Recipient, RecipientResult, State,
-};
+use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
 use crate::operator::{ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -39,6 +41,18 @@ pub enum StoreError {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Somebody asks for the content of a message that left the queue.
+    pub(crate) fn left(id: QueueId) -> StoreError {
+        StoreError::Unavailable(format!("message {id} is not in the queue any more"))
+    }
+
+    /// Somebody asked for the content of a message, and it cannot be read.
+    pub(crate) fn quarantined(id: QueueId, reason: &str) -> StoreError {
+        StoreError::Damaged(format!("message {id} was quarantined: {reason}"))
+    }
 }
 
 /// A lease that is asked for.
@@ -74,7 +88,7 @@ impl Term {
 pub struct ClaimRequest {
     /// The lease; what is due is due by what counts as now in it.
     pub lease: Term,
-    /// Most recipients.
+    /// Most recipients; of [`Store::claim_selected`] most messages.
     pub limit: usize,
     /// Domains (lower case) that are not wanted now; at most 64.
     pub exclude_domains: Vec<String>,
@@ -108,82 +122,12 @@ pub struct Filter {
     pub up_to: Option<i64>,
 }
 
-/// One line of a listing.
-#[derive(Clone, Debug)]
-pub struct MessageSummary {
-    /// The message.
-    pub message: Message,
-    /// Its recipients that are not final; at most 100.
-    pub recipients: Vec<Recipient>,
-}
-
-/// All of one message but its content.
-#[derive(Clone, Debug)]
-pub struct MessageDetail {
-    /// The message.
-    pub message: Message,
-    /// All its recipients.
-    pub recipients: Vec<Recipient>,
-}
-
-/// What is due is counted up to so many recipients: more than the largest group of servers is wanted for, and few milliseconds' work
-/// (`docs/performance.md` has them).
-pub(crate) const MOST_DUE: u32 = 50_000;
-
-/// Figures of the queue, kept incrementally; of what is due the index is counted, up to 50,000.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {
-    /// Messages with a recipient that is not final.
-    pub messages: u64,
-    /// Octets of their contents.
-    pub bytes: u64,
-    /// Recipients by state, in the order of [`State::ALL`].
-    pub recipients: [u64; 8],
-    /// When the oldest unclaimed recipient became due, if one is.
-    pub oldest_due: Option<Timestamp>,
-    /// Recipients that are due and unclaimed; 50,000 when there are more. In PostgreSQL one of 5,000 or more may be 10 s old.
-    pub due: u64,
-}
-
-/// What the servers that share a store tell each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shared {
-    /// How many there are.
-    pub servers: usize,
-    /// The directory's revision.
-    pub directory: u64,
-    /// How often all were told to read their configurations again.
-    pub reloads: u64,
-    /// Something is due that nobody has claimed.
-    pub due: bool,
-    /// How often others said that something is due.
-    pub announced: u64,
-    /// How often suspensions were changed.
-    pub suspensions: u64,
-}
-
-/// A server that shares a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerInfo {
-    /// Its id; each start is another one.
-    pub id: String,
-    /// Its machine, which is the pod, and its process.
-    pub name: String,
-    /// Its version; empty when it is one that does not say.
-    pub version: String,
-    /// When it started.
-    pub started: Option<Timestamp>,
-    /// When it was heard of.
-    pub seen: Timestamp,
-    /// Whether it drains: it begins nothing.
-    pub draining: bool,
-    /// Recipients that it has in hand.
-    pub leases: u64,
-    /// Whether it is the one that was asked.
-    pub this: bool,
-}
-
 /// Durable storage of the queue.
+///
+/// Every answer can be an error: [`StoreError::Unavailable`] while the database is away, locked, or refuses, [`StoreError::Full`] while its disk is full,
+/// [`StoreError::Closed`] from [`Store::close`] on. Then nothing of the change is there, or of one in portions (retry, delete, hold, unhold,
+/// release, resume, unpark: 500 messages or recipients each) what came before is, and it can be asked for again; what is known of a COMMIT whose
+/// answer was lost, the stores say (`sqlite::commit`, `postgres::lane`).
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// What the store's clock shows. Everything that is stored is in its time: when something is due, when a message was received, until when
@@ -197,7 +141,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn insert(&self, message: NewMessage, beginning: Beginning) -> Result<Option<Claim>, StoreError>;
 
     /// Claims recipients that are due, oldest first: queued, deferred, or leased with a lease that ended.
-    /// Recipients of one message come as one claim, in their order. What cannot be read is quarantined and left out.
+    /// Recipients of one message come as one claim, in their order; at most 10,000 at once. What cannot be read is quarantined and left out.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError>;
 
     /// Has leases end so much later than now; gives those that were lost.
@@ -219,7 +163,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// When the next unclaimed recipient is due, or the next lease ends.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Messages by id, ascending, after `after`.
+    /// Messages by id, ascending, after `after`; at most 1,000.
     async fn list(
         &self,
         filter: Filter,
@@ -244,7 +188,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn unhold(&self, filter: Filter, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Claims recipients that the filter means, due or not: queued, deferred or held ones of messages behind `after`, so many
-    /// messages at most; then the key to go on behind, `None` at the end.
+    /// messages at most, and no more than 500; then the key to go on behind, `None` at the end.
     async fn claim_selected(
         &self,
         filter: Filter,
@@ -294,7 +238,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Records of the audit trail with numbers below `before`, newest first; at most 1,000.
     async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
 
-    /// Stores a token of the admin API.
+    /// Stores a token of the admin API, durably; at most 1,000 of them.
     async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError>;
 
     /// Forgets a token; `false` when there is none of that name.
@@ -304,7 +248,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError>;
 
     /// Recipients that are not final and that the filter means, by domain and age. Reads the whole queue, in memory that does not grow
-    /// with it.
+    /// with it: 10,000 domains are told apart, and the others are in the total only.
     async fn shape(&self, filter: Filter, by: ShapeBy, now: Timestamp) -> Result<Shape, StoreError>;
 
     /// Figures of the queue; never scans it. `oldest_due` is `None` while nothing that is due waits.
@@ -352,43 +296,4 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Writes out and closes. Later calls answer [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
-}
-
-/// What [`Store::finish`] did.
-#[derive(Clone, Debug, Default)]
-pub struct Finished {
-    /// Messages that left the queue.
-    pub removed: Vec<QueueId>,
-    /// Results that came too late.
-    pub fenced: Vec<Attempt>,
-}
-
-/// What [`Store::release`] did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Released {
-    /// Messages of which a recipient is queued again.
-    pub messages: u64,
-    /// Messages of which something still cannot be read.
-    pub still: u64,
-    /// The first 100 of these.
-    pub unreadable: Vec<Unreadable>,
-}
-
-impl Released {
-    /// Adds what was done to other messages.
-    pub(crate) fn add(&mut self, more: Released) {
-        self.messages += more.messages;
-        self.still += more.still;
-        self.unreadable.extend(more.unreadable);
-        self.unreadable.truncate(100);
-    }
-}
-
-/// A message that stays in quarantine, whole or in part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Its id, for people: without a readable one the store's own name for it.
-    pub id: String,
-    /// What is wrong with it.
-    pub reason: String,
 }

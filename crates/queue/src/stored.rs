@@ -1,6 +1,7 @@
-//! How words of the language are kept as numbers: the same in every store, so that one can be moved to the other.
+//! How words of the language are kept, as numbers and texts: the same in every store, so that one can be moved to the other. What means nothing
+//! gives a text that says so.
 
-use smtp::{BodyType, Ret};
+use smtp::{Address, BodyType, Notify, Orcpt, Ret};
 
 pub(crate) fn body_type_number(body_type: BodyType) -> u8 {
     match body_type {
@@ -32,4 +33,17 @@ pub(crate) fn ret(number: i64) -> Result<Ret, String> {
         1 => Ok(Ret::Headers),
         _ => Err(format!("RET {number}")),
     }
+}
+
+pub(crate) fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|error| format!("address {text:?}: {error:?}"))
+}
+
+pub(crate) fn notify(bits: i64) -> Result<Notify, String> {
+    let known = u8::try_from(bits).ok().and_then(Notify::from_bits);
+    known.ok_or_else(|| format!("NOTIFY {bits}"))
+}
+
+pub(crate) fn orcpt(text: &str) -> Result<Orcpt, String> {
+    Orcpt::parse(text).ok_or_else(|| format!("ORCPT {text:?}"))
 }

@@ -292,6 +292,15 @@ async fn a_destination_lets_go_of_what_nothing_else_keeps(subject: &dyn Subject)
         "the suspended domain waits"
     );
     assert_eq!(store.resume(kind, name, at(10)).await.unwrap(), None);
+    // More than are looked at in one go.
+    let many: Vec<String> = (0..1001).map(|number| format!("a{number}@w.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let parked = Beginning::Parked(at(90_000));
+    store.insert(message(0, &many), parked).await.unwrap();
+    let (kind, name) = (SuspensionKind::Domain, "w.example");
+    assert!(store.suspend(suspension(kind, name)).await.unwrap());
+    assert_eq!(store.parked(kind, name.into()).await.unwrap(), 1001);
+    assert_eq!(store.resume(kind, name.into(), at(20)).await.unwrap(), Some(1001));
 }
 
 async fn suspensions_are_bounded_and_kept(subject: &dyn Subject) {

@@ -1,7 +1,8 @@
 //! Large contents, in pieces: in before their message is stored, out into a file of the spool.
 
+use super::client::{Client, query, query_one, run};
 use super::error::Error;
-use super::link::{Client, Params, query, query_one, run};
+use super::param::Params;
 use super::servers::NOW;
 use super::writer::Shop;
 use crate::id::QueueId;

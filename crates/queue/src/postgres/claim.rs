@@ -1,10 +1,13 @@
 //! Leasing recipients that are due, and setting aside what cannot be read.
+//!
+//! All of it waits for the disk: a claim that a crash of the database takes back is another server's a moment later, while this one delivers.
 
+use super::client::{Client, query_durably};
 use super::error::Error;
 use super::filter::Condition;
-use super::link::{Client, DURABLE, Params};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use super::servers::BEGAN;
+use crate::limits;
 use crate::message::{Attempt, Body, Claim, ClaimedRecipient, Message};
 use crate::steady::Steady;
 use crate::store::{ClaimRequest, Term};
@@ -13,9 +16,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_postgres::Row;
 use uuid::Uuid;
-
-/// Most recipients in one claim, whatever was asked for: a claim is one transaction.
-const MAX_CLAIM: usize = 10_000;
 
 /// What could not be read: the id or key, and why.
 pub(super) type Unreadable = Vec<(String, String)>;
@@ -37,13 +37,6 @@ pub(super) struct Due {
     pub(super) unreadable: Unreadable,
     /// Recipients that another server had, and whose lease it let end.
     pub(super) taken_over: u64,
-}
-
-/// A statement that finds its rows by their keys, and whose COMMIT waits for the disk: a claim that a crash of the database takes back is
-/// another server's a moment later, while this one delivers.
-async fn one_in_one(db: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-    let rows = db.all_in_one(&[(DURABLE, &[]), (sql, params)]).await?;
-    Ok(rows.into_iter().nth(1).unwrap_or_default())
 }
 
 /// What counts as now, in milliseconds; without it, what the database's clock shows.
@@ -69,9 +62,9 @@ pub(super) async fn due(
     asked: Steady,
     ended_too: bool,
 ) -> Result<Due, Error> {
-    let (lease, limit) = (request.lease, request.limit.min(MAX_CLAIM));
+    let (lease, limit) = (request.lease, request.limit.min(limits::CLAIMED));
     let looked_at = if limit < MANY { limit } else { limit * CHOICE };
-    let rows = one_in_one(
+    let rows = query_durably(
         db,
         &due_sql(ended_too),
         &[
@@ -137,7 +130,7 @@ pub(super) async fn selected(
         condition.joined_sql(5)
     );
     let (length, now) = (lease.millis(), now(lease));
-    let rows = one_in_one(db, &sql, &condition.values(&[&keys, &length, &server, &now])).await?;
+    let rows = query_durably(db, &sql, &condition.values(&[&keys, &length, &server, &now])).await?;
     claims(db, rows, asked + lease.length).await
 }
 
@@ -208,7 +201,7 @@ async fn claim(
 }
 
 async fn quarantine(db: &Client, message: i64, index: i32, reason: &str) -> Result<(), Error> {
-    one_in_one(
+    query_durably(
         db,
         "UPDATE recipients SET state = 7, epoch = epoch + 1, last_result = $3 WHERE message = $1 AND idx = $2",
         &[&message, &index, &super::filter::plain(reason)],
@@ -220,14 +213,14 @@ async fn quarantine(db: &Client, message: i64, index: i32, reason: &str) -> Resu
 /// Sets aside the recipients of a message whose content cannot be read; their leases are lost. Gives how many.
 pub(super) async fn quarantine_all(db: &Client, key: i64, reason: &str) -> Result<u64, Error> {
     let sql = "UPDATE recipients SET state = 7, epoch = epoch + 1, last_result = $2 WHERE message = $1 AND state <= 2 RETURNING idx";
-    let rows = one_in_one(db, sql, &[&key, &super::filter::plain(reason)]).await?;
+    let rows = query_durably(db, sql, &[&key, &super::filter::plain(reason)]).await?;
     Ok(rows.len() as u64)
 }
 
 /// Extends leases; see `Store::renew`. Gives those that were lost.
 pub(super) async fn renew(db: &Client, attempts: &[Attempt], lease: Term) -> Result<Vec<Attempt>, Error> {
     let (messages, indices, epochs) = columns(attempts);
-    let rows = one_in_one(
+    let rows = query_durably(
         db,
         &format!(
             "UPDATE recipients AS r SET due = coalesce($5, {BEGAN}) + $1

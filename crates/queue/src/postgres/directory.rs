@@ -1,9 +1,9 @@
 //! The directory's records.
 
 use super::PostgresStore;
+use super::client::{Client, query, query_one, run};
 use super::filter::plain;
 use super::hints::{self, Hint};
-use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
 use async_trait::async_trait;
 use smtp_directory::{Contents, Edit, Kind, Record, Shelf, ShelfError};

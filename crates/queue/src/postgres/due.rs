@@ -4,9 +4,9 @@
 //! Every scrape of every server asks. So a number that took a while to count is given for some time without being counted again; a small one
 //! is always right.
 
+use super::client::{Client, query_one};
 use super::error::Error;
-use super::link::{Client, query_one};
-use crate::store::MOST_DUE;
+use crate::limits;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// How many there are at `now` by the database's clock, up to [`MOST_DUE`]; if many, there were so many in the last 10 s.
+    /// How many there are at `now` by the database's clock, up to [`limits::DUE`]; if many, there were so many in the last 10 s.
     ///
     /// # Errors
     /// The database's.
@@ -37,7 +37,7 @@ impl Due {
         if let Some(count) = self.kept(begun) {
             return Ok(count);
         }
-        let row = query_one(db, COUNT, &[&now.as_millisecond(), &i64::from(MOST_DUE)]).await?;
+        let row = query_one(db, COUNT, &[&now.as_millisecond(), &i64::from(limits::DUE)]).await?;
         let count = row.get::<_, i64>(0).unsigned_abs();
         *self.last.lock() = Some((begun, count));
         Ok(count)

@@ -1,6 +1,6 @@
 //! A [`Filter`] as SQL. The text is put together of fixed pieces; what the operator gave is only ever bound.
 
-use super::link::Param;
+use super::param::Param;
 use crate::message::State;
 use crate::store::Filter;
 

@@ -1,13 +1,15 @@
 //! Writing results. When the last recipient of a message is final, the message goes in the same change.
 
 use super::claim::{attempt, columns};
+use super::client::{Client, query, run};
+use super::columns::MessageColumns;
 use super::error::Error;
 use super::filter::plain;
 use super::insert::{self, Insert};
 use super::lane::{Change, GUARD, Ticket, unless_late};
-use super::link::{Client, Param, query, run};
 use super::outbox::{self, Calls};
-use crate::message::{Attempt, Outcome, RecipientResult, State};
+use super::param::Param;
+use crate::message::{Attempt, Outcome, RecipientResult};
 use crate::store::Finished;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -89,7 +91,7 @@ async fn finish(
     if !calls.is_empty() {
         return finish_and_tell(db, ticket, results, reports, &columns, now).await;
     }
-    let (insert, reported) = (insert::guarded(), insert::Columns::of(reports));
+    let (insert, reported) = (insert::guarded(), MessageColumns::of(reports));
     let (lane, keys, values, reports_values) = (
         ticket.values(),
         columns.keys(),
@@ -139,7 +141,7 @@ async fn finish_and_tell(
     let done = query(&t, DONE, &keys).await?;
     run(&t, REST, &keys).await?;
     if !reports.is_empty() {
-        let reported = insert::Columns::of(reports);
+        let reported = MessageColumns::of(reports);
         query(&t, &insert::guarded(), &reported.values(&ticket)).await?;
     }
     t.commit().await?;
@@ -192,41 +194,22 @@ impl Columns {
         let mut distinct = messages.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let state = |result: &RecipientResult| match result.outcome {
-            Outcome::Delivered => Some(State::Delivered),
-            Outcome::Bounced => Some(State::Bounced),
-            Outcome::Expired => Some(State::Expired),
-            Outcome::Deferred { .. } => Some(State::Deferred),
-            Outcome::Quarantined => Some(State::Quarantined),
-            Outcome::Released { .. } | Outcome::Parked { .. } => None,
-        };
-        let due = |result: &RecipientResult| match result.outcome {
-            Outcome::Deferred { due, .. } | Outcome::Released { due } => Some(due.as_millisecond()),
-            Outcome::Parked { until } => Some(until.as_millisecond()),
-            _ => None,
-        };
-        let notified = |result: &RecipientResult| {
-            matches!(
-                result.outcome,
-                Outcome::Deferred {
-                    delay_notified: true,
-                    ..
-                }
-            )
-        };
-        let parked = |result: &RecipientResult| matches!(result.outcome, Outcome::Parked { .. });
+        let outcomes = || results.iter().map(|result| &result.outcome);
         Columns {
             distinct,
             messages,
             indices,
             epochs,
-            states: results
-                .iter()
-                .map(|result| state(result).map(|state| state as i16))
+            states: outcomes()
+                .map(|outcome| outcome.state().map(|state| state as i16))
                 .collect(),
-            due: results.iter().map(due).collect(),
-            notified: results.iter().map(notified).collect(),
-            parked: results.iter().map(parked).collect(),
+            due: outcomes()
+                .map(|outcome| outcome.due().map(Timestamp::as_millisecond))
+                .collect(),
+            notified: outcomes().map(Outcome::tells_of_delay).collect(),
+            parked: outcomes()
+                .map(|outcome| matches!(outcome, Outcome::Parked { .. }))
+                .collect(),
             texts: results.iter().map(|result| plain(&result.text)).collect(),
         }
     }

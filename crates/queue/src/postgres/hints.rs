@@ -4,9 +4,9 @@
 //! ([`super::pulse`]), and looks when the connection is there again. So they are sent with what operators do, and with mail that is given back, and
 //! never with a message or a result: until version 19 all transactions with a NOTIFY commit one after the other.
 
+use super::client::{Client, run};
 use super::connect::Connector;
 use super::error::Error;
-use super::link::{Client, run};
 use super::pause::Pauses;
 use parking_lot::Mutex;
 use smtp_observe::{Event, Observer};

@@ -3,8 +3,9 @@
 //! COMMIT does not wait for the disk here: what a crash takes is the last moments of history. Calls block, on a thread of the history's.
 
 use super::PostgresStore;
+use super::client::{Client, query, run};
 use super::error::Error;
-use super::link::{Client, Link, query, run};
+use super::link::Link;
 use crate::store::StoreError;
 use smtp_history::{Addition, Archive, MOST_STEPS, Old, Record};
 use std::sync::Arc;

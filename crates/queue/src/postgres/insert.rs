@@ -1,17 +1,15 @@
 //! Storing messages: many in one statement, which is one transaction and one round trip.
 
 use super::bodies::Upload;
+use super::client::{Client, query};
+use super::columns::MessageColumns;
 use super::error::Error;
-use super::filter::plain;
 use super::lane::{Change, GUARD, IN_A_LANE, LANE, Ticket, unless_late};
-use super::link::{Client, Param, query};
 use super::outbox::{self, Calls};
 use super::row;
 use crate::id::QueueId;
-use crate::message::{Beginning, Body, NewMessage, NewRecipient, State};
+use crate::message::{Beginning, Body, NewMessage};
 use crate::steady::Steady;
-use crate::store::{StoreError, Term};
-use crate::stored;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -55,15 +53,6 @@ impl Insert {
     }
 }
 
-/// What cannot be stored at all.
-pub(super) fn check(message: &NewMessage) -> Result<(), StoreError> {
-    if message.recipients.is_empty() {
-        let text = format!("message {} has no recipients", message.id);
-        return Err(StoreError::Unavailable(text));
-    }
-    Ok(())
-}
-
 /// What follows `lane`: messages and their recipients. One whose large content was swept, because this server was thought dead, is left out.
 const INSERT: &str = ",
      taken AS (DELETE FROM uploads AS u USING lane WHERE u.message = ANY($6) RETURNING u.message),
@@ -91,182 +80,6 @@ const INSERT: &str = ",
               AS r (place, idx, address, domain, notify, orcpt, state, due, result, parked, attempts, notified, lease)
          JOIN given USING (place))";
 const KEYS: &str = " SELECT given.id, given.key FROM lane LEFT JOIN given ON true";
-
-/// Messages as columns.
-#[derive(Default)]
-struct Messages<'m> {
-    ids: Vec<Vec<u8>>,
-    uploaded: Vec<Option<i64>>,
-    received_at: Vec<i64>,
-    senders: Vec<String>,
-    sizes: Vec<i64>,
-    body_types: Vec<i16>,
-    smtputf8: Vec<bool>,
-    has_8bit: Vec<bool>,
-    header_8bit: Vec<bool>,
-    rets: Vec<Option<i16>>,
-    envids: Vec<Option<String>>,
-    origins: Vec<String>,
-    accounts: Vec<Option<String>>,
-    traceparents: Vec<Option<String>>,
-    message_ids: Vec<Option<String>>,
-    contents: Vec<Option<&'m [u8]>>,
-}
-
-impl<'m> Messages<'m> {
-    fn push(&mut self, insert: &'m Insert) {
-        let (message, options) = (&insert.message, &insert.message.options);
-        let text = |text: &Option<String>| text.as_deref().map(plain);
-        self.ids.push(message.id.to_bytes().to_vec());
-        self.uploaded.push(insert.uploaded.as_ref().map(Upload::key));
-        self.received_at.push(message.received_at.as_millisecond());
-        self.senders.push(
-            message
-                .sender
-                .as_ref()
-                .map_or_else(String::new, |sender| plain(sender.as_str())),
-        );
-        self.sizes
-            .push(i64::try_from(message.body.size()).unwrap_or(i64::MAX));
-        self.body_types
-            .push(stored::body_type_number(options.body_type).into());
-        self.smtputf8.push(options.smtputf8);
-        self.has_8bit.push(options.has_8bit);
-        self.header_8bit.push(options.header_8bit);
-        self.rets
-            .push(options.ret.map(|ret| stored::ret_number(ret).into()));
-        self.envids.push(text(&options.envid));
-        self.origins.push(plain(&options.origin));
-        self.accounts.push(text(&options.account));
-        self.traceparents
-            .push(options.traceparent.map(|context| context.to_string()));
-        self.message_ids.push(text(&options.message_id));
-        self.contents.push(match &message.body {
-            Body::Memory(octets) => Some(octets),
-            Body::File { .. } => None,
-        });
-    }
-}
-
-/// Recipients as columns.
-#[derive(Default)]
-struct Recipients {
-    places: Vec<i64>,
-    indices: Vec<i32>,
-    addresses: Vec<String>,
-    domains: Vec<String>,
-    notifies: Vec<Option<i16>>,
-    orcpts: Vec<Option<String>>,
-    states: Vec<i16>,
-    /// Without one it is now, by the database's clock.
-    due: Vec<Option<i64>>,
-    /// How much later a lease ends, in milliseconds.
-    leases: Vec<i64>,
-    results: Vec<Option<String>>,
-    parked: Vec<bool>,
-    attempts: Vec<i32>,
-    notified: Vec<bool>,
-}
-
-impl Recipients {
-    fn push(&mut self, place: i64, index: usize, recipient: &NewRecipient, insert: &Insert) {
-        let received_at = insert.message.received_at;
-        let untried = || (State::Queued, Some(received_at), None, 0);
-        let (state, due, result, attempts) = match &insert.beginning {
-            Beginning::Due => untried(),
-            Beginning::Leased(lease) => (State::Leased, lease.now, None, 0),
-            Beginning::Parked(until) => (State::Queued, Some(*until), None, 0),
-            Beginning::Deferred(deferrals) => deferrals.get(index).map_or_else(untried, |one| {
-                (State::Deferred, Some(one.due), Some(plain(&one.text)), 1)
-            }),
-            Beginning::AsBefore(recipients) => recipients.get(index).map_or_else(untried, |one| {
-                let result = one.last_result.as_deref().map(plain);
-                (one.moved_state(), Some(one.due), result, one.attempts)
-            }),
-        };
-        let (before, lease) = match &insert.beginning {
-            Beginning::AsBefore(recipients) => (recipients.get(index), None),
-            Beginning::Leased(lease) => (None, Some(*lease)),
-            _ => (None, None),
-        };
-        self.places.push(place);
-        self.indices.push(i32::try_from(index).unwrap_or(i32::MAX));
-        self.addresses.push(plain(recipient.address.as_str()));
-        self.domains
-            .push(plain(&recipient.address.domain().to_lowercase()));
-        self.notifies
-            .push(recipient.notify.map(|notify| notify.bits().into()));
-        self.orcpts
-            .push(recipient.orcpt.as_ref().map(|orcpt| plain(orcpt.as_str())));
-        self.states.push(state as i16);
-        self.due.push(due.map(Timestamp::as_millisecond));
-        self.leases.push(lease.map_or(0, Term::millis));
-        self.results.push(result);
-        let parked = matches!(insert.beginning, Beginning::Parked(_));
-        self.parked.push(before.map_or(parked, |before| before.parked));
-        self.attempts.push(i32::try_from(attempts).unwrap_or(i32::MAX));
-        self.notified
-            .push(before.is_some_and(|before| before.delay_notified));
-    }
-}
-
-/// What is bound to the statement that stores messages.
-pub(super) struct Columns<'m> {
-    messages: Messages<'m>,
-    recipients: Recipients,
-}
-
-impl<'m> Columns<'m> {
-    pub(super) fn of(inserts: &'m [Insert]) -> Self {
-        let (mut messages, mut recipients) = (Messages::default(), Recipients::default());
-        for (insert, place) in inserts.iter().zip(1..) {
-            messages.push(insert);
-            for (index, recipient) in insert.message.recipients.iter().enumerate() {
-                recipients.push(place, index, recipient, insert);
-            }
-        }
-        Columns { messages, recipients }
-    }
-
-    pub(super) fn values<'p>(&'p self, ticket: &'p Ticket) -> Vec<&'p (dyn Param + 'p)> {
-        let (m, r) = (&self.messages, &self.recipients);
-        vec![
-            &ticket.server,
-            &ticket.number,
-            &ticket.before,
-            &ticket.after,
-            &m.ids,
-            &m.uploaded,
-            &m.received_at,
-            &m.senders,
-            &m.sizes,
-            &m.body_types,
-            &m.smtputf8,
-            &m.has_8bit,
-            &m.header_8bit,
-            &m.rets,
-            &m.envids,
-            &m.origins,
-            &m.accounts,
-            &m.traceparents,
-            &m.message_ids,
-            &m.contents,
-            &r.places,
-            &r.indices,
-            &r.addresses,
-            &r.domains,
-            &r.notifies,
-            &r.orcpts,
-            &r.states,
-            &r.due,
-            &r.results,
-            &r.parked,
-            &r.attempts,
-            &r.notified,
-            &r.leases,
-        ]
-    }
-}
 
 /// The statement, as part of a transaction that began with [`GUARD`].
 pub(super) fn guarded() -> String {
@@ -306,7 +119,7 @@ async fn insert(
     inserts: &[Insert],
     now: Timestamp,
 ) -> Result<Option<Stored>, Error> {
-    let columns = Columns::of(inserts);
+    let columns = MessageColumns::of(inserts);
     let calls = Calls::of(
         inserts.iter().flat_map(|insert| {
             match &insert.beginning {

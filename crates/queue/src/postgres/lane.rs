@@ -12,8 +12,10 @@
 //!
 //! It goes for a standby that became primary too: what it says is what counts from then on.
 
+use super::client::{Client, ONCE_MORE, query, query_durably};
 use super::error::Error;
-use super::link::{Client, DURABLE, Link, ONCE_MORE, Param, Params, query};
+use super::link::Link;
+use super::param::Param;
 use super::servers::{Me, NOW};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -192,9 +194,7 @@ impl Lane {
     async fn raised(&self) -> Result<Raised, Error> {
         let client = self.link.client().await?;
         let sql = "UPDATE lanes SET last = last + 2 WHERE server = $1 AND number = $2 RETURNING last";
-        let raise: Params<'_> = &[&self.me.id, &self.number];
-        let raised = client.all_in_one(&[(DURABLE, &[]), (sql, raise)]).await?;
-        let mut rows = raised.into_iter().nth(1).unwrap_or_default();
+        let mut rows = query_durably(&client, sql, &[&self.me.id, &self.number]).await?;
         let anew = rows.is_empty();
         if anew {
             self.me.beat(&client).await?;

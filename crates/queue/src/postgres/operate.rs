@@ -1,17 +1,14 @@
 //! An operator's changes: retry, hold, unhold, delete, release. Found some hundreds at a time; looked at again before anything is changed.
 
+use super::client::{Client, query, run};
 use super::error::Error;
 use super::filter::{Condition, plain};
 use super::finish::remove_rest;
-use super::link::{Client, query, run};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::id::QueueId;
 use crate::operator::Action;
 use crate::store::Unreadable;
 use tokio_postgres::Row;
-
-/// Messages in one transaction.
-pub(super) const BATCH: usize = 500;
 
 /// Does something to those of these messages that are still meant. Gives whom it touched.
 pub(super) async fn operate(

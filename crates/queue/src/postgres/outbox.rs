@@ -1,30 +1,60 @@
 //! What webhooks are to be told; see [`Outbox`].
 
 use super::PostgresStore;
+use super::client::{DURABLE, query, query_durably, run};
 use super::filter::plain;
-use super::link::{Param, query, run};
+use super::param::Param;
 use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 use crate::store::{Store, StoreError};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
-/// Stores calls about something that is written in the same change. What has no room is left out. Gives whose calls were stored.
-pub(super) const INSERT: &str = "INSERT INTO webhook_calls (webhook, event, created, due, tries, body)
-    SELECT given.webhook, event, $4, $5, 0, body
-    FROM (SELECT *, row_number() OVER (PARTITION BY webhook ORDER BY place) AS number
-          FROM unnest($1::text[], $2::bytea[], $3::text[]) WITH ORDINALITY AS given (webhook, event, body, place)) AS given
-    JOIN (SELECT webhook, (SELECT count(*) FROM (SELECT 1 FROM webhook_calls AS c WHERE c.webhook = w.webhook LIMIT $6) AS c) AS waiting
-          FROM (SELECT DISTINCT unnest($1::text[]) AS webhook) AS w) AS counted USING (webhook)
-    WHERE waiting + number <= $6 ORDER BY place RETURNING webhook";
+macro_rules! given {
+    () => {
+        "unnest($1::text[], $2::bytea[], $3::text[]) WITH ORDINALITY AS given (webhook, event, body, place)"
+    };
+}
 
-/// The places of calls, from 1, that are there already.
-const THERE: &str =
-    "SELECT given.place FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS given (webhook, event, place)
-    JOIN webhook_calls AS c USING (webhook, event)";
+/// Stores those of `$from`, as many as there is room for.
+macro_rules! insert {
+    ($from:expr) => {
+        concat!(
+            "INSERT INTO webhook_calls (webhook, event, created, due, tries, body)
+             SELECT given.webhook, event, $4, $5, 0, body
+             FROM (SELECT *, row_number() OVER (PARTITION BY webhook ORDER BY place) AS number FROM ",
+            $from,
+            ") AS given
+             JOIN (SELECT webhook, (SELECT count(*) FROM (SELECT 1 FROM webhook_calls AS c WHERE c.webhook = w.webhook LIMIT $6) AS c) AS waiting
+                   FROM (SELECT DISTINCT unnest($1::text[]) AS webhook) AS w) AS counted USING (webhook)
+             WHERE waiting + number <= $6 ORDER BY place RETURNING webhook"
+        )
+    };
+}
+
+/// Stores calls about something that is written in the same change. What has no room is left out. Gives whose calls were stored.
+pub(super) const INSERT: &str = insert!(given!());
+
+/// The same, but for those that are there already. Gives whose calls were stored, or were there. How many there are of a webhook, nobody can say
+/// before it is asked: so all of them are read once, whatever is believed of them.
+const ADD: &str = concat!(
+    "WITH there AS MATERIALIZED (
+         SELECT webhook, event FROM webhook_calls WHERE webhook = ANY($1::text[]) AND event = ANY($2::bytea[])),
+     listed AS MATERIALIZED (
+         SELECT given.*, EXISTS (SELECT 1 FROM there AS t WHERE t.webhook = given.webhook AND t.event = given.event) AS known FROM ",
+    given!(),
+    "),
+     stored AS (",
+    insert!("listed WHERE NOT known"),
+    ")
+     SELECT webhook FROM stored UNION ALL SELECT webhook FROM listed WHERE known"
+);
+
+/// What another one is just adding is waited for, and seen: of an attempt that was killed the database may be at the COMMIT still.
+const ONE_AT_A_TIME: &str = "LOCK TABLE webhook_calls IN SHARE ROW EXCLUSIVE MODE";
 
 /// Calls that had no room, by webhook.
 pub(super) type Dropped = BTreeMap<String, u64>;
@@ -66,7 +96,7 @@ impl Calls {
         ]
     }
 
-    /// Those that are not among the stored ones.
+    /// Those that are not among the stored ones, of which there is a row each.
     pub(super) fn dropped(&self, stored: &[Row]) -> Dropped {
         let mut dropped = Dropped::new();
         for webhook in &self.webhooks {
@@ -164,28 +194,24 @@ impl Outbox for PostgresStore {
     }
 
     async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {
+        let calls = Calls::of(calls.iter(), self.now());
         let client = self.client().await?;
-        let given = Calls::of(calls.iter(), self.now());
-        let there = query(&client, THERE, &[&given.webhooks, &given.events]).await?;
-        let there: HashSet<i64> = there.iter().map(|row| row.get(0)).collect();
-        let new = (1..).zip(&calls).filter(|(place, _)| !there.contains(place));
-        let calls = Calls::of(new.map(|(_, call)| call), self.now());
-        let stored = query(&client, INSERT, &calls.values()).await?;
-        self.shop.say_dropped(&calls.dropped(&stored));
+        let values = calls.values();
+        let statements = [(ONE_AT_A_TIME, &[][..]), (DURABLE, &[]), (ADD, &values)];
+        let rows = client.all_in_one(&statements).await?;
+        let stored = rows.get(2).map_or(&[][..], Vec::as_slice);
+        self.shop.say_dropped(&calls.dropped(stored));
         self.shop.calls_stored.send_replace(());
         Ok(())
     }
 
     async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError> {
         let client = self.client().await?;
-        let touched = run(
-            &client,
-            "UPDATE webhook_calls SET due = $2 WHERE webhook = $1 AND due > $2 AND owner IS NULL",
-            &[&plain(&webhook), &now.as_millisecond()],
-        )
-        .await?;
+        let sql = "WITH due AS (UPDATE webhook_calls SET due = $2 WHERE webhook = $1 AND due > $2 AND owner IS NULL RETURNING 1)
+                   SELECT count(*) FROM due";
+        let rows = query_durably(&client, sql, &[&plain(&webhook), &now.as_millisecond()]).await?;
         self.shop.calls_stored.send_replace(());
-        Ok(touched)
+        Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
     }
 
     async fn next_call(&self, webhook: String) -> Result<Option<Timestamp>, StoreError> {

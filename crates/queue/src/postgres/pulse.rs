@@ -2,10 +2,10 @@
 
 use super::bodies;
 use super::calm::{self, Calm};
+use super::client::{Client, query, query_one, run};
 use super::clock::Clock;
 use super::error::Error;
 use super::hints::Heard;
-use super::link::{Client, query, query_one, run};
 use super::pace::Pace;
 use super::servers::{self, NOW};
 use super::writer::Shop;

@@ -1,23 +1,17 @@
 //! Questions about the queue.
 
+use super::client::{Client, query, query_one};
 use super::error::Error;
 use super::filter::Condition;
-use super::link::{Client, query, query_one};
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::id::QueueId;
+use crate::limits;
 use crate::message::{Message, Recipient};
-use crate::operator::{AGES, Ages, Shape, ShapeBy};
+use crate::operator::{AGES, Shape, ShapeBy, Shaping};
 use crate::store::{MessageDetail, MessageSummary, Stats};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use tokio_postgres::Row;
-
-/// Recipients in one line of a listing.
-const LISTED_RECIPIENTS: i64 = 100;
-/// Most lines in one page of a listing.
-const MAX_PAGE: usize = 1000;
-/// Domains told apart in a shape; the others are in the total only.
-const MOST: usize = 10_000;
 
 /// Keys of messages that a condition holds for, ascending, after a key.
 pub(super) async fn keys(
@@ -53,7 +47,7 @@ pub(super) async fn list(
         condition.sql(3)
     );
     let after = after.map_or_else(Vec::new, |id| id.to_bytes().to_vec());
-    let limit = limit.min(MAX_PAGE) as i64;
+    let limit = limit.min(limits::LISTED) as i64;
     let rows = query(db, &sql, &condition.values(&[&after, &limit])).await?;
     // Without a readable id a message can be neither named nor shown.
     let messages: Vec<Message> = rows
@@ -61,7 +55,7 @@ pub(super) async fn list(
         .filter_map(|row| row::message_lenient(row).ok())
         .collect();
     let keys: Vec<i64> = messages.iter().map(|message| message.key).collect();
-    let mut recipients = recipients(db, &keys, "r.state NOT IN (4, 5, 6)", LISTED_RECIPIENTS).await?;
+    let mut recipients = recipients(db, &keys, "r.state NOT IN (4, 5, 6)", limits::LISTED_RECIPIENTS).await?;
     let summary = |message: Message| MessageSummary {
         recipients: recipients.remove(&message.key).unwrap_or_default(),
         message,
@@ -154,24 +148,10 @@ pub(super) async fn shape(
     );
     let bounds: Vec<i64> = AGES.iter().map(|bound| i64::from(*bound)).collect();
     let now = now.as_millisecond();
-    let mut total = Ages::default();
-    let mut domains: HashMap<String, Ages> = HashMap::new();
+    let mut shaping = Shaping::default();
     for row in &query(db, &sql, &condition.values(&[&now, &bounds])).await? {
         let place = usize::try_from(row.get::<_, i32>(1)).unwrap_or(0);
-        let count = row.get::<_, i64>(2).unsigned_abs();
-        add(&mut total, place, count);
-        let domain: String = row.get(0);
-        if domains.len() < MOST || domains.contains_key(&domain) {
-            add(domains.entry(domain).or_default(), place, count);
-        }
+        shaping.count(Some(row.get(0)), place, row.get::<_, i64>(2).unsigned_abs());
     }
-    let mut domains: Vec<_> = domains.into_iter().collect();
-    domains.sort_by_cached_key(|(name, ages)| (std::cmp::Reverse(ages.iter().sum::<u64>()), name.clone()));
-    Ok(Shape { total, domains })
-}
-
-fn add(ages: &mut Ages, place: usize, count: u64) {
-    if let Some(ages) = ages.get_mut(place) {
-        *ages += count;
-    }
+    Ok(shaping.done())
 }

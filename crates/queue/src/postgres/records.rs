@@ -1,21 +1,18 @@
 //! What operators did and by what they are known: the audit trail, tokens, suspensions.
 
+use super::client::{Client, query, query_one, run};
 use super::error::Error;
 use super::filter::plain;
-use super::link::{Client, query, query_one, run};
-use crate::message::MailOptions;
+use super::hints::{self, Hint};
+use crate::limits;
 use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind, TokenAdded};
+use crate::parking::{PORTION, Parked, Parking, Place};
+use crate::store::StoreError;
+use crate::stored;
+use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_postgres::Row;
-
-/// Records of the trail that are kept; older ones go.
-const KEPT: i64 = 100_000;
-/// Most records on a page.
-const PAGE: usize = 1000;
-/// Most tokens, and most suspensions, at once.
-const MOST: i64 = 1000;
-/// Recipients made due at once.
-const PORTION: i64 = 500;
+use uuid::Uuid;
 
 fn time(stored: i64) -> Timestamp {
     Timestamp::from_millisecond(stored).unwrap_or_default()
@@ -38,7 +35,7 @@ pub(super) async fn audit(t: &Client, one: &AuditRecord) -> Result<(), Error> {
         ],
     )
     .await?;
-    let oldest = row.get::<_, i64>(0) - KEPT;
+    let oldest = row.get::<_, i64>(0) - limits::AUDITED;
     run(t, "DELETE FROM audit WHERE number <= $1", &[&oldest]).await?;
     Ok(())
 }
@@ -52,7 +49,10 @@ pub(super) async fn audited(
         db,
         "SELECT number, at, who, peer, action, target, touched, before, after FROM audit
          WHERE number < $1 ORDER BY number DESC LIMIT $2",
-        &[&before.unwrap_or(i64::MAX), &(limit.min(PAGE) as i64)],
+        &[
+            &before.unwrap_or(i64::MAX),
+            &(limit.min(limits::AUDITED_PAGE) as i64),
+        ],
     )
     .await?;
     let record = |row: &Row| AuditRecord {
@@ -84,7 +84,7 @@ pub(super) async fn add_token(t: &Client, one: &ApiToken) -> Result<TokenAdded, 
             &one.created.as_millisecond(),
             &plain(&one.created_by),
             &one.expires.map(Timestamp::as_millisecond),
-            &MOST,
+            &limits::TOKENS,
         ],
     )
     .await?;
@@ -140,7 +140,7 @@ pub(super) async fn suspend(t: &Client, one: &Suspension) -> Result<bool, Error>
             &plain(&one.who),
             &one.since.as_millisecond(),
             &one.until.map(Timestamp::as_millisecond),
-            &MOST,
+            &limits::SUSPENSIONS,
         ],
     )
     .await?;
@@ -175,55 +175,64 @@ pub(super) async fn suspensions(db: &Client) -> Result<Vec<Suspension>, Error> {
     Ok(rows.iter().filter_map(suspension).collect())
 }
 
-pub(super) async fn end_suspension(t: &Client, kind: SuspensionKind, name: &str) -> Result<bool, Error> {
-    let sql = "DELETE FROM suspensions WHERE kind = $1 AND name = $2";
-    let ended = run(t, sql, &[&kind.name(), &plain(name)]).await? > 0;
-    if ended {
-        suspensions_changed(t).await?;
+/// What suspensions keep waiting, by one connection.
+pub(super) struct Parks {
+    pub(super) client: Client,
+    /// Who tells the others.
+    pub(super) me: Uuid,
+}
+
+#[async_trait]
+impl Parking for Parks {
+    async fn all(&self) -> Result<Vec<Suspension>, StoreError> {
+        Ok(suspensions(&self.client).await?)
     }
-    Ok(ended)
-}
 
-/// A recipient: its message's key and its place in it.
-pub(super) type Place = (i64, i32);
+    async fn end(&self, kind: SuspensionKind, name: &str) -> Result<bool, StoreError> {
+        let t = self.client.transaction().await?;
+        let sql = "DELETE FROM suspensions WHERE kind = $1 AND name = $2";
+        let ended = run(&t, sql, &[&kind.name(), &plain(name)]).await? > 0;
+        if ended {
+            suspensions_changed(&t).await?;
+        }
+        t.commit().await?;
+        if ended {
+            hints::say(&self.client, self.me, Hint::Suspensions).await;
+        }
+        Ok(ended)
+    }
 
-/// Of the next parked recipients those that a suspension keeps waiting, and behind which to go on.
-pub(super) async fn parked(
-    db: &Client,
-    whose: (SuspensionKind, &str),
-    others: &[Suspension],
-    after: Place,
-) -> Result<(Vec<Place>, Option<Place>), Error> {
-    let rows = query(
-        db,
-        "SELECT r.message, r.idx, r.domain, m.sender, m.account FROM recipients AS r JOIN messages AS m ON m.key = r.message
-         WHERE r.parked AND (r.message, r.idx) > ($1, $2) ORDER BY r.message, r.idx LIMIT $3",
-        &[&after.0, &after.1, &PORTION],
-    )
-    .await?;
-    let place = |row: &Row| (row.get(0), row.get(1));
-    let meant = |row: &&Row| {
-        let options = MailOptions {
+    async fn next_parked(&self, after: Place) -> Result<Vec<Parked>, StoreError> {
+        let rows = query(
+            &self.client,
+            "SELECT r.message, r.idx, r.domain, m.sender, m.account FROM recipients AS r JOIN messages AS m ON m.key = r.message
+             WHERE r.parked AND (r.message, r.idx) > ($1, $2) ORDER BY r.message, r.idx LIMIT $3",
+            &[&after.0, &after.1, &(PORTION as i64)],
+        )
+        .await?;
+        let parked = |row: &Row| Parked {
+            place: (row.get(0), row.get(1)),
+            domain: row.get(2),
+            sender: stored::address(row.get(3)).ok(),
             account: row.get(4),
-            ..MailOptions::default()
         };
-        let sender = super::row::address(row.get(3)).ok();
-        Suspension::keeps(whose, others, sender.as_ref(), &options, row.get(2))
-    };
-    Ok((
-        rows.iter().filter(meant).map(place).collect(),
-        rows.last().map(place),
-    ))
-}
+        Ok(rows.iter().map(parked).collect())
+    }
 
-/// Makes parked recipients due.
-pub(super) async fn unpark(t: &Client, places: &[Place], now: i64) -> Result<u64, Error> {
-    let (messages, indices): (Vec<i64>, Vec<i32>) = places.iter().copied().unzip();
-    run(
-        t,
-        "UPDATE recipients AS r SET parked = false, due = $3 FROM unnest($1::bigint[], $2::integer[]) AS given (message, idx)
-         WHERE r.message = given.message AND r.idx = given.idx AND r.parked",
-        &[&messages, &indices, &now],
-    )
-    .await
+    async fn let_go(&self, places: Vec<Place>, now: Timestamp) -> Result<u64, StoreError> {
+        let (messages, indices): (Vec<i64>, Vec<i32>) = places.into_iter().unzip();
+        let t = self.client.transaction_by_keys().await?;
+        let touched = run(
+            &t,
+            "UPDATE recipients AS r SET parked = false, due = $3 FROM unnest($1::bigint[], $2::integer[]) AS given (message, idx)
+             WHERE r.message = given.message AND r.idx = given.idx AND r.parked",
+            &[&messages, &indices, &now.as_millisecond()],
+        )
+        .await?;
+        t.commit().await?;
+        if touched > 0 {
+            hints::say(&self.client, self.me, Hint::Due).await;
+        }
+        Ok(touched)
+    }
 }

@@ -115,9 +115,9 @@ impl Results {
 mod tests {
     use super::*;
     use crate::message::Outcome;
+    use crate::postgres::client::{Client, query};
     use crate::postgres::error::Error;
     use crate::postgres::lane::{Change, GUARD, unless_late};
-    use crate::postgres::link::{Client, query};
     use crate::postgres::tests::cluster::Cluster;
     use async_trait::async_trait;
 

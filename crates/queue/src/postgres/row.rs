@@ -2,9 +2,9 @@
 
 use crate::id::QueueId;
 use crate::message::{MailOptions, Message, Recipient, State};
-use crate::stored;
+use crate::stored::{self, address};
 use jiff::Timestamp;
-use smtp::{Address, Notify, Orcpt};
+use smtp::Address;
 use smtp_observe::TraceContext;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -24,10 +24,6 @@ fn column<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Readable<T> {
 
 fn timestamp(stored: i64) -> Readable<Timestamp> {
     Timestamp::from_millisecond(stored).map_err(|error| format!("time {stored}: {error}"))
-}
-
-pub(super) fn address(text: &str) -> Readable<Address> {
-    Address::parse(text).map_err(|error| format!("address {text:?}: {error:?}"))
 }
 
 pub(super) fn id(row: &Row, index: usize) -> Readable<QueueId> {
@@ -100,12 +96,9 @@ pub(super) fn recipient_lenient(row: &Row) -> Readable<Recipient> {
 
 fn read_recipient(row: &Row, address: Address) -> Readable<Recipient> {
     let notify: Option<i16> = column(row, 2)?;
-    let notify = notify.map(|bits| {
-        let known = u8::try_from(bits).ok().and_then(Notify::from_bits);
-        known.ok_or_else(|| format!("NOTIFY {bits}"))
-    });
+    let notify = notify.map(|bits| stored::notify(bits.into()));
     let orcpt: Option<&str> = column(row, 3)?;
-    let orcpt = orcpt.map(|text| Orcpt::parse(text).ok_or_else(|| format!("ORCPT {text:?}")));
+    let orcpt = orcpt.map(stored::orcpt);
     Ok(Recipient {
         index: column::<i32>(row, 0)?.unsigned_abs(),
         address,

@@ -1,7 +1,7 @@
 //! The schema and its migrations.
 
+use super::client::{Client, query, query_one, run};
 use super::error::Unopened;
-use super::link::{Client, query, query_one, run};
 use crate::store::StoreError;
 use std::sync::OnceLock;
 

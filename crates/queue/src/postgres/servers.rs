@@ -2,10 +2,10 @@
 
 use super::bodies;
 use super::calm;
+use super::client::{Client, query, run};
 use super::error::Error;
 use super::filter::plain;
 use super::hints::{self, Hint};
-use super::link::{Client, query, run};
 use crate::store::ServerInfo;
 use jiff::{SignedDuration, Timestamp};
 use smtp_observe::{Event, Observer};

@@ -1,15 +1,18 @@
 //! The contract of a store, kept by statements of the other files.
 
 use super::bodies::{self, Content};
+use super::client::query_durably;
 use super::filter::Condition;
 use super::hints::{self, Hint};
-use super::insert::{self, Insert};
-use super::{PostgresStore, claim, link, operate, read, records, servers};
+use super::insert::Insert;
+use super::{PostgresStore, claim, operate, read, records, servers};
 use crate::id::QueueId;
+use crate::limits;
 use crate::message::{Attempt, Beginning, Body, Claim, Message, NewMessage, RecipientResult, State};
 use crate::operator::{
     Action, ApiToken, AuditRecord, Shape, ShapeBy, Suspension, SuspensionKind, TokenAdded,
 };
+use crate::parking;
 use crate::steady::Steady;
 use crate::store::{
     ClaimRequest, Filter, Finished, MessageDetail, MessageSummary, Released, ServerInfo, Shared, Stats,
@@ -21,41 +24,6 @@ use smtp_observe::Event;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// Results that are worth a transaction.
-const COMPANY: usize = 64;
-/// How long fewer of them wait.
-const LINGER: Duration = Duration::from_millis(3);
-
-/// Before all places.
-const FIRST: records::Place = (i64::MIN, 0);
-
-impl PostgresStore {
-    /// Makes due what a suspension keeps waiting, and no other.
-    async fn let_go(
-        &self,
-        client: &link::Client,
-        whose: (SuspensionKind, &str),
-        others: &[Suspension],
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let (mut touched, mut after) = (0, Some(FIRST));
-        while let Some(at) = after {
-            let (places, next) = records::parked(client, whose, others, at).await?;
-            after = next;
-            if places.is_empty() {
-                continue;
-            }
-            let t = client.transaction_by_keys().await?;
-            touched += records::unpark(&t, &places, now.as_millisecond()).await?;
-            t.commit().await?;
-        }
-        if touched > 0 {
-            hints::say(client, self.id(), Hint::Due).await;
-        }
-        Ok(touched)
-    }
-}
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -94,7 +62,7 @@ impl Store for PostgresStore {
         }
         let mut inserts = Vec::with_capacity(reports.len());
         for message in reports {
-            insert::check(&message)?;
+            message.check()?;
             let uploaded = match &message.body {
                 Body::Memory(_) => None,
                 Body::File { path, .. } => Some(bodies::upload(&self.shop, path).await?),
@@ -104,9 +72,9 @@ impl Store for PostgresStore {
                 ..Insert::new(message, Beginning::Due)
             });
         }
-        if results.len() < COMPANY {
+        if results.len() < limits::COMPANY {
             // Nobody waits for it, and meanwhile more comes for the next: fewer transactions, each with more in it.
-            tokio::time::sleep(LINGER).await;
+            tokio::time::sleep(limits::LINGER).await;
         }
         let (start, count) = (Instant::now(), results.len());
         let told = results.iter().any(|result| !result.calls.is_empty());
@@ -134,24 +102,17 @@ impl Store for PostgresStore {
     async fn body(&self, message: &Message) -> Result<Body, StoreError> {
         let client = self.client().await?;
         let (found, small) = match bodies::find(&client, message.key, message.id).await? {
-            Content::Gone => {
-                return Err(StoreError::Unavailable(format!(
-                    "message {} is not in the queue any more",
-                    message.id
-                )));
-            }
+            Content::Gone => return Err(StoreError::left(message.id)),
             Content::Small(content) => (content.len() as i64, Some(content)),
             Content::Large(found) => (found, None),
         };
         if let Err(reason) = operate::check_size(message.size, found) {
             let touched = claim::quarantine_all(&client, message.key, &reason).await?;
-            let id = message.id.to_string();
+            let error = StoreError::quarantined(message.id, &reason);
             if touched > 0 {
-                self.report(vec![(id.clone(), reason.clone())]);
+                self.report(vec![(message.id.to_string(), reason)]);
             }
-            return Err(StoreError::Damaged(format!(
-                "message {id} was quarantined: {reason}"
-            )));
+            return Err(error);
         }
         match small {
             Some(content) => Ok(Body::Memory(self.spool.read_back(content))),
@@ -206,7 +167,7 @@ impl Store for PostgresStore {
     ) -> Result<(Vec<Claim>, Option<i64>), StoreError> {
         let (condition, asked) = (Condition::new(&filter), Steady::now());
         let client = self.client().await?;
-        let limit = request.limit.min(operate::BATCH);
+        let limit = request.limit.min(limits::OPERATED);
         let keys = read::keys(&client, &condition, after.unwrap_or(i64::MIN), limit).await?;
         let Some(&last) = keys.last() else {
             return Ok((Vec::new(), None));
@@ -233,7 +194,7 @@ impl Store for PostgresStore {
         let (mut released, mut after) = (Released::default(), i64::MIN);
         let client = self.client().await?;
         loop {
-            let keys = read::keys(&client, &condition, after, operate::BATCH).await?;
+            let keys = read::keys(&client, &condition, after, limits::OPERATED).await?;
             let Some(&last) = keys.last() else {
                 if released.messages > 0 {
                     hints::say(&client, self.id(), Hint::Due).await;
@@ -267,37 +228,15 @@ impl Store for PostgresStore {
         name: String,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let client = self.client().await?;
-        let others = Self::others(&client, (kind, &name)).await?;
-        let t = client.transaction().await?;
-        let ended = records::end_suspension(&t, kind, &name).await?;
-        t.commit().await?;
-        hints::say(&client, self.id(), Hint::Suspensions).await;
-        if !ended {
-            return Ok(None);
-        }
-        Ok(Some(self.let_go(&client, (kind, &name), &others, now).await?))
+        parking::resume(&self.parks().await?, kind, &name, now).await
     }
 
     async fn unpark(&self, kind: SuspensionKind, name: String, now: Timestamp) -> Result<u64, StoreError> {
-        let client = self.client().await?;
-        let all = records::suspensions(&client).await?;
-        if all.iter().any(|one| (one.kind, &one.name) == (kind, &name)) {
-            return Ok(0);
-        }
-        self.let_go(&client, (kind, &name), &all, now).await
+        parking::unpark(&self.parks().await?, kind, &name, now).await
     }
 
     async fn parked(&self, kind: SuspensionKind, name: String) -> Result<u64, StoreError> {
-        let client = self.client().await?;
-        let others = Self::others(&client, (kind, &name)).await?;
-        let (mut count, mut after) = (0, Some(FIRST));
-        while let Some(at) = after {
-            let (places, next) = records::parked(&client, (kind, &name), &others, at).await?;
-            count += places.len() as u64;
-            after = next;
-        }
-        Ok(count)
+        parking::count(&self.parks().await?, kind, &name).await
     }
 
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
@@ -366,9 +305,9 @@ impl Store for PostgresStore {
     async fn ask_all_to_reload(&self) -> Result<u64, StoreError> {
         let client = self.client().await?;
         let sql = "UPDATE signals SET number = number + 1 WHERE name = 'reload' RETURNING number";
-        let row = link::query_one(&client, sql, &[]).await?;
+        let rows = query_durably(&client, sql, &[]).await?;
         hints::say(&client, self.id(), Hint::Reload).await;
-        Ok(row.get::<_, i64>(0).unsigned_abs())
+        Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
     }
 
     async fn announce_due(&self) -> Result<(), StoreError> {

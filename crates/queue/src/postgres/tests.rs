@@ -21,7 +21,7 @@ use crate::conformance::outbox::run_outbox;
 use crate::conformance::run_all;
 use crate::conformance::shared::run_shared;
 use crate::message::{Beginning, Claim};
-use crate::outbox::Outbox;
+use crate::outbox::{NewCall, Outbox};
 use crate::store::{ClaimRequest, Store, Term};
 use cluster::Cluster;
 use smtp_observe::Observer;
@@ -66,7 +66,7 @@ async fn a_start_waits_for_a_migration_however_long_it_takes() {
     let locked = format!("SELECT pg_advisory_lock({})", schema::LOCK);
     other.batch_execute(&locked).await.unwrap();
     let (opened, ()) = tokio::join!(cluster.open("slow".into()), async {
-        tokio::time::sleep(link::PATIENCE + Duration::from_secs(2)).await;
+        tokio::time::sleep(client::PATIENCE + Duration::from_secs(2)).await;
         drop(other);
     });
     assert!(opened.stats().await.is_ok());
@@ -136,7 +136,40 @@ async fn keeps_every_promise_without_prepared_statements() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outbox_keeps_every_promise() {
-    run_outbox(&Cluster::start().await).await;
+    let cluster = Cluster::start().await;
+    run_outbox(&cluster).await;
+    a_call_that_is_just_being_added_is_waited_for(&cluster).await;
+}
+
+/// By a move that was killed after it had asked for its COMMIT.
+async fn a_call_that_is_just_being_added_is_waited_for(cluster: &Cluster) {
+    let store = cluster.new_store().await;
+    let killed = cluster.client_of(&store).await;
+    let call = NewCall {
+        webhook: "one".into(),
+        event: crate::QueueId::generate(),
+        body: "{}".into(),
+    };
+    let event = call.event.to_bytes();
+    killed.batch_execute("BEGIN").await.unwrap();
+    let sql = "INSERT INTO webhook_calls (webhook, event, created, due, tries, body) VALUES ('one', $1, 0, 0, 0, '{}')";
+    killed.execute(sql, &[&event.as_slice()]).await.unwrap();
+    let (added, ()) = tokio::join!(store.add_calls(vec![call]), async {
+        let waits =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'webhook_calls'::regclass";
+        let mut seen = 0_i64;
+        for _ in 0..200 {
+            seen = killed.query_one(waits, &[]).await.unwrap().get(0);
+            if seen > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        killed.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(seen, 1, "nobody waited");
+    });
+    added.unwrap();
+    assert_eq!(store.calls_waiting().await.unwrap()[0].calls, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,7 +63,7 @@ impl Writer {
 
     /// Stores a message; on return it is committed.
     pub(super) async fn store(&self, mut insert: Insert) -> Result<Option<Claim>, StoreError> {
-        insert::check(&insert.message)?;
+        insert.message.check()?;
         if let Body::File { path, .. } = &insert.message.body {
             insert.uploaded = Some(bodies::upload(&self.shop, path).await?);
         }

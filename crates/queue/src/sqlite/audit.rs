@@ -1,14 +1,10 @@
 //! The audit trail: appended to, read from its end, and bounded.
 
-use super::commit::{Change, Load, Operation};
+use super::commit::{Change, Operation};
+use crate::limits;
 use crate::operator::AuditRecord;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-
-/// Records that are kept; older ones go.
-const KEPT: i64 = 100_000;
-/// Most records on a page.
-const PAGE: usize = 1000;
 
 /// Adds a record; see `Store::audit`.
 pub(super) struct Append(pub(super) AuditRecord);
@@ -16,10 +12,6 @@ pub(super) struct Append(pub(super) AuditRecord);
 impl Operation for Append {
     type Output = ();
     const NAME: &'static str = "audit";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
         let one = &self.0;
@@ -38,7 +30,7 @@ impl Operation for Append {
             ],
         )?;
         let number = change.db.last_insert_rowid();
-        change.execute("DELETE FROM audit WHERE number <= ?1", [number - KEPT])?;
+        change.execute("DELETE FROM audit WHERE number <= ?1", [number - limits::AUDITED])?;
         Ok(())
     }
 }
@@ -49,7 +41,7 @@ pub(super) fn page(db: &Connection, before: Option<i64>, limit: usize) -> rusqli
         "SELECT number, at, who, peer, action, target, touched, before, after FROM audit
          WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
     )?;
-    let limit = limit.min(PAGE) as i64;
+    let limit = limit.min(limits::AUDITED_PAGE) as i64;
     let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
         Ok(AuditRecord {
             number: row.get(0)?,

@@ -4,6 +4,7 @@ use super::commit::{Change, Load, Operation};
 use super::filter::Condition;
 use super::operate::still_meant;
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
+use crate::limits;
 use crate::message::{Attempt, Claim, ClaimedRecipient, Message, State};
 use crate::steady::Steady;
 use crate::store::ClaimRequest;
@@ -11,9 +12,6 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Most recipients in one claim, whatever was asked for: a claim is one transaction.
-const MAX_CLAIM: usize = 10_000;
 
 /// What is to be claimed, and when that was asked for.
 pub(super) struct Wanted {
@@ -52,10 +50,6 @@ impl Operation for ClaimDue {
     type Output = Vec<Claim>;
     const NAME: &'static str = "claim";
 
-    fn load(&self) -> Load {
-        Load::default()
-    }
-
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
         let candidates = self.candidates(change)?;
         let mut order = Vec::new();
@@ -87,10 +81,6 @@ pub(super) struct ClaimSelected {
 impl Operation for ClaimSelected {
     type Output = Vec<Claim>;
     const NAME: &'static str = "claim";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output> {
         let mut claims = Vec::new();
@@ -133,7 +123,7 @@ impl ClaimDue {
                    WHERE state <= 2 AND due <= ?1 AND domain NOT IN (SELECT value FROM json_each(?2))
                    ORDER BY due LIMIT ?3";
         let excluded = serde_json::to_string(&self.0.exclude_domains).unwrap_or_else(|_| "[]".to_owned());
-        let limit = self.0.limit.min(MAX_CLAIM) as i64;
+        let limit = self.0.limit.min(limits::CLAIMED) as i64;
         let mut statement = change.db.prepare_cached(sql)?;
         let rows = statement.query_map(params![self.0.now.as_millisecond(), excluded, limit], candidate)?;
         rows.collect()
@@ -213,9 +203,8 @@ fn lease(
         })
         .optional()?
         .unwrap_or_else(|| Err("the index names it, but it is missing".to_owned()));
-    // Counted back by `quarantine` when it cannot be read.
-    change.effects.counters.moved(candidate.state, State::Leased);
-    Ok(claimed.inspect_err(|_| change.effects.counters.moved(State::Leased, candidate.state)))
+    // One that cannot be read is counted when it is set aside.
+    Ok(claimed.inspect(|_| change.effects.counters.moved(candidate.state, State::Leased)))
 }
 
 /// Sets one recipient aside for an operator; its row stays as it is otherwise.
@@ -286,10 +275,6 @@ pub(super) struct Quarantine {
 impl Operation for Quarantine {
     type Output = ();
     const NAME: &'static str = "quarantine";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
         let mut statement = change

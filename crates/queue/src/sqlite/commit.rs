@@ -55,7 +55,10 @@ pub(super) trait Operation: Send + 'static {
     type Output: Send;
     /// For the log.
     const NAME: &'static str;
-    fn load(&self) -> Load;
+    /// What it asks of its transaction; little, if it does not say.
+    fn load(&self) -> Load {
+        Load::default()
+    }
     /// Does it, within a transaction. May be called again after a rollback.
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Self::Output>;
     /// It was not done and never will be.

@@ -88,7 +88,7 @@ fn finish_message(
     let all_final = standing
         .valid
         .iter()
-        .all(|result| new_state(&result.outcome, 0).is_final());
+        .all(|result| result.outcome.state().is_some_and(State::is_final));
     if all_final && !standing.others_open {
         let counters = &mut change.effects.counters;
         counters.recipients(State::Leased, -(standing.valid.len() as i64));
@@ -139,35 +139,32 @@ fn standing<'a>(
     Ok(standing)
 }
 
-fn new_state(outcome: &Outcome, attempts: u32) -> State {
-    match outcome {
-        Outcome::Delivered => State::Delivered,
-        Outcome::Bounced => State::Bounced,
-        Outcome::Expired => State::Expired,
-        Outcome::Deferred { .. } => State::Deferred,
-        Outcome::Released { .. } | Outcome::Parked { .. } if attempts == 0 => State::Queued,
-        Outcome::Released { .. } | Outcome::Parked { .. } => State::Deferred,
-        Outcome::Quarantined => State::Quarantined,
-    }
-}
-
 fn write_result(change: &mut Change<'_>, result: &RecipientResult) -> rusqlite::Result<()> {
     let attempt = &result.attempt;
     let (message, index) = (attempt.message, attempt.recipient);
-    let state = match &result.outcome {
-        Outcome::Released { due } => return release(change, message, index, *due, false),
-        Outcome::Parked { until } => return release(change, message, index, *until, true),
-        outcome => new_state(outcome, 0),
-    };
-    let (due, delay_notified) = match &result.outcome {
-        Outcome::Deferred { due, delay_notified } => (Some(due.as_millisecond()), *delay_notified),
-        _ => (None, false),
+    let outcome = &result.outcome;
+    let due = outcome.due().map(Timestamp::as_millisecond);
+    let Some(state) = outcome.state() else {
+        return give_back(
+            change,
+            message,
+            index,
+            due,
+            matches!(outcome, Outcome::Parked { .. }),
+        );
     };
     change.execute(
         "UPDATE recipients SET state = ?3, attempts = attempts + 1, due = ifnull(?4, due),
                                delay_notified = max(delay_notified, ?5), last_result = ?6
          WHERE message = ?1 AND idx = ?2",
-        params![message, index, state as u8, due, delay_notified, result.text],
+        params![
+            message,
+            index,
+            state as u8,
+            due,
+            outcome.tells_of_delay(),
+            result.text
+        ],
     )?;
     change.effects.counters.moved(State::Leased, state);
     if state == State::Quarantined {
@@ -181,21 +178,23 @@ fn write_result(change: &mut Change<'_>, result: &RecipientResult) -> rusqlite::
 }
 
 /// Gives a lease back: the recipient is as it was before, due then.
-fn release(
+fn give_back(
     change: &mut Change<'_>,
     message: i64,
     index: u32,
-    due: Timestamp,
+    due: Option<i64>,
     parked: bool,
 ) -> rusqlite::Result<()> {
     let mut statement = change.db.prepare_cached(
-        "UPDATE recipients SET state = iif(attempts = 0, 0, 2), due = ?3, parked = ?4 WHERE message = ?1 AND idx = ?2
-         RETURNING attempts",
+        "UPDATE recipients SET state = iif(attempts = 0, 0, 2), due = ifnull(?3, due), parked = ?4
+         WHERE message = ?1 AND idx = ?2 RETURNING attempts",
     )?;
-    let values = params![message, index, due.as_millisecond(), parked];
+    let values = params![message, index, due, parked];
     let attempts: u32 = statement.query_row(values, |row| row.get(0))?;
-    let state = new_state(&Outcome::Released { due }, attempts);
-    change.effects.counters.moved(State::Leased, state);
+    change
+        .effects
+        .counters
+        .moved(State::Leased, State::given_back(attempts));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::commit::{Change, Load, Operation};
 use super::outbox;
-use crate::message::{Beginning, Body, Claim, NewMessage, NewRecipient, State};
+use crate::message::{Beginning, Body, Claim, NewMessage, NewRecipient, Standing};
 use crate::spool::Spool;
 use crate::steady::Steady;
 use crate::store::StoreError;
@@ -49,12 +49,7 @@ impl Operation for Insert {
 
 /// Refuses what could not be delivered or found again.
 pub(super) fn check(message: &NewMessage, spool: &Spool) -> Result<(), StoreError> {
-    if message.recipients.is_empty() {
-        return Err(StoreError::Unavailable(format!(
-            "message {} has no recipients",
-            message.id
-        )));
-    }
+    message.check()?;
     match &message.body {
         Body::File { path, .. } if *path != spool.body_path(message.id) => Err(StoreError::Unavailable(
             format!("{} is not the body of {}", path.display(), message.id),
@@ -93,8 +88,8 @@ pub(super) fn insert(
         )?;
     }
     for (index, recipient) in message.recipients.iter().enumerate() {
-        let standing = Standing::new(beginning, index, message.received_at, now);
-        insert_recipient(change, key, index, recipient, &standing)?;
+        let standing = beginning.standing(index, message.received_at);
+        insert_recipient(change, (key, index), recipient, &standing, now)?;
         change.effects.counters.recipients(standing.state, 1);
     }
     if let Beginning::Deferred(deferrals) = beginning {
@@ -138,64 +133,15 @@ fn insert_message(change: &Change<'_>, key: i64, message: &NewMessage) -> rusqli
     Ok(())
 }
 
-/// How a recipient begins.
-struct Standing<'a> {
-    state: State,
-    due: Timestamp,
-    epoch: i64,
-    attempts: u32,
-    delay_notified: bool,
-    last_result: Option<&'a str>,
-    parked: bool,
-}
-
-impl<'a> Standing<'a> {
-    fn new(beginning: &'a Beginning, index: usize, received_at: Timestamp, now: Timestamp) -> Self {
-        let untried = |state, due| Standing {
-            state,
-            due,
-            epoch: 0,
-            attempts: 0,
-            delay_notified: false,
-            last_result: None,
-            parked: false,
-        };
-        let due = untried(State::Queued, received_at);
-        match beginning {
-            Beginning::Due => due,
-            Beginning::Leased(lease) => Standing {
-                epoch: 1,
-                ..untried(State::Leased, lease.end(now))
-            },
-            Beginning::Parked(until) => Standing {
-                parked: true,
-                ..untried(State::Queued, *until)
-            },
-            Beginning::Deferred(deferrals) => deferrals.get(index).map_or(due, |deferral| Standing {
-                attempts: 1,
-                last_result: Some(&deferral.text),
-                ..untried(State::Deferred, deferral.due)
-            }),
-            Beginning::AsBefore(recipients) => recipients.get(index).map_or(due, |before| Standing {
-                state: before.moved_state(),
-                due: before.due,
-                epoch: 0,
-                attempts: before.attempts,
-                delay_notified: before.delay_notified,
-                last_result: before.last_result.as_deref(),
-                parked: before.parked,
-            }),
-        }
-    }
-}
-
 fn insert_recipient(
     change: &Change<'_>,
-    key: i64,
-    index: usize,
+    (key, index): (i64, usize),
     recipient: &NewRecipient,
     standing: &Standing<'_>,
+    now: Timestamp,
 ) -> rusqlite::Result<()> {
+    // A lease is the first, and ends by our clock; without one it is said when it is due.
+    let due = standing.lease.map(|lease| lease.end(now)).or(standing.due);
     change.execute(
         "INSERT INTO recipients (message, idx, address, domain, notify, orcpt, state, attempts, due, epoch,
                                  delay_notified, last_result, parked)
@@ -209,8 +155,8 @@ fn insert_recipient(
             recipient.orcpt.as_ref().map(|orcpt| orcpt.as_str()),
             standing.state as u8,
             standing.attempts,
-            standing.due.as_millisecond(),
-            standing.epoch,
+            due.unwrap_or(now).as_millisecond(),
+            i64::from(standing.lease.is_some()),
             standing.delay_notified,
             standing.last_result,
             standing.parked,

@@ -1,7 +1,7 @@
 //! An operator's changes: retry, hold, unhold, delete. All name messages by a filter; a reader finds them, some hundreds at
 //! a time, and the writer looks again whether the filter still holds before it changes anything.
 
-use super::commit::{Change, Load, Operation};
+use super::commit::{Change, Operation};
 use super::filter::Condition;
 use super::finish::remove_message;
 use super::row;
@@ -10,9 +10,6 @@ use crate::message::State;
 use crate::operator::Action;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params, params_from_iter};
-
-/// Messages in one transaction: others wait no longer than these take.
-pub(super) const BATCH: usize = 500;
 
 /// Does something to some messages; gives how many were touched.
 pub(super) struct Operate {
@@ -24,10 +21,6 @@ pub(super) struct Operate {
 impl Operation for Operate {
     type Output = u64;
     const NAME: &'static str = "operate";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<u64> {
         let mut touched = 0;

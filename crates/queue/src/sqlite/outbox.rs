@@ -173,10 +173,6 @@ impl Operation for RetryCalls {
     type Output = usize;
     const NAME: &'static str = "retry_calls";
 
-    fn load(&self) -> Load {
-        Load::default()
-    }
-
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<usize> {
         change.effects.calls_stored = true;
         change.execute(

@@ -4,9 +4,10 @@ use super::error::store_error;
 use super::filter::Condition;
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::id::QueueId;
+use crate::limits;
 use crate::message::{Body, Message, Recipient};
 use crate::spool::{Spool, file_error};
-use crate::store::{MOST_DUE, MessageDetail, MessageSummary, StoreError};
+use crate::store::{MessageDetail, MessageSummary, StoreError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params, params_from_iter};
@@ -17,10 +18,6 @@ use tokio::sync::Semaphore;
 
 /// Connections, and so blocking threads, at once.
 const READERS: usize = 4;
-/// Recipients in one line of a listing.
-const LISTED_RECIPIENTS: i64 = 100;
-/// Most lines in one page of a listing.
-const MAX_PAGE: usize = 1000;
 
 /// The reading connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -147,7 +144,7 @@ pub(super) fn list(
         condition.after(2)
     );
     let after = after.map_or_else(Vec::new, |id| id.to_bytes().to_vec());
-    let limit = limit.min(MAX_PAGE) as i64;
+    let limit = limit.min(limits::LISTED) as i64;
     let values = std::iter::once(after.into())
         .chain(condition.values())
         .chain([limit.into()]);
@@ -157,7 +154,12 @@ pub(super) fn list(
     while let Some(row) = rows.next()? {
         // Without a readable id a message can be neither named nor shown.
         if let Ok(message) = row::message_lenient(row) {
-            let recipients = recipients(db, message.key, "state NOT IN (4, 5, 6)", LISTED_RECIPIENTS)?;
+            let recipients = recipients(
+                db,
+                message.key,
+                "state NOT IN (4, 5, 6)",
+                limits::LISTED_RECIPIENTS,
+            )?;
             page.push(MessageSummary { message, recipients });
         }
     }
@@ -206,13 +208,13 @@ pub(super) fn next_due(db: &Connection, unclaimed: bool) -> rusqlite::Result<Opt
     Ok(due.map(|due| Timestamp::from_millisecond(due).unwrap_or(Timestamp::UNIX_EPOCH)))
 }
 
-/// How many unclaimed recipients are due, up to [`MOST_DUE`].
+/// How many unclaimed recipients are due, up to [`limits::DUE`].
 pub(super) fn due(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
     let sql = "SELECT count(*) FROM (SELECT 1 FROM recipients INDEXED BY recipients_due
                WHERE state <= 2 AND state <> 1 AND due <= ?1 LIMIT ?2)";
     let count: i64 = db
         .prepare_cached(sql)?
-        .query_row(params![now.as_millisecond(), MOST_DUE], |row| row.get(0))?;
+        .query_row(params![now.as_millisecond(), limits::DUE], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
 

@@ -2,7 +2,7 @@
 //! now is queued; what cannot stays where it is, with the reason of this time.
 
 use super::SqliteStore;
-use super::commit::{Change, Load, Operation};
+use super::commit::{Change, Operation};
 use super::filter::Condition;
 use super::operate::still_meant;
 use super::read::{Content, check_file, content};
@@ -90,10 +90,6 @@ struct Release {
 impl Operation for Release {
     type Output = Released;
     const NAME: &'static str = "release";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<Released> {
         let mut released = Released::default();

@@ -2,11 +2,11 @@
 
 use crate::id::QueueId;
 use crate::message::{MailOptions, Message, Recipient, State};
-use crate::stored;
+use crate::stored::{self, address};
 use jiff::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::FromSql;
-use smtp::{Address, Notify, Orcpt};
+use smtp::Address;
 use smtp_observe::TraceContext;
 
 /// The columns of a message, in the order that [`message`] reads them.
@@ -38,10 +38,6 @@ pub(super) fn id(row: &Row<'_>, index: usize) -> Readable<QueueId> {
 fn timestamp(row: &Row<'_>, index: usize) -> Readable<Timestamp> {
     let stored = column(row, index)?;
     Timestamp::from_millisecond(stored).map_err(|error| format!("time {stored}: {error}"))
-}
-
-pub(super) fn address(text: &str) -> Readable<Address> {
-    Address::parse(text).map_err(|error| format!("address {text:?}: {error:?}"))
 }
 
 pub(super) fn state(row: &Row<'_>, index: usize) -> Readable<State> {
@@ -97,10 +93,10 @@ fn read_message(row: &Row<'_>, sender: Option<Address>) -> Readable<Message> {
 
 /// A recipient, for delivery: right or not at all.
 pub(super) fn recipient(row: &Row<'_>) -> Readable<Recipient> {
-    let notify: Option<u8> = column(row, 2)?;
-    let notify = notify.map(|bits| Notify::from_bits(bits).ok_or_else(|| format!("NOTIFY {bits}")));
+    let notify: Option<i64> = column(row, 2)?;
+    let notify = notify.map(stored::notify);
     let orcpt: Option<String> = column(row, 3)?;
-    let orcpt = orcpt.map(|text| Orcpt::parse(&text).ok_or_else(|| format!("ORCPT {text:?}")));
+    let orcpt = orcpt.map(|text| stored::orcpt(&text));
     Ok(Recipient {
         index: column(row, 0)?,
         address: address(&column::<String>(row, 1)?)?,

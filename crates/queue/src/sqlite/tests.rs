@@ -3,9 +3,15 @@
 use super::*;
 use crate::conformance::outbox::{OutboxSubject, run_outbox};
 use crate::conformance::{Subject, run_all};
-use crate::message::{MailOptions, NewRecipient, Outcome};
+use crate::id::QueueId;
+use crate::message::{
+    Attempt, Beginning, Body, Claim, MailOptions, NewMessage, NewRecipient, Outcome, RecipientResult,
+};
 use crate::outbox::Outbox;
+use crate::store::{ClaimRequest, Finished, Store, Term};
+use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use rusqlite::Connection;
 use smtp_observe::Observer;
 use std::collections::HashMap;

@@ -1,12 +1,10 @@
 //! Tokens of the admin API, kept as hashes.
 
-use super::commit::{Change, Load, Operation};
+use super::commit::{Change, Operation};
+use crate::limits;
 use crate::operator::{ApiToken, TokenAdded};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-
-/// Most tokens at once: each that is shown is compared with all.
-const MOST: i64 = 1000;
 
 /// Adds one; see `Store::add_token`.
 pub(super) struct Add(pub(super) ApiToken);
@@ -14,10 +12,6 @@ pub(super) struct Add(pub(super) ApiToken);
 impl Operation for Add {
     type Output = TokenAdded;
     const NAME: &'static str = "token";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<TokenAdded> {
         let one = &self.0;
@@ -32,7 +26,7 @@ impl Operation for Add {
                 one.created.as_millisecond(),
                 one.created_by,
                 one.expires.map(Timestamp::as_millisecond),
-                MOST,
+                limits::TOKENS,
             ],
         )?;
         let mut same = change
@@ -52,10 +46,6 @@ pub(super) struct Remove(pub(super) String);
 impl Operation for Remove {
     type Output = bool;
     const NAME: &'static str = "token";
-
-    fn load(&self) -> Load {
-        Load::default()
-    }
 
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<bool> {
         let removed = change.execute("DELETE FROM api_tokens WHERE name = ?1", [&self.0])?;

@@ -2,6 +2,7 @@
 
 use super::commit::{Effects, Failure, Load, Step, Work, transact};
 use super::counters::Counters;
+use crate::limits;
 use crate::outbox::Overflow;
 use crate::spool::Spool;
 use crate::store::StoreError;
@@ -18,10 +19,6 @@ use tokio::sync::{oneshot, watch};
 const MAX_OPERATIONS: usize = 512;
 /// Octets after which a transaction takes no more operations.
 const MAX_OCTETS: usize = 4 * 1024 * 1024;
-/// How long results wait for company when no client waits.
-const LINGER: Duration = Duration::from_millis(3);
-/// Results that are company enough.
-const COMPANY: usize = 64;
 /// Operations in one transaction that mean many callers at once: then the next one waits [`CROWDED`] for company too.
 /// Measured in docs/decisions/0001-durability.md.
 const CROWD: usize = 4;
@@ -104,7 +101,7 @@ impl Writer {
                 ..Load::default()
             },
         );
-        let deadline = Instant::now() + LINGER;
+        let deadline = Instant::now() + limits::LINGER;
         while let Some(request) = next {
             match request {
                 Request::Close(reply) => return Gathered::BatchThenClose(batch, reply),
@@ -117,7 +114,7 @@ impl Writer {
                 break;
             }
             next = self.requests.try_recv().ok();
-            if next.is_none() && total.patient && batch.len() < COMPANY {
+            if next.is_none() && total.patient && batch.len() < limits::COMPANY {
                 let wait = deadline.saturating_duration_since(Instant::now());
                 next = self.requests.recv_timeout(wait).ok();
             }

@@ -2,8 +2,8 @@
 
 use super::cluster::Cluster;
 use crate::postgres::claim::due_sql;
+use crate::postgres::client::BY_KEYS;
 use crate::postgres::due::COUNT;
-use crate::postgres::link::BY_KEYS;
 use crate::postgres::pulse::look_sql;
 use crate::postgres::read::next_due_sql;
 use crate::store::Store;

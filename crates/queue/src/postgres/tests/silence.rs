@@ -5,7 +5,7 @@ use crate::conformance::message;
 use crate::id::QueueId;
 use crate::message::Beginning;
 use crate::outbox::{Call, NewCall, Outbox};
-use crate::postgres::{PostgresStore, link};
+use crate::postgres::{PostgresStore, client};
 use crate::store::{ClaimRequest, Store, Term};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -133,7 +133,7 @@ async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
     }
     let mut pids: Vec<i32> = Vec::new();
     for client in &clients {
-        let row = link::query_one(client, "SELECT pg_backend_pid()", &[])
+        let row = client::query_one(client, "SELECT pg_backend_pid()", &[])
             .await
             .unwrap();
         pids.push(row.get(0));
@@ -143,7 +143,7 @@ async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
     // The others are idle from here on.
     drop(clients);
     cluster.sql("idle", &ended).await;
-    assert!(link::query(&breaks, "SELECT 1", &[]).await.is_err());
+    assert!(client::query(&breaks, "SELECT 1", &[]).await.is_err());
     let there = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(ARRAY{pids:?})");
     let observer = cluster.client("idle").await;
     let gone = async {

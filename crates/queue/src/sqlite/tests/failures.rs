@@ -1,6 +1,6 @@
 //! Torn and garbled logs, full disks, operations that fail.
 
-use super::super::commit::{Change, Failure, Load, Operation, Step};
+use super::super::commit::{Change, Failure, Operation, Step};
 use super::*;
 
 /// Copies a spool as a power cut would leave it: as its files are now.
@@ -76,9 +76,7 @@ struct LimitPages(i64);
 impl Operation for LimitPages {
     type Output = ();
     const NAME: &'static str = "limit pages";
-    fn load(&self) -> Load {
-        Load::default()
-    }
+
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
         let pages: i64 = change
             .db
@@ -153,9 +151,7 @@ struct Spoilsport;
 impl Operation for Spoilsport {
     type Output = ();
     const NAME: &'static str = "spoilsport";
-    fn load(&self) -> Load {
-        Load::default()
-    }
+
     fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
         change.execute("DELETE FROM recipients", [])?;
         change.effects.counters.message(1000, 1);
