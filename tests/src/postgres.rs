@@ -186,12 +186,19 @@ impl Postgres {
         }
     }
 
-    /// Keeps everybody from a table, readers too, until it is dropped.
-    pub fn lock(&self, table: &str) -> Held {
+    /// Does something over a connection that is kept until it is dropped. Whether it is done is to be waited for.
+    pub fn hold(&self, sql: &str) -> Held {
         let mut held = self.hold_connection("postgres").expect("a connection");
         let input = held.0.stdin.as_mut().expect("its input");
-        let lock = format!("BEGIN; LOCK TABLE {table};\n");
-        input.write_all(lock.as_bytes()).expect("a statement");
+        input
+            .write_all(format!("{sql};\n").as_bytes())
+            .expect("a statement");
+        held
+    }
+
+    /// Keeps everybody from a table, readers too, until it is dropped.
+    pub fn lock(&self, table: &str) -> Held {
+        let held = self.hold(&format!("BEGIN; LOCK TABLE {table}"));
         wait_for_secs("the lock", 30, || self.locks(table, true) == 1);
         held
     }

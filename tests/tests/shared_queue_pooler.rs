@@ -1,6 +1,8 @@
-//! One queue in PostgreSQL behind PgBouncer in transaction mode, which passes no hints on: what one server is told the other finds by itself.
+//! One queue in PostgreSQL behind PgBouncer in transaction mode, which passes no hints on: what one server is told the other finds by itself. What
+//! nobody waits for any more is ended through it.
 
 use crate::shared_queue::{ask_all_to_reload, assert_empty, generation, make_token, setup, status_for};
+use crate::shared_queue_locked::leaves_nothing_behind;
 use crate::webhooks::{SECRET, receiver, webhook};
 use blackbox::load::{Clients, arrived};
 use blackbox::postgres::{PgBouncer, Postgres};
@@ -84,9 +86,16 @@ fn what_one_is_told_the_other_knows(servers: &mut [Server; 2], config: &str) {
     wait_for("its first call", || !told.with("call").is_empty());
 }
 
+/// How often servers asked what others did.
+fn looks(database: &Postgres) -> f64 {
+    let sql = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%FROM directory%FROM servers%FROM recipients%'";
+    database.sql(sql).parse().expect("a number")
+}
+
 #[test]
 fn a_pooler_in_transaction_mode_is_enough() {
     let (database, sink) = (Postgres::start(), Sink::start());
+    database.sql("CREATE EXTENSION pg_stat_statements");
     let pooler = PgBouncer::start(&database);
     let config = format!("{}[storage]\npooler = true\n", sink.relay_config());
     let mut servers = [0, 1].map(|_| setup(&database.url_at(pooler.address), &config).start());
@@ -96,7 +105,13 @@ fn a_pooler_in_transaction_mode_is_enough() {
     servers[0].wait_empty();
     let copies = arrived(&sink);
     assert!(acknowledged.iter().all(|number| copies.get(number) == Some(&1)));
+    leaves_nothing_behind(&servers[1], &database);
+    let (before, begun) = (looks(&database), Instant::now());
     what_one_is_told_the_other_knows(&mut servers, &config);
+    // Each waits two seconds at most between two looks, on the average and however much the machine has to do; a hint tells nobody sooner.
+    let (asked, seconds) = (looks(&database) - before, begun.elapsed().as_secs_f64());
+    let least = servers.len() as f64 * (seconds / 2.0).floor();
+    assert!(asked >= least, "{asked} looks in {seconds} s");
     servers[0].wait_empty();
     for server in &servers {
         for event in ["store_failed", "hints_heard", "hints_lost"] {
