@@ -77,7 +77,9 @@ pub(super) fn certificates_are_looked_at(scene: &Scene) {
 /// The variables of libpq say all but that it is PostgreSQL; empty they say nothing.
 pub(super) fn variables_are_enough(scene: &Scene) {
     let (port, own) = (scene.database.port.to_string(), roots(scene.authority.path()));
-    scene.database.sql("CREATE ROLE reader LOGIN PASSWORD 'a word'");
+    scene
+        .database
+        .sql("CREATE ROLE reader SUPERUSER LOGIN PASSWORD 'a word'");
     scene
         .database
         .sql("ALTER ROLE reader SET default_transaction_read_only = on");
