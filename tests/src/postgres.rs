@@ -162,16 +162,8 @@ impl Postgres {
     /// Takes a connection as an ordinary role and keeps it until it is dropped; `None` when there is none to be had.
     pub fn hold_connection(&self, role: &str) -> Option<Held> {
         let mut psql = Command::new("/usr/bin/psql");
-        psql.args([
-            "-h",
-            "127.0.0.1",
-            "-qX",
-            "-U",
-            role,
-            "-p",
-            &self.port.to_string(),
-            &self.name,
-        ]);
+        psql.arg("-h").arg(self.server.sockets());
+        psql.args(["-p", &self.port.to_string(), "-qX", "-U", role, &self.name]);
         // It waits for what it is to do, and ends with that.
         let mut child = psql
             .stdin(Stdio::piped())
@@ -186,12 +178,19 @@ impl Postgres {
         }
     }
 
-    /// Keeps everybody from a table, readers too, until it is dropped.
-    pub fn lock(&self, table: &str) -> Held {
+    /// Does something over a connection that is kept until it is dropped. Whether it is done is to be waited for.
+    pub fn hold(&self, sql: &str) -> Held {
         let mut held = self.hold_connection("postgres").expect("a connection");
         let input = held.0.stdin.as_mut().expect("its input");
-        let lock = format!("BEGIN; LOCK TABLE {table};\n");
-        input.write_all(lock.as_bytes()).expect("a statement");
+        input
+            .write_all(format!("{sql};\n").as_bytes())
+            .expect("a statement");
+        held
+    }
+
+    /// Keeps everybody from a table, readers too, until it is dropped.
+    pub fn lock(&self, table: &str) -> Held {
+        let held = self.hold(&format!("BEGIN; LOCK TABLE {table}"));
         wait_for_secs("the lock", 30, || self.locks(table, true) == 1);
         held
     }
@@ -254,6 +253,11 @@ pub struct PgBouncer {
 
 impl PgBouncer {
     pub fn start(database: &Postgres) -> PgBouncer {
+        PgBouncer::with(database, "")
+    }
+
+    /// With these lines in its configuration too.
+    pub fn with(database: &Postgres, settings: &str) -> PgBouncer {
         assert!(
             Path::new("/usr/sbin/pgbouncer").exists(),
             "pgbouncer is missing: `cargo xtask peers` installs it"
@@ -263,7 +267,7 @@ impl PgBouncer {
         let users = folder.path().join("users");
         let text = format!(
             "[databases]\n{} = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
-             auth_type = any\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = 4\nunix_socket_dir =\n",
+             auth_type = any\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = 4\nunix_socket_dir =\n{settings}\n",
             database.name,
             database.port,
             address.port(),

@@ -26,6 +26,7 @@ mod limits;
 mod mail_readers;
 mod manuals;
 mod moving;
+mod moving_calls;
 mod next_hop;
 mod operator;
 mod outbound;

@@ -34,7 +34,7 @@ pub(crate) fn migrate(from: &str, to: &str, scratch: &Path) -> Command {
 }
 
 /// Kills it as soon as it is in the middle.
-fn kill_in_the_middle(mut command: Command, is_there: impl FnMut() -> bool) {
+pub(crate) fn kill_in_the_middle(mut command: Command, is_there: impl FnMut() -> bool) {
     let mut broken = command.spawn().expect("migrate");
     wait_for_secs("the move to be in the middle", 30, is_there);
     run(Command::new("/usr/bin/pkill").args(["-KILL", "-P", &broken.id().to_string()]));
@@ -52,7 +52,8 @@ fn moves_nothing(mut command: Command) {
     assert_eq!(moved(&output), nothing);
 }
 
-fn moved(output: &Output) -> Value {
+/// What it said that it moved.
+pub(crate) fn moved(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 

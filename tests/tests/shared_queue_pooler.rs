@@ -1,12 +1,14 @@
-//! One queue in PostgreSQL behind PgBouncer in transaction mode, which passes no hints on: what one server is told the other finds by itself.
+//! One queue in PostgreSQL behind PgBouncer in transaction mode, which passes no hints on: what one server is told the other finds by itself. What
+//! nobody waits for any more is ended through it, in TLS or not.
 
 use crate::shared_queue::{ask_all_to_reload, assert_empty, generation, make_token, setup, status_for};
+use crate::shared_queue_locked::leaves_nothing_behind;
 use crate::webhooks::{SECRET, receiver, webhook};
 use blackbox::load::{Clients, arrived};
 use blackbox::postgres::{PgBouncer, Postgres};
 use blackbox::server::Server;
 use blackbox::sink::Sink;
-use blackbox::tools::{run, swaks};
+use blackbox::tools::{certificates, run, swaks};
 use blackbox::wire::{Wire, queue_id};
 use blackbox::{wait_for, wait_for_secs};
 use std::time::Instant;
@@ -84,19 +86,45 @@ fn what_one_is_told_the_other_knows(servers: &mut [Server; 2], config: &str) {
     wait_for("its first call", || !told.with("call").is_empty());
 }
 
+/// How often servers asked what others did.
+fn looks(database: &Postgres) -> f64 {
+    let sql = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%FROM directory%FROM servers%FROM recipients%'";
+    database.sql(sql).parse().expect("a number")
+}
+
 #[test]
 fn a_pooler_in_transaction_mode_is_enough() {
     let (database, sink) = (Postgres::start(), Sink::start());
-    let pooler = PgBouncer::start(&database);
+    database.sql("CREATE EXTENSION pg_stat_statements");
+    let authority = tempfile::tempdir().expect("a folder");
+    certificates(authority.path());
+    let path = |name: &str| authority.path().join(name);
+    let [cert, key] =
+        ["cert.pem", "key.pem"].map(|name| database.put(&path(name), name).display().to_string());
+    let tls =
+        format!("client_tls_sslmode = allow\nclient_tls_cert_file = {cert}\nclient_tls_key_file = {key}");
+    let pooler = PgBouncer::with(&database, &tls);
     let config = format!("{}[storage]\npooler = true\n", sink.relay_config());
-    let mut servers = [0, 1].map(|_| setup(&database.url_at(pooler.address), &config).start());
+    let verified = format!("verify-full&sslrootcert={}", path("ca.pem").display());
+    let mut servers = ["disable", &*verified].map(|mode| {
+        let url = format!("{}?sslmode={mode}", database.url_at(pooler.address));
+        setup(&url, &config).start()
+    });
     let clients = Clients::start(8, &[servers[0].smtp, servers[1].smtp]);
     wait_for("a load", || clients.load.acknowledged() > 500);
     let acknowledged = clients.end();
     servers[0].wait_empty();
     let copies = arrived(&sink);
     assert!(acknowledged.iter().all(|number| copies.get(number) == Some(&1)));
+    for server in &servers {
+        leaves_nothing_behind(server, &database);
+    }
+    let (before, begun) = (looks(&database), Instant::now());
     what_one_is_told_the_other_knows(&mut servers, &config);
+    // Each waits two seconds at most between two looks, on the average and however much the machine has to do; a hint tells nobody sooner.
+    let (asked, seconds) = (looks(&database) - before, begun.elapsed().as_secs_f64());
+    let least = servers.len() as f64 * (seconds / 2.0).floor();
+    assert!(asked >= least, "{asked} looks in {seconds} s");
     servers[0].wait_empty();
     for server in &servers {
         for event in ["store_failed", "hints_heard", "hints_lost"] {

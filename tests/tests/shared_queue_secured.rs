@@ -1,6 +1,9 @@
 //! One queue in PostgreSQL: TLS as far as it is asked for, and certificates and passwords that are replaced under way.
 
+mod asked;
+
 use crate::shared_queue::setup;
+use crate::shared_queue_locked::leaves_nothing_behind;
 use blackbox::postgres::Postgres;
 use blackbox::server::{Server, Setup, binary, refusal};
 use blackbox::tools::{certificates, client_certificate, revoke};
@@ -135,23 +138,15 @@ fn is_as_secure_as_asked(scene: &Scene) {
     scene.offer_tls();
     works(scene, &scene.url("127.0.0.1", ""), "true -");
     works(scene, &scene.url("127.0.0.1", "?sslmode=disable"), "false -");
-    let others = tempfile::tempdir().expect("a folder");
-    certificates(others.path());
-    let by = |folder: &Path| format!("?sslmode=require&sslrootcert={}", folder.join("ca.pem").display());
-    // A name that the certificate has not: that is not what it asks for.
-    let own = by(scene.authority.path());
-    works(scene, &scene.url("127.0.0.2", "?sslmode=require"), "true -");
-    works(scene, &scene.url("127.0.0.2", &own), "true -");
-    let foreign = scene.url("127.0.0.1", &by(others.path()));
-    let (code, text) = refusal(&setup(&foreign, ""));
-    assert!(code == 75 && text.contains("certificate"), "{code} {text}");
-    for weak in ["?sslmode=require&sslrootcert=system", "?sslmode=verify-ca"] {
-        let (code, text) = refusal(&setup(&scene.url("127.0.0.1", weak), ""));
-        assert!(
-            code == 78 && text.contains("verify-full"),
-            "{weak}: {code} {text}"
-        );
+    for (query, expected, word) in [
+        ("?sslrootcert=system", 75, "certificate"),
+        ("?sslmode=verify-ca", 78, "verify-full"),
+    ] {
+        let (code, text) = refusal(&setup(&scene.url("127.0.0.1", query), ""));
+        assert!(code == expected && text.contains(word), "{query}: {code} {text}");
     }
+    asked::certificates_are_looked_at(scene);
+    asked::variables_are_enough(scene);
 }
 
 /// A server that knows all but that it is PostgreSQL from the variables of libpq.
@@ -198,6 +193,8 @@ fn certificates_are_replaced(scene: &Scene) {
     let starting = server.wait_event("starting", |_| true);
     let shown = format!("PostgreSQL, {} at 127.0.0.3, localhost", scene.database.name);
     assert_eq!(starting["storage"], shown);
+    server.wait_empty();
+    leaves_nothing_behind(&server, &scene.database);
     scene.takes(&server, "true /CN=first");
     // Half replaced they are of no use, and what was there before is.
     scene.put("second", "pem");

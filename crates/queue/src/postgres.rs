@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `open`, `wait`, `store` | opening, also of a database that is away; the contract, kept by what follows |
 //! | `address`, `tls`, `connect` | where the database is, and how it is reached |
-//! | `link`, `client`, `param`, `left`, `pause` | connections, statements, what is bound to them, and an end to waiting, also of statements that nobody waits for |
+//! | `link`, `client`, `param`, `left`, `cancel`, `pause` | connections, statements, what is bound to them, and an end to waiting, also of statements that nobody waits for |
 //! | `schema` | the schema and its migrations |
 //! | `servers`, `pulse`, `calm` | the servers that share the queue, what each does again and again, and when nobody is taken for dead |
 //! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
@@ -25,6 +25,7 @@
 mod address;
 mod bodies;
 mod calm;
+mod cancel;
 mod claim;
 mod client;
 mod clock;

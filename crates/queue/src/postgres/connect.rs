@@ -3,6 +3,7 @@
 //! Files are read anew for each connection, so that a password or certificate that is replaced is used without a restart.
 
 use super::address::{CONNECT, Database, Reached};
+use super::cancel;
 use super::link::Link;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use parking_lot::Mutex;
@@ -83,12 +84,10 @@ impl Connector {
         (config, self.tls.lock().clone())
     }
 
-    /// Has the statement cancelled that a connection is at. Nobody says whether there was one.
-    pub(super) async fn cancel(&self, token: CancelToken) -> Result<(), Error> {
-        match self.current().1 {
-            None => token.cancel_query(NoTls).await,
-            Some(tls) => token.cancel_query(MakeRustlsConnect::new(tls)).await,
-        }
+    /// Has the statement cancelled that a connection is at; see [`cancel::cancel`].
+    pub(super) async fn cancel(&self, token: &CancelToken) {
+        let (config, tls) = self.current();
+        cancel::cancel(token, &config, tls.as_ref()).await;
     }
 
     /// A connection, and the task that gives `hear` what is said on it, until it ends.

@@ -29,14 +29,17 @@ impl Left {
         // Without a runtime the process ends, and what it had with it.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                let _ = timeout(CANCEL, self.cancel(&link)).await;
+                let _ = timeout(CANCEL, self.cancel(link)).await;
             });
         }
     }
 
-    async fn cancel(&self, link: &Link) -> Option<()> {
+    async fn cancel(&self, link: Arc<Link>) -> Option<()> {
         let object = self.0.as_ref()?;
-        link.canceller.cancel(object.cancel_token()).await.ok()?;
+        let token = object.cancel_token();
+        // To its end, also when that is not waited for any more.
+        let asked = tokio::spawn(async move { link.canceller.cancel(&token).await });
+        asked.await.ok()?;
         // It is gone when something else is answered.
         object.simple_query("").await.ok().map(drop)
     }

@@ -2,6 +2,7 @@
 
 mod choice;
 pub(super) mod cluster;
+mod deadlocks;
 mod due;
 mod durable;
 mod growing;
