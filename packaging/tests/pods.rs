@@ -7,6 +7,7 @@ mod pods {
     mod embedded;
     mod faults;
     mod job;
+    mod kubelet;
     mod life;
     mod postgresql;
     mod properties;

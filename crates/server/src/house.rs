@@ -1,48 +1,40 @@
 //! The rooms of the running server, and what HTTP may know of them.
 
+mod password;
+mod readiness;
 mod rooms;
 mod shown;
 mod stop;
 mod together;
 mod waits;
+mod written;
 
 pub(crate) use stop::{Phase, Stop};
 
 use crate::farewell::{self, Leaver};
-use crate::output::remark;
 use crate::people::People;
 use crate::storage;
 use arc_swap::ArcSwap;
-use rand::Rng;
 use smtp_config::{Config, Loaded, LogFormat, LogLevel, Sources, Watched};
 use smtp_deliver::Delivery;
 use smtp_export::{Traces, Webhooks};
 use smtp_history::History;
-use smtp_http::Check;
 use smtp_observe::{Event, Level, Listener, LogSettings, Observer, Tap};
-use smtp_queue::{CallsWaiting, Queue, Stats, Store, StoreError};
+use smtp_queue::{CallsWaiting, Queue, Stats, StoreError};
 use smtp_receive::Reception;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use together::Together;
 use waits::Waits;
+use written::Written;
 
 /// Version of the product.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Letters and digits of a password that is made at start: 20 of them are 119 bits.
-const PASSWORD_LENGTH: usize = 20;
-/// How long it is believed that the store can be written, or cannot.
-const WRITTEN_ANEW: Duration = Duration::from_secs(2);
 /// Most things on the list of what holds the end up.
 const MAX_HOLDING: usize = 1000;
-/// How long the store may take to answer before the server calls itself not ready.
-const STORE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long the database may be away before the server calls itself not ready.
-const AWAY: Duration = Duration::from_secs(60);
 
 fn still_opened() -> StoreError {
     StoreError::Unavailable("the store is still being opened".into())
@@ -70,7 +62,7 @@ pub(crate) struct House {
     /// Its end.
     pub(crate) stop: Stop,
     /// Whether the store could be written, and when that was tried.
-    written: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    written: Written,
     /// What scrapers want to know of the store.
     stats: Together<Option<Stats>>,
     waiting_calls: Together<Option<Vec<CallsWaiting>>>,
@@ -92,7 +84,7 @@ pub(crate) struct House {
 impl House {
     pub(crate) fn new(loaded: Loaded, sources: Sources, watched: Watched) -> Arc<House> {
         let password = loaded.config.admin.password.as_ref();
-        let password = password.map_or_else(new_password, |password| password.expose().into());
+        let password = password.map_or_else(password::made, |password| password.expose().into());
         Arc::new_cyclic(|me| House {
             me: me.clone(),
             observer: Observer::new(log_settings(&loaded.config)),
@@ -106,7 +98,7 @@ impl House {
             password: ArcSwap::from_pointee(password),
             started: Instant::now(),
             stop: Stop::new(),
-            written: tokio::sync::Mutex::default(),
+            written: Written::default(),
             stats: Together::default(),
             waiting_calls: Together::default(),
             waits: Waits::default(),
@@ -226,43 +218,6 @@ impl House {
             .unwrap_or_default()
     }
 
-    /// The administrator's password, in force.
-    pub(crate) fn password(&self) -> Arc<str> {
-        Arc::clone(&self.password.load())
-    }
-
-    /// The password that another configuration leads to: its own; else the one that was made here, or a new one when that was not made
-    /// but configured.
-    pub(crate) fn password_of(&self, new: &Config) -> Arc<str> {
-        match (&new.admin.password, self.made_password()) {
-            (Some(configured), _) => configured.expose().into(),
-            (None, Some(made)) => made,
-            (None, None) => new_password(),
-        }
-    }
-
-    /// Puts the password of the configuration in force, which is in force already, and tells whoever has to know. Gives whether it is another
-    /// one.
-    pub(crate) fn take_password(&self, password: Arc<str>) -> bool {
-        let before = self.password.swap(Arc::new(password.clone()));
-        if *before == password {
-            return false;
-        }
-        let made = self.made_password().is_some();
-        let by = if made { "server" } else { "configuration" };
-        self.observer.emit(Event::AdminPasswordChanged { by });
-        if made {
-            remark(&format!("admin password: {password}"));
-        }
-        true
-    }
-
-    /// The password that was made by this process, when none is configured.
-    pub(crate) fn made_password(&self) -> Option<Arc<str>> {
-        let none = self.config.load().admin.password.is_none();
-        none.then(|| self.password())
-    }
-
     /// From now on the server is not ready.
     pub(crate) fn draining(&self, reason: &str) {
         self.stop.enter(Phase::Draining, reason);
@@ -303,100 +258,6 @@ impl House {
             uptime: self.started.elapsed(),
         });
     }
-
-    /// Whether the listeners are open, for readiness.
-    fn check_listeners(&self) -> Check {
-        let result = match self.reception() {
-            None => Err("not open yet: they open when the store is recovered".to_owned()),
-            Some(reception) => reception.alive(),
-        };
-        Check {
-            name: "listeners",
-            ok: result.is_ok(),
-            detail: result.err().unwrap_or_default(),
-        }
-    }
-
-    /// Whether the store answers, and has room for a message.
-    async fn check_storage(&self) -> Check {
-        let check = |ok, detail| Check {
-            name: "storage",
-            ok,
-            detail,
-        };
-        let failed = |detail: String| check(false, detail);
-        let Some(queue) = self.queue.get() else {
-            if let Some(reason) = self.waits.reason() {
-                return failed(reason);
-            }
-            return failed(format!(
-                "the store is being opened and recovered, for {} s now; a long queue takes a while",
-                self.started.elapsed().as_secs()
-            ));
-        };
-        if !queue.spool().has_room(0) {
-            return failed(self.nearly_full(queue.spool().free_bytes()));
-        }
-        let written = tokio::time::timeout(STORE_PATIENCE, self.write(&**queue.store())).await;
-        if let Some(away) = queue.store().away() {
-            // All servers lose the same database at once: were none ready, nobody would even tell clients to come again.
-            return check(
-                away < AWAY,
-                format!(
-                    "the database is away for {} s: MAIL gets 451; not ready from {} s on",
-                    away.as_secs(),
-                    AWAY.as_secs()
-                ),
-            );
-        }
-        match written {
-            Err(_) => failed(format!(
-                "the store does not answer within {} s: is its disk slow or stuck?",
-                STORE_PATIENCE.as_secs()
-            )),
-            Ok(Err(error)) => failed(error.to_string()),
-            Ok(Ok(())) => check(true, String::new()),
-        }
-    }
-
-    /// Writes to the store, unless that was done a moment ago: however often it is asked, this costs next to nothing.
-    async fn write(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let mut written = self.written.lock().await;
-        // What was said while the database was away, or by a connection that broke, is no answer once it is back.
-        let is_outdated = |result: &Result<(), StoreError>| {
-            matches!(result, Err(StoreError::Unavailable(_))) && store.away().is_none()
-        };
-        match &*written {
-            Some((at, result)) if at.elapsed() < WRITTEN_ANEW && !is_outdated(result) => result.clone(),
-            _ => {
-                let mut result = store.writable().await;
-                if is_outdated(&result) {
-                    result = store.writable().await;
-                }
-                *written = Some((Instant::now(), result.clone()));
-                result
-            }
-        }
-    }
-
-    fn nearly_full(&self, free: u64) -> String {
-        let storage = &self.config.load().storage;
-        format!(
-            "the disk of {} is nearly full: {free} octets are free, storage.min_free is {}; MAIL gets 452, delivery goes on",
-            storage.path.display(),
-            storage.min_free
-        )
-    }
-
-    fn check_draining(&self) -> Check {
-        let draining = self.stop.is_near();
-        let detail = if draining { "the server is stopping" } else { "" };
-        Check {
-            name: "draining",
-            ok: !draining,
-            detail: detail.into(),
-        }
-    }
 }
 
 /// Level and format of the log; without a format, text on a terminal.
@@ -412,11 +273,4 @@ pub(crate) fn log_settings(config: &Config) -> LogSettings {
         None => !std::io::stdout().is_terminal(),
     };
     LogSettings { level, json }
-}
-
-fn new_password() -> Arc<str> {
-    let letters = rand::rng()
-        .sample_iter(rand::distr::Alphanumeric)
-        .take(PASSWORD_LENGTH);
-    letters.map(char::from).collect::<String>().into()
 }

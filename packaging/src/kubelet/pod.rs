@@ -235,6 +235,7 @@ impl Pod {
             shared.signal("KILL");
         }
         let took = terminated.elapsed();
+        wait_for_secs(&format!("{} to have ended", self.name()), 30, is_gone);
         let supervisor = self.supervisor.lock().expect("supervisor").take();
         supervisor
             .expect("a pod is deleted once")

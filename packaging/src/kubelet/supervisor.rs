@@ -11,6 +11,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// The longest that podman takes to start a container.
+const STARTS: Duration = Duration::from_secs(60);
+
 /// What a pod and its supervisor both know.
 pub(super) struct Shared {
     pub(super) name: String,
@@ -33,6 +36,8 @@ pub(super) struct State {
     /// 0 while there is none.
     pub(super) pid: i32,
     starts: u32,
+    /// One is being made, whose id is not known yet.
+    starting: bool,
     /// It is not started again.
     pub(super) deleted: bool,
     /// It is not started again for now.
@@ -59,8 +64,9 @@ impl Podman {
 }
 
 impl Shared {
-    /// A signal to the container, through the runtime. One that has ended gets none.
+    /// A signal to the container, through the runtime: to one that is just being started as soon as it is there. One that has ended gets none.
     pub(super) fn signal(&self, signal: &str) {
+        pause(STARTS, || self.state.lock().expect("state").starting);
         let container = self.state.lock().expect("state").container.clone();
         if !container.is_empty() {
             let mut kill = self.podman.command();
@@ -103,7 +109,12 @@ pub(super) fn supervise(pod: &Arc<Shared>) {
         while pod.held_down() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let container = if pod.deleted() { None } else { Some(start(pod)) };
+        let is_wanted = {
+            let mut state = pod.state.lock().expect("state");
+            state.starting = !state.deleted;
+            state.starting
+        };
+        let container = is_wanted.then(|| start(pod));
         if let Some(container) = &container {
             let code = watch(pod, container);
             pod.timeline.note(Happened::Exited(code));
@@ -121,11 +132,14 @@ pub(super) fn supervise(pod: &Arc<Shared>) {
 
 /// Starts it once. Gives its id.
 fn start(pod: &Shared) -> String {
-    let container = said(pod.podman.command().args(&pod.run));
+    let mut run = pod.podman.command();
+    // Of a container that takes too much memory something is noted where this is called.
+    let container = said(run.current_dir(&pod.folder).args(&pod.run));
     let mut inspect = pod.podman.command();
     let pid = said(inspect.args(["inspect", "--format", "{{.State.Pid}}", &container]));
     let mut state = pod.state.lock().expect("state");
     state.container.clone_from(&container);
+    state.starting = false;
     // 0 when it has ended already.
     state.pid = pid.parse().expect("a process id");
     drop(state);

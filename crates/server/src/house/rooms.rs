@@ -1,6 +1,7 @@
 //! What HTTP may know of the rooms, and ask of them.
 
-use super::{House, MAX_HOLDING, STORE_PATIENCE, VERSION, shown, still_opened};
+use super::readiness::STORE_PATIENCE;
+use super::{House, MAX_HOLDING, VERSION, shown, still_opened};
 use crate::storage;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
