@@ -45,11 +45,26 @@ impl Cluster {
 
     /// Of a version.
     pub(super) async fn of(version: Version) -> Cluster {
+        Cluster::with(version, &[]).await
+    }
+
+    /// One that counts statements, in databases that have the extension `pg_stat_statements`.
+    pub(super) async fn counting() -> Cluster {
+        Cluster::with(
+            Version::Debian,
+            &["shared_preload_libraries=pg_stat_statements"],
+        )
+        .await
+    }
+
+    /// With more settings of the server.
+    async fn with(version: Version, more: &'static [&'static str]) -> Cluster {
         let started = tokio::task::spawn_blocking(move || {
             let folder = real_postgres::new_folder()?;
             let data = folder.path().join("data");
             real_postgres::initialise(version, &data, false)?;
             let settings = ["listen_addresses=", "fsync=off", "log_min_messages=fatal"];
+            let settings = [&settings, more].concat();
             Ok::<_, String>((Server::start(version, &data, PORT, &settings)?, folder))
         });
         let (server, folder) = started.await.unwrap().unwrap();
