@@ -105,11 +105,13 @@ fn a_pooler_in_transaction_mode_is_enough() {
         format!("client_tls_sslmode = allow\nclient_tls_cert_file = {cert}\nclient_tls_key_file = {key}");
     let pooler = PgBouncer::with(&database, &tls);
     let config = format!("{}[storage]\npooler = true\n", sink.relay_config());
-    let verified = format!("verify-full&sslrootcert={}", path("ca.pem").display());
-    let mut servers = ["disable", &*verified].map(|mode| {
-        let url = format!("{}?sslmode={mode}", database.url_at(pooler.address));
-        setup(&url, &config).start()
-    });
+    // One finds it by its number: nobody knows that name.
+    let (port, name) = (pooler.address.port(), &database.name);
+    let numbered =
+        format!("postgresql://postgres@pooler.test:{port}/{name}?sslmode=disable&hostaddr=127.0.0.1");
+    let (url, roots) = (database.url_at(pooler.address), path("ca.pem"));
+    let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", roots.display());
+    let mut servers = [numbered, verified].map(|url| setup(&url, &config).start());
     let clients = Clients::start(8, &[servers[0].smtp, servers[1].smtp]);
     wait_for("a load", || clients.load.acknowledged() > 500);
     let acknowledged = clients.end();

@@ -74,7 +74,7 @@ pub(super) fn certificates_are_looked_at(scene: &Scene) {
     }
 }
 
-/// The variables of libpq say all but that it is PostgreSQL; empty they say nothing.
+/// The variables of libpq say all but that it is PostgreSQL; empty they say nothing. Leaves rules that let nobody else in.
 pub(super) fn variables_are_enough(scene: &Scene) {
     let (port, own) = (scene.database.port.to_string(), roots(scene.authority.path()));
     scene
@@ -125,7 +125,7 @@ pub(super) fn variables_are_enough(scene: &Scene) {
     reads[3].1 = "reader";
     let asked = ("PGTARGETSESSIONATTRS", "read-write");
     ends(&[&reads[..], &[asked]].concat(), (75, "does not allow writes"));
-    // What it says then is not what a connection says.
+    // Nobody asks: one that only reads will do, where nothing is to be changed.
     ends(&reads, (0, ""));
     let rules = "local all all trust\nhostssl all reader 127.0.0.0/8 scram-sha-256\n";
     scene.database.rules(rules, "");
@@ -136,5 +136,4 @@ pub(super) fn variables_are_enough(scene: &Scene) {
         ends(&[&reads[..], &[("PGPASSWORD", word)]].concat(), end);
     }
     ends(&reads, (75, "password"));
-    scene.database.plain_rules();
 }
