@@ -57,6 +57,8 @@ fn deleted(ground: &Ground, name: &str, pre_stop: u64, grace: u64) -> Pod {
         pod["containers"][0]["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": pre_stop } } });
     });
     runs(&pod);
+    // At once, as it has no probe.
+    pod.wait_ready();
     let ended = pod.delete();
     assert_eq!((ended.code, ended.killed), (137, true), "{}", pod.timeline());
     let expected = [
