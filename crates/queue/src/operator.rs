@@ -264,6 +264,23 @@ mod tests {
     }
 
     #[test]
+    fn a_shape_tells_so_many_domains_apart() {
+        let mut shaping = Shaping::default();
+        for number in 0..=limits::SHAPED {
+            shaping.count(Some(&format!("d{number:05}.example")), 0, 1);
+        }
+        shaping.count(Some("d00007.example"), 2, 5);
+        shaping.count(None, 1, 3);
+        shaping.count(None, AGES.len() + 1, 1);
+        let shape = shaping.done();
+        assert_eq!(shape.total[..3], [10_001, 3, 5]);
+        assert_eq!(shape.domains.len(), 10_000, "one more is in the total only");
+        let names = shape.domains.iter().map(|(name, _)| name.as_str());
+        let first: Vec<&str> = names.take(2).collect();
+        assert_eq!(first, ["d00007.example", "d00000.example"]);
+    }
+
+    #[test]
     fn each_kind_covers_its_own() {
         let sender = Address::parse("Ann@X.example").ok();
         let options = MailOptions {

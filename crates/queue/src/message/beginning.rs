@@ -97,3 +97,50 @@ fn moved(before: &Recipient) -> State {
         state => state,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smtp::Address;
+
+    #[test]
+    fn what_was_in_another_store_stands_as_it_stood_there() {
+        let now = Timestamp::UNIX_EPOCH;
+        let of = |state, attempts| Recipient {
+            index: 0,
+            address: Address::parse("a@x.example").unwrap(),
+            notify: None,
+            orcpt: None,
+            state,
+            attempts,
+            due: Timestamp::MAX,
+            delay_notified: true,
+            last_result: Some("450 later".into()),
+            parked: true,
+        };
+        let before = vec![
+            of(State::Leased, 0),
+            of(State::Leased, 2),
+            of(State::Held, 3),
+            of(State::Quarantined, 4),
+        ];
+        let beginning = Beginning::AsBefore(before);
+        let all = (0..4).map(|index| beginning.standing(index, now));
+        let expected = [
+            (State::Queued, 0),
+            (State::Deferred, 2),
+            (State::Held, 3),
+            (State::Quarantined, 4),
+        ];
+        for (standing, expected) in all.zip(expected) {
+            assert_eq!((standing.state, standing.attempts), expected);
+            assert_eq!(
+                (standing.due, standing.last_result),
+                (Some(Timestamp::MAX), Some("450 later"))
+            );
+            assert!(standing.delay_notified && standing.parked && standing.lease.is_none());
+        }
+        let unsaid = beginning.standing(4, now);
+        assert_eq!((unsaid.state, unsaid.due), (State::Queued, Some(now)));
+    }
+}
