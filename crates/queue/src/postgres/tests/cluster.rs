@@ -50,11 +50,7 @@ impl Cluster {
 
     /// One that counts statements, in databases that have the extension `pg_stat_statements`.
     pub(super) async fn counting() -> Cluster {
-        Cluster::with(
-            Version::Debian,
-            &["shared_preload_libraries=pg_stat_statements"],
-        )
-        .await
+        Cluster::with(Version::Debian, &["shared_preload_libraries=pg_stat_statements"]).await
     }
 
     /// With more settings of the server.

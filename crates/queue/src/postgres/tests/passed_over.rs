@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Has the rows of the first two recipients, until its transaction ends.
-const HOLDING: &str =
-    "BEGIN; SELECT FROM recipients WHERE message IN (SELECT key FROM messages ORDER BY key LIMIT 2) FOR UPDATE";
+const HOLDING: &str = "BEGIN; SELECT FROM recipients WHERE message IN (SELECT key FROM messages ORDER BY key LIMIT 2) FOR UPDATE";
 
 fn request() -> ClaimRequest {
     ClaimRequest {

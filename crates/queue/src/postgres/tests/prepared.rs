@@ -7,7 +7,7 @@ use crate::store::{ClaimRequest, Store, Term};
 use std::time::Duration;
 
 /// Notes with each change, in the session that makes it: how many statements are prepared there, and how often the one that makes the change was
-/// planned or run there from its plan, if it is one of them.
+/// run there since it was, this time included; null if it is not.
 const NOTING: &str = "CREATE TABLE noted (change text, prepared bigint, runs bigint);
      CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
      BEGIN

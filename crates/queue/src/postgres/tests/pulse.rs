@@ -5,7 +5,8 @@ use crate::store::{Stats, Store};
 use std::time::Duration;
 
 /// Two changes of the figures; of no message that there is.
-const CHANGES: &str = "INSERT INTO figures VALUES (1, 2, 3, 4, 5, 6, 7, 8, 9, 10), (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)";
+const CHANGES: &str =
+    "INSERT INTO figures VALUES (1, 2, 3, 4, 5, 6, 7, 8, 9, 10), (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)";
 
 /// How many rows the figures have; how often it was looked what others did; and what the time is, in milliseconds.
 const SEEN: &str = "SELECT (SELECT count(*) FROM figures),
@@ -44,6 +45,7 @@ async fn without_hints_a_server_looks_each_second_and_sums_figures_up() {
     let summed = tokio::time::timeout(Duration::from_secs(40), summed).await;
     let (looked, ms) = summed.expect("figures that are summed up by themselves");
     assert_figures(&store.stats().await.unwrap());
-    // What one changes the others know within two seconds. It is looked each second: the rest is for a machine that has much to do.
+    // What one changes the others know within two seconds: each look sees all of it, and there is one a second. The rest is for a machine that has
+    // much to do.
     assert!(looked >= ms / 2_000, "{looked} looks in {ms} ms");
 }

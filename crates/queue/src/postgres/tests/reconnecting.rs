@@ -1,4 +1,4 @@
-//! A database that is away is not stormed: who was refused in vain pauses, longer each time and not in step with others, and soon begins anew.
+//! A database that is away is not stormed: who connects in vain pauses, longer each time and not in step with others, and begins anew once it worked.
 
 use crate::postgres::Database;
 use futures_util::future::join_all;
@@ -69,7 +69,8 @@ async fn who_connects_in_vain_pauses_longer_each_time_and_not_in_step_with_other
     let servers = tokio::time::timeout(Duration::from_secs(60), servers)
         .await
         .expect("attempts that go on");
-    let of = |attempt: usize| -> Vec<u128> { servers.iter().map(|times| times[attempt].as_millis()).collect() };
+    let of =
+        |attempt: usize| -> Vec<u128> { servers.iter().map(|times| times[attempt].as_millis()).collect() };
     for (attempt, pause) in PAUSES.into_iter().enumerate() {
         let shortest = of(attempt).into_iter().min().unwrap();
         assert!(
