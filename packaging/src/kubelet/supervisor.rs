@@ -130,8 +130,20 @@ pub(super) fn supervise(pod: &Arc<Shared>) {
     }
 }
 
+/// A container that is being started. Dropped, it is not any more, be it there or not.
+struct Starts<'p>(&'p Shared);
+
+impl Drop for Starts<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.0.state.lock() {
+            state.starting = false;
+        }
+    }
+}
+
 /// Starts it once. Gives its id.
 fn start(pod: &Shared) -> String {
+    let _starts = Starts(pod);
     let mut run = pod.podman.command();
     // Of a container that takes too much memory something is noted where this is called.
     let container = said(run.current_dir(&pod.folder).args(&pod.run));
@@ -139,7 +151,6 @@ fn start(pod: &Shared) -> String {
     let pid = said(inspect.args(["inspect", "--format", "{{.State.Pid}}", &container]));
     let mut state = pod.state.lock().expect("state");
     state.container.clone_from(&container);
-    state.starting = false;
     // 0 when it has ended already.
     state.pid = pid.parse().expect("a process id");
     drop(state);
