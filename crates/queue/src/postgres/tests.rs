@@ -1,5 +1,6 @@
 //! The suite of promises, against a real PostgreSQL.
 
+mod asked;
 mod choice;
 pub(super) mod cluster;
 mod deadlocks;
