@@ -12,6 +12,7 @@ use packaging::render::find;
 use packaging::semantic::{Set, Workload};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Its name: `RELEASE-test`.
 const TEST: &str = "smtp-server-test";
@@ -129,6 +130,23 @@ fn helm_test_passes_while_the_release_works_and_fails_when_it_does_not() {
     release.fails(&release.objects, &release.ready(), "refused");
     // And where the Service has not heard of it yet, the pod says so itself.
     let server = of_the_workload(&release.host, &release.objects);
-    release.fails(&release.objects, &[server], "storage");
+    release.fails(&release.objects, std::slice::from_ref(&server), "storage");
     assert_eq!(release.around.sink.count(), 1);
+
+    // A container that fails is started again: a server that gets ready meanwhile passes, as the chart renders the time for it.
+    release.around.node.edit("Pod", TEST, |pod| {
+        pod["spec"]["activeDeadlineSeconds"] = json!(120);
+    });
+    let heals = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(8));
+        std::fs::remove_file(filler).expect("remove");
+    });
+    let ran = release.test(&release.objects, &[server]);
+    heals.join().expect("a full disk to be emptied");
+    assert!(ran.succeeded, "{ran:?}");
+    let [failed @ .., 0] = &ran.containers[0].codes[..] else {
+        panic!("{ran:?}")
+    };
+    assert!(!failed.is_empty() && !failed.contains(&0), "{ran:?}");
+    release.around.sink.wait(2);
 }
