@@ -33,8 +33,9 @@ pub struct RanContainer {
 
 impl Node {
     /// Runs a pod to its end on a host of the cluster: `restartPolicy: OnFailure`, and no longer than `activeDeadlineSeconds`, which the
-    /// node's pace does not shorten. Containers that would run at the same time are not played.
-    pub fn run_pod(&self, host: &Arc<Host>, name: &str) -> Ran {
+    /// node's pace does not shorten. Containers that would run at the same time are not played. `ended` is called with each exit code, before
+    /// anything is started again.
+    pub fn run_pod(&self, host: &Arc<Host>, name: &str, mut ended: impl FnMut(i32)) -> Ran {
         let pod = self.object("Pod", name);
         let spec = &pod["spec"];
         assert_eq!(spec["restartPolicy"], "OnFailure", "no other is played");
@@ -49,7 +50,7 @@ impl Node {
         };
         for container in list("initContainers").into_iter().chain(last) {
             let alone = with_one(&pod, container);
-            let done = self.run_container(host, &alone, end);
+            let done = self.run_container(host, &alone, end, &mut ended);
             ran.succeeded = done.codes.last() == Some(&0);
             ran.containers.push(done);
             if !ran.succeeded {
@@ -60,7 +61,13 @@ impl Node {
     }
 
     /// Runs a pod with one container again and again, until it ends well or it is too late.
-    fn run_container(&self, host: &Arc<Host>, alone: &Value, end: Instant) -> RanContainer {
+    fn run_container(
+        &self,
+        host: &Arc<Host>,
+        alone: &Value,
+        end: Instant,
+        ended: &mut impl FnMut(i32),
+    ) -> RanContainer {
         let name = alone["spec"]["containers"][0]["name"].as_str().expect("a name");
         let mut done = RanContainer {
             name: name.to_owned(),
@@ -81,6 +88,7 @@ impl Node {
             done.output += &pod.output();
             let Some(code) = code else { return done };
             done.codes.push(code);
+            ended(code);
             if code == 0 {
                 return done;
             }

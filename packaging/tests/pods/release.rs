@@ -12,7 +12,6 @@ use packaging::render::find;
 use packaging::semantic::{Set, Workload};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Its name: `RELEASE-test`.
 const TEST: &str = "smtp-server-test";
@@ -49,6 +48,11 @@ impl Release {
 
     /// `helm test`: the hooks of lower weight first, which are the policies, then the pod. `served`: where the Service leads.
     fn test(&self, objects: &[Value], served: &[policy::Pod]) -> Ran {
+        self.test_and(objects, served, |_| {})
+    }
+
+    /// The same; `ended` is called with each exit code of a container.
+    fn test_and(&self, objects: &[Value], served: &[policy::Pod], ended: impl FnMut(i32)) -> Ran {
         let set = Set::new(objects, &[]);
         let tester: Workload<'_> = *set
             .all_pods()
@@ -61,7 +65,7 @@ impl Release {
         let rendered = find(objects, "Service", "smtp-server");
         let services = service::of(rendered, &service_addresses(1), served);
         self.around.cluster.serve(&services);
-        self.around.node.run_pod(&self.tester, TEST)
+        self.around.node.run_pod(&self.tester, TEST, ended)
     }
 
     /// The pods that are ready, which a Service leads to.
@@ -137,12 +141,11 @@ fn helm_test_passes_while_the_release_works_and_fails_when_it_does_not() {
     release.around.node.edit("Pod", TEST, |pod| {
         pod["spec"]["activeDeadlineSeconds"] = json!(120);
     });
-    let heals = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(8));
-        std::fs::remove_file(filler).expect("remove");
+    let ran = release.test_and(&release.objects, &[server], |_| {
+        if filler.exists() {
+            std::fs::remove_file(&filler).expect("remove");
+        }
     });
-    let ran = release.test(&release.objects, &[server]);
-    heals.join().expect("a full disk to be emptied");
     assert!(ran.succeeded, "{ran:?}");
     let [failed @ .., 0] = &ran.containers[0].codes[..] else {
         panic!("{ran:?}")
