@@ -10,6 +10,9 @@ pub(crate) const OPERATED: usize = 500;
 pub(crate) const COMPANY: usize = 64;
 /// How long fewer of them wait for others, when no client waits.
 pub(crate) const LINGER: Duration = Duration::from_millis(3);
+/// The same before a database that is busy for all servers: with a transaction of twelve statements for each (`docs/decisions/0008-postgresql.md`
+/// has what it is worth).
+pub(crate) const LINGER_SHARED: Duration = Duration::from_millis(12);
 /// Lines on a page of a listing.
 pub(crate) const LISTED: usize = 1000;
 /// Recipients in one line of a listing.

@@ -74,7 +74,7 @@ impl Store for PostgresStore {
         }
         if results.len() < limits::COMPANY {
             // Nobody waits for it, and meanwhile more comes for the next: fewer transactions, each with more in it.
-            tokio::time::sleep(limits::LINGER).await;
+            tokio::time::sleep(limits::LINGER_SHARED).await;
         }
         let (start, count) = (Instant::now(), results.len());
         let told = results.iter().any(|result| !result.calls.is_empty());
