@@ -22,7 +22,7 @@ use crate::message::{
     RecipientResult, State,
 };
 use crate::steady::Steady;
-use crate::store::{ClaimRequest, Finished, MessageDetail, Store, Term};
+use crate::store::{ClaimRequest, Filter, Finished, MessageDetail, Store, Term};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -92,13 +92,30 @@ async fn insert(store: &Arc<dyn Store>, message: NewMessage) -> QueueId {
     id
 }
 
+/// Selects one message.
+fn by_id(id: QueueId) -> Filter {
+    Filter {
+        ids: vec![id],
+        ..Filter::default()
+    }
+}
+
 async fn claim_all(store: &Arc<dyn Store>, now: Timestamp) -> Vec<Claim> {
     store.claim(request(now, 1000)).await.unwrap()
 }
 
-fn request(now: Timestamp, limit: usize) -> ClaimRequest {
+/// What is due at an instant, for a minute.
+pub(crate) fn request(now: Timestamp, limit: usize) -> ClaimRequest {
     ClaimRequest {
         lease: minute(now),
+        ..due_now(limit)
+    }
+}
+
+/// What is due by the store's clock, for a minute.
+pub(crate) fn due_now(limit: usize) -> ClaimRequest {
+    ClaimRequest {
+        lease: Term::of(Duration::from_secs(60)),
         limit,
         exclude_domains: Vec::new(),
     }
@@ -121,7 +138,7 @@ fn until(end: Timestamp) -> Term {
 }
 
 /// The attempts of a claim, in its order.
-fn attempts(claim: &Claim) -> Vec<Attempt> {
+pub(crate) fn attempts(claim: &Claim) -> Vec<Attempt> {
     let attempt = |claimed: &crate::message::ClaimedRecipient| Attempt {
         message: claim.message.key,
         recipient: claimed.recipient.index,
@@ -130,14 +147,28 @@ fn attempts(claim: &Claim) -> Vec<Attempt> {
     claim.recipients.iter().map(attempt).collect()
 }
 
-async fn finish(store: &Arc<dyn Store>, attempt: Attempt, outcome: Outcome) -> Finished {
-    let result = RecipientResult {
+/// What became of the first recipient of a claim; webhooks are told nothing.
+pub(crate) fn ended(claim: &Claim, outcome: Outcome) -> RecipientResult {
+    result(attempts(claim)[0], outcome)
+}
+
+/// The first recipient of a claim was delivered; webhooks are told nothing.
+pub(crate) fn delivered(claim: &Claim) -> RecipientResult {
+    ended(claim, Outcome::Delivered)
+}
+
+fn result(attempt: Attempt, outcome: Outcome) -> RecipientResult {
+    RecipientResult {
         attempt,
         outcome,
         text: "relay: 250 2.0.0 Ok".to_owned(),
         calls: Vec::new(),
-    };
-    store.finish(vec![result], Vec::new()).await.unwrap()
+    }
+}
+
+async fn finish(store: &Arc<dyn Store>, attempt: Attempt, outcome: Outcome) -> Finished {
+    let results = vec![result(attempt, outcome)];
+    store.finish(results, Vec::new()).await.unwrap()
 }
 
 fn deferred(due: Timestamp) -> Outcome {
@@ -169,10 +200,7 @@ async fn assert_counted(store: &Arc<dyn Store>) {
     let (mut messages, mut bytes, mut recipients) = (0, 0, [0_u64; State::ALL.len()]);
     let mut after = None;
     loop {
-        let page = store
-            .list(crate::store::Filter::default(), after, 7)
-            .await
-            .unwrap();
+        let page = store.list(Filter::default(), after, 7).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.message.id);
         for line in page {

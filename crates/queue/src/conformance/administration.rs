@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::operator::{Ages, ApiToken, ShapeBy, TokenAdded};
-use crate::store::{Filter, StoreError};
+use crate::store::StoreError;
 
 pub(super) async fn run(subject: &dyn Subject) {
     much_is_done_in_portions(subject).await;

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::operator::{AuditRecord, Suspension, SuspensionKind};
-use crate::store::Filter;
 
 pub(super) async fn run(subject: &dyn Subject) {
     filters_look_at_one_recipient(subject).await;
@@ -30,10 +29,8 @@ async fn filters_look_at_one_recipient(subject: &dyn Subject) {
     for claim in claim_all(&store, at(300)).await {
         if claim.message.id == id {
             let result = RecipientResult {
-                attempt: attempts(&claim)[0],
-                outcome: deferred(at(500)),
                 text: "mx.x.example: 451 4.7.1 Greylisted".into(),
-                calls: Vec::new(),
+                ..ended(&claim, deferred(at(500)))
             };
             store.finish(vec![result], Vec::new()).await.unwrap();
         }
@@ -142,13 +139,7 @@ async fn selected_mail_is_claimed_before_it_is_due(subject: &dyn Subject) {
         let beginning = Beginning::Deferred(vec![deferral; 2]);
         store.insert(new, beginning).await.unwrap();
     }
-    store
-        .hold(Filter {
-            ids: vec![ids[0]],
-            ..Filter::default()
-        })
-        .await
-        .unwrap();
+    store.hold(by_id(ids[0])).await.unwrap();
     let (mut claimed, mut after) = (Vec::new(), None);
     loop {
         let request = request(at(10), 2);
@@ -253,10 +244,7 @@ async fn suspended_mail_is_parked_and_resumed(subject: &dyn Subject) {
     assert_eq!(unpark(SuspensionKind::Domain, "x.example").await.unwrap(), 1);
     assert_eq!(claim_all(&store, at(200)).await.len(), 1);
     // An operator's retry, and the end by itself, are ends too.
-    let filter = Filter {
-        ids: vec![other_id],
-        ..Filter::default()
-    };
+    let filter = by_id(other_id);
     assert_eq!(store.retry(filter, at(300)).await.unwrap(), 1);
     let is_other = |claim: &Claim| claim.message.id == other_id;
     let due = claim_all(&store, at(300)).await;

@@ -174,10 +174,7 @@ async fn leases_begin_when_they_are_given(subject: &dyn Subject) {
             .is_empty()
     );
     ends(show(&store, claims[0].message.id).await.recipients[0].due);
-    let filter = crate::store::Filter {
-        ids: vec![later],
-        ..crate::store::Filter::default()
-    };
+    let filter = by_id(later);
     let (selected, _) = store.claim_selected(filter, None, request).await.unwrap();
     ends(selected[0].recipients[0].recipient.due);
     holds(&selected[0]);

@@ -123,22 +123,16 @@ async fn reports_come_in_the_same_change(subject: &dyn Subject) {
     let store = subject.fresh().await;
     let failed = insert(&store, message(0, &["a@x.example"])).await;
     let claim = claim_all(&store, at(1)).await.remove(0);
-    let result = |attempt| RecipientResult {
-        attempt,
-        outcome: Outcome::Bounced,
-        text: "550".to_owned(),
-        calls: Vec::new(),
-    };
-    let attempt = attempts(&claim)[0];
+    let bounced = || vec![ended(&claim, Outcome::Bounced)];
     let report = message(1, &["sender@from.example"]);
     let first = report.id;
-    let finished = store.finish(vec![result(attempt)], vec![report]).await.unwrap();
+    let finished = store.finish(bounced(), vec![report]).await.unwrap();
     assert_eq!((finished.removed, finished.fenced.len()), (vec![failed], 0));
     assert_eq!(states(&store, first).await, [State::Queued]);
     let report = message(1, &["sender@from.example"]);
     let second = report.id;
-    let finished = store.finish(vec![result(attempt)], vec![report]).await.unwrap();
-    assert_eq!(finished.fenced, [attempt]);
+    let finished = store.finish(bounced(), vec![report]).await.unwrap();
+    assert_eq!(finished.fenced, attempts(&claim));
     assert_eq!(
         states(&store, second).await,
         [State::Queued],
@@ -148,8 +142,8 @@ async fn reports_come_in_the_same_change(subject: &dyn Subject) {
     let mut twice = message(1, &["sender@from.example"]);
     twice.id = second;
     let claim = claim_all(&store, at(1)).await.remove(0);
-    let attempt = attempts(&claim)[0];
-    assert!(store.finish(vec![result(attempt)], vec![twice]).await.is_err());
+    let results = vec![ended(&claim, Outcome::Bounced)];
+    assert!(store.finish(results, vec![twice]).await.is_err());
     assert_eq!(states(&store, claim.message.id).await, [State::Leased]);
 }
 
@@ -262,16 +256,7 @@ async fn missing_content_is_set_aside(subject: &dyn Subject) {
     assert_eq!(finished.fenced.len(), 1);
     assert!(claim_all(&store, at(1000)).await.is_empty());
     assert_counted(&store).await;
-    assert_eq!(
-        store
-            .delete(crate::Filter {
-                ids: vec![id],
-                ..Default::default()
-            })
-            .await
-            .unwrap(),
-        1
-    );
+    assert_eq!(store.delete(by_id(id)).await.unwrap(), 1);
     assert_counted(&store).await;
 }
 

@@ -1,7 +1,6 @@
 //! What an operator does: list, retry, delete, release.
 
 use super::*;
-use crate::store::Filter;
 
 pub(super) async fn run(subject: &dyn Subject) {
     listings_have_pages(subject).await;
@@ -31,17 +30,7 @@ async fn listings_have_pages(subject: &dyn Subject) {
     let many: Vec<String> = (0..150).map(|number| format!("r{number}@x.example")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let id = insert(&store, message(0, &many)).await;
-    let page = store
-        .list(
-            Filter {
-                ids: vec![id],
-                ..Filter::default()
-            },
-            None,
-            10,
-        )
-        .await
-        .unwrap();
+    let page = store.list(by_id(id), None, 10).await.unwrap();
     assert_eq!((page.len(), page[0].recipients.len()), (1, 100));
     assert_eq!(show(&store, id).await.recipients.len(), 150);
 }
@@ -124,10 +113,7 @@ async fn retry_makes_due(subject: &dyn Subject) {
     for claim in claim_all(&store, at(1)).await {
         finish(&store, attempts(&claim)[0], deferred(at(3600))).await;
     }
-    let filter = Filter {
-        ids: vec![id],
-        ..Filter::default()
-    };
+    let filter = by_id(id);
     assert_eq!(store.retry(filter, at(10)).await.unwrap(), 1);
     assert_eq!(
         states(&store, id).await,
@@ -151,26 +137,8 @@ async fn delete_fences_who_holds_it(subject: &dyn Subject) {
     let kept = insert(&store, message(0, &["a@x.example"])).await;
     let claims = claim_all(&store, at(1)).await;
     let claim = claims.iter().find(|claim| claim.message.id == id).unwrap();
-    assert_eq!(
-        store
-            .delete(Filter {
-                ids: vec![id],
-                ..Filter::default()
-            })
-            .await
-            .unwrap(),
-        1
-    );
-    assert_eq!(
-        store
-            .delete(Filter {
-                ids: vec![id],
-                ..Filter::default()
-            })
-            .await
-            .unwrap(),
-        0
-    );
+    assert_eq!(store.delete(by_id(id)).await.unwrap(), 1);
+    assert_eq!(store.delete(by_id(id)).await.unwrap(), 0);
     assert!(store.show(id).await.unwrap().is_none());
     let attempt = attempts(claim)[0];
     assert_eq!(

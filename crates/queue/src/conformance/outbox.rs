@@ -66,10 +66,8 @@ async fn tell(store: &Arc<dyn Outbox>, calls: Vec<NewCall>) {
         .unwrap();
     let claims = store.claim(request(at(10), 1)).await.unwrap();
     let result = RecipientResult {
-        attempt: attempts(&claims[0])[0],
-        outcome: Outcome::Delivered,
-        text: String::new(),
         calls,
+        ..delivered(&claims[0])
     };
     let finished = store.finish(vec![result], Vec::new()).await.unwrap();
     assert_eq!(finished.removed.len(), 1);
@@ -95,13 +93,11 @@ async fn calls_come_with_results(subject: &dyn OutboxSubject) {
         .unwrap();
     assert!(renewed.is_empty());
     assert_eq!(store.claim(request(at(200), 9)).await.unwrap().len(), 1);
-    let result = |attempt, body: &str| RecipientResult {
-        attempt,
-        outcome: Outcome::Bounced,
-        text: String::new(),
+    let bounced = |attempt, body: &str| RecipientResult {
         calls: vec![new_call("one", body), new_call("two", body)],
+        ..result(attempt, Outcome::Bounced)
     };
-    let results = vec![result(attempts(&claims[0])[0], "first"), result(late, "late")];
+    let results = vec![bounced(attempts(&claims[0])[0], "first"), bounced(late, "late")];
     let finished = store.finish(results, Vec::new()).await.unwrap();
     assert_eq!(finished.fenced, [late]);
     assert_eq!(waiting(&store).await, [("one".into(), 1), ("two".into(), 1)]);

@@ -1,7 +1,6 @@
 //! A random series of operations beside a model that is too simple to be wrong.
 
 use super::*;
-use crate::store::Filter;
 use std::collections::BTreeMap;
 
 /// What the model knows of a recipient.
@@ -226,16 +225,7 @@ impl Model {
         else {
             return;
         };
-        assert_eq!(
-            store
-                .delete(Filter {
-                    ids: vec![id],
-                    ..Filter::default()
-                })
-                .await
-                .unwrap(),
-            1
-        );
+        assert_eq!(store.delete(by_id(id)).await.unwrap(), 1);
         self.forget(key);
     }
 

@@ -1,7 +1,6 @@
 //! What only many servers can break: one queue, several processes.
 
 use super::*;
-use crate::store::Filter;
 use std::collections::HashSet;
 use tokio::task::JoinSet;
 
@@ -112,10 +111,7 @@ async fn what_one_suspends_the_other_knows(subject: &dyn SharedSubject) {
     assert!(one.suspend(suspension.clone()).await.unwrap());
     assert_eq!(other.suspensions().await.unwrap(), [suspension]);
     let id = insert(&one, message(0, &["a@x.example"])).await;
-    let filter = Filter {
-        ids: vec![id],
-        ..Filter::default()
-    };
+    let filter = by_id(id);
     assert_eq!(other.hold(filter.clone()).await.unwrap(), 1);
     assert!(claim_all(&one, at(1)).await.is_empty());
     assert_eq!(other.delete(filter).await.unwrap(), 1);

@@ -24,11 +24,11 @@ mod waiting;
 use super::*;
 use crate::conformance::directory::run_shelf;
 use crate::conformance::outbox::run_outbox;
-use crate::conformance::run_all;
 use crate::conformance::shared::run_shared;
+use crate::conformance::{due_now, run_all};
 use crate::message::{Beginning, Claim};
 use crate::outbox::{NewCall, Outbox};
-use crate::store::{ClaimRequest, Store, Term};
+use crate::store::Store;
 use cluster::Cluster;
 use smtp_observe::Observer;
 use std::time::Duration;
@@ -192,11 +192,6 @@ async fn large_claims_are_by_domain_the_longest_due_first() {
         let new = crate::conformance::message(i64::try_from(number).unwrap() / 100, &[&to]);
         store.insert(new, Beginning::Due).await.unwrap();
     }
-    let request = |limit| ClaimRequest {
-        lease: Term::of(Duration::from_secs(60)),
-        limit,
-        exclude_domains: Vec::new(),
-    };
     let domains = |claims: &[Claim]| -> Vec<String> {
         let of = |claim: &Claim| claim.recipients[0].recipient.address.domain().to_owned();
         let mut all: Vec<String> = claims.iter().map(of).collect();
@@ -204,12 +199,12 @@ async fn large_claims_are_by_domain_the_longest_due_first() {
         all.dedup();
         all
     };
-    assert_eq!(domains(&store.claim(request(100)).await.unwrap()).len(), 1);
-    assert_eq!(domains(&store.claim(request(100)).await.unwrap()).len(), 1);
+    assert_eq!(domains(&store.claim(due_now(100)).await.unwrap()).len(), 1);
+    assert_eq!(domains(&store.claim(due_now(100)).await.unwrap()).len(), 1);
     // A small one takes what is due longest, whatever it is.
-    let rest = store.claim(request(63)).await.unwrap();
+    let rest = store.claim(due_now(63)).await.unwrap();
     assert_eq!(
-        (rest.len(), store.claim(request(100)).await.unwrap().len()),
+        (rest.len(), store.claim(due_now(100)).await.unwrap().len()),
         (63, 37)
     );
 }

@@ -2,13 +2,11 @@
 
 use super::*;
 use crate::conformance::outbox::{OutboxSubject, run_outbox};
-use crate::conformance::{Subject, run_all};
+use crate::conformance::{Subject, delivered, due_now, run_all};
 use crate::id::QueueId;
-use crate::message::{
-    Attempt, Beginning, Body, Claim, MailOptions, NewMessage, NewRecipient, Outcome, RecipientResult,
-};
+use crate::message::{Beginning, Body, Claim, MailOptions, NewMessage, NewRecipient};
 use crate::outbox::Outbox;
-use crate::store::{ClaimRequest, Finished, Store, Term};
+use crate::store::{Finished, Store, Term};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -79,18 +77,8 @@ fn path_of(message: &NewMessage) -> PathBuf {
 }
 
 async fn deliver(store: &SqliteStore, claim: &Claim) -> Finished {
-    let attempt = Attempt {
-        message: claim.message.key,
-        recipient: claim.recipients[0].recipient.index,
-        epoch: claim.recipients[0].epoch,
-    };
-    let result = RecipientResult {
-        attempt,
-        outcome: Outcome::Delivered,
-        text: String::new(),
-        calls: Vec::new(),
-    };
-    store.finish(vec![result], Vec::new()).await.unwrap()
+    let results = vec![delivered(claim)];
+    store.finish(results, Vec::new()).await.unwrap()
 }
 
 async fn ids(store: &SqliteStore) -> Vec<QueueId> {

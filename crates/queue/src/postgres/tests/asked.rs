@@ -1,8 +1,8 @@
 //! What the database is asked for a message from its coming to its end, when no other shares a statement with it.
 
 use super::cluster::Cluster;
-use crate::conformance::message;
-use crate::message::{Attempt, Beginning, Outcome, RecipientResult};
+use crate::conformance::{delivered, message};
+use crate::message::Beginning;
 use crate::store::{Store, Term};
 use std::time::Duration;
 
@@ -25,17 +25,8 @@ async fn a_message_is_taken_by_one_statement_and_ended_by_one_transaction() {
             .await
             .unwrap()
             .unwrap();
-        let result = RecipientResult {
-            attempt: Attempt {
-                message: claim.message.key,
-                recipient: 0,
-                epoch: claim.recipients[0].epoch,
-            },
-            outcome: Outcome::Delivered,
-            text: String::new(),
-            calls: Vec::new(),
-        };
-        let finished = store.finish(vec![result], Vec::new()).await.unwrap();
+        let results = vec![delivered(&claim)];
+        let finished = store.finish(results, Vec::new()).await.unwrap();
         assert_eq!(finished.removed.len(), 1);
     }
     let sql = format!("SELECT query FROM pg_stat_statements WHERE calls >= {MESSAGES}");

@@ -1,10 +1,10 @@
 //! Which of what is due a server claims first, beside another.
 
 use super::cluster::Cluster;
+use crate::conformance::due_now;
 use crate::postgres::PostgresStore;
-use crate::store::{ClaimRequest, Store, Term};
+use crate::store::Store;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// Recipients of each domain.
 const EACH: usize = 64;
@@ -23,12 +23,7 @@ async fn fill(client: &tokio_postgres::Client) {
 
 /// The domains of as many recipients as two have; nothing of it stays claimed.
 async fn first_two(store: &PostgresStore, client: &tokio_postgres::Client) -> BTreeSet<String> {
-    let request = ClaimRequest {
-        lease: Term::of(Duration::from_secs(60)),
-        limit: 2 * EACH,
-        exclude_domains: Vec::new(),
-    };
-    let claims = store.claim(request).await.unwrap();
+    let claims = store.claim(due_now(2 * EACH)).await.unwrap();
     assert_eq!(claims.len(), 2 * EACH);
     let back = "UPDATE recipients SET state = 0, owner = NULL, due = 1000000 WHERE state = 1";
     client.batch_execute(back).await.unwrap();

@@ -2,12 +2,12 @@
 
 use super::cluster::Cluster;
 use crate::QueueId;
-use crate::conformance::message;
-use crate::message::{Attempt, Beginning, Body, Claim, NewMessage, Outcome, RecipientResult};
+use crate::conformance::{attempts, delivered, due_now, ended, message};
+use crate::message::{Beginning, Body, NewMessage, Outcome, RecipientResult};
 use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind};
 use crate::outbox::{CallOutcome, CallResult, NewCall, Outbox};
 use crate::postgres::PostgresStore;
-use crate::store::{ClaimRequest, Filter, Store, Term};
+use crate::store::{Filter, Store, Term};
 use jiff::{SignedDuration, Timestamp};
 use smtp_directory::{Edit, Kind, Record, Shelf};
 use std::sync::Arc;
@@ -43,27 +43,6 @@ fn noting() -> String {
     noted.to_owned() + &triggers.concat()
 }
 
-fn lease() -> ClaimRequest {
-    ClaimRequest {
-        lease: Term::of(Duration::from_secs(60)),
-        limit: 100,
-        exclude_domains: Vec::new(),
-    }
-}
-
-fn result(claim: &Claim, outcome: Outcome, calls: Vec<NewCall>) -> RecipientResult {
-    RecipientResult {
-        attempt: Attempt {
-            message: claim.message.key,
-            recipient: 0,
-            epoch: claim.recipients[0].epoch,
-        },
-        outcome,
-        text: "later".into(),
-        calls,
-    }
-}
-
 /// Mail comes, is claimed, delivered at once or later, and with a word to a webhook.
 async fn deliver(store: &Arc<PostgresStore>, large: &std::path::Path) {
     let new = || message(0, &["a@x.example"]);
@@ -81,16 +60,11 @@ async fn deliver(store: &Arc<PostgresStore>, large: &std::path::Path) {
         .await
         .unwrap()
         .unwrap();
-    store
-        .finish(vec![result(&leased, Outcome::Delivered, Vec::new())], Vec::new())
-        .await
-        .unwrap();
-    let claims = store.claim(lease()).await.unwrap();
+    store.finish(vec![delivered(&leased)], Vec::new()).await.unwrap();
+    let claims = store.claim(due_now(100)).await.unwrap();
     assert_eq!(claims.len(), 4);
-    let attempts = claims
-        .iter()
-        .map(|claim| result(claim, Outcome::Delivered, Vec::new()).attempt);
-    assert!(store.renew(attempts.collect(), term).await.unwrap().is_empty());
+    let held = claims.iter().flat_map(attempts).collect();
+    assert!(store.renew(held, term).await.unwrap().is_empty());
     let later = || Outcome::Deferred {
         due: Timestamp::now(),
         delay_notified: false,
@@ -108,10 +82,11 @@ async fn deliver(store: &Arc<PostgresStore>, large: &std::path::Path) {
     ];
     for (number, outcome, calls) in results {
         let reports = if number == 0 { vec![new()] } else { Vec::new() };
-        store
-            .finish(vec![result(&claims[number], outcome, calls)], reports)
-            .await
-            .unwrap();
+        let result = RecipientResult {
+            calls,
+            ..ended(&claims[number], outcome)
+        };
+        store.finish(vec![result], reports).await.unwrap();
     }
 }
 
@@ -137,7 +112,7 @@ async fn operate(store: &Arc<PostgresStore>, client: &tokio_postgres::Client) {
         .await;
     assert_eq!(resumed.unwrap(), Some(1));
     // What cannot be read is set aside as it is claimed, or as its content is asked for; and read again.
-    let (claims, _) = store.claim_selected(all(), None, lease()).await.unwrap();
+    let (claims, _) = store.claim_selected(all(), None, due_now(100)).await.unwrap();
     assert_eq!(claims.len(), 5);
     client
         .batch_execute("UPDATE messages SET content = NULL")
@@ -148,7 +123,7 @@ async fn operate(store: &Arc<PostgresStore>, client: &tokio_postgres::Client) {
         .batch_execute("UPDATE recipients SET due = 0, state = 0; UPDATE recipients SET address = 'none' WHERE message = (SELECT min(message) FROM recipients)")
         .await
         .unwrap();
-    store.claim(lease()).await.unwrap();
+    store.claim(due_now(100)).await.unwrap();
     store.release(all(), now).await.unwrap();
     assert_eq!(store.delete(all()).await.unwrap(), 5);
 }

@@ -1,11 +1,11 @@
 //! What servers tell each other: heard at once, missed without harm, and never said where it would cost.
 
 use super::cluster::Cluster;
-use crate::conformance::message;
-use crate::message::{Attempt, Beginning, Outcome, RecipientResult};
+use crate::conformance::{due_now, ended, message};
+use crate::message::{Beginning, Outcome};
 use crate::operator::{Suspension, SuspensionKind};
 use crate::postgres::PostgresStore;
-use crate::store::{ClaimRequest, Filter, Shared, Store, Term};
+use crate::store::{Filter, Shared, Store, Term};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use smtp_directory::{Edit, Kind, Record, Shelf};
@@ -217,11 +217,6 @@ async fn of_messages_and_results_nothing_is_said() {
             .await
             .unwrap();
     }
-    let request = ClaimRequest {
-        lease: Term::of(Duration::from_secs(60)),
-        limit: 100,
-        exclude_domains: Vec::new(),
-    };
     let outcomes = [
         Outcome::Delivered,
         Outcome::Deferred {
@@ -230,21 +225,12 @@ async fn of_messages_and_results_nothing_is_said() {
         },
         Outcome::Released { due: now },
     ];
-    let claims = store.claim(request).await.unwrap();
+    let claims = store.claim(due_now(100)).await.unwrap();
     assert!(claims.len() >= outcomes.len());
     let results = claims
         .iter()
         .zip(outcomes)
-        .map(|(claim, outcome)| RecipientResult {
-            attempt: Attempt {
-                message: claim.message.key,
-                recipient: 0,
-                epoch: claim.recipients[0].epoch,
-            },
-            outcome,
-            text: String::new(),
-            calls: Vec::new(),
-        });
+        .map(|(claim, outcome)| ended(claim, outcome));
     store
         .finish(results.collect(), vec![message(0, &["b@x.example"])])
         .await
@@ -268,12 +254,7 @@ async fn the_servers_of_a_queue_are_listed() {
         .insert(message(0, &["a@x.example", "b@x.example"]), Beginning::Due)
         .await
         .unwrap();
-    let request = ClaimRequest {
-        lease: Term::of(Duration::from_secs(60)),
-        limit: 100,
-        exclude_domains: Vec::new(),
-    };
-    assert_eq!(pair.speaks.claim(request).await.unwrap().len(), 1);
+    assert_eq!(pair.speaks.claim(due_now(100)).await.unwrap().len(), 1);
     pair.speaks.draining().await.unwrap();
     // Of a version that does not say, as it is written by one.
     let older = "INSERT INTO servers (id, name, seen) VALUES (gen_random_uuid(), 'old', (extract(epoch FROM now()) * 1000)::bigint - 30000)";

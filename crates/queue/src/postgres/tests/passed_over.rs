@@ -1,30 +1,21 @@
 //! What another session is just changing a claim passes over: it gets the rest, and does not wait.
 
 use super::cluster::Cluster;
-use crate::conformance::message;
+use crate::conformance::{due_now, message};
 use crate::message::{Beginning, Claim};
 use crate::postgres::PostgresStore;
-use crate::store::{ClaimRequest, Filter, Store, Term};
+use crate::store::{Filter, Store};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Has the rows of the first two recipients, until its transaction ends.
 const HOLDING: &str = "BEGIN; SELECT FROM recipients WHERE message IN (SELECT key FROM messages ORDER BY key LIMIT 2) FOR UPDATE";
 
-fn request() -> ClaimRequest {
-    ClaimRequest {
-        lease: Term::of(Duration::from_secs(60)),
-        limit: 10,
-        exclude_domains: Vec::new(),
-    }
-}
-
 async fn what_is_due(store: Arc<PostgresStore>) -> Vec<Claim> {
-    store.claim(request()).await.unwrap()
+    store.claim(due_now(10)).await.unwrap()
 }
 
 async fn what_is_selected(store: Arc<PostgresStore>) -> Vec<Claim> {
-    let selected = store.claim_selected(Filter::default(), None, request());
+    let selected = store.claim_selected(Filter::default(), None, due_now(10));
     selected.await.unwrap().0
 }
 

@@ -1,10 +1,9 @@
 //! Statements are prepared, once a connection; behind a pooler none is.
 
 use super::cluster::Cluster;
-use crate::conformance::message;
+use crate::conformance::{due_now, message};
 use crate::message::Beginning;
-use crate::store::{ClaimRequest, Store, Term};
-use std::time::Duration;
+use crate::store::Store;
 
 /// Notes with each change, in the session that makes it: how many statements are prepared there, and how often the one that makes the change was
 /// run there since it was, this time included; null if it is not.
@@ -35,12 +34,7 @@ async fn noted(cluster: &Cluster) -> Vec<(String, [i64; 3])> {
         // A statement that gives rows, one that is sent with others, and one that gives none.
         let new = message(0, &["a@x.example"]);
         store.insert(new, Beginning::Due).await.unwrap();
-        let request = ClaimRequest {
-            lease: Term::of(Duration::from_secs(60)),
-            limit: 10,
-            exclude_domains: Vec::new(),
-        };
-        assert_eq!(store.claim(request).await.unwrap().len(), 1);
+        assert_eq!(store.claim(due_now(10)).await.unwrap().len(), 1);
         store.writable().await.unwrap();
     }
     let rows = client.query(NOTED, &[]).await.unwrap();

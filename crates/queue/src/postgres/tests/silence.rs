@@ -1,29 +1,18 @@
 //! Nobody is taken for dead because the database was away.
 
 use super::cluster::Cluster;
-use crate::conformance::message;
+use crate::conformance::{message, request};
 use crate::id::QueueId;
 use crate::message::Beginning;
 use crate::outbox::{Call, NewCall, Outbox};
 use crate::postgres::{PostgresStore, client};
-use crate::store::{ClaimRequest, Store, Term};
+use crate::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The database was away for so long: nobody was heard of.
 const AWAY: &str = "UPDATE servers SET seen = seen - 75000";
-
-fn request(now: Timestamp) -> ClaimRequest {
-    ClaimRequest {
-        lease: Term {
-            length: Duration::from_secs(60),
-            now: Some(now),
-        },
-        limit: 10,
-        exclude_domains: Vec::new(),
-    }
-}
 
 fn new_call(body: &str) -> NewCall {
     NewCall {
@@ -48,7 +37,7 @@ async fn holding(cluster: &Cluster) -> (Arc<PostgresStore>, String) {
         .unwrap();
     store.add_calls(vec![new_call("held")]).await.unwrap();
     let before = Timestamp::now() - SignedDuration::from_secs(90);
-    assert_eq!(store.claim(request(before)).await.unwrap().len(), 1);
+    assert_eq!(store.claim(request(before, 10)).await.unwrap().len(), 1);
     assert_eq!(calls(&store, store.now()).await.len(), 1);
     let database = cluster.database_of(&store);
     (store, database)
@@ -68,7 +57,7 @@ async fn after_a_silence_nobody_is_judged_for_a_while() {
         .insert(message(1, &["new@x.example"]), Beginning::Due)
         .await
         .unwrap();
-    let claims = first.claim(request(Timestamp::now())).await.unwrap();
+    let claims = first.claim(request(Timestamp::now(), 10)).await.unwrap();
     assert_eq!(claims.len(), 1);
     assert_eq!(
         claims[0].recipients[0].recipient.address.as_str(),
@@ -89,7 +78,12 @@ async fn after_a_silence_nobody_is_judged_for_a_while() {
         )
         .await;
     let taken = async {
-        while first.claim(request(Timestamp::now())).await.unwrap().is_empty() {
+        while first
+            .claim(request(Timestamp::now(), 10))
+            .await
+            .unwrap()
+            .is_empty()
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -115,7 +109,7 @@ async fn while_another_one_was_heard_of_who_was_not_is_dead() {
         .map(|server| server.id)
         .collect();
     assert!(ids.len() == 2 && !ids.contains(&holder.id().to_string()));
-    assert_eq!(first.claim(request(Timestamp::now())).await.unwrap().len(), 1);
+    assert_eq!(first.claim(request(Timestamp::now(), 10)).await.unwrap().len(), 1);
     drop(witness);
 }
 

@@ -2,8 +2,8 @@
 
 use super::cluster::Cluster;
 use crate::QueueId;
-use crate::conformance::message;
-use crate::message::{Attempt, Beginning, Body, NewMessage, Outcome, RecipientResult};
+use crate::conformance::{delivered, message};
+use crate::message::{Beginning, Body, NewMessage, RecipientResult};
 use crate::outbox::{CallOutcome, CallResult, NewCall, Outbox};
 use crate::postgres::{PostgresStore, pulse};
 use crate::store::{Store, Term};
@@ -81,18 +81,12 @@ async fn pass(store: &Arc<PostgresStore>) {
         let lease = Beginning::Leased(Term::of(Duration::from_secs(60)));
         let claim = store.insert(of(body), lease).await.unwrap().unwrap();
         let result = RecipientResult {
-            attempt: Attempt {
-                message: claim.message.key,
-                recipient: 0,
-                epoch: claim.recipients[0].epoch,
-            },
-            outcome: Outcome::Delivered,
-            text: "sent".into(),
             calls: vec![NewCall {
                 webhook: "one".into(),
                 event: QueueId::generate(),
                 body: "{}".into(),
             }],
+            ..delivered(&claim)
         };
         store.finish(vec![result], Vec::new()).await.unwrap();
     }

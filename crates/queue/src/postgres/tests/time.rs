@@ -1,11 +1,11 @@
 //! The database's clock decides when leases begin and end, whatever a server takes it to show.
 
 use super::cluster::Cluster;
-use crate::conformance::message;
-use crate::message::{Attempt, Beginning, Claim};
+use crate::conformance::{attempts, due_now, message};
+use crate::message::Beginning;
 use crate::postgres::PostgresStore;
 use crate::steady::Steady;
-use crate::store::{ClaimRequest, Filter, Store, Term};
+use crate::store::{Filter, Store, Term};
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,23 +17,6 @@ fn mistaken(store: &PostgresStore, hours: i64) {
     let wrong = store.now() + SignedDuration::from_hours(hours);
     let (before, ms) = (Steady::now(), wrong.as_millisecond());
     store.shop.clock.seen(before, ms, before);
-}
-
-fn request() -> ClaimRequest {
-    ClaimRequest {
-        lease: Term::of(MINUTE),
-        limit: 100,
-        exclude_domains: Vec::new(),
-    }
-}
-
-fn attempts(claims: &[Claim]) -> Vec<Attempt> {
-    let of = |claim: &Claim| Attempt {
-        message: claim.message.key,
-        recipient: 0,
-        epoch: claim.recipients[0].epoch,
-    };
-    claims.iter().map(of).collect()
 }
 
 /// Every lease ends in a minute, by the clock of the database.
@@ -68,26 +51,27 @@ async fn whoever_is_mistaken_takes_nobodys_lease_and_gives_none_that_is_too_shor
         insert(&wrong, Beginning::Leased(Term::of(MINUTE))).await;
         assert_a_minute(&client, 2).await;
         mistaken(&wrong, hours);
-        assert!(wrong.claim(request()).await.unwrap().is_empty(), "{hours}");
+        assert!(wrong.claim(due_now(100)).await.unwrap().is_empty(), "{hours}");
         insert(&right, Beginning::Due).await;
         mistaken(&wrong, hours);
-        let claims = wrong.claim(request()).await.unwrap();
+        let claims = wrong.claim(due_now(100)).await.unwrap();
         assert_eq!(claims.len(), 1, "what is due is due");
         assert_a_minute(&client, 3).await;
+        let held: Vec<_> = claims.iter().flat_map(attempts).collect();
         let ended = Term {
             length: Duration::ZERO,
             now: Some(right.now()),
         };
-        assert!(right.renew(attempts(&claims), ended).await.unwrap().is_empty());
+        assert!(right.renew(held.clone(), ended).await.unwrap().is_empty());
         assert_a_minute(&client, 2).await;
         mistaken(&wrong, hours);
-        let lost = wrong.renew(attempts(&claims), Term::of(MINUTE)).await;
+        let lost = wrong.renew(held, Term::of(MINUTE)).await;
         assert!(lost.unwrap().is_empty());
         assert_a_minute(&client, 3).await;
         insert(&right, Beginning::Due).await;
         mistaken(&wrong, hours);
         let (selected, _) = wrong
-            .claim_selected(Filter::default(), None, request())
+            .claim_selected(Filter::default(), None, due_now(100))
             .await
             .unwrap();
         assert_eq!(selected.len(), 1);

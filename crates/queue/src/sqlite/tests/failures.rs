@@ -112,12 +112,7 @@ async fn a_full_disk_refuses_and_recovers() {
     assert!(store.insert(big, Beginning::Due).await.is_err());
     assert!(!path.exists(), "a refused body goes");
     // Delivery goes on, and what it frees can be used again.
-    let request = ClaimRequest {
-        lease: Term::of(Duration::from_secs(60)),
-        limit: 1000,
-        exclude_domains: Vec::new(),
-    };
-    for claim in store.claim(request).await.unwrap() {
+    for claim in store.claim(due_now(1000)).await.unwrap() {
         assert_eq!(deliver(&store, &claim).await.removed.len(), 1);
     }
     store.insert(small(), Beginning::Due).await.unwrap();
