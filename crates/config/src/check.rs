@@ -99,7 +99,8 @@ fn scratch(config: &Config, found: &mut Findings) {
     let least = largest.saturating_add(ADDED).saturating_mul(2);
     if (1..least).contains(&size) {
         let reason = format!(
-            "it must hold two messages of limits.max_message_size, one that comes in and one that goes out: set it to {least} octets or more              (twice {largest} and 64 KiB each for what is added to them), lower limits.max_message_size, or set it to 0 for no bound"
+            "it must hold two messages of limits.max_message_size, one that comes in and one that goes out: set it to {least} octets or more \
+             (twice {largest} and 64 KiB each for what is added to them), lower limits.max_message_size, or set it to 0 for no bound"
         );
         found.push(("storage.scratch_size", reason));
     }

@@ -108,9 +108,9 @@ events! {
     /// The drain of a pod that comes back, by what the API server says (`kubernetes.statefulset`): its mail waits for it in its claim.
     Info "pod_comes_back" PodComesBack { pod: &'a str, why: &'a str }
 
-    /// Nobody said whether the pod comes back, after the start (then it is asked again every five minutes, until there is an answer) or at the drain: it
-    /// is taken to, so a pod that is scaled away leaves its mail in its claim without a last try. Mend what `error` says: 403 is a missing Role or RoleBinding (`k8s/components/scale-aware`), no answer a policy
-    /// that closes the way to the API server.
+    /// Nobody said whether the pod comes back, after the start (then it is asked again every five minutes, until there is an answer) or at the
+    /// drain: it is taken to, so a pod that is scaled away leaves its mail in its claim without a last try. Mend what `error` says: 403 is a
+    /// missing Role or RoleBinding (`k8s/components/scale-aware`), no answer a policy that closes the way to the API server.
     Warn "pod_fate_unknown" PodFateUnknown { pod: &'a str, error: &'a str }
 
     /// The drain of a pod that does not come back: for as long as `handover` all its mail is tried once more. `messages` is how many that

@@ -171,7 +171,8 @@ impl AdminClient {
         Failure::new(
             Exit::Unavailable,
             format_args!(
-                "cannot reach the server at {host}: {reason}\nIs it running? Its address is that of http.admin_port, else http.port, in the configuration; or set by --url or SMTP_ADMIN_URL."
+                "cannot reach the server at {host}: {reason}\nIs it running? Its address is that of http.admin_port, else http.port, \
+                 in the configuration; or set by --url or SMTP_ADMIN_URL."
             ),
         )
     }
@@ -223,7 +224,8 @@ fn secret(file: Option<&Path>) -> Result<String, Failure> {
         None => match NAMES.iter().find_map(|name| std::env::var(name).ok()) {
             Some(secret) => return Ok(secret),
             None => variable_file().ok_or_else(|| {
-                let message = "the admin password or a token is needed: set SMTP_ADMIN_PASSWORD or SMTP_ADMIN_TOKEN, either with _FILE, or --admin-password-file; without a configured password the server prints one at its start";
+                let message = "the admin password or a token is needed: set SMTP_ADMIN_PASSWORD or SMTP_ADMIN_TOKEN, either with _FILE, \
+                     or --admin-password-file; without a configured password the server prints one at its start";
                 Failure::new(Exit::Config, message)
             })?,
         },
@@ -244,7 +246,8 @@ fn refusal(status: StatusCode, answer: &Json) -> Failure {
         .unwrap_or("no explanation; is that an smtp-server?");
     let hint = match status.as_u16() {
         401 => {
-            "\nIt comes from --admin-password-file, SMTP_ADMIN_TOKEN or SMTP_ADMIN_PASSWORD, or the file that one of those with _FILE names: a token, or the server's password, which is the configured one or the one that it printed at its start."
+            "\nIt comes from --admin-password-file, SMTP_ADMIN_TOKEN or SMTP_ADMIN_PASSWORD, or the file that one of those with _FILE names: \
+             a token, or the server's password, which is the configured one or the one that it printed at its start."
         }
         _ => "",
     };

@@ -4,8 +4,8 @@
 //!   server on this machine is to be found by it.
 //! * [`run`] starts the rooms in their order, [`lifecycle`] stops them; [`reload`] changes settings in between.
 //! * [`house`] is what HTTP sees of the rooms, [`welcome`] what a developer reads at the start.
-//! * [`check`], [`health_command`], [`config_command`], [`queue_command`], [`migrate_command`], [`history_command`], [`server_command`], [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`]
-//!   talks to a running server.
+//! * [`check`], [`health_command`], [`config_command`], [`queue_command`], [`migrate_command`], [`history_command`], [`server_command`],
+//!   [`drain_command`], [`token_command`] and [`directory_command`] are the other commands; [`admin_client`] talks to a running server.
 //! * [`mod@sendmail`] and [`mailq`] are the programs of those names; [`completions`] makes shells and readers of manuals know all commands.
 //! * [`exit`] is how each of them ends, [`failed_start`] what the log has of a server that could not start.
 

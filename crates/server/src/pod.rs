@@ -280,7 +280,8 @@ impl Pod {
 fn shut_off(error: &smtp_https::reqwest::Error) -> &'static str {
     match error.is_timeout() {
         true => {
-            "; a NetworkPolicy may close the way: name the API server's addresses and ports in allow-api-server of k8s/components/scale-aware (chart: scaleAware.apiServer)"
+            "; a NetworkPolicy may close the way: name the API server's addresses and ports in allow-api-server of \
+             k8s/components/scale-aware (chart: scaleAware.apiServer)"
         }
         false => "",
     }

@@ -149,7 +149,8 @@ fn cannot_listen(error: &dyn Display, kind: ErrorKind, keys: &str) -> Failure {
             )
         }
         ErrorKind::PermissionDenied => format!(
-            "\nPorts below 1024 need CAP_NET_BIND_SERVICE, or the machine's net.ipv4.ip_unprivileged_port_start (IPv6 too) no higher than the port: give it one of them, or set another port ({keys}) and map it from outside."
+            "\nPorts below 1024 need CAP_NET_BIND_SERVICE, or the machine's net.ipv4.ip_unprivileged_port_start (IPv6 too) no higher than the port: \
+             give it one of them, or set another port ({keys}) and map it from outside."
         ),
         ErrorKind::AddrNotAvailable => {
             "\nThis machine does not have that address: see server.host, http.host and http.admin_host."

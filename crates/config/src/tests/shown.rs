@@ -65,6 +65,6 @@ fn the_printed_reference_is_current() {
     let printed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         printed == reference_markdown(),
-        "docs/reference/configuration.md is old: write it again with `smtp-server config reference`"
+        "docs/reference/configuration.md is stale: run `cargo xtask docs`"
     );
 }

@@ -71,8 +71,8 @@ pub struct Migration {
 
 /// Brings the schema up to date, or only tries whether that can be done. Gives the steps.
 ///
-/// One server does it, under a lock, in one transaction; the others wait for it. A table that is not to be had is an error that passes. Servers of the version before may go on meanwhile and
-/// afterwards: a migration only adds, and what it makes unnecessary goes with a later version.
+/// One server does it, under a lock, in one transaction; the others wait for it. A table that is not to be had is an error that passes. Servers of
+/// the version before may go on meanwhile and afterwards: a migration only adds, and what it makes unnecessary goes with a later version.
 pub(super) async fn migrate(client: &Client, only_try: bool) -> Result<Vec<Migration>, Unopened> {
     client.be_patient();
     let t = client.transaction().await?;
