@@ -1,7 +1,7 @@
 //! What the black-box tests are made of: the real binary on ports and folders
 //! of its own ([`server`]), the peers it talks to ([`sink`], [`postfix`], [`dovecot`], [`dns`], [`haproxy`],
 //! [`tools`], [`dkim`]), the binary as another program ([`sendmail`]), ways to speak SMTP to it by hand ([`wire`], [`dialog`]),
-//! and disks that may be filled ([`disk`]).
+//! disks that may be filled ([`disk`]), and files as a kubelet mounts them ([`mounted`]).
 //!
 //! Everything here panics when something is missing or does not happen in time: a
 //! peer that is not installed fails the test.
@@ -16,9 +16,11 @@ pub mod dovecot;
 pub mod haproxy;
 pub mod injection;
 pub mod load;
+pub mod mounted;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;
+pub mod random;
 pub mod receiver;
 pub mod sendmail;
 pub mod server;

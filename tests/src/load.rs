@@ -1,14 +1,17 @@
 //! A load of numbered messages, and what became of them: what clients were told, what arrived, and how often.
 
-use crate::sink::Sink;
+mod ledger;
+
+pub use ledger::{Arrival, Ledger, Refusal, arrived, copies};
+
 use crate::wait_for;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Whom each message is for.
 const RECIPIENTS: [&str; 2] = ["b@y.test", "c@y.test"];
@@ -32,25 +35,6 @@ pub struct Load {
     halt: AtomicBool,
     halted: AtomicUsize,
     stop: AtomicBool,
-}
-
-/// What clients were told of the messages, by their numbers.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Their 250 was read.
-    pub acknowledged: BTreeSet<u64>,
-    /// They were refused for now.
-    pub refused: BTreeMap<u64, Refusal>,
-    /// Nothing was heard of them: the connection broke before.
-    pub unheard: BTreeSet<u64>,
-}
-
-/// How a message was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// After its content.
-    pub at_end: bool,
-    pub reply: String,
 }
 
 /// Clients that send it. They come again, at the next server, when they are broken off or told to.
@@ -147,6 +131,23 @@ impl Load {
         }
     }
 
+    /// Whether a reply is positive; one that is not is kept.
+    fn judge(&self, reply: &str) -> bool {
+        if reply.starts_with('4') {
+            self.put_off
+                .lock()
+                .expect("put off")
+                .push(reply.trim().to_owned());
+        }
+        if reply.starts_with('5') && !reply.starts_with("503") {
+            self.refused
+                .lock()
+                .expect("refused")
+                .push(reply.trim().to_owned());
+        }
+        reply.starts_with(['2', '3'])
+    }
+
     /// Begins a message. As long as nothing else is heard of it nothing is.
     fn begin(&self) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -164,35 +165,6 @@ impl Load {
             let reply = reply.trim().to_owned();
             ledger.refused.insert(number, Refusal { at_end, reply });
         }
-    }
-}
-
-impl Ledger {
-    /// Messages that were refused after their content.
-    pub fn refused_at_end(&self) -> Vec<u64> {
-        let at_end = self.refused.iter().filter(|(_, refusal)| refusal.at_end);
-        at_end.map(|(&number, _)| number).collect()
-    }
-
-    /// What is missing of the acknowledged ones.
-    pub fn lost(&self, copies: &BTreeMap<(u64, String), Vec<Arrival>>) -> Vec<(u64, &'static str)> {
-        let all = self.acknowledged.iter();
-        let all = all.flat_map(|&number| RECIPIENTS.map(|recipient| (number, recipient)));
-        all.filter(|(number, recipient)| !copies.contains_key(&(*number, format!("<{recipient}>"))))
-            .collect()
-    }
-
-    /// Each message that was acknowledged came to each of its recipients, once; none came that was refused; of what nothing was heard nothing came
-    /// twice.
-    pub fn assert_kept(&self, sink: &Sink, when: &str) {
-        let copies = copies(sink);
-        let lost = self.lost(&copies);
-        assert!(lost.is_empty(), "{when}: acknowledged, and lost: {lost:?}");
-        let of_refused = |(number, _): &&(u64, String)| self.refused.contains_key(number);
-        let refused: Vec<_> = copies.keys().filter(of_refused).collect();
-        assert!(refused.is_empty(), "{when}: refused, and delivered: {refused:?}");
-        let repeated: Vec<_> = copies.iter().filter(|(_, copies)| copies.len() > 1).collect();
-        assert!(repeated.is_empty(), "{when}: came twice: {repeated:?}");
     }
 }
 
@@ -258,88 +230,5 @@ fn reply(lines: &mut impl BufRead) -> std::io::Result<String> {
         if line.as_bytes().get(3) != Some(&b'-') {
             return Ok(line);
         }
-    }
-}
-
-impl Load {
-    /// Whether a reply is positive; one that is not is kept.
-    fn judge(&self, reply: &str) -> bool {
-        if reply.starts_with('4') {
-            self.put_off
-                .lock()
-                .expect("put off")
-                .push(reply.trim().to_owned());
-        }
-        if reply.starts_with('5') && !reply.starts_with("503") {
-            self.refused
-                .lock()
-                .expect("refused")
-                .push(reply.trim().to_owned());
-        }
-        reply.starts_with(['2', '3'])
-    }
-}
-
-/// A message as it came to one recipient.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// As whom the server that brought it greeted.
-    pub from: String,
-    pub at: Instant,
-}
-
-/// What came of each message, whole, for each recipient (as in the RCPT command), in the order of its arrival.
-pub fn copies(sink: &Sink) -> BTreeMap<(u64, String), Vec<Arrival>> {
-    let mut copies: BTreeMap<(u64, String), Vec<Arrival>> = BTreeMap::new();
-    sink.each(|message, at| {
-        let number = message.field("X-Number").and_then(|n| n.parse().ok());
-        let number: u64 = number.expect("X-Number");
-        let body = message.content.windows(4).position(|four| four == b"\r\n\r\n");
-        let body = message.content.len() - body.expect("body") - 4;
-        assert_eq!(body, size(number) / 72 * 72, "message {number} is whole");
-        for recipient in &message.to {
-            let address = recipient.split(' ').next().unwrap_or_default();
-            let arrival = Arrival {
-                from: message.client.clone(),
-                at,
-            };
-            copies
-                .entry((number, address.to_owned()))
-                .or_default()
-                .push(arrival);
-        }
-    });
-    copies
-}
-
-/// How often each number arrived, whole, at the recipient to whom it came most often.
-pub fn arrived(sink: &Sink) -> BTreeMap<u64, usize> {
-    let mut arrived = BTreeMap::new();
-    for ((number, _), copies) in copies(sink) {
-        let most = arrived.entry(number).or_insert(0);
-        *most = copies.len().max(*most);
-    }
-    arrived
-}
-
-/// A number that nobody knows before, from one that is shown.
-pub struct Random(u64);
-
-impl Default for Random {
-    fn default() -> Random {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let seed = now.expect("clock").as_nanos() as u64;
-        eprintln!("seed {seed}");
-        Random(seed)
-    }
-}
-
-impl Random {
-    pub fn below(&mut self, most: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
     }
 }

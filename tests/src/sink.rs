@@ -1,7 +1,8 @@
 //! A next hop that keeps what it gets, and misbehaves as told.
 
+mod conversation;
+
 use crate::wait_for_secs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -111,6 +112,10 @@ impl Sink {
             script,
         )
     }
+    /// A sink that puts off every recipient as long as this is true.
+    pub fn busy_while(busy: &Arc<AtomicBool>) -> Sink {
+        Sink::scripted(put_off_while(busy))
+    }
     /// A sink with these extensions.
     pub fn offering(ehlo: &[&str]) -> Sink {
         Sink::on("127.0.0.1:0", ehlo, |_, _| Act::Default)
@@ -133,7 +138,7 @@ impl Sink {
             script: Box::new(script),
         });
         let accepting = shared.clone();
-        std::thread::spawn(move || accept(&listener, &accepting));
+        std::thread::spawn(move || conversation::accept(&listener, &accepting));
         Sink { address, shared }
     }
     /// `smtp://…` for `relay.smarthost`.
@@ -176,6 +181,15 @@ impl Sink {
         });
         self.messages()
     }
+    /// Waits for a message, the only one that there is, with this subject.
+    pub fn only(&self, subject: &str) -> Message {
+        let mut messages = self.wait(1);
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        let message = messages.remove(0);
+        let found = message.field("Subject");
+        assert_eq!(found.as_deref(), Some(subject), "{}", message.text());
+        message
+    }
     pub fn clear(&self) {
         self.shared.messages.lock().expect("messages").clear();
         self.shared.arrivals.lock().expect("arrivals").clear();
@@ -190,196 +204,20 @@ impl Sink {
     }
 }
 
+/// A script that puts off every recipient as long as this is true.
+pub fn put_off_while(busy: &Arc<AtomicBool>) -> impl Fn(usize, &Moment) -> Act + Send + Sync + use<> {
+    let busy = busy.clone();
+    move |_, moment| match moment {
+        Moment::Command(line) if line.starts_with("RCPT") && busy.load(Ordering::SeqCst) => {
+            Act::Say("450 4.2.1 later".into())
+        }
+        _ => Act::Default,
+    }
+}
+
 impl Drop for Sink {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
-    }
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        if shared.stop.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(stream) = stream else { continue };
-        let shared = shared.clone();
-        std::thread::spawn(move || {
-            let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
-            shared.open.fetch_add(1, Ordering::SeqCst);
-            let _ = serve(stream, &shared, number);
-            shared.open.fetch_sub(1, Ordering::SeqCst);
-        });
-    }
-}
-
-/// Plays an act. `Ok(true)` when the honest server goes on with `default`.
-fn play(act: Act, stream: &mut TcpStream, default: &str, shared: &Shared) -> std::io::Result<()> {
-    match act {
-        Act::Default | Act::Forget | Act::Crawl(_) | Act::Stall(_) => stream.write_all(default.as_bytes()),
-        Act::Say(reply) => stream.write_all(format!("{reply}\r\n").as_bytes()),
-        Act::Raw(octets) => {
-            stream.write_all(&octets)?;
-            hang(shared)
-        }
-        Act::RawClose(octets) => {
-            stream.write_all(&octets)?;
-            Err(std::io::ErrorKind::Other.into())
-        }
-        Act::Close | Act::KeepAndClose => Err(std::io::ErrorKind::Other.into()),
-        Act::Hang => hang(shared),
-    }
-}
-
-fn hang(shared: &Shared) -> std::io::Result<()> {
-    while !shared.stop.load(Ordering::SeqCst) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Err(std::io::ErrorKind::Other.into())
-}
-
-/// What is done after each 64 KiB of a content.
-fn rest_of(act: &Act, shared: &Shared) {
-    match act {
-        Act::Crawl(pause) => std::thread::sleep(*pause),
-        Act::Stall(goes_on) => {
-            while !goes_on.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        _ => {}
-    }
-}
-
-fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    play(
-        (shared.script)(number, &Moment::Greeting),
-        &mut stream,
-        "220 sink.test ESMTP\r\n",
-        shared,
-    )?;
-    let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
-    let mut client = String::new();
-    let fresh = |client: &str| Message {
-        connection: number,
-        peer,
-        client: client.to_owned(),
-        ..Message::default()
-    };
-    let mut message = fresh(&client);
-    loop {
-        let mut line = Vec::new();
-        if reader.read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        let line = String::from_utf8_lossy(&line).trim_end().to_string();
-        let act = (shared.script)(number, &Moment::Command(line.clone()));
-        let rest = act.clone();
-        let positive = matches!(&act, Act::Default | Act::Crawl(_) | Act::Stall(_))
-            || matches!(&act, Act::Say(reply) if reply.starts_with(['2', '3']));
-        let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
-        match verb.as_str() {
-            "EHLO" => {
-                client = line.get(5..).unwrap_or_default().to_owned();
-                play(act, &mut stream, &ehlo(&shared.ehlo), shared)?;
-            }
-            "MAIL" => {
-                if positive {
-                    message = Message {
-                        from: after_colon(&line),
-                        ..fresh(&client)
-                    };
-                }
-                play(act, &mut stream, "250 2.1.0 sender ok\r\n", shared)?;
-            }
-            "RCPT" => {
-                if positive {
-                    message.to.push(after_colon(&line));
-                }
-                play(act, &mut stream, "250 2.1.5 recipient ok\r\n", shared)?;
-            }
-            "DATA" => {
-                let none = message.to.is_empty();
-                let default = if none {
-                    "554 5.5.1 no valid recipients\r\n"
-                } else {
-                    "354 go ahead\r\n"
-                };
-                play(act, &mut stream, default, shared)?;
-                if positive && !none {
-                    message.content = content(&mut reader, || rest_of(&rest, shared))?;
-                    end_of_data(std::mem::take(&mut message), &mut stream, shared, number)?;
-                }
-            }
-            "RSET" => {
-                message = fresh(&client);
-                play(act, &mut stream, "250 2.0.0 reset\r\n", shared)?;
-            }
-            "QUIT" => {
-                play(act, &mut stream, "221 2.0.0 bye\r\n", shared)?;
-                return Ok(());
-            }
-            "HELO" | "NOOP" => play(act, &mut stream, "250 2.0.0 ok\r\n", shared)?,
-            _ => play(act, &mut stream, "502 5.5.1 not implemented\r\n", shared)?,
-        }
-    }
-}
-
-fn end_of_data(
-    message: Message,
-    stream: &mut TcpStream,
-    shared: &Shared,
-    number: usize,
-) -> std::io::Result<()> {
-    let act = (shared.script)(number, &Moment::EndOfData(message.clone()));
-    let keep = match &act {
-        Act::Default | Act::KeepAndClose => true,
-        Act::Say(reply) => reply.starts_with('2'),
-        _ => false,
-    };
-    if keep {
-        let mut messages = shared.messages.lock().expect("messages");
-        shared.arrivals.lock().expect("arrivals").push(Instant::now());
-        messages.push(message);
-    }
-    play(act, stream, "250 2.0.0 taken\r\n", shared)
-}
-
-fn ehlo(extensions: &[String]) -> String {
-    let mut lines = vec!["sink.test".to_string()];
-    lines.extend(extensions.iter().cloned());
-    let last = lines.len() - 1;
-    let line = |(i, line): (usize, &String)| format!("250{}{line}\r\n", if i == last { ' ' } else { '-' });
-    lines.iter().enumerate().map(line).collect()
-}
-
-fn after_colon(line: &str) -> String {
-    line.split_once(':')
-        .map(|(_, rest)| rest.trim().to_string())
-        .unwrap_or_default()
-}
-
-/// Reads up to `CRLF . CRLF`, strictly, and unstuffs; with a rest after each 64 KiB.
-fn content(reader: &mut impl BufRead, rest: impl Fn()) -> std::io::Result<Vec<u8>> {
-    const BLOCK: usize = 64 * 1024;
-    let mut all = Vec::new();
-    let mut start = true;
-    loop {
-        let mut line = Vec::new();
-        if reader.read_until(b'\n', &mut line)? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        if start && line == b".\r\n" {
-            return Ok(all);
-        }
-        let stuffed = start && line.starts_with(b".");
-        start = line.ends_with(b"\r\n");
-        let before = all.len();
-        all.extend_from_slice(&line[usize::from(stuffed)..]);
-        if all.len() / BLOCK > before / BLOCK {
-            rest();
-        }
     }
 }

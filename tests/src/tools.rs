@@ -62,6 +62,18 @@ pub fn run(command: &mut Command) -> Output {
     output
 }
 
+/// Runs to the end: whether it went well, and all that it said.
+pub fn outcome(command: &mut Command) -> (bool, String) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
 /// Runs to the end with this input; what the program says is for the caller to judge.
 pub fn feed(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
     let mut child = command
@@ -154,11 +166,12 @@ pub fn certificates_for(folder: &Path, names: &str) {
     );
 }
 
-/// A client of whom the authority of a folder says, for so many days from now on, that it has this name: `NAME.pem` and `NAME.key`. With no days it
-/// has just ended.
+/// A client of whom the authority of a folder says, for so many days from now on, that it has this name (its subject's and a DNS name):
+/// `NAME.pem` and `NAME.key`. With no days it has just ended.
 pub fn client_certificate(folder: &Path, name: &str, days: u32) {
     let files = ["pem", "key"].map(|kind| folder.join(format!("{name}.{kind}")));
-    certified(folder, name, "extendedKeyUsage=clientAuth\n", days, files);
+    let extensions = format!("extendedKeyUsage=clientAuth\nsubjectAltName=DNS:{name}\n");
+    certified(folder, name, &extensions, days, files);
 }
 
 /// A key, and a request to certify it or what is certified by itself.

@@ -1,26 +1,15 @@
 //! The admin password changes while the server runs.
 
+use blackbox::mounted::Mounted;
 use blackbox::server::{PASSWORD, Server, Setup, http};
 use blackbox::wait_for;
 use serde_json::Value;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const NEW: &str = "a password that is another";
 
-fn ask(server: &Server, path: &str, header: &str) -> (u16, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{header}\r\n\r\n");
-    http(server.http, &request)
-}
-
 fn bearer(server: &Server, secret: &str) -> u16 {
-    ask(
-        server,
-        "/api/v1/status",
-        &format!("Authorization: Bearer {secret}"),
-    )
-    .0
+    server.ask(Some(secret), "GET", "/api/v1/status", "").0
 }
 
 /// Logs in at the console; the cookie.
@@ -37,7 +26,12 @@ fn session(server: &Server, password: &str) -> Option<String> {
 }
 
 fn is_inside(server: &Server, cookie: &str) -> bool {
-    ask(server, "/ui/sessions", &format!("Cookie: {cookie}")).0 == 200
+    let head = format!("Host: t\r\nConnection: close\r\nCookie: {cookie}");
+    http(
+        server.http,
+        &format!("GET /ui/sessions HTTP/1.1\r\n{head}\r\n\r\n"),
+    )
+    .0 == 200
 }
 
 /// A page's news, which come as long as the session lasts; curl fails when that is longer than a minute.
@@ -51,26 +45,12 @@ fn news(server: &Server, cookie: &str) -> Child {
         .expect("curl")
 }
 
-/// What the kubelet does: a new folder, and `..data` renamed over the old link.
-fn swap(mount: &Path, version: &str, password: &str) {
-    let folder = mount.join(version);
-    std::fs::create_dir_all(&folder).expect("folder");
-    std::fs::write(folder.join("admin"), password).expect("file");
-    symlink(version, mount.join("..data_tmp")).expect("link");
-    std::fs::rename(mount.join("..data_tmp"), mount.join("..data")).expect("rename");
-}
-
 #[test]
 fn a_secret_that_is_swapped_is_the_password_from_then_on() {
-    let mount = tempfile::tempdir().expect("a folder");
-    swap(mount.path(), "..2026_01", PASSWORD);
-    symlink("..data/admin", mount.path().join("admin")).expect("link");
+    let mut secret = Mounted::new("admin", PASSWORD);
     let server = Setup::new("")
         .without("SMTP_ADMIN_PASSWORD")
-        .env(
-            "SMTP_ADMIN_PASSWORD_FILE",
-            mount.path().join("admin").display().to_string(),
-        )
+        .env("SMTP_ADMIN_PASSWORD_FILE", secret.path().display().to_string())
         .start();
     let made = server.json(&["token", "add", "ci", "--scope", "read"]);
     let token = made[0]["token"].as_str().expect("a token").to_owned();
@@ -78,7 +58,7 @@ fn a_secret_that_is_swapped_is_the_password_from_then_on() {
     assert!(is_inside(&server, &before));
     let news = news(&server, &before);
     assert_eq!((bearer(&server, PASSWORD), bearer(&server, NEW)), (200, 401));
-    swap(mount.path(), "..2026_02", NEW);
+    secret.swap(NEW);
     let line = server.wait_event("config_reloaded", |_| true);
     assert_eq!(line["changed"].to_string(), "[\"admin.password\"]", "{line}");
     assert_eq!(line["needs_restart"].to_string(), "[]", "{line}");
@@ -95,7 +75,7 @@ fn a_secret_that_is_swapped_is_the_password_from_then_on() {
     assert_eq!(line["by"], "configuration", "{line}");
     let mut trail = String::new();
     wait_for("the audit trail", || {
-        trail = ask(&server, "/api/v1/audit", &format!("Authorization: Bearer {NEW}")).1;
+        trail = server.ask(Some(NEW), "GET", "/api/v1/audit", "").1;
         trail.contains("admin.password")
     });
     let trail: Value = serde_json::from_str(&trail).expect("JSON");
@@ -107,7 +87,7 @@ fn a_secret_that_is_swapped_is_the_password_from_then_on() {
         );
     }
     // Another reload leaves sessions alone.
-    swap(mount.path(), "..2026_03", NEW);
+    secret.swap(NEW);
     std::thread::sleep(std::time::Duration::from_secs(7));
     assert!(is_inside(&server, &after));
     assert_eq!(server.events("admin_password_changed").len(), 1);

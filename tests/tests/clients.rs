@@ -11,14 +11,7 @@ fn relay() -> (Sink, Server) {
 }
 
 fn arrived(sink: &Sink, subject: &str) -> Message {
-    let messages = sink.wait(1);
-    let message = messages[0].clone();
-    assert_eq!(
-        message.field("Subject").as_deref(),
-        Some(subject),
-        "{}",
-        message.text()
-    );
+    let message = sink.only(subject);
     assert!(message.from.starts_with("<a@x.test>"), "{}", message.from);
     assert!(message.to[0].starts_with("<b@y.test>"), "{:?}", message.to);
     let received = message.field("Received").expect("a Received field");

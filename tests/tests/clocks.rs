@@ -5,7 +5,7 @@
 
 use crate::shared_queue::setup;
 use blackbox::postgres::Postgres;
-use blackbox::server::{Server, Setup, http};
+use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
@@ -106,7 +106,7 @@ fn slow_hop() -> (Sink, Arc<Mutex<BTreeSet<String>>>) {
 fn prod(server: &Server) {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
-        assert!(server.command(&["queue", "retry", "--all"]).status.success());
+        server.done(&["queue", "retry", "--all"]);
     }
 }
 
@@ -249,12 +249,7 @@ fn a_suspension_lasts_as_long_as_was_said_wherever_it_was_said() {
     let servers = three(|| setup(&database.url(), &sink.relay_config()));
     let suspend = |server: &Server, domain: &str, time: &str| {
         let args = ["queue", "suspend", "--domain", domain, "--for", time];
-        let output = server.command(&args);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        server.done(&args);
     };
     for (server, domain) in servers.iter().zip(["right.test", "ahead.test", "behind.test"]) {
         suspend(server, domain, "1h");
@@ -288,14 +283,8 @@ fn a_suspension_lasts_as_long_as_was_said_wherever_it_was_said() {
 #[test]
 fn mail_expires_by_the_clock_of_the_database() {
     let database = Postgres::start();
-    let willing = Arc::new(AtomicBool::new(false));
-    let takes = willing.clone();
-    let sink = Sink::scripted(move |_, moment| match moment {
-        Moment::Command(line) if line.starts_with("RCPT") && !takes.load(Ordering::SeqCst) => {
-            Act::Say("450 4.2.1 later".into())
-        }
-        _ => Act::Default,
-    });
+    let busy = Arc::new(AtomicBool::new(true));
+    let sink = Sink::busy_while(&busy);
     let config = format!(
         "{}[delivery]\nretry_initial = 1\nretry_max = 1\nexpire_after = 3600\ndelay_notice_after = 1800\n",
         sink.relay_config()
@@ -325,7 +314,7 @@ fn mail_expires_by_the_clock_of_the_database() {
     }
     let received = "SELECT bool_and(received_at BETWEEN now - 600000 AND now) FROM messages, (SELECT extract(epoch FROM now()) * 1000 AS now) AS n";
     assert_eq!(database.sql(received), "t", "by the database's clock");
-    willing.store(true, Ordering::SeqCst);
+    busy.store(false, Ordering::SeqCst);
     assert_eq!(sink.wait(3).len(), 3);
 }
 
@@ -334,14 +323,7 @@ fn a_token_is_good_for_as_long_as_was_said_wherever_it_was_made() {
     let database = Postgres::start();
     let sink = Sink::start();
     let servers = three(|| setup(&database.url(), &sink.relay_config()));
-    let asked = |server: &Server, token: &str| {
-        let head = format!("Host: t\r\nConnection: close\r\nAuthorization: Bearer {token}");
-        http(
-            server.http,
-            &format!("GET /api/v1/queue HTTP/1.1\r\n{head}\r\n\r\n"),
-        )
-        .0
-    };
+    let asked = |server: &Server, token: &str| server.ask(Some(token), "GET", "/api/v1/queue", "").0;
     let tokens: Vec<String> = servers
         .iter()
         .zip(["right", "ahead", "behind"])

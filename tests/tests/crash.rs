@@ -1,6 +1,7 @@
 //! kill -9 at random moments under load: every message that got a 250 arrives at least once.
 
-use blackbox::load::{Clients, Random, arrived};
+use blackbox::load::{Clients, arrived};
+use blackbox::random::Random;
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for;
@@ -86,7 +87,7 @@ fn what_a_killed_server_had_in_hand_and_what_was_taken_from_a_living_one_is_coun
             .to_string()
             .contains("the reply to it is awaited")
     });
-    assert!(server.command(&["queue", "delete", &id]).status.success());
+    server.done(&["queue", "delete", &id]);
     assert_eq!(server.metric("smtp_leases_lost_total"), 0.0);
     let lost = server.wait_event("leases_lost", |_| true);
     assert_eq!(

@@ -1,12 +1,12 @@
 //! The drain, by command and by API: who asks, what holds it up, by name and age, and the end.
 
-use blackbox::server::{PASSWORD, Server, binary};
+use blackbox::server::Server;
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 fn status(server: &Server) -> Value {
     server.json(&["drain", "--status"]).remove(0)
@@ -26,12 +26,8 @@ fn holding(status: &Value) -> Vec<String> {
 
 /// `drain`, running.
 fn drain(server: &Server, args: &[&str]) -> Child {
-    Command::new(binary())
-        .arg("drain")
-        .args(args)
-        .env_clear()
-        .env("SMTP_ADMIN_URL", format!("http://{}", server.http))
-        .env("SMTP_ADMIN_PASSWORD", PASSWORD)
+    server
+        .prepared(&[&["drain"], args].concat())
         .stdout(Stdio::piped())
         .spawn()
         .expect("run the command")
@@ -135,15 +131,14 @@ fn who_asks_again_with_now_waits_for_nothing() {
     assert_eq!(server.metric("smtp_queue_due_recipients"), 3.0);
     assert_eq!(server.json(&["queue", "stats"])[0]["due"], 3);
     // Asking again does not make it impatient.
-    let again = server.command(&["drain", "--no-wait"]);
-    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    let said = server.done(&["drain", "--no-wait"]);
     assert!(
         said.contains("draining for ") && said.contains("(asked by admin), waits for "),
         "{said}"
     );
     assert!(said.contains(" on smtp: mail"), "{said}");
     assert_eq!(status(&server)["phase"], "draining");
-    assert!(server.command(&["drain", "--now", "--no-wait"]).status.success());
+    server.done(&["drain", "--now", "--no-wait"]);
     assert!(server.exited(10).success());
     let output = command.wait().expect("wait");
     assert!(output.success());

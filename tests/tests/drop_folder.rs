@@ -384,11 +384,7 @@ fn mailq_shows_the_queue_and_what_waits_for_it() {
     let server = Server::with(&config);
     let folder = tempfile::tempdir().expect("a folder");
     let drop = folder.path().join("drop").display().to_string();
-    let mailq = |more: &[&str]| {
-        let output = server.command(&[&["mailq", "--drop-folder", &drop], more].concat());
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).expect("UTF-8")
-    };
+    let mailq = |more: &[&str]| server.done(&[&["mailq", "--drop-folder", &drop], more].concat());
     assert_eq!(mailq(&[]), "Mail queue is empty\n");
     let queued = Sendmail::to(format!("smtp://{}", server.smtp));
     queued.expect(&["-f", "a@x.test", "b@y.test", "c@y.test"], MAIL, 0);

@@ -2,7 +2,7 @@
 
 use blackbox::disk::Tmpfs;
 use blackbox::ports::free_port;
-use blackbox::server::{PASSWORD, Server, Setup, http};
+use blackbox::server::{PASSWORD, Server, Setup};
 use blackbox::sink::Sink;
 use blackbox::tls::Tls;
 use blackbox::tools::sql;
@@ -94,11 +94,8 @@ fn a_full_disk_costs_history_and_the_trail_and_says_so() {
         line["error"].to_string().contains("nearly full")
     });
     server.wait_event("history_dropped", |_| true);
-    let reload = format!(
-        "POST /api/v1/reload HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {PASSWORD}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
-    );
     // The change is made, and that the trail does not have it is said.
-    assert_eq!(http(server.http, &reload).0, 200);
+    assert_eq!(server.ask(Some(PASSWORD), "POST", "/api/v1/reload", "{}").0, 200);
     let line = server.wait_event("audit_failed", |_| true);
     assert_eq!(
         (&line["who"], &line["action"]),
@@ -110,10 +107,8 @@ fn a_full_disk_costs_history_and_the_trail_and_says_so() {
     std::fs::remove_file(disk.join("data").join("filler")).expect("remove");
     wait_for("ready again", || server.get("/health/ready").0 == 200);
     let id = queue_id(&Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "text\r\n"));
-    assert!(
-        server.command(&["history", "show", &id]).status.success(),
-        "it keeps again"
-    );
+    // It keeps again.
+    server.done(&["history", "show", &id]);
 }
 
 #[test]
@@ -164,7 +159,7 @@ fn a_result_that_the_store_never_takes_is_set_aside() {
     sql(&server.data().join("smtp.db"), spoil);
     server.write_config(&sink.relay_config());
     let server = server.restart();
-    assert!(server.command(&["queue", "retry", "--all"]).status.success());
+    server.done(&["queue", "retry", "--all"]);
     sink.wait(2);
     // That the store takes others' results is what shows whose fault it is.
     wait_for("it to be set aside", || {

@@ -118,7 +118,7 @@ fn what_its_next_hop_still_does_not_take_is_told_and_kept() {
     let (api, hop) = (ApiServer::start(0), free_port());
     let mut server = pod(&api, hop, "");
     let mut ids = deferred(&server, 3);
-    assert!(server.command(&["queue", "hold", &ids[2]]).status.success());
+    server.done(&["queue", "hold", &ids[2]]);
     // Nothing is left to try long before the three minutes are over, and nobody waits for them.
     server.signal(Signal::SIGTERM);
     assert!(server.exited(60).success());
@@ -143,8 +143,8 @@ fn what_its_next_hop_still_does_not_take_is_told_and_kept() {
     let sink = back(hop);
     let server = server.restart();
     assert_eq!(server.metric("smtp_queue_depth"), 3.0);
-    assert!(server.command(&["queue", "release", "--all"]).status.success());
-    assert!(server.command(&["queue", "retry", "--all"]).status.success());
+    server.done(&["queue", "release", "--all"]);
+    server.done(&["queue", "retry", "--all"]);
     sink.wait(3);
     server.wait_empty();
     assert_eq!(sink.count(), 3, "nothing came twice");
@@ -238,8 +238,7 @@ fn its_state_is_shown_and_a_second_signal_skips_the_rest() {
     assert_eq!(status(&server)["left"], 1);
     assert_eq!(server.metric("smtp_messages_left_behind"), 1.0);
     assert_eq!(server.metric("smtp_draining"), 1.0);
-    let said = server.command(&["drain", "--status"]);
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = server.done(&["drain", "--status"]);
     assert!(
         said.starts_with("handover for ") && said.contains("the pod does not come back, 1 messages are left"),
         "{said}"

@@ -1,7 +1,7 @@
 //! What happened to a message, asked when it is gone.
 
 use blackbox::postfix::Postfix;
-use blackbox::server::{PASSWORD, Server, http};
+use blackbox::server::{PASSWORD, Server};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::{Wire, queue_id};
 use blackbox::{tools, wait_for};
@@ -52,7 +52,7 @@ fn every_step_of_a_message_is_told_when_it_is_gone() {
         (&entry["ended_at"], &entry["recipients"]["b@y.test"]["status"]),
         (&Value::Null, &json!("deferred"))
     );
-    assert!(server.command(&["queue", "retry", &id]).status.success());
+    server.done(&["queue", "retry", &id]);
     server.wait_empty();
     let entry = show(&server, &id);
     assert_eq!(
@@ -86,8 +86,7 @@ fn every_step_of_a_message_is_told_when_it_is_gone() {
     assert!(entry["ended_at"].is_string());
     assert_eq!(entry["recipients"]["b@y.test"]["status"], "sent");
     // For people.
-    let shown = server.command(&["history", "show", &id]);
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let shown = server.done(&["history", "show", &id]);
     assert!(
         shown.contains("  delivery  ") && shown.contains("status=sent") && shown.contains("<a@x.test>  done"),
         "{shown}"
@@ -192,8 +191,8 @@ fn what_an_operator_deleted_is_told() {
     ));
     let id = send(&server, 1);
     wait_for("the attempt", || !server.events("delivery").is_empty());
-    assert!(server.command(&["queue", "hold", &id]).status.success());
-    assert!(server.command(&["queue", "delete", &id]).status.success());
+    server.done(&["queue", "hold", &id]);
+    server.done(&["queue", "delete", &id]);
     let entry = show(&server, &id);
     let last: Vec<&str> = events(&entry).into_iter().rev().take(2).collect();
     assert_eq!(last, ["deleted", "operated"], "{entry}");
@@ -278,12 +277,7 @@ fn postfix_as_the_next_hop_is_named_with_its_own_words() {
     let id = send(&server, 1);
     server.wait_empty();
     let path = format!("/api/v1/history/{}", id.to_lowercase());
-    let (status, body) = http(
-        server.http,
-        &format!(
-            "GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {PASSWORD}\r\n\r\n"
-        ),
-    );
+    let (status, body) = server.ask(Some(PASSWORD), "GET", &path, "");
     assert_eq!(status, 200, "{body}");
     let entry: Value = serde_json::from_str(&body).expect("JSON");
     let text = entry["recipients"]["b@y.test"]["text"].as_str().expect("text");

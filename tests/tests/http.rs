@@ -67,16 +67,7 @@ fn metrics_satisfy_prometheus_and_count() {
 #[test]
 fn the_admin_api_wants_credentials() {
     let server = Server::with("");
-    let api = |method: &str, path: &str, credentials: &str, body: &str| {
-        http(
-            server.http,
-            &format!(
-                "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{credentials}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            ),
-        )
-    };
-    let bearer = format!("Authorization: Bearer {PASSWORD}\r\n");
+    let api = |method: &str, path: &str, body: &str| server.ask(Some(PASSWORD), method, path, body);
     for (method, path, body) in [
         ("GET", "/api/v1/queue", ""),
         ("GET", "/api/v1/queue/stats", ""),
@@ -85,14 +76,11 @@ fn the_admin_api_wants_credentials() {
         ("POST", "/api/v1/queue/retry", "{\"all\":true}"),
         ("POST", "/api/v1/reload", "{}"),
     ] {
-        assert_eq!(api(method, path, "", body).0, 401, "{path}");
-        let (status, answer) = api(method, path, &bearer, body);
+        assert_eq!(server.ask(None, method, path, body).0, 401, "{path}");
+        let (status, answer) = api(method, path, body);
         assert_eq!(status, 200, "{path}: {answer}");
     }
-    assert_eq!(
-        api("GET", "/api/v1/queue", "Authorization: Bearer wrong\r\n", "").0,
-        401
-    );
+    assert_eq!(server.ask(Some("wrong"), "GET", "/api/v1/queue", "").0, 401);
     // `admin` and the password, as curl sends them.
     let mut curl = program("/usr/bin/curl");
     curl.args([
@@ -104,7 +92,7 @@ fn the_admin_api_wants_credentials() {
     let stats: serde_json::Value = serde_json::from_slice(&run(&mut curl).stdout).expect("JSON");
     assert_eq!(stats["messages"], 0);
     // The password is nowhere.
-    let (_, config) = api("GET", "/api/v1/config", &bearer, "");
+    let (_, config) = api("GET", "/api/v1/config", "");
     assert!(!config.contains(PASSWORD), "{config}");
     // Every setting says where it is from, and when a change of it takes effect.
     let settings: serde_json::Value = serde_json::from_str(&config).expect("JSON");
@@ -134,16 +122,13 @@ fn the_admin_api_wants_credentials() {
             .any(|line| line.to_string().contains(PASSWORD))
     );
     // An empty filter means nothing, not everything; garbage is refused.
-    assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "{}").0, 400);
-    assert_eq!(api("POST", "/api/v1/queue/delete", &bearer, "garbage").0, 400);
-    assert_eq!(api("GET", "/api/v1/queue/not-an-id", &bearer, "").0, 400);
-    assert_eq!(
-        api("GET", "/api/v1/queue/01ARZ3NDEKTSV4RRFFQ69G5FAV", &bearer, "").0,
-        404
-    );
+    assert_eq!(api("POST", "/api/v1/queue/delete", "{}").0, 400);
+    assert_eq!(api("POST", "/api/v1/queue/delete", "garbage").0, 400);
+    assert_eq!(api("GET", "/api/v1/queue/not-an-id", "").0, 400);
+    assert_eq!(api("GET", "/api/v1/queue/01ARZ3NDEKTSV4RRFFQ69G5FAV", "").0, 404);
     // Guessing is slowed down; probes and metrics are not.
     let codes: Vec<u16> = (0..30)
-        .map(|_| api("GET", "/api/v1/queue", "Authorization: Bearer guess\r\n", "").0)
+        .map(|_| server.ask(Some("guess"), "GET", "/api/v1/queue", "").0)
         .collect();
     assert!(codes.contains(&429), "{codes:?}");
     assert_eq!(server.get("/health/live").0, 200);

@@ -1,6 +1,7 @@
 //! How mail readers speak: the dialogs of Thunderbird, Outlook and Apple Mail, word for word but for names and secrets.
 
-use crate::auth::{Issuer, PASSWORD, Stage, text};
+use crate::auth::tokens::Issuer;
+use crate::auth::{PASSWORD, Stage, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use blackbox::tls::Tls;

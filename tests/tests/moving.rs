@@ -1,10 +1,10 @@
 //! Everything moves from one database to another, and back.
 
-use crate::shared_queue::{assert_empty, setup};
+use crate::shared_queue::assert_empty;
 use crate::webhooks::{self, SECRET, receiver, webhook};
 use blackbox::postgres::{PgBouncer, Postgres};
 use blackbox::server::{Server, Setup, binary, files};
-use blackbox::sink::{Act, Moment, Sink};
+use blackbox::sink::{Act, Moment, Sink, put_off_while};
 use blackbox::tools::{run, swaks};
 use blackbox::wait_for_secs;
 use blackbox::wire::{Wire, queue_id};
@@ -44,12 +44,10 @@ pub(crate) fn kill_in_the_middle(mut command: Command, is_there: impl FnMut() ->
 
 /// Once more, when all was moved: nothing is.
 fn moves_nothing(mut command: Command) {
-    let output = command.output().expect("migrate");
-    assert!(output.status.success(), "{output:?}");
     let nothing = json!({
         "messages": 0, "already_there": 0, "directory_records": 0, "suspensions_and_tokens": 0, "webhook_calls": 0, "left": [],
     });
-    assert_eq!(moved(&output), nothing);
+    assert_eq!(moved(&run(&mut command)), nothing);
 }
 
 /// What it said that it moved.
@@ -78,16 +76,155 @@ fn seen(server: &Server) -> Vec<Value> {
         .collect()
 }
 
+/// A queue with all that belongs to one.
+struct Full {
+    /// Of the account `ann`.
+    secret: String,
+    messages: f64,
+    seen: Vec<Value>,
+}
+
+impl Full {
+    /// Fills a server's.
+    fn new(server: &Server) -> Full {
+        let account = server.json(&["account", "add", "ann", "--app", "--sender", "*@x.test"]);
+        server.done(&["domain", "add", "z.test", "--deliver", "capture"]);
+        server.done(&["alias", "add", "team@z.test", "b@y.test"]);
+        server.done(&["queue", "suspend", "--domain", "waits.test", "--reason", "a move"]);
+        server.done(&["token", "add", "robot", "--scope", "read"]);
+        let mut client = Wire::hello(server.smtp);
+        client.mail(
+            "a@x.test",
+            &["first@y.test", "b@y.test"],
+            "Subject: half delivered\r\n\r\n",
+        );
+        client.mail("", &["c@waits.test"], "Subject: parked\r\n\r\n");
+        let line = format!("{}\r\n", "y".repeat(70));
+        let large = format!("Subject: large\r\n\r\n{}", line.repeat(30_000));
+        client.mail("a@x.test", &["d@y.test"], &large);
+        let held = queue_id(&client.mail("a@x.test", &["e@y.test"], "Subject: held\r\n\r\n"));
+        wait_for_secs("deferrals", 30, || {
+            let attempts = server.events("delivery");
+            let deferred = attempts.iter().filter(|line| line["status"] == "deferred");
+            deferred.count() >= 3
+        });
+        server.done(&["queue", "hold", &held]);
+        // Many more, so that there is something to break off.
+        for number in 0..2000 {
+            let content = format!("Subject: {number}\r\n\r\n");
+            client.mail("a@x.test", &["f@waits.test"], &content);
+        }
+        Full {
+            secret: account[0]["secret"].as_str().expect("a secret").to_owned(),
+            messages: server.metric("smtp_queue_depth"),
+            seen: seen(server),
+        }
+    }
+
+    /// A server has all of it, as it was.
+    fn assert_in(&self, server: &Server) {
+        assert_eq!(server.metric("smtp_queue_depth"), self.messages);
+        assert_eq!(seen(server), self.seen);
+        assert_eq!(server.queue(&["suspensions"])[0]["reason"], "a move");
+        let tokens = server.json(&["token", "list"]);
+        assert!(tokens.iter().any(|token| token["name"] == "robot"), "{tokens:?}");
+        let shown = server.json(&["alias", "list"]);
+        assert!(
+            shown.iter().any(|alias| alias["name"] == "team@z.test"),
+            "{shown:?}"
+        );
+    }
+}
+
+/// How many messages a database has; none before it has a table for them.
+fn messages_in(database: &Postgres) -> f64 {
+    let is_made = database.sql("SELECT count(*) FROM pg_class WHERE relname = 'messages'") == "1";
+    let count = is_made.then(|| database.sql("SELECT count(*) FROM messages"));
+    count.map_or(0.0, |count| count.parse().expect("a number"))
+}
+
+/// Out of a file, killed in the middle, and begun again with another folder, as a Job's next pod has.
+fn move_in(from: &str, database: &Postgres, scratch: &Path, full: &Full) {
+    kill_in_the_middle(migrate(from, &database.url(), scratch), || {
+        messages_in(database) > 150.0
+    });
+    // Its entry among the servers is there for a minute, which whoever has another folder waits for. Most of it is over.
+    database.sql("UPDATE servers SET seen = seen - 57000");
+    let second = run(&mut migrate(
+        from,
+        &database.url(),
+        &scratch.with_file_name("another"),
+    ));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(
+        said.contains("--to: a server used this database within the last minute"),
+        "{said}"
+    );
+    let told = moved(&second);
+    assert!(
+        told["messages"]
+            .as_f64()
+            .is_some_and(|moved| moved < full.messages),
+        "{told}"
+    );
+    assert_eq!(messages_in(database), full.messages);
+    assert!(
+        told["webhook_calls"].as_u64().is_some_and(|calls| calls >= 3),
+        "{told}"
+    );
+    moves_nothing(migrate(from, &database.url(), scratch));
+}
+
+/// Into a file, through a pooler, killed in the middle, and begun again. Gives how many calls of webhooks were moved the second time.
+fn move_out(database: &Postgres, to: &str, scratch: &Path) -> usize {
+    let (pooler, before) = (PgBouncer::start(database), messages_in(database));
+    let migrate = || {
+        let mut migrate = migrate(&database.url_at(pooler.address), to, scratch);
+        migrate.arg("--pooler");
+        migrate
+    };
+    kill_in_the_middle(migrate(), || messages_in(database) < before - 150.0);
+    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND datname = current_database() AND pid <> pg_backend_pid()";
+    wait_for_secs("what it had begun to end", 30, || database.sql(at_work) == "0");
+    let left = messages_in(database);
+    let calls = database.sql("SELECT count(*) FROM webhook_calls");
+    let calls: usize = calls.parse().expect("a number");
+    let second = run(&mut migrate());
+    // Whoever looks at its log sees how far it is. Its folder is the one that was killed: nothing is waited for.
+    let progress = format!("moving: 100 of {left}\n");
+    assert!(
+        String::from_utf8_lossy(&second.stderr).starts_with(&progress),
+        "{second:?}"
+    );
+    let told = moved(&second);
+    let number = |name: &str| told[name].as_f64().expect("a number");
+    assert_eq!(number("messages") + number("already_there"), left);
+    assert_eq!(number("webhook_calls"), calls as f64);
+    moves_nothing(migrate());
+    assert_empty(database);
+    calls
+}
+
+/// All that waits is let go, and arrives: so many recipients, besides the one that had it before.
+fn deliver(server: &Server, sink: &Sink, recipients: f64) {
+    server.done(&["queue", "release", "--all"]);
+    server.done(&["queue", "resume", "--domain", "waits.test"]);
+    server.done(&["queue", "retry", "--all"]);
+    server.wait_empty();
+    let messages = sink.messages();
+    let all = messages.iter().flat_map(|message| &message.to);
+    let all = all.filter(|to| !to.contains("first@")).count();
+    assert_eq!(all as f64, recipients);
+    assert!(messages.iter().any(|message| message.content.len() > 2_000_000));
+}
+
 #[test]
 fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
     let busy = Arc::new(AtomicBool::new(true));
-    let later = busy.clone();
-    let sink = Sink::scripted(move |_, moment| match moment {
+    let puts_off = put_off_while(&busy);
+    let sink = Sink::scripted(move |connection, moment| match moment {
         Moment::Command(line) if line.contains("first@") => Act::Default,
-        Moment::Command(line) if line.starts_with("RCPT") && later.load(Ordering::Relaxed) => {
-            Act::Say("450 4.2.1 later".into())
-        }
-        _ => Act::Default,
+        _ => puts_off(connection, moment),
     });
     let folder = tempfile::tempdir().expect("a folder");
     let (data, scratch) = (folder.path().join("data"), folder.path().join("scratch"));
@@ -99,166 +236,38 @@ fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
         hook("http://127.0.0.1:1/")
     );
     let mut server = Setup::new(&config).data(&data).start();
-    let secret =
-        server.json(&["account", "add", "ann", "--app", "--sender", "*@x.test"])[0]["secret"].clone();
-    let secret = secret.as_str().expect("a secret");
-    server.json(&["domain", "add", "z.test", "--deliver", "capture"]);
-    server.json(&["alias", "add", "team@z.test", "b@y.test"]);
-    assert!(
-        server
-            .command(&["queue", "suspend", "--domain", "waits.test", "--reason", "a move"])
-            .status
-            .success()
-    );
-    let token = server.command(&["token", "add", "robot", "--scope", "read"]);
-    assert!(token.status.success(), "{token:?}");
-    let mut client = Wire::hello(server.smtp);
-    let mut ids = vec![
-        queue_id(&client.mail(
-            "a@x.test",
-            &["first@y.test", "b@y.test"],
-            "Subject: half delivered\r\n\r\n",
-        )),
-        queue_id(&client.mail("", &["c@waits.test"], "Subject: parked\r\n\r\n")),
-    ];
-    let large = format!(
-        "Subject: large\r\n\r\n{}",
-        format!("{}\r\n", "y".repeat(70)).repeat(30_000)
-    );
-    ids.push(queue_id(&client.mail("a@x.test", &["d@y.test"], &large)));
-    let held = queue_id(&client.mail("a@x.test", &["e@y.test"], "Subject: held\r\n\r\n"));
-    wait_for_secs("deferrals", 30, || {
-        server
-            .events("delivery")
-            .iter()
-            .filter(|line| line["status"] == "deferred")
-            .count()
-            >= 3
-    });
-    assert!(server.command(&["queue", "hold", &held]).status.success());
-    ids.push(held);
-    // Many more, so that there is something to break off.
-    for number in 0..2000 {
-        client.mail(
-            "a@x.test",
-            &["f@waits.test"],
-            &format!("Subject: {number}\r\n\r\n"),
-        );
-    }
-    let before = seen(&server);
-    let count = server.metric("smtp_queue_depth");
+    let full = Full::new(&server);
     assert!(server.stop().success());
     let database = Postgres::start();
     let from = data.join("smtp.db").display().to_string();
-    // Killed in the middle, and begun again.
-    let waiting = || -> u32 {
-        let is_made = database.sql("SELECT count(*) FROM pg_class WHERE relname = 'messages'") == "1";
-        let count = is_made.then(|| database.sql("SELECT count(*) FROM messages"));
-        count.map_or(0, |count| count.parse().expect("a number"))
-    };
-    kill_in_the_middle(migrate(&from, &database.url(), &scratch), || waiting() > 150);
-    // Its entry among the servers is there for a minute, which the next attempt waits for if it has another folder, as a Job's next pod
-    // has. Most of it is over.
-    database.sql("UPDATE servers SET seen = seen - 57000");
-    let second = migrate(&from, &database.url(), &folder.path().join("another"))
-        .output()
-        .expect("migrate");
-    assert!(second.status.success(), "{second:?}");
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(
-        said.contains("--to: a server used this database within the last minute"),
-        "{said}"
-    );
-    let told = moved(&second);
-    assert!(
-        told["messages"].as_f64().is_some_and(|moved| moved < count),
-        "{told}"
-    );
-    assert_eq!(f64::from(waiting()), count);
-    assert!(
-        told["webhook_calls"].as_u64().is_some_and(|calls| calls >= 3),
-        "{told}"
-    );
-    moves_nothing(migrate(&from, &database.url(), &scratch));
+    move_in(&from, &database, &scratch, &full);
     assert_eq!(files(&data.join("bodies")), 0, "the old queue is empty");
-    // All of it is there, as it was.
     let config = config.replace("[delivery]", "[storage]\npool_size = 5\n[delivery]");
-    let mut server = setup(&database.url(), "")
-        .env("SMTP_DELIVERY__RETRY_INITIAL", "3600")
-        .env("SMTP_DELIVERY__RETRY_MAX", "3600");
-    server.config = config.clone();
-    let mut server = server.start();
-    assert_eq!(server.metric("smtp_queue_depth"), count);
-    assert_eq!(seen(&server), before);
-    assert_eq!(server.queue(&["suspensions"])[0]["reason"], "a move");
-    let tokens = server.json(&["token", "list"]);
-    assert!(tokens.iter().any(|token| token["name"] == "robot"), "{tokens:?}");
-    let shown = server.json(&["alias", "list"]);
-    assert!(
-        shown.iter().any(|alias| alias["name"] == "team@z.test"),
-        "{shown:?}"
-    );
-    let mut submit = swaks(server.submission(), "ann", secret);
+    let setup = Setup::new(&config).env("SMTP_DATABASE_URL", database.url());
+    let mut server = setup.start();
+    full.assert_in(&server);
+    let mut submit = swaks(server.submission(), "ann", &full.secret);
     run(submit.args(["--from", "ann@x.test", "--to", "g@waits.test"]));
     // In use, nothing is moved from it.
-    let third = migrate(&database.url(), &from, &scratch)
+    let refused = migrate(&database.url(), &from, &scratch)
         .output()
         .expect("migrate");
+    let said = String::from_utf8_lossy(&refused.stderr);
     assert!(
-        third.status.code() == Some(75) && String::from_utf8_lossy(&third.stderr).contains("stop them first"),
-        "{third:?}"
+        refused.status.code() == Some(75) && said.contains("stop them first"),
+        "{refused:?}"
     );
     assert!(server.stop().success());
-    // And back, into another file, through a pooler; killed once more. There it is delivered.
-    let (other, pooler) = (folder.path().join("other"), PgBouncer::start(&database));
-    let to = other.join("smtp.db").display().to_string();
-    let back = || {
-        let mut back = migrate(&database.url_at(pooler.address), &to, &scratch);
-        back.arg("--pooler");
-        back
-    };
-    kill_in_the_middle(back(), || f64::from(waiting()) < count - 150.0);
-    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND datname = current_database() AND pid <> pg_backend_pid()";
-    wait_for_secs("what it had begun to end", 30, || database.sql(at_work) == "0");
-    let (left, calls) = (
-        f64::from(waiting()),
-        database.sql("SELECT count(*) FROM webhook_calls"),
-    );
-    let calls: usize = calls.parse().expect("a number");
-    let second = back().output().expect("migrate");
-    assert!(second.status.success(), "{second:?}");
-    // Whoever looks at its log sees how far it is. Its folder is the one that was killed: nothing is waited for.
-    let progress = format!("moving: 100 of {left}\n");
-    assert!(
-        String::from_utf8_lossy(&second.stderr).starts_with(&progress),
-        "{second:?}"
-    );
-    let told = moved(&second);
-    let both = |name: &str| told[name].as_f64().expect("a number");
-    assert_eq!(both("messages") + both("already_there"), left);
-    assert_eq!(both("webhook_calls"), calls as f64);
-    moves_nothing(back());
-    assert_empty(&database);
+    // And back, into another file. There it is delivered.
+    let other = folder.path().join("other");
+    let calls = move_out(&database, &other.join("smtp.db").display().to_string(), &scratch);
     let hears = receiver(SECRET, "0", &["ok"]);
     let config = config.replace(&hook("http://127.0.0.1:1/"), &hook(&hears.url));
     let server = Setup::new(&config).data(&other).start();
-    assert_eq!(seen(&server), before);
-    assert_eq!(server.metric("smtp_queue_depth"), count + 1.0);
-    busy.store(false, Ordering::Relaxed);
-    server.command(&["queue", "release", "--all"]);
-    server.command(&["queue", "resume", "--domain", "waits.test"]);
-    server.command(&["queue", "retry", "--all"]);
-    wait_for_secs("everything to be delivered", 60, || {
-        server.metric("smtp_queue_depth") == 0.0
-    });
-    let messages = sink.messages();
-    let all = messages
-        .iter()
-        .flat_map(|message| &message.to)
-        .filter(|to| !to.contains("first@"))
-        .count();
-    assert_eq!(all as f64, count + 1.0);
-    assert!(messages.iter().any(|message| message.content.len() > 2_000_000));
+    assert_eq!(seen(&server), full.seen);
+    assert_eq!(server.metric("smtp_queue_depth"), full.messages + 1.0);
+    busy.store(false, Ordering::SeqCst);
+    deliver(&server, &sink, full.messages + 1.0);
     wait_for_secs("the calls", 30, || {
         server.metric("smtp_webhook_calls_waiting") == 0.0
     });

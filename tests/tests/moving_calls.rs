@@ -39,8 +39,7 @@ fn move_in_two_goes(database: &Postgres, from: &str, to: &str, scratch: &Path) {
     drop(keeper);
     // A statement that was sent is done to its end, whoever sent it.
     wait_for("what it had begun to end", || waits("true") == "0");
-    let output = migrate(from, to, scratch).output().expect("migrate");
-    assert!(output.status.success(), "{output:?}");
+    let output = run(&mut migrate(from, to, scratch));
     assert_eq!(
         moved(&output)["webhook_calls"],
         LEFT,

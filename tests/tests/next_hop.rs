@@ -1,12 +1,12 @@
 //! Next hops that misbehave: each recipient's fate is right, and nobody else waits.
 
+mod replies;
+mod starttls;
+
 use blackbox::server::{Server, Setup};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::wire::Wire;
-use blackbox::{ports, postfix, wait_for};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use blackbox::{ports, wait_for};
 
 const FAST: &str = "[delivery]\nretry_initial = 1\nretry_max = 2\nfinal_timeout = 2\nidle_timeout = 1\n";
 
@@ -21,95 +21,6 @@ fn send(server: &Server, to: &[&str]) {
 
 fn command(moment: &Moment, verb: &str) -> bool {
     matches!(moment, Moment::Command(line) if line.to_ascii_uppercase().starts_with(verb))
-}
-
-/// The first attempt meets `act`, later ones an honest server: deferred once, then delivered.
-fn deferred_then_sent(when: &'static str, act: Act, said: &str) {
-    let spoilt = Arc::new(AtomicBool::new(false));
-    let sink = Sink::scripted(move |_, moment| {
-        let here = match when {
-            "greeting" => *moment == Moment::Greeting,
-            "end of data" => matches!(moment, Moment::EndOfData(_)),
-            verb => command(moment, verb),
-        };
-        if here && !spoilt.swap(true, Ordering::SeqCst) {
-            act.clone()
-        } else {
-            Act::Default
-        }
-    });
-    let server = relay_to(&sink);
-    send(&server, &["b@y.test"]);
-    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
-    let text = deferred["text"].as_str().expect("text");
-    assert!(text.contains(said), "{when}: {text}");
-    assert!(text.len() < 1500, "a line of the log is short: {}", text.len());
-    // After a final dot a duplicate is possible, and the next attempt waits; an operator need not.
-    assert!(server.command(&["queue", "retry", "--all"]).status.success());
-    server.wait_event("delivery", |line| line["status"] == "sent");
-    server.wait_empty();
-    assert!(sink.count() >= 1);
-}
-
-#[test]
-fn closes_before_the_greeting() {
-    deferred_then_sent("greeting", Act::Close, "greeting");
-}
-#[test]
-fn turns_us_away_with_421() {
-    deferred_then_sent(
-        "greeting",
-        Act::RawClose(b"421 4.3.2 too busy\r\n".to_vec()),
-        "too busy",
-    );
-}
-#[test]
-fn closes_in_the_middle_of_a_reply() {
-    deferred_then_sent("MAIL", Act::RawClose(b"250-2.1.0 half a rep".to_vec()), "MAIL");
-}
-#[test]
-fn closes_at_the_reply_to_the_final_dot() {
-    deferred_then_sent("end of data", Act::RawClose(b"250 2.0.0 tak".to_vec()), "may");
-}
-#[test]
-fn hangs_after_the_final_dot() {
-    deferred_then_sent("end of data", Act::Hang, "end of data");
-}
-#[test]
-fn loses_its_reply_after_keeping_the_message() {
-    deferred_then_sent("end of data", Act::KeepAndClose, "may");
-}
-#[test]
-fn answers_ten_megabytes_in_one_line() {
-    deferred_then_sent(
-        "MAIL",
-        Act::RawClose([b"250 ".to_vec(), vec![b'x'; 10 << 20]].concat()),
-        "too long",
-    );
-}
-#[test]
-fn answers_without_end() {
-    deferred_then_sent("EHLO", Act::RawClose(b"250-more\r\n".repeat(100_000)), "too long");
-}
-#[test]
-fn answers_something_else_than_a_reply() {
-    deferred_then_sent(
-        "MAIL",
-        Act::RawClose(b"<html>not SMTP</html>\r\n".to_vec()),
-        "not",
-    );
-}
-#[test]
-fn answers_354_to_mail() {
-    deferred_then_sent("MAIL", Act::RawClose(b"354 go ahead\r\n".to_vec()), "354");
-}
-#[test]
-fn says_451_to_the_message() {
-    deferred_then_sent(
-        "end of data",
-        Act::Say("451 4.3.0 try again".into()),
-        "451 4.3.0 try again",
-    );
 }
 
 #[test]
@@ -132,12 +43,7 @@ fn a_vanished_next_hop_comes_back() {
     assert_eq!(server.metric("smtp_queue_depth"), 1.0);
     let sink = Sink::on(&address.to_string(), &["PIPELINING"], |_, _| Act::Default);
     // An operator does not wait for the back-off.
-    let output = server.command(&["queue", "retry", "--all"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    server.done(&["queue", "retry", "--all"]);
     sink.wait(1);
     server.wait_empty();
 }
@@ -305,112 +211,6 @@ fn a_dead_destination_holds_up_nobody() {
         "{} connections to a hop that hangs",
         hanging.connections()
     );
-}
-
-#[test]
-fn starttls_is_used_where_it_is_offered() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let tls = certificate(folder.path());
-    let postfix = postfix::Postfix::start(&format!(
-        "smtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1\nsmtpd_tls_received_header = yes\n{tls}\
-         virtual_mailbox_domains = y.test\nvirtual_mailbox_base = {{folder}}/mail\nvirtual_mailbox_maps = static:b/\n\
-         virtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\nvirtual_gid_maps = static:65534\n"
-    ));
-    let relay = |tls: &str, more: &str| {
-        let config = format!(
-            "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://localhost:{}\"\ntls = \"{tls}\"\n{FAST}{more}",
-            postfix.address.port()
-        );
-        Setup::new(config).start()
-    };
-    let ca = format!("ca_file = \"{}\"\n", folder.path().join("ca.pem").display());
-    for (policy, more) in [("opportunistic", ""), ("required", ""), ("verified", ca.as_str())] {
-        let server = relay(policy, more);
-        send(&server, &["b@y.test"]);
-        let sent = server.wait_event("delivery", |line| line["status"] == "sent");
-        assert!(
-            sent["tls"].as_str().is_some_and(|tls| tls.contains("TLS")),
-            "{policy}: {sent}"
-        );
-    }
-    // A certificate that nobody vouches for is no proof.
-    let server = relay("verified", "");
-    send(&server, &["b@y.test"]);
-    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
-    assert!(
-        deferred["text"].as_str().expect("text").contains("ertificate"),
-        "{deferred}"
-    );
-    let server = relay("none", "");
-    send(&server, &["b@y.test"]);
-    let sent = server.wait_event("delivery", |line| line["status"] == "sent");
-    assert!(sent["tls"].is_null(), "{sent}");
-    assert_eq!(
-        postfix.log().matches("TLS connection established from").count(),
-        3,
-        "{}",
-        postfix.log()
-    );
-}
-
-/// A CA and a certificate for `localhost`, as Postfix's settings.
-fn certificate(folder: &std::path::Path) -> String {
-    blackbox::tools::certificates(folder);
-    format!(
-        "smtpd_tls_cert_file = {0}/cert.pem\nsmtpd_tls_key_file = {0}/key.pem\n",
-        folder.display()
-    )
-}
-
-#[test]
-fn a_broken_starttls_falls_back_only_when_it_may() {
-    let offers = |_: usize, moment: &Moment| match moment {
-        moment if command(moment, "STARTTLS") => Act::RawClose(b"220 go ahead\r\n".to_vec()),
-        _ => Act::Default,
-    };
-    let sink = Sink::on("127.0.0.1:0", &["PIPELINING", "STARTTLS"], offers);
-    let server = relay_to(&sink);
-    send(&server, &["b@y.test"]);
-    sink.wait(1);
-    server.wait_event("tls_fallback", |_| true);
-    sink.clear();
-    let server = Setup::new(format!("{}tls = \"required\"\n{FAST}", sink.relay_config())).start();
-    send(&server, &["b@y.test"]);
-    server.wait_event("delivery", |line| line["status"] == "deferred");
-    let plain = Sink::start();
-    let server = Setup::new(format!("{}tls = \"required\"\n{FAST}", plain.relay_config())).start();
-    send(&server, &["b@y.test"]);
-    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
-    assert!(
-        deferred["text"]
-            .as_str()
-            .expect("text")
-            .contains("does not offer"),
-        "{deferred}"
-    );
-    assert_eq!(plain.count(), 0);
-    assert_eq!(sink.count(), 0);
-}
-
-#[test]
-fn replies_injected_before_tls_are_not_read() {
-    // In clear, behind the 220, a man in the middle puts replies for after the handshake.
-    let injects = |_: usize, moment: &Moment| match moment {
-        moment if command(moment, "STARTTLS") => {
-            Act::Raw(b"220 go ahead\r\n250-sink.test\r\n250 8BITMIME\r\n250 2.1.0 ok\r\n".to_vec())
-        }
-        _ => Act::Default,
-    };
-    let sink = Sink::on("127.0.0.1:0", &["STARTTLS"], injects);
-    let server = Setup::new(format!("{}tls = \"required\"\n{FAST}", sink.relay_config())).start();
-    send(&server, &["b@y.test"]);
-    let deferred = server.wait_event("delivery", |line| line["status"] == "deferred");
-    assert!(
-        deferred["text"].as_str().expect("text").contains("out of turn"),
-        "{deferred}"
-    );
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(sink.count(), 0);
 }
 
 #[test]

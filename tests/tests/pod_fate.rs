@@ -5,6 +5,7 @@ use blackbox::api_server::{ApiServer, statefulset};
 use blackbox::ports::free_port;
 use blackbox::server::{PASSWORD, Setup, binary, ended};
 use blackbox::sink::{Act, Moment, Sink};
+use blackbox::tools::outcome;
 use blackbox::wait_for;
 use serde_json::json;
 use std::process::Command;
@@ -148,21 +149,16 @@ fn the_start_and_check_say_what_is_missing() {
     let file = folder.path().join("config.toml");
     let check = |config: &str, env: &[(&str, &str)]| {
         std::fs::write(&file, config).expect("write");
-        let output = Command::new(binary())
+        let mut command = Command::new(binary());
+        command
             .arg("check")
             .arg("--config")
             .arg(&file)
             .current_dir(folder.path())
             .env_clear()
             .envs([("SMTP_PROFILE", "testing"), ("SMTP_ADMIN_PASSWORD", PASSWORD)])
-            .envs(env.iter().copied())
-            .output()
-            .expect("run");
-        let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
+            .envs(env.iter().copied());
+        outcome(&mut command)
     };
     let (good, said) = check(&api.config(1), &[]);
     assert!(

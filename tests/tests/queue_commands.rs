@@ -59,8 +59,7 @@ fn list_and_show() {
             .contains("refused"),
         "{shown}"
     );
-    let table = server.command(&["queue", "list"]);
-    let table = String::from_utf8(table.stdout).expect("UTF-8");
+    let table = server.done(&["queue", "list"]);
     assert!(all.iter().all(|id| table.contains(id.as_str())), "{table}");
     assert!(
         table.contains("b@one.test") && table.contains("a@x.test"),
@@ -77,7 +76,7 @@ fn stats() {
     let stats = &server.queue(&["stats"])[0];
     assert_eq!(stats["messages"], 3, "{stats}");
     assert_eq!(stats["recipients"]["deferred"], 3, "{stats}");
-    let table = String::from_utf8(server.command(&["queue", "stats"]).stdout).expect("UTF-8");
+    let table = server.done(&["queue", "stats"]);
     assert!(table.contains("deferred"), "{table}");
 }
 
@@ -91,21 +90,11 @@ fn delete_removes_what_was_meant_and_no_more() {
         "{}",
         String::from_utf8_lossy(&refused.stderr)
     );
-    let output = server.command(&["queue", "delete", &all[0]]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    server.done(&["queue", "delete", &all[0]]);
     assert_eq!(ids(&server.queue(&["list"])), all[1..]);
-    assert!(
-        server
-            .command(&["queue", "delete", "--sender", "c@x.test"])
-            .status
-            .success()
-    );
+    server.done(&["queue", "delete", "--sender", "c@x.test"]);
     assert_eq!(ids(&server.queue(&["list"])), all[1..2]);
-    assert!(server.command(&["queue", "delete", "--all"]).status.success());
+    server.done(&["queue", "delete", "--all"]);
     assert!(server.queue(&["list"]).is_empty());
     server.wait_empty();
     wait_for("the audit", || server.events("admin_action").len() == 3);
@@ -118,15 +107,10 @@ fn retry_sends_at_once_what_was_meant() {
     server.write_config(&sink.relay_config());
     let server = server.restart();
     assert_eq!(server.metric("smtp_queue_depth"), 3.0);
-    assert!(
-        server
-            .command(&["queue", "retry", "--domain", "two.test"])
-            .status
-            .success()
-    );
+    server.done(&["queue", "retry", "--domain", "two.test"]);
     sink.wait(2);
     wait_for("one message left", || server.metric("smtp_queue_depth") == 1.0);
-    assert!(server.command(&["queue", "retry", "--all"]).status.success());
+    server.done(&["queue", "retry", "--all"]);
     sink.wait(3);
     server.wait_empty();
 }

@@ -104,7 +104,7 @@ fn what_waits_for_its_rate_holds_up_nobody_and_goes_when_the_rate_is_another() {
     };
     let one_other = format!("127.0.1.1:{}", other.address.port());
     assert_eq!((waits(&name), waits(&one_other)), (true.into(), false.into()));
-    let table = String::from_utf8(server.command(&["destinations"]).stdout).expect("text");
+    let table = server.done(&["destinations"]);
     assert!(
         table.contains("waits for its rate: 1 messages an hour"),
         "{table}"
@@ -130,7 +130,7 @@ fn what_waits_for_its_rate_holds_up_nobody_and_goes_when_the_rate_is_another() {
     // Another rate is in force at once, for what waits in hand; what went back to the store an operator makes due.
     reload(&mut server, &config(&sink, &other, "none"));
     sink.wait(3);
-    server.command(&["queue", "retry", "--all"]);
+    server.done(&["queue", "retry", "--all"]);
     sink.wait(MESSAGES);
     server.wait_empty();
     assert_each_once(&sink, MESSAGES);

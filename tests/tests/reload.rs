@@ -1,9 +1,8 @@
 //! Files of the configuration that change while the server runs: nobody tells it.
 
+use blackbox::mounted::Mounted;
 use blackbox::server::{Server, Setup};
 use blackbox::wire::Wire;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 
 fn domain(name: &str) -> String {
     format!("[[domains]]\nname = \"{name}\"\ndeliver = \"capture\"\n")
@@ -23,24 +22,12 @@ fn wait_reload(server: &Server, before: usize) {
     blackbox::wait_for_secs("a reload", 30, || reloads(server) > before);
 }
 
-/// What the kubelet does: a new folder, and `..data` renamed over the old link.
-fn swap(mount: &Path, version: &str, config: &str) {
-    let folder = mount.join(version);
-    std::fs::create_dir_all(&folder).expect("folder");
-    std::fs::write(folder.join("server.toml"), config).expect("file");
-    symlink(version, mount.join("..data_tmp")).expect("link");
-    std::fs::rename(mount.join("..data_tmp"), mount.join("..data")).expect("rename");
-}
-
 #[test]
 fn a_mounted_configmap_that_is_swapped_is_noticed() {
-    let mount = tempfile::tempdir().expect("a folder");
-    swap(mount.path(), "..2026_01", &domain("one.test"));
-    symlink("..data/server.toml", mount.path().join("server.toml")).expect("link");
-    let file = mount.path().join("server.toml");
-    let server = Setup::new("").config_file(&file).start();
+    let mut file = Mounted::new("server.toml", &domain("one.test"));
+    let server = Setup::new("").config_file(file.path()).start();
     assert!(is_local(&server, "one.test"));
-    swap(mount.path(), "..2026_02", &domain("two.test"));
+    file.swap(&domain("two.test"));
     wait_reload(&server, 0);
     assert!(is_local(&server, "two.test") && !is_local(&server, "one.test"));
 }

@@ -239,9 +239,9 @@ fn servers_that_lie_or_fail_defer() {
     for (name, _) in lies {
         dns.honest(name);
     }
-    server.command(&["queue", "retry", "--all"]);
+    server.done(&["queue", "retry", "--all"]);
     blackbox::wait_for_secs("all to arrive", 90, || {
-        server.command(&["queue", "retry", "--all"]);
+        server.done(&["queue", "retry", "--all"]);
         std::thread::sleep(std::time::Duration::from_millis(500));
         sinks[0].count() > lies.len()
     });

@@ -23,20 +23,6 @@ fn direct(script: impl Fn(usize, &Moment) -> Act + Send + Sync + 'static) -> (Si
     (sink, sendmail)
 }
 
-/// The one message that arrived.
-fn arrived(sink: &Sink, subject: &str) -> Message {
-    let messages = sink.wait(1);
-    assert_eq!(messages.len(), 1);
-    let message = messages[0].clone();
-    assert_eq!(
-        message.field("Subject").as_deref(),
-        Some(subject),
-        "{}",
-        message.text()
-    );
-    message
-}
-
 fn addresses(message: &Message) -> Vec<&str> {
     message
         .to
@@ -58,7 +44,7 @@ fn python_writes_to_its_standard_input() {
     );
     let mut python = program("/usr/bin/python3");
     run(sendmail.env(python.args(["-c", &script])));
-    let message = arrived(&sink, "by python");
+    let message = sink.only("by python");
     assert!(message.from.starts_with("<bounces@x.test>"), "{}", message.from);
     assert_eq!(addresses(&message), ["b@y.test", "c@y.test", "d@y.test"]);
     assert_eq!(message.field("Bcc"), None);
@@ -75,7 +61,7 @@ fn s_nail_and_bsd_mailx_take_it_as_their_sendmail() {
     snail.args(["-s", "by s-nail", "b@y.test"]);
     let output = feed(sendmail.env(&mut snail), "a line\n.\nanother\n");
     assert!(output.status.success(), "{output:?}");
-    let message = arrived(&sink, "by s-nail");
+    let message = sink.only("by s-nail");
     assert_eq!(addresses(&message), ["b@y.test"]);
     assert!(message.text().contains("another"), "{}", message.text());
 
@@ -86,7 +72,7 @@ fn s_nail_and_bsd_mailx_take_it_as_their_sendmail() {
     mailx.args(["-s", "by mailx", "-c", "c@y.test", "b@y.test"]);
     let output = feed(sendmail.env(&mut mailx).env("MAILRC", rc), "a line\n");
     assert!(output.status.success(), "{output:?}");
-    let message = arrived(&sink, "by mailx");
+    let message = sink.only("by mailx");
     assert_eq!(addresses(&message), ["b@y.test", "c@y.test"]);
     assert!(message.from.contains("@host.test>"), "{}", message.from);
 }
@@ -102,7 +88,7 @@ fn nodemailer_has_a_transport_for_it() {
     );
     let mut node = program("/usr/bin/node");
     run(sendmail.env(node.args(["-e", &script])));
-    let message = arrived(&sink, "by nodemailer");
+    let message = sink.only("by nodemailer");
     assert_eq!(addresses(&message), ["b@y.test", "c@y.test"]);
 }
 
@@ -115,7 +101,7 @@ fn as_php_and_cron_call_it() {
     let mail = "To: b@y.test\nSubject: by php\nX-PHP-Originating-Script: 0:a.php\n\nline\n.\nlast\n";
     let output = feed(sendmail.env(&mut shell), mail);
     assert!(output.status.success(), "{output:?}");
-    let message = arrived(&sink, "by php");
+    let message = sink.only("by php");
     assert!(
         message.text().contains("line\r\n.\r\nlast\r\n"),
         "{}",
@@ -126,7 +112,7 @@ fn as_php_and_cron_call_it() {
     let cron = ["-FCronDaemon", "-i", "-B8BITMIME", "-oem", "root"];
     let mail = "From: root (Cron Daemon)\nTo: root\nSubject: by cron\n\nä\n";
     assert_eq!(sendmail.expect(&cron, mail, 0), "");
-    let message = arrived(&sink, "by cron");
+    let message = sink.only("by cron");
     assert_eq!(addresses(&message), ["root@host.test"]);
     assert!(message.from.contains("BODY=8BITMIME"), "{}", message.from);
     assert_eq!(message.field("From").as_deref(), Some("root (Cron Daemon)"));
@@ -293,7 +279,7 @@ fn it_logs_in_under_verified_tls() {
     ];
     let mail = |more: &[&'static str]| [&args[..], more].concat();
     sendmail.expect(&mail(&["-f", "ann@x.test", "b@y.test"]), "Subject: in\n\nx\n", 0);
-    assert_eq!(addresses(&arrived(&sink, "in")), ["b@y.test"]);
+    assert_eq!(addresses(&sink.only("in")), ["b@y.test"]);
     // Without the authority the certificate is nobody's: it waits, and the reason says it.
     let said = sendmail.expect(
         &["--password-file", &password, "--tls", "verified", "b@y.test"],
@@ -375,7 +361,7 @@ fn bs_carries_a_dialog_to_the_server() {
     }
     // Standard input is still open.
     assert!(dialog.child.wait().expect("wait").success());
-    assert!(arrived(&sink, "by hand").text().ends_with("\r\n\r\n.x\r\n"));
+    assert!(sink.only("by hand").text().ends_with("\r\n\r\n.x\r\n"));
     let away = Sendmail::to(format!("smtp://{}", blackbox::ports::free_port()));
     assert!(away.expect(&["-bs"], "EHLO x\r\n", 75).starts_with("421 4.4.1 "));
 }

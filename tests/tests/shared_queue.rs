@@ -1,8 +1,7 @@
 //! One queue in PostgreSQL: what servers do with it, alone and together.
 
-use base64::Engine;
 use blackbox::postgres::Postgres;
-use blackbox::server::{PASSWORD, Server, Setup, files, http};
+use blackbox::server::{PASSWORD, Server, Setup, files};
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::{run, swaks};
 use blackbox::wire::{Wire, queue_id};
@@ -20,12 +19,7 @@ pub(crate) fn setup(url: &str, config: &str) -> Setup {
 
 /// Asks a server to have all of its queue read their configurations again.
 pub(crate) fn ask_all_to_reload(server: &Server) {
-    let login = base64::engine::general_purpose::STANDARD.encode(format!("admin:{PASSWORD}"));
-    let request = format!(
-        "POST /api/v1/reload HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\
-         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
-    );
-    let (status, body) = http(server.http, &request);
+    let (status, body) = server.ask(Some(PASSWORD), "POST", "/api/v1/reload", "{}");
     assert_eq!(status, 200, "{body}");
 }
 
@@ -42,9 +36,7 @@ pub(crate) fn make_token(server: &Server, name: &str) -> String {
 
 /// What a server says to whoever comes with a token.
 pub(crate) fn status_for(server: &Server, token: &str) -> u16 {
-    let head = format!("Host: t\r\nConnection: close\r\nAuthorization: Bearer {token}");
-    let request = format!("GET /api/v1/tokens HTTP/1.1\r\n{head}\r\n\r\n");
-    http(server.http, &request).0
+    server.ask(Some(token), "GET", "/api/v1/tokens", "").0
 }
 
 /// All tables that mail passes through are as they were before there was any.
@@ -65,13 +57,7 @@ pub(crate) fn assert_empty(database: &Postgres) {
 fn mail_passes_through_the_database_and_nothing_of_it_stays() {
     let database = Postgres::start();
     let busy = Arc::new(AtomicBool::new(false));
-    let later = busy.clone();
-    let sink = Sink::scripted(move |_, moment| match moment {
-        Moment::Command(line) if line.starts_with("RCPT") && later.load(Ordering::Relaxed) => {
-            Act::Say("450 4.2.1 later".into())
-        }
-        _ => Act::Default,
-    });
+    let sink = Sink::busy_while(&busy);
     let config = format!("{}[limits]\nmax_message_size = 100000000\n", sink.relay_config());
     let server = setup(&database.url(), &config).start();
     let starting = server.wait_event("starting", |_| true);
@@ -116,7 +102,7 @@ fn mail_passes_through_the_database_and_nothing_of_it_stays() {
     assert_eq!(server.queue(&["list"])[0]["id"], id.as_str());
     let before = server.peak();
     busy.store(false, Ordering::Relaxed);
-    server.command(&["queue", "retry", "--all"]);
+    server.done(&["queue", "retry", "--all"]);
     let message = &sink.wait(3)[2];
     assert!(message.content.ends_with(b"xxx\r\n") && message.content.len() > huge.len());
     small_growth(&server, before);
@@ -161,23 +147,14 @@ fn servers_share_queue_directory_suspensions_and_limits() {
     assert!(String::from_utf8_lossy(&fifth.stdout).contains("45"), "{fifth:?}");
     sink.wait(4);
     // What is suspended at one waits at the other.
-    assert!(
-        one.command(&["queue", "suspend", "--domain", "y.test"])
-            .status
-            .success()
-    );
+    one.done(&["queue", "suspend", "--domain", "y.test"]);
     std::thread::sleep(Duration::from_secs(2));
     let mut client = Wire::hello(other.smtp);
     let id = queue_id(&client.mail("a@x.test", &["b@y.test"], "Subject: waits\r\n\r\n"));
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(one.queue(&["show", &id])[0]["id"], id.as_str());
     assert_eq!(sink.count(), 4);
-    assert!(
-        other
-            .command(&["queue", "resume", "--domain", "y.test"])
-            .status
-            .success()
-    );
+    other.done(&["queue", "resume", "--domain", "y.test"]);
     sink.wait(5);
     // A reload that is asked of one reaches the other.
     let before = (generation(&one), generation(&other));
@@ -237,16 +214,12 @@ fn what_a_leaving_server_had_others_deliver_at_once() {
 fn what_happened_to_a_message_every_server_knows() {
     let (database, sink) = (Postgres::start(), Sink::start());
     let mut one = setup(&database.url(), &sink.relay_config()).start();
-    assert!(
-        one.command(&["queue", "suspend", "--domain", "y.test"])
-            .status
-            .success()
-    );
+    one.done(&["queue", "suspend", "--domain", "y.test"]);
     let mut client = Wire::hello(one.smtp);
     let id = queue_id(&client.mail("ann@x.test", &["b@y.test"], "Message-ID: <told@x.test>\r\n\r\n"));
     assert!(one.stop().success());
     let other = setup(&database.url(), &sink.relay_config()).start();
-    other.command(&["queue", "resume", "--domain", "y.test"]);
+    other.done(&["queue", "resume", "--domain", "y.test"]);
     sink.wait(1);
     other.wait_empty();
     let third = setup(&database.url(), &sink.relay_config()).start();
@@ -298,18 +271,13 @@ fn a_token_that_one_made_is_good_at_the_others_until_one_revokes_it() {
     };
     each_says(&first, 200);
     each_says(&second, 200);
-    assert!(other.command(&["token", "revoke", "first"]).status.success());
+    other.done(&["token", "revoke", "first"]);
     each_says(&first, 401);
     // While nobody can be asked, what was good is.
     database.crash();
     std::thread::sleep(Duration::from_millis(1500));
-    let health = format!(
-        "GET /api/v1/drain HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {second}\r\n\r\n"
-    );
-    assert_eq!(
-        servers.each_ref().map(|server| http(server.http, &health).0),
-        [200; 2]
-    );
+    let drain = |server: &Server| server.ask(Some(&second), "GET", "/api/v1/drain", "").0;
+    assert_eq!(servers.each_ref().map(drain), [200; 2]);
     database.start_again();
 }
 

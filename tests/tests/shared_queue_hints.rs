@@ -48,11 +48,7 @@ fn what_one_server_changes_the_others_are_told() {
     wait_for("the reload of the other", || generation(&other) == before + 1.0);
     one.json(&["account", "add", "ann", "--app", "--sender", "*@x.test"]);
     other.wait_event("hint", says(&from, "directory"));
-    assert!(
-        one.command(&["queue", "suspend", "--domain", "y.test"])
-            .status
-            .success()
-    );
+    one.done(&["queue", "suspend", "--domain", "y.test"]);
     other.wait_event("hint", says(&from, "suspensions"));
     // What it has in hand when it is told to end is others' at once, and they are told.
     let mut client = Wire::hello(one.smtp);
@@ -180,7 +176,7 @@ fn the_servers_of_a_queue_are_listed() {
     wait_for("the other to know", || {
         of(&leaving).is_some_and(|one| one["draining"] == true)
     });
-    let text = String::from_utf8(other.command(&["servers", "--output", "table"]).stdout).expect("UTF-8");
+    let text = other.done(&["servers", "--output", "table"]);
     let line = text
         .lines()
         .find(|line| line.starts_with(&leaving))

@@ -3,11 +3,11 @@
 use crate::shared_queue::{assert_empty, setup};
 use crate::shared_queue_trials::{Fault, Heard, stand};
 use blackbox::postgres::{Held, Postgres};
-use blackbox::server::{PASSWORD, Server, binary};
+use blackbox::server::Server;
 use blackbox::sink::Sink;
 use blackbox::{wait_for, wait_for_secs};
 use std::cell::{Cell, RefCell};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Connections of the pool, and one for hints.
@@ -26,10 +26,7 @@ fn connections(database: &Postgres) -> usize {
 /// Somebody asks for what is locked, and goes away: a moment later nothing of that waits in the database any more. Nothing is to be queued.
 pub(crate) fn leaves_nothing_behind(server: &Server, database: &Postgres) {
     let _keeper = database.lock("messages");
-    let mut asks = Command::new(binary());
-    asks.args(["queue", "list"]).env_clear();
-    asks.env("SMTP_ADMIN_URL", format!("http://{}", server.http));
-    asks.env("SMTP_ADMIN_PASSWORD", PASSWORD);
+    let mut asks = server.prepared(&["queue", "list"]);
     let mut asking = asks.stdout(Stdio::null()).spawn().expect("the command");
     wait_for("its statement to wait", || database.is_awaited("messages"));
     asking.kill().expect("kill");

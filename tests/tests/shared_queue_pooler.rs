@@ -20,11 +20,6 @@ fn soon(what: &str, known: impl FnMut() -> bool) {
     println!("{what}: after {} ms", begun.elapsed().as_millis());
 }
 
-fn does(server: &Server, args: &[&str]) {
-    let output = server.command(args);
-    assert!(output.status.success(), "{args:?}: {output:?}");
-}
-
 /// Whether a server parks mail for a domain that it gets now. Else it is sent.
 fn parks(server: &Server, domain: &str) -> bool {
     let to = format!("b@{domain}");
@@ -45,10 +40,10 @@ fn parks(server: &Server, domain: &str) -> bool {
 /// Suspensions, the directory, tokens and reloads: each is told one server, and in force at the other.
 fn what_one_is_told_the_other_knows(servers: &mut [Server; 2], config: &str) {
     let [one, other] = servers;
-    does(one, &["queue", "suspend", "--domain", "parked.test"]);
+    one.done(&["queue", "suspend", "--domain", "parked.test"]);
     assert!(parks(one, "parked.test"), "at once where it was said");
     soon("a suspension", || parks(other, "parked.test"));
-    does(other, &["queue", "resume", "--domain", "parked.test"]);
+    other.done(&["queue", "resume", "--domain", "parked.test"]);
     soon("its end", || !parks(one, "parked.test"));
     let account = ["account", "add", "ann", "--app", "--sender", "*@x.test"];
     let added = one.json(&account);
@@ -63,11 +58,11 @@ fn what_one_is_told_the_other_knows(servers: &mut [Server; 2], config: &str) {
         added[0]["secret"].as_str().expect("a secret"),
     );
     run(submit.args(["--from", "ann@x.test", "--to", "b@y.test"]));
-    does(other, &["account", "remove", "ann"]);
+    other.done(&["account", "remove", "ann"]);
     soon("that it is gone", || !knows(one));
     let token = make_token(one, "robot");
     soon("a token", || status_for(other, &token) == 200);
-    does(other, &["token", "revoke", "robot"]);
+    other.done(&["token", "revoke", "robot"]);
     soon("that it is revoked", || status_for(one, &token) == 401);
     let before = generation(other);
     ask_all_to_reload(one);

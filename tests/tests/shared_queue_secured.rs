@@ -44,19 +44,6 @@ impl Scene {
         format!("postgresql://postgres@{host}:{port}/{name}{query}")
     }
 
-    /// The database speaks TLS too from now on.
-    fn offer_tls(&self) {
-        let [cert, key, ca] =
-            ["cert.pem", "key.pem", "ca.pem"].map(|name| self.database.put(&self.path(name), name));
-        self.database.reconfigure(&format!(
-            "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\nssl_ca_file = '{}'",
-            cert.display(),
-            key.display(),
-            ca.display()
-        ));
-        wait_for("TLS", || self.database.sql("SHOW ssl") == "on");
-    }
-
     /// Puts a certificate or a key where the server looks for it.
     fn put(&self, name: &str, kind: &str) {
         let to = self.mine.path().join(format!("client.{kind}"));
@@ -71,17 +58,10 @@ impl Scene {
         )
     }
 
-    /// Ends all connections of servers.
-    fn cut(&self) {
-        self.database.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'smtp-server%'",
-        );
-    }
-
     /// From the next connections on the server is not let in, and says so to clients.
     fn refuses(&self, server: &Server, reason: &str) {
         wait_for("451", || {
-            self.cut();
+            self.database.break_connections();
             Wire::hello(server.smtp).say("MAIL FROM:<a@x.test>").code == 451
         });
         wait_for("the reason in the log", || {
@@ -97,7 +77,7 @@ impl Scene {
     /// With new connections a message is taken, though perhaps not at the first try; and this is who the server is.
     fn takes(&self, server: &Server, seen: &str) {
         wait_for(&format!("connections as {seen}"), || {
-            self.cut();
+            self.database.break_connections();
             taken(server) && self.seen() == seen
         });
     }
@@ -135,7 +115,7 @@ fn is_as_secure_as_asked(scene: &Scene) {
     for query in ["", "?sslmode=prefer"] {
         works(scene, &scene.url("127.0.0.1", query), "false -");
     }
-    scene.offer_tls();
+    scene.database.offer_tls(scene.authority.path());
     works(scene, &scene.url("127.0.0.1", ""), "true -");
     works(scene, &scene.url("127.0.0.1", "?sslmode=disable"), "false -");
     for (query, expected, word) in [

@@ -2,8 +2,9 @@
 //! was killed.
 
 use crate::shared_queue::{assert_empty, setup};
-use blackbox::load::{Arrival, Clients, Ledger, Random, copies};
+use blackbox::load::{Arrival, Clients, Ledger, copies};
 use blackbox::postgres::Postgres;
+use blackbox::random::Random;
 use blackbox::server::Server;
 use blackbox::sink::Sink;
 use blackbox::wait_for_secs;

@@ -14,6 +14,17 @@ impl Server {
             &format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"),
         )
     }
+    /// A request with a bearer token (the admin password is one too) or without, and JSON as its body: status and body.
+    pub fn ask(&self, bearer: Option<&str>, method: &str, path: &str, body: &str) -> (u16, String) {
+        let authorization = bearer.map(|bearer| format!("Authorization: Bearer {bearer}\r\n"));
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{}Content-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            authorization.unwrap_or_default(),
+            body.len()
+        );
+        http(self.http, &request)
+    }
     /// The value of a metric's series, named as in the output (`smtp_queue_depth`, `x_total{a="b"}`).
     pub fn metric(&self, series: &str) -> f64 {
         let (status, text) = self.get("/metrics");
