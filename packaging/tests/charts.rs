@@ -5,10 +5,12 @@ mod charts {
     mod configuration;
     mod judged;
     mod manifests;
+    mod notes;
     mod policies;
     mod refusals;
     mod releases;
     pub(crate) mod rendering;
+    mod test_pod;
     mod upgrades;
     mod values;
 }

@@ -11,6 +11,7 @@ mod manifests {
     mod judged;
     mod links;
     mod meaning;
+    mod metrics;
     mod others_namespace;
     mod pod_streams;
     mod policies;

@@ -3,6 +3,7 @@
 
 mod monitoring {
     mod complete;
+    mod dashboards;
     pub(crate) mod expression;
     pub(crate) mod files;
     pub(crate) mod installed;

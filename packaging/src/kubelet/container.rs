@@ -77,7 +77,6 @@ impl Container<'_> {
         if let Some(cpus) = self.spec.cpus {
             // podman refuses more than there are; the kernel would not.
             let there = std::thread::available_parallelism().map_or(1, usize::from);
-            #[allow(clippy::cast_precision_loss)]
             let cpus = cpus.min(there as f64);
             words.push(format!("--cpus={cpus}"));
         }

@@ -199,6 +199,14 @@ impl Pod {
         exec.output().expect("podman")
     }
 
+    /// The same for words that have to succeed: what they print.
+    pub fn done(&self, words: &[&str]) -> String {
+        let output = self.exec(words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words:?}: {error}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     /// The process is killed, as by the kernel when memory is short; the kubelet starts it again.
     pub fn crash(&self) {
         kill(Pid::from_raw(self.pid()), Signal::SIGKILL).expect("kill");

@@ -75,7 +75,7 @@ fn troubled() -> Server {
     );
     for words in ["dkim new y.test", "account add support --app --sender *@x.test"] {
         let words: Vec<&str> = words.split(' ').collect();
-        assert!(server.command(&words).status.success(), "{words:?}");
+        server.done(&words);
     }
     server
 }

@@ -2,6 +2,7 @@
 
 use crate::manifests::api_server::ApiServer;
 use crate::manifests::rendered::overlay;
+use blackbox::tools::outcome;
 use packaging::render::{QUICK_START, quick_start};
 use packaging::semantic::findings;
 use packaging::tools::{Release, root};
@@ -31,12 +32,7 @@ impl Kubectl {
         let mut kubectl = self.release.kubectl();
         kubectl.current_dir(root()).env("HOME", self.home.path());
         kubectl.arg(format!("--server=http://{}", self.server.address));
-        let output = kubectl.args(words).output().expect("kubectl");
-        let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
+        outcome(kubectl.args(words))
     }
 
     fn run(&self, line: &str) -> String {

@@ -207,7 +207,7 @@ fn scalers_see_the_figures_of_their_pods() {
     assert_eq!(figure(&prometheus, &backlog), Some(0.0));
 
     for server in [&one, &two, &other] {
-        server.command(&["drain", "--no-wait"]);
+        server.done(&["drain", "--no-wait"]);
         wait_for_secs("the drain", 30, || server.get("/health/ready").0 == 503);
     }
     hand_in(&mut open[0], 3);

@@ -4,7 +4,7 @@
 use super::stage::{PASSWORD, next_hop};
 use blackbox::dns::Record;
 use blackbox::sink::Sink;
-use packaging::kubelet::{Node, Pod};
+use packaging::kubelet::Node;
 use packaging::net::addresses::{internet, other_pod};
 use packaging::net::cluster::{Cluster, Host};
 use packaging::net::policy::{self, Labels, Namespaces, labels};
@@ -102,11 +102,4 @@ pub(crate) fn of_the_workload(host: &Host, objects: &[Value]) -> policy::Pod {
         ports: workload.ports(),
         ..named(host, workload.namespace(), workload.labels())
     }
-}
-
-/// `smtp-server queue retry --all` in the pod.
-pub(crate) fn retry(pod: &Pod) {
-    let retried = pod.exec(&["smtp-server", "queue", "retry", "--all"]);
-    let error = String::from_utf8_lossy(&retried.stderr).into_owned();
-    assert!(retried.status.success(), "{error}");
 }

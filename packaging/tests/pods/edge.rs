@@ -1,8 +1,8 @@
 //! The overlay `edge`: a pod on its node's network. The node is a network namespace of the test's.
 
-use super::around::{Around, retry};
+use super::around::Around;
 use super::life::{MEMORY, is_confined};
-use super::stage::{OURS, give, released, subjects, submit_to};
+use super::stage::{OURS, give, released, retry, subjects, submit_to};
 use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
 use packaging::kubelet::{Happened, Pod};

@@ -46,35 +46,13 @@ fn mail_in_the_claim_outlives_the_container_and_the_pod() {
     let pod = stage.start(1);
     pod.wait_ready();
     // As an operator would, with what is in the pod: the program, the password's file, the loopback address.
-    let listed = pod.exec(&["smtp-server", "queue", "list", "--output", "json"]);
-    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert_eq!(
-        text.lines().count(),
-        1,
-        "{text}{}",
-        String::from_utf8_lossy(&listed.stderr)
-    );
+    let listed = pod.done(&["smtp-server", "queue", "list", "--output", "json"]);
+    assert_eq!(listed.lines().count(), 1, "{listed}");
     // `localhost` is found in the pod's hosts file, without a resolver's library in the image.
-    let retried = pod.exec(&[
-        "smtp-server",
-        "queue",
-        "retry",
-        "--all",
-        "--url",
-        "http://localhost:8080",
-    ]);
-    assert!(
-        retried.status.success(),
-        "{}",
-        String::from_utf8_lossy(&retried.stderr)
-    );
+    let localhost = ["--url", "http://localhost:8080"];
+    pod.done(&[&["smtp-server", "queue", "retry", "--all"], &localhost[..]].concat());
     stage.sink.wait(1);
     wait_for("the queue to be empty", || pod.metric("smtp_queue_depth") == 0.0);
     assert_eq!(subjects(&stage.sink), ["kept"]);
-    let mailq = pod.exec(&["mailq"]);
-    assert!(
-        mailq.status.success(),
-        "{}",
-        String::from_utf8_lossy(&mailq.stderr)
-    );
+    assert_eq!(pod.done(&["mailq"]), "Mail queue is empty\n");
 }

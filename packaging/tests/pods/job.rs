@@ -1,7 +1,7 @@
 //! The Job that moves a claim's queue to PostgreSQL, `k8s/jobs/migrate-queue.yaml`, between the two modes: docs/kubernetes.md, "From embedded to
 //! PostgreSQL".
 
-use super::stage::{Mode, Stage, give, subjects};
+use super::stage::{Mode, Stage, give, retry, subjects};
 use blackbox::postgres::Postgres;
 use blackbox::tools::{run, swaks};
 use blackbox::wire::Wire;
@@ -56,10 +56,7 @@ fn edit(stage: &Stage, database: &Postgres) {
 
 /// Says something to the server of a pod; gives what it answers.
 fn say(pod: &Pod, words: &[&str]) -> String {
-    let said = pod.exec(&[&["smtp-server"], words].concat());
-    let error = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.status.success(), "{words:?}: {error}");
-    String::from_utf8_lossy(&said.stdout).into_owned()
+    pod.done(&[&["smtp-server"], words].concat())
 }
 
 /// Mail and users that only this pod's claim has. Gives the accounts' secrets.
@@ -182,7 +179,7 @@ fn a_claim_is_moved_by_a_job_that_is_killed_in_between_and_all_of_it_is_delivere
     pod.wait_ready();
     assert_eq!(pod.metric("smtp_queue_depth"), MESSAGES as f64);
     stage.put_off(false);
-    say(&pod, &["queue", "retry", "--all"]);
+    retry(&pod);
     wait_for_secs("the queue to be empty", 120, || {
         pod.metric("smtp_queue_depth") == 0.0
     });

@@ -162,28 +162,28 @@ fn is_ready_when_its_probe_has_said_so_often_enough(ground: &Ground) {
 /// A probe that something has to happen for in the pod.
 fn opened(ground: &Ground, name: &str, script: &str, probe: Value) {
     let pod = ground.start(name, script, |pod| {
-        pod["volumes"] = json!([{ "name": "work", "emptyDir": {} }]);
+        pod["volumes"] = json!([{ "name": "gate", "emptyDir": {} }]);
         let container = &mut pod["containers"][0];
-        container["volumeMounts"] = json!([{ "name": "work", "mountPath": "/work" }]);
+        container["volumeMounts"] = json!([{ "name": "gate", "mountPath": "/gate" }]);
         container["readinessProbe"] = probe;
     });
     runs(&pod);
     // For some probes.
     thread::sleep(Duration::from_secs(2));
     assert!(!pod.timeline().is_ready(), "{}", pod.timeline());
-    std::fs::write(pod.root().join("work/open"), "").expect("a file");
+    std::fs::write(pod.root().join("gate/open"), "").expect("a file");
     pod.wait_ready();
 }
 
 fn asks_a_port(ground: &Ground) {
-    let script = "echo here; while ! [ -e /work/open ]; do busybox sleep 0.1; done; \
+    let script = "echo here; while ! [ -e /gate/open ]; do busybox sleep 0.1; done; \
          busybox nc -ll -p 9000 -e /busybox true";
     let probe = json!({ "tcpSocket": { "port": 9000 }, "periodSeconds": 1 });
     opened(ground, "port", script, probe);
 }
 
 fn asks_a_command(ground: &Ground) {
-    let command = ["/busybox", "test", "-e", "/work/open"];
+    let command = ["/busybox", "test", "-e", "/gate/open"];
     let probe = json!({ "exec": { "command": command }, "periodSeconds": 1, "timeoutSeconds": 10 });
     opened(ground, "command", HEARS, probe);
 }

@@ -1,6 +1,6 @@
 //! The Deployment.
 
-use super::stage::{Mode, Stage, bring, subjects};
+use super::stage::{Mode, Stage, bring, retry, subjects};
 use super::{faults, life};
 use blackbox::wait_for;
 use packaging::kubelet::Happened;
@@ -34,12 +34,7 @@ fn another_pod_delivers_what_a_lost_one_had() {
     let pod = stage.start(1);
     pod.wait_ready();
     assert_eq!(pod.timeline().events().last(), Some(&Happened::Ready(true)));
-    let retried = pod.exec(&["smtp-server", "queue", "retry", "--all"]);
-    assert!(
-        retried.status.success(),
-        "{}",
-        String::from_utf8_lossy(&retried.stderr)
-    );
+    retry(&pod);
     stage.sink.wait(1);
     wait_for("the queue to be empty", || pod.metric("smtp_queue_depth") == 0.0);
     assert_eq!(subjects(&stage.sink), ["left behind"]);

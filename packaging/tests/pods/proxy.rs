@@ -71,8 +71,7 @@ impl Scene {
     fn runs_with_what_was_rendered(&self) {
         let shown = self
             .pod
-            .exec(&["smtp-server", "config", "show", "--output", "json"]);
-        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+            .done(&["smtp-server", "config", "show", "--output", "json"]);
         let setting = |section: &str, key: &str| {
             let named = format!("{section}.{key}");
             let mut settings = shown.lines().map(serde_json::from_str::<Value>);

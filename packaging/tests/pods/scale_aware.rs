@@ -73,8 +73,7 @@ fn scaled_away_it_asks_flushes_its_mail_and_says_its_last_word() {
         let stage = stage(objects);
         let pod = with_mail(&stage);
         // Not by its host name, which is the node's where it is on the node's network.
-        let shown = pod.exec(&["smtp-server", "config", "show", "--output", "json"]);
-        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let shown = pod.done(&["smtp-server", "config", "show", "--output", "json"]);
         assert!(shown.contains("\"env SMTP_KUBERNETES__POD\""), "{shown}");
         // Nobody else's: the server's user may read it, and its group.
         let token = pod.root().join(&FOLDER[1..]).join("..data/token");

@@ -1,7 +1,7 @@
 //! The overlay `smarthost`, under its own policies: everything leaves by a provider, who takes mail under TLS from who logs in.
 
-use super::around::{Around, of_the_workload, retry};
-use super::stage::submit_to;
+use super::around::{Around, of_the_workload};
+use super::stage::{retry, submit_to};
 use blackbox::dovecot::{Dovecot, PASSWORD, USER};
 use blackbox::postfix::Postfix;
 use blackbox::tools::{certificates_for, maildir};

@@ -1,7 +1,7 @@
 //! What an operator fills in, and what is around a cluster.
 
 use blackbox::postgres::Postgres;
-use blackbox::sink::{Act, Moment, Sink};
+use blackbox::sink::{Sink, put_off_while};
 use blackbox::tools::{run, s_client, swaks_by};
 use blackbox::wire::Wire;
 use packaging::kubelet::{Node, Pod};
@@ -154,17 +154,7 @@ impl Stage {
 
 /// A server for the mail that leaves, which puts everything off as long as it is closed.
 pub(crate) fn next_hop(address: &str, closed: &Arc<AtomicBool>) -> Sink {
-    let refuses = closed.clone();
-    Sink::on(
-        address,
-        &["PIPELINING", "8BITMIME"],
-        move |_, moment| match moment {
-            Moment::Command(command) if command.starts_with("RCPT") && refuses.load(Ordering::Relaxed) => {
-                Act::Say("451 4.3.0 later".into())
-            }
-            _ => Act::Default,
-        },
-    )
+    Sink::on(address, &["PIPELINING", "8BITMIME"], put_off_while(closed))
 }
 
 /// Brings a message for a domain of ours, as anybody may.
@@ -178,6 +168,11 @@ pub(crate) fn give(wire: &mut Wire, subject: &str) -> u16 {
     let content =
         format!("From: <a@far.example>\r\nTo: <ann@example.com>\r\nSubject: {subject}\r\n\r\nHello\r\n");
     wire.mail("a@far.example", &["ann@example.com"], &content).code
+}
+
+/// Has the server of a pod try all its mail again now.
+pub(crate) fn retry(pod: &Pod) {
+    pod.done(&["smtp-server", "queue", "retry", "--all"]);
 }
 
 /// Submits a message for somebody else, as an account may.
