@@ -55,27 +55,6 @@ pub(crate) fn moved(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// What an operator sees of every message, but for the store's own numbers.
-fn seen(server: &Server) -> Vec<Value> {
-    let listed = server.queue(&["list"]);
-    listed
-        .iter()
-        .take(30)
-        .map(|one| {
-            let mut shown = server.queue(&["show", one["id"].as_str().expect("id")]).remove(0);
-            for recipient in shown["recipients"].as_array_mut().expect("recipients") {
-                // Mail that is due is tried now and then.
-                for passing in ["due", "due_in_seconds", "attempts", "last_result", "state"] {
-                    if recipient["state"] != "held" {
-                        recipient.as_object_mut().expect("object").remove(passing);
-                    }
-                }
-            }
-            shown
-        })
-        .collect()
-}
-
 /// A queue with all that belongs to one.
 struct Full {
     /// Of the account `ann`.
@@ -216,6 +195,27 @@ fn deliver(server: &Server, sink: &Sink, recipients: f64) {
     let all = all.filter(|to| !to.contains("first@")).count();
     assert_eq!(all as f64, recipients);
     assert!(messages.iter().any(|message| message.content.len() > 2_000_000));
+}
+
+/// What an operator sees of every message, but for the store's own numbers.
+fn seen(server: &Server) -> Vec<Value> {
+    let listed = server.queue(&["list"]);
+    listed
+        .iter()
+        .take(30)
+        .map(|one| {
+            let mut shown = server.queue(&["show", one["id"].as_str().expect("id")]).remove(0);
+            for recipient in shown["recipients"].as_array_mut().expect("recipients") {
+                // Mail that is due is tried now and then.
+                for passing in ["due", "due_in_seconds", "attempts", "last_result", "state"] {
+                    if recipient["state"] != "held" {
+                        recipient.as_object_mut().expect("object").remove(passing);
+                    }
+                }
+            }
+            shown
+        })
+        .collect()
 }
 
 #[test]

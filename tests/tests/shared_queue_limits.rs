@@ -190,6 +190,42 @@ fn the_rate_of_an_account_is_shared_by_the_servers() {
 }
 
 #[test]
+fn of_guesses_at_a_name_each_server_bears_its_share_and_few_networks_lock_nobody_out() {
+    let database = Postgres::start();
+    let start = || setup(&database, "[auth]\nlock_after = 2\n").start();
+    let servers: Vec<Server> = (0..5).map(|_| start()).collect();
+    let server = &servers[0];
+    server.wait_event("servers_changed", |line| line["servers"] == 5);
+    // One failure with the name from each of these.
+    let guess = |networks: Range<u8>| {
+        let guesses = networks.map(|network| {
+            let mut swaks = swaks(server.submission(), "ann", "wrong");
+            swaks.args(["--quit-after", "AUTH", "--local-interface"]);
+            swaks.arg(format!("127.0.0.{}", 30 + network));
+            swaks.stdout(Stdio::null()).stderr(Stdio::null());
+            swaks.spawn().expect("swaks")
+        });
+        for mut guess in guesses.collect::<Vec<_>>() {
+            assert!(!guess.wait().expect("swaks").success());
+        }
+    };
+    let scopes = |count: usize| -> Vec<String> {
+        wait_for("the locks", || server.events("auth_locked").len() >= count);
+        let locked = server.events("auth_locked");
+        let scope = |line: &Value| line["scope"].as_str().map(str::to_owned);
+        locked.iter().filter_map(scope).collect()
+    };
+    // A fifth of what twenty are in all would be four. Two networks that guess twice add one each.
+    guess(0..2);
+    guess(0..2);
+    guess(2..9);
+    assert_eq!(scopes(2), ["pair", "pair"]);
+    // Ten in all lock it, from ten networks: half of what one server alone would take.
+    guess(9..10);
+    assert_eq!(scopes(3), ["pair", "pair", "account"]);
+}
+
+#[test]
 fn who_accepted_a_message_delivers_it_without_reading_it_back() {
     const MESSAGES: usize = 200;
     let (database, sink) = (Postgres::start(), Sink::start());
@@ -230,50 +266,14 @@ fn who_accepted_a_message_delivers_it_without_reading_it_back() {
     let claimed = "query LIKE '%CASE WHEN due.leads%m.content%'";
     assert_eq!([asked, in_pieces, claimed].map(&read), ["0"; 3]);
     // What was kept waiting has to be read, by whoever claims it.
-    servers[0].done(&["queue", "suspend", "--domain", "y.test"]);
+    servers[0].command(&["queue", "suspend", "--domain", "y.test"]);
     wire.mail("a@x.test", &["b@y.test"], "Subject: small\r\n\r\n");
     wire.mail("a@x.test", &["b@y.test"], &large);
-    servers[0].done(&["queue", "resume", "--domain", "y.test"]);
+    servers[0].command(&["queue", "resume", "--domain", "y.test"]);
     sink.wait(MESSAGES + 2);
     servers[0].wait_empty();
     for query in [asked, in_pieces, claimed] {
         assert_ne!(read(query), "0", "{query}");
     }
     assert_empty(&database);
-}
-
-#[test]
-fn of_guesses_at_a_name_each_server_bears_its_share_and_few_networks_lock_nobody_out() {
-    let database = Postgres::start();
-    let start = || setup(&database, "[auth]\nlock_after = 2\n").start();
-    let servers: Vec<Server> = (0..5).map(|_| start()).collect();
-    let server = &servers[0];
-    server.wait_event("servers_changed", |line| line["servers"] == 5);
-    // One failure with the name from each of these.
-    let guess = |networks: Range<u8>| {
-        let guesses = networks.map(|network| {
-            let mut swaks = swaks(server.submission(), "ann", "wrong");
-            swaks.args(["--quit-after", "AUTH", "--local-interface"]);
-            swaks.arg(format!("127.0.0.{}", 30 + network));
-            swaks.stdout(Stdio::null()).stderr(Stdio::null());
-            swaks.spawn().expect("swaks")
-        });
-        for mut guess in guesses.collect::<Vec<_>>() {
-            assert!(!guess.wait().expect("swaks").success());
-        }
-    };
-    let scopes = |count: usize| -> Vec<String> {
-        wait_for("the locks", || server.events("auth_locked").len() >= count);
-        let locked = server.events("auth_locked");
-        let scope = |line: &Value| line["scope"].as_str().map(str::to_owned);
-        locked.iter().filter_map(scope).collect()
-    };
-    // A fifth of what twenty are in all would be four. Two networks that guess twice add one each.
-    guess(0..2);
-    guess(0..2);
-    guess(2..9);
-    assert_eq!(scopes(2), ["pair", "pair"]);
-    // Ten in all lock it, from ten networks: half of what one server alone would take.
-    guess(9..10);
-    assert_eq!(scopes(3), ["pair", "pair", "account"]);
 }

@@ -2,8 +2,8 @@
 
 use super::cluster::Cluster;
 use crate::QueueId;
-use crate::conformance::{attempts, delivered, message};
-use crate::message::{Beginning, RecipientResult};
+use crate::conformance::message;
+use crate::message::{Attempt, Beginning, Outcome, RecipientResult};
 use crate::outbox::{NewCall, Outbox};
 use crate::store::{Store, Term};
 use std::time::Duration;
@@ -49,8 +49,13 @@ async fn what_gave_way_is_done_again() {
         .await
         .unwrap()
         .unwrap();
+    let attempt = Attempt {
+        message: claim.message.key,
+        recipient: 0,
+        epoch: claim.recipients[0].epoch,
+    };
     // Statements that nobody else does again.
-    let renewed = store.renew(attempts(&claim), Term::of(TERM));
+    let renewed = store.renew(vec![attempt], Term::of(TERM));
     let renewed = broken_off(
         others,
         ["SELECT FROM recipients FOR UPDATE", "recipients"],
@@ -65,8 +70,10 @@ async fn what_gave_way_is_done_again() {
         body: "{}".into(),
     };
     let result = RecipientResult {
+        attempt,
+        outcome: Outcome::Delivered,
+        text: String::new(),
         calls: vec![call],
-        ..delivered(&claim)
     };
     let finished = store.finish(vec![result], Vec::new());
     let finished = broken_off(others, ["SELECT FROM messages FOR UPDATE", "lanes"], finished)

@@ -1,10 +1,10 @@
 //! Large contents without a message: whoever gave it up, and however, nothing of them stays.
 
 use super::cluster::Cluster;
-use crate::conformance::{due_now, ended, message};
-use crate::message::{Beginning, Body, Claim, NewMessage, Outcome, RecipientResult};
+use crate::conformance::message;
+use crate::message::{Attempt, Beginning, Body, Claim, NewMessage, Outcome, RecipientResult};
 use crate::postgres::{PostgresStore, pulse};
-use crate::store::{Filter, Store, StoreError};
+use crate::store::{ClaimRequest, Filter, Store, StoreError, Term};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,14 +110,24 @@ async fn of_a_report_whose_results_are_refused_nothing_stays() {
         .insert(message(0, &["a@x.example"]), Beginning::Due)
         .await
         .unwrap();
-    let claims = scene.store.claim(due_now(1)).await.unwrap();
-    let later = Outcome::Deferred {
-        due: Timestamp::now(),
-        delay_notified: true,
+    let request = ClaimRequest {
+        lease: Term::of(Duration::from_secs(60)),
+        limit: 1,
+        exclude_domains: Vec::new(),
     };
+    let claims = scene.store.claim(request).await.unwrap();
     let result = |text: &str| RecipientResult {
+        attempt: Attempt {
+            message: claims[0].message.key,
+            recipient: 0,
+            epoch: claims[0].recipients[0].epoch,
+        },
+        outcome: Outcome::Deferred {
+            due: Timestamp::now(),
+            delay_notified: true,
+        },
         text: text.into(),
-        ..ended(&claims[0], later.clone())
+        calls: Vec::new(),
     };
     let refusing = "ALTER TABLE recipients ADD CONSTRAINT refused CHECK (last_result <> 'refused')";
     scene.client.batch_execute(refusing).await.unwrap();
@@ -266,7 +276,12 @@ async fn small_mail_does_not_wait_for_large_mail() {
         one.await.unwrap().unwrap();
     }
     // Out again, all at once.
-    let claims = scene.store.claim(due_now(100)).await.unwrap();
+    let request = ClaimRequest {
+        lease: Term::of(Duration::from_secs(60)),
+        limit: 100,
+        exclude_domains: Vec::new(),
+    };
+    let claims = scene.store.claim(request).await.unwrap();
     let large = claims.iter().filter(|claim| claim.message.size == SIZE as u64);
     let bodies = large.map(|claim| scene.store.body(&claim.message));
     let bodies = futures_util::future::join_all(bodies).await;
@@ -297,11 +312,12 @@ async fn changes_of_known_rows_find_them_by_key() {
     assert_eq!(scene.store.hold(all()).await.unwrap(), 1);
     assert_eq!(scene.store.unhold(all(), now).await.unwrap(), 1);
     assert_eq!(scene.store.retry(all(), now).await.unwrap(), 1);
-    let (claims, _) = scene
-        .store
-        .claim_selected(all(), None, due_now(10))
-        .await
-        .unwrap();
+    let request = ClaimRequest {
+        lease: Term::of(Duration::from_secs(60)),
+        limit: 10,
+        exclude_domains: Vec::new(),
+    };
+    let (claims, _) = scene.store.claim_selected(all(), None, request).await.unwrap();
     assert_eq!(claims.len(), 1);
     let off = scene
         .number("SELECT count(*) FROM planned WHERE how = 'off'")
