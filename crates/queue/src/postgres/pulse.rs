@@ -55,9 +55,13 @@ impl Pulse {
                 let known = *self.shared.borrow();
                 self.shared
                     .send_if_modified(|known| std::mem::replace(known, seen) != seen);
-                self.discard(&client).await?;
-                if beaten.elapsed() >= BEAT {
+                let is_time = beaten.elapsed() >= BEAT;
+                if is_time {
+                    // Before all that may fail: who clears up in vain is not dead.
                     self.shop.me.beat(&client).await?;
+                }
+                self.discard(&client).await?;
+                if is_time {
                     let taken_over = servers::take_over(&client, self.shop.me.id).await?;
                     servers::say_taken_over(&self.shop.observer, taken_over);
                     sum_figures(&client).await?;
