@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub struct Database {
     /// `postgresql://user@host:port/name?sslmode=verify-full`, as for libpq; several hosts with commas between. What it does not say is taken
     /// from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
-    /// `PGTARGETSESSIONATTRS`.
+    /// `PGTARGETSESSIONATTRS`. Servers that only read are refused.
     pub url: String,
     /// A file that holds the password.
     pub password_file: Option<PathBuf>,
@@ -96,7 +96,7 @@ impl Reached {
             return Err("it has to begin with postgresql://".into());
         }
         let (address, query) = database.url.split_once('?').unwrap_or((&database.url, ""));
-        let (mut mode, mut files, mut rest) = (None, TlsFiles::default(), Vec::new());
+        let (mut mode, mut files, mut wanted, mut rest) = (None, TlsFiles::default(), None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
@@ -104,6 +104,7 @@ impl Reached {
                 "sslrootcert" => files.roots = Some(decoded(value).into()),
                 "sslcert" => files.certificate = Some(decoded(value).into()),
                 "sslkey" => files.key = Some(decoded(value).into()),
+                "target_session_attrs" => wanted = Some(decoded(value)),
                 _ => rest.push(pair),
             }
         }
@@ -124,6 +125,12 @@ impl Reached {
         let mode = mode.or_else(|| variable("PGSSLMODE"));
         let mode = tls::mode(mode.as_deref(), &files)?;
         complete(&mut config, variable)?;
+        let wanted = match (wanted, variable("PGTARGETSESSIONATTRS")) {
+            (Some(wanted), _) => session("target_session_attrs", &wanted)?,
+            (None, Some(wanted)) => session("PGTARGETSESSIONATTRS", &wanted)?,
+            (None, None) => TargetSessionAttrs::Any,
+        };
+        config.target_session_attrs(wanted);
         config.ssl_mode(mode.negotiated());
         config.connect_timeout(*config.get_connect_timeout().unwrap_or(&CONNECT));
         config.tcp_user_timeout(*config.get_tcp_user_timeout().unwrap_or(&SILENCE));
@@ -186,25 +193,21 @@ fn complete(config: &mut Config, variable: Variables<'_>) -> Result<(), String> 
     {
         config.dbname(&name);
     }
-    if let Some(wanted) = variable("PGTARGETSESSIONATTRS")
-        && config.get_target_session_attrs() == TargetSessionAttrs::Any
-    {
-        match wanted.as_str() {
-            "any" => {}
-            "read-write" | "primary" => {
-                config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-            }
-            other => {
-                return Err(format!(
-                    "PGTARGETSESSIONATTRS: {other}: a queue needs `read-write` (or `primary`, `any`)"
-                ));
-            }
-        }
-    }
     if config.get_user().is_none() {
         return Err("there is no user in it, and none in PGUSER".into());
     }
     Ok(())
+}
+
+/// Which of several servers is meant, by the words of libpq: the one that writes, or any.
+fn session(said_by: &str, wanted: &str) -> Result<TargetSessionAttrs, String> {
+    match wanted {
+        "any" => Ok(TargetSessionAttrs::Any),
+        "read-write" | "primary" => Ok(TargetSessionAttrs::ReadWrite),
+        other => Err(format!(
+            "{said_by}: {other}: a queue needs `read-write` (or `primary`, `any`)"
+        )),
+    }
 }
 
 /// `%2F` and the like.
@@ -298,12 +301,18 @@ mod tests {
     fn a_standby_is_not_asked_for() {
         for wanted in ["standby", "read-only", "prefer-standby"] {
             let variables = [("PGUSER", "mail"), ("PGTARGETSESSIONATTRS", wanted)];
-            let reason = read("postgresql://db.example/x", &variables).err();
-            assert!(
-                reason.is_some_and(|reason| reason.contains("read-write")),
-                "{wanted}"
-            );
+            let by_url = format!("postgresql://mail@db.example/x?target_session_attrs={wanted}");
+            for reason in [
+                read("postgresql://db.example/x", &variables).err(),
+                read(&by_url, &[("PGTARGETSESSIONATTRS", "primary")]).err(),
+            ] {
+                let says = |reason: &String| reason.contains(wanted) && reason.contains("`read-write`");
+                assert!(reason.as_ref().is_some_and(says), "{wanted}: {reason:?}");
+            }
         }
+        let url = "postgresql://mail@db.example/x?target_session_attrs=primary";
+        let primary = read(url, &[("PGTARGETSESSIONATTRS", "any")]).unwrap().config;
+        assert_eq!(primary.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
     }
 
     #[test]
