@@ -327,9 +327,11 @@ mod tests {
     }
 
     async fn add_token(side: &Side, number: i64) {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&number.to_be_bytes());
         let token = ApiToken {
             name: format!("t{number}"),
-            hash: [0; 32],
+            hash,
             scope: "read".into(),
             created: Timestamp::UNIX_EPOCH,
             created_by: "admin".into(),

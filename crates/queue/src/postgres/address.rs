@@ -96,18 +96,12 @@ impl Reached {
             return Err("it has to begin with postgresql://".into());
         }
         let (address, query) = database.url.split_once('?').unwrap_or((&database.url, ""));
-        let (mut mode, mut files, mut wanted, mut rest) = (None, TlsFiles::default(), None, Vec::new());
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match key {
-                "sslmode" => mode = Some(decoded(value)),
-                "sslrootcert" => files.roots = Some(decoded(value).into()),
-                "sslcert" => files.certificate = Some(decoded(value).into()),
-                "sslkey" => files.key = Some(decoded(value).into()),
-                "target_session_attrs" => wanted = Some(decoded(value)),
-                _ => rest.push(pair),
-            }
-        }
+        let Query {
+            mode,
+            mut files,
+            session,
+            rest,
+        } = Query::of(query);
         let address = match rest.is_empty() {
             true => address.to_owned(),
             false => format!("{address}?{}", rest.join("&")),
@@ -125,12 +119,12 @@ impl Reached {
         let mode = mode.or_else(|| variable("PGSSLMODE"));
         let mode = tls::mode(mode.as_deref(), &files)?;
         complete(&mut config, variable)?;
-        let wanted = match (wanted, variable("PGTARGETSESSIONATTRS")) {
-            (Some(wanted), _) => session("target_session_attrs", &wanted)?,
-            (None, Some(wanted)) => session("PGTARGETSESSIONATTRS", &wanted)?,
+        let session = match (session, variable("PGTARGETSESSIONATTRS")) {
+            (Some(wanted), _) => session_of("target_session_attrs", &wanted)?,
+            (None, Some(wanted)) => session_of("PGTARGETSESSIONATTRS", &wanted)?,
             (None, None) => TargetSessionAttrs::Any,
         };
-        config.target_session_attrs(wanted);
+        config.target_session_attrs(session);
         config.ssl_mode(mode.negotiated());
         config.connect_timeout(*config.get_connect_timeout().unwrap_or(&CONNECT));
         config.tcp_user_timeout(*config.get_tcp_user_timeout().unwrap_or(&SILENCE));
@@ -160,6 +154,35 @@ impl Reached {
     /// With the files as they are now.
     pub(super) fn tls(&self) -> Result<Option<ClientConfig>, String> {
         tls::client(self.mode, &self.files)
+    }
+}
+
+/// What stands behind the `?` of a URL.
+#[derive(Default)]
+struct Query<'u> {
+    mode: Option<String>,
+    files: TlsFiles,
+    /// Which of several servers is meant.
+    session: Option<String>,
+    /// What tokio-postgres understands itself.
+    rest: Vec<&'u str>,
+}
+
+impl<'u> Query<'u> {
+    fn of(query: &'u str) -> Self {
+        let mut all = Query::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match key {
+                "sslmode" => all.mode = Some(decoded(value)),
+                "sslrootcert" => all.files.roots = Some(decoded(value).into()),
+                "sslcert" => all.files.certificate = Some(decoded(value).into()),
+                "sslkey" => all.files.key = Some(decoded(value).into()),
+                "target_session_attrs" => all.session = Some(decoded(value)),
+                _ => all.rest.push(pair),
+            }
+        }
+        all
     }
 }
 
@@ -200,7 +223,7 @@ fn complete(config: &mut Config, variable: Variables<'_>) -> Result<(), String> 
 }
 
 /// Which of several servers is meant, by the words of libpq: the one that writes, or any.
-fn session(said_by: &str, wanted: &str) -> Result<TargetSessionAttrs, String> {
+fn session_of(said_by: &str, wanted: &str) -> Result<TargetSessionAttrs, String> {
     match wanted {
         "any" => Ok(TargetSessionAttrs::Any),
         "read-write" | "primary" => Ok(TargetSessionAttrs::ReadWrite),
