@@ -240,6 +240,10 @@ fn clocks_that_are_wrong_change_nothing() {
     // It is due by the database's clock, whoever set it.
     let due = "SELECT bool_and(due BETWEEN now AND now + 900000) FROM recipients, (SELECT extract(epoch FROM now()) * 1000 AS now) AS n";
     assert_eq!(database.sql(due), "t");
+    // So is when messages left: by that their history is kept, or is old.
+    let ended = "SELECT count(*) = 15 AND bool_and(ended BETWEEN now - 600000 AND now + 1000)
+        FROM history, (SELECT extract(epoch FROM now()) * 1000 AS now) AS n WHERE ended IS NOT NULL";
+    assert_eq!(database.sql(ended), "t");
 }
 
 #[test]
@@ -271,6 +275,9 @@ fn a_suspension_lasts_as_long_as_was_said_wherever_it_was_said() {
     let in_an_hour = "SELECT bool_and(until BETWEEN now + 3000000 AND now + 3600000)
         FROM suspensions, (SELECT extract(epoch FROM now()) * 1000 AS now) AS n";
     assert_eq!(database.sql(in_an_hour), "t", "by the database's clock");
+    let recorded = "SELECT count(*) = 3 AND bool_and(at BETWEEN now - 600000 AND now + 1000)
+        FROM audit, (SELECT extract(epoch FROM now()) * 1000 AS now) AS n";
+    assert_eq!(database.sql(recorded), "t", "and so is who said it");
     // And it ends when that is over, no sooner.
     for (server, domain) in servers.iter().zip(["right.test", "ahead.test", "behind.test"]) {
         suspend(server, domain, "6s");

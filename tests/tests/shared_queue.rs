@@ -146,6 +146,16 @@ fn servers_share_queue_directory_suspensions_and_limits() {
         .expect("swaks");
     assert!(String::from_utf8_lossy(&fifth.stdout).contains("45"), "{fifth:?}");
     sink.wait(4);
+    // What was removed while it could not be read is not known for ever.
+    database.sql(
+        "ALTER TABLE directory_records RENAME TO away; DELETE FROM away WHERE name = 'ann'; UPDATE directory SET revision = revision + 1",
+    );
+    other.wait_event("store_failed", |line| line["operation"] == "directory");
+    database.sql("ALTER TABLE away RENAME TO directory_records");
+    wait_for_secs("an account that is gone to be unknown", 5, || {
+        let accounts = other.json(&["account", "list"]);
+        !accounts.iter().any(|account| account["name"] == "ann")
+    });
     // What is suspended at one waits at the other.
     one.done(&["queue", "suspend", "--domain", "y.test"]);
     std::thread::sleep(Duration::from_secs(2));

@@ -4,7 +4,7 @@
 //! * `destination` decides how many connections a next hop gets, and when it is left alone.
 //! * `engine` moves messages: the window of mail in hand, lanes, results, leases, the drain.
 //! * `connection` speaks SMTP or LMTP with one server, `tls` secures it; `local` writes Maildirs.
-//! * `handover` gives one message to one server, without any of the above: for programs that are no server.
+//! * `named_server` gives one message to one server, without any of the above: for programs that are no server.
 //! * `verify` remembers which addresses next hops know.
 //! * `schedule` says when a recipient is tried again, `dsn` writes the reports to senders.
 //!
@@ -16,8 +16,8 @@ mod connection;
 mod destination;
 mod dsn;
 mod engine;
-mod handover;
 mod local;
+mod named_server;
 mod resolve;
 mod route;
 mod schedule;
@@ -29,8 +29,8 @@ mod verify;
 pub use connection::Announce;
 pub use destination::Standing;
 pub use engine::Held;
-pub use handover::{Answer, Handover};
 pub use local::capture_folder;
+pub use named_server::{Answer, NamedServer};
 pub use resolve::txt_records;
 pub use verify::Presence;
 

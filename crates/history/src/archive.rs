@@ -1,7 +1,8 @@
 //! A history that is kept elsewhere: in a database that many servers share.
 
 use crate::Limits;
-use crate::database::{Field, News, first_id, hash};
+use crate::news::News;
+use crate::terms::{Field, first_id, hash};
 use jiff::Timestamp;
 use std::fmt::{Debug, Write};
 
@@ -12,6 +13,10 @@ pub(crate) const NEVER_ENDED: i64 = 30 * 86_400_000;
 
 /// Keeps histories of messages. Every call blocks, and is made off the reactor.
 pub trait Archive: Debug + Send + Sync {
+    /// What its clock shows. By it messages end and are old: of many servers one may have a wrong one, and none is to forget what others keep. Does
+    /// not block.
+    fn now(&self) -> Timestamp;
+
     /// Adds what is new of messages, all or nothing.
     ///
     /// # Errors
@@ -42,7 +47,7 @@ pub trait Archive: Debug + Send + Sync {
 pub struct Addition {
     /// Its queue id.
     pub id: String,
-    /// When it left the queue, in milliseconds since 1970.
+    /// When it left the queue, by the archive's clock, in milliseconds since 1970.
     pub ended: Option<i64>,
     /// Empty for the null sender; `None` while only later steps are known.
     pub sender: Option<String>,
@@ -115,11 +120,11 @@ pub struct Record {
 /// Octets of steps that a message may have before those that can be omitted are.
 pub const MOST_STEPS: i64 = MAX_STEPS as i64;
 
-pub(crate) fn addition(id: &str, news: &News<'_>) -> Addition {
+pub(crate) fn addition(id: &str, news: &News<'_>, now: Timestamp) -> Addition {
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let mut addition = Addition {
         id: id.to_owned(),
-        ended: news.ended.then(|| Timestamp::now().as_millisecond()),
+        ended: news.ended.then(|| now.as_millisecond()),
         sender: owned(news.sender),
         account: owned(news.account),
         message_id: owned(news.message_id),
@@ -133,16 +138,8 @@ pub(crate) fn addition(id: &str, news: &News<'_>) -> Addition {
             false => addition.omissible += 1,
         }
     }
-    let fields = [
-        (Field::Sender, news.sender),
-        (Field::Account, news.account),
-        (Field::MessageId, news.message_id),
-    ];
-    let fields = fields
-        .into_iter()
-        .filter_map(|(field, value)| Some(hash(field, value?)));
     let recipients = news.recipients.iter().map(|one| hash(Field::Recipient, one));
-    addition.terms = fields.chain(recipients).collect();
+    addition.terms = news.terms().chain(recipients).collect();
     addition.terms.sort_unstable();
     addition.terms.dedup();
     addition

@@ -121,11 +121,12 @@ impl Batch {
 struct State {
     batch: Batch,
     lines: JsonLines,
-    /// Somebody waits until everything is written.
+    /// Batches with something in them that the thread has taken, and of these such as it has done with.
+    taken: u64,
+    done: u64,
+    /// Somebody waits for what is in the batch now.
     flush: bool,
     stop: bool,
-    /// The thread has a batch that is not written yet.
-    writing: bool,
 }
 
 /// See the crate.
@@ -159,33 +160,36 @@ impl Buffer {
     /// The next batch, once there is one and it had time to grow; the second is whether this is the end.
     pub(crate) fn take(&self, spare: Batch, idle: Duration) -> (Batch, bool) {
         let mut state = self.state.lock();
-        state.writing = false;
-        if state.batch.notes.is_empty() {
-            self.written.notify_all();
-            if !state.stop {
-                self.work.wait_for(&mut state, idle);
-            }
+        state.done = state.taken;
+        self.written.notify_all();
+        if state.batch.notes.is_empty() && !state.stop {
+            self.work.wait_for(&mut state, idle);
         }
         let end = Instant::now() + PAUSE;
         let grows = |state: &State| {
             !state.batch.notes.is_empty() && state.batch.octets.len() < HURRY && !state.flush && !state.stop
         };
         while grows(&state) && !self.work.wait_until(&mut state, end).timed_out() {}
-        state.writing = !state.batch.notes.is_empty();
-        if !state.writing {
-            state.flush = false;
-            self.written.notify_all();
+        state.flush = false;
+        if !state.batch.notes.is_empty() {
+            state.taken += 1;
         }
         (std::mem::replace(&mut state.batch, spare), state.stop)
     }
 
-    /// Waits until everything that was put down is written, at most 2 seconds.
+    /// Waits until everything that was put down until now is written, at most 2 seconds. What comes meanwhile is not waited for.
     pub(crate) fn flush(&self) {
         let end = Instant::now() + FLUSH;
         let mut state = self.state.lock();
-        while (state.writing || !state.batch.notes.is_empty()) && !state.stop {
-            state.flush = true;
-            self.work.notify_one();
+        let last = match state.batch.notes.is_empty() {
+            true => state.taken,
+            false => state.taken + 1,
+        };
+        while state.done < last && !state.stop {
+            if state.taken < last {
+                state.flush = true;
+                self.work.notify_one();
+            }
             if self.written.wait_until(&mut state, end).timed_out() {
                 return;
             }
@@ -208,4 +212,37 @@ pub(crate) fn emptied(mut batch: Batch) -> Batch {
     batch.notes.clear();
     batch.dropped = 0;
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    #[test]
+    fn what_comes_while_it_is_flushed_is_not_waited_for() {
+        let (buffer, ended) = (Buffer::default(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !buffer.take(Batch::default(), FLUSH).1 {
+                    // As long as a database takes, and meanwhile there is always more.
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    buffer.put(&Event::Removed { id: "01J" });
+                    thread::sleep(Duration::from_micros(100));
+                }
+            });
+            thread::sleep(Duration::from_millis(50));
+            let began = Instant::now();
+            buffer.flush();
+            let took = began.elapsed();
+            ended.store(true, Ordering::Relaxed);
+            buffer.stop();
+            assert!(took < PAUSE, "{took:?}");
+        });
+    }
 }

@@ -1,18 +1,17 @@
 //! The file: one row a message, with its steps as lines of JSON, and the terms by which it is found.
 //!
-//! A term is a hash of what is searched for. Terms are kept by the minute in which the message came, so that what is written at a time is written to
-//! one place; a search looks into each minute.
+//! Terms are kept by the minute in which the message came, so that what is written at a time is written to one place; a search looks into each minute.
 
 use crate::Limits;
 use crate::archive::{MAX_STEPS, Old};
-use crate::buffer::{Batch, Kind};
+use crate::buffer::Batch;
+use crate::news::{News, gathered};
+use crate::terms::{Field, hash, minute_of};
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use smtp_observe::{Event, Observer};
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs::OpenOptions;
-use std::hash::Hasher;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -64,25 +63,30 @@ impl From<rusqlite::Error> for Trouble {
 /// The database, for writing.
 #[derive(Debug)]
 pub(crate) struct Database {
-    /// `None` once it was found damaged and no other could be begun.
+    path: PathBuf,
+    /// `None` once it was found damaged and no other could be begun, until one can be.
     db: Option<Connection>,
 }
 
 impl Database {
     /// Opens it; what cannot be read is set aside, and another begun.
     pub(crate) fn open(path: &Path, observer: &Observer) -> Result<Database, String> {
-        let mut database = Database { db: None };
+        let mut database = Database {
+            path: path.to_owned(),
+            db: None,
+        };
         match connect(path) {
             Ok(db) => database.db = Some(db),
-            Err(Trouble::Damaged(error)) => database.begin_anew(path, &error, observer)?,
+            Err(Trouble::Damaged(error)) => database.begin_anew(&error, observer)?,
             Err(Trouble::Passing(error)) => return Err(format!("{}: {error}", path.display())),
         }
         Ok(database)
     }
 
-    /// Sets the file aside, as it is, and begins another.
-    pub(crate) fn begin_anew(&mut self, path: &Path, error: &str, observer: &Observer) -> Result<(), String> {
+    /// Sets the file aside, as it is, and begins another. If that fails, it is tried again whenever there is something to write.
+    pub(crate) fn begin_anew(&mut self, error: &str, observer: &Observer) -> Result<(), String> {
         self.db = None;
+        let path = &self.path;
         let aside = with_suffix(path, &format!(".damaged-{}", Timestamp::now().as_millisecond()));
         for suffix in ["", "-wal", "-shm"] {
             let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
@@ -107,9 +111,11 @@ impl Database {
     }
 
     fn db(&mut self) -> Result<&mut Connection, Trouble> {
-        self.db
-            .as_mut()
-            .ok_or_else(|| Trouble::Passing("there is no database".into()))
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => connect(&self.path)?,
+        };
+        Ok(self.db.insert(db))
     }
 
     /// Writes a batch, whole or not at all.
@@ -117,7 +123,7 @@ impl Database {
         let transaction = self.db()?.transaction()?;
         let mut terms = Vec::new();
         for (id, news) in gathered(batch) {
-            news.write(&transaction, id, &mut terms)?;
+            add(&transaction, id, &news, &mut terms)?;
         }
         // In the order in which they are kept, so that each page is visited once.
         terms.sort_unstable();
@@ -217,167 +223,72 @@ fn used(db: &Connection) -> Result<u64, Trouble> {
     Ok(pages.saturating_mul(pragma("page_size")?).unsigned_abs())
 }
 
-/// What a batch has of one message.
-#[derive(Default)]
-pub(crate) struct News<'b> {
-    beginning: bool,
-    pub(crate) ended: bool,
-    pub(crate) sender: Option<&'b str>,
-    pub(crate) account: Option<&'b str>,
-    pub(crate) message_id: Option<&'b str>,
-    pub(crate) recipients: Vec<String>,
-    /// Each with whether it is kept in any case.
-    pub(crate) steps: Vec<(&'b str, bool)>,
+/// Adds what is new of a message to its row, and what it is found by from now on to `terms`.
+fn add(db: &Connection, id: &str, news: &News<'_>, terms: &mut Vec<(i64, i64, i64)>) -> rusqlite::Result<()> {
+    let known = match news.beginning {
+        true => Known::default(),
+        false => Known::of(db, id)?,
+    };
+    let is_new = |one: &&String| !known.recipients.lines().any(|other| other == one.as_str());
+    let new: Vec<&String> = news.recipients.iter().filter(is_new).collect();
+    let recipients: String = new.iter().map(|one| format!("{one}\n")).collect();
+    let (steps, omitted) = within(&news.steps, MAX_STEPS.saturating_sub(known.octets));
+    let ended = news.ended.then(|| Timestamp::now().as_millisecond());
+    let key: i64 = db
+        .prepare_cached(
+            "INSERT INTO messages (id, ended, sender, account, message_id, recipients, steps, omitted)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (id) DO UPDATE SET
+                ended = coalesce(excluded.ended, ended), sender = coalesce(sender, excluded.sender),
+                account = coalesce(account, excluded.account), message_id = coalesce(message_id, excluded.message_id),
+                recipients = recipients || excluded.recipients, steps = steps || excluded.steps,
+                omitted = omitted + excluded.omitted
+             RETURNING key",
+        )?
+        .query_row(
+            params![id, ended, news.sender, news.account, news.message_id, recipients, steps, omitted],
+            |row| row.get(0),
+        )?;
+    let minute = minute_of(id);
+    let new = new.iter().map(|one| hash(Field::Recipient, one));
+    terms.extend(news.terms().chain(new).map(|hash| (minute, hash, key)));
+    Ok(())
 }
 
-/// The news of a batch by message, in the order in which messages are first mentioned.
-pub(crate) fn gathered(batch: &Batch) -> Vec<(&str, News<'_>)> {
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    let mut all: Vec<(&str, News<'_>)> = Vec::new();
-    for note in &batch.notes {
-        let id = batch.text(&note.id);
-        let place = *places.entry(id).or_insert_with(|| {
-            all.push((id, News::default()));
-            all.len() - 1
-        });
-        let Some((_, news)) = all.get_mut(place) else {
+/// Steps as they are kept where there is room for so many octets, and how many had none. How it ended is always told.
+fn within(all: &[(&str, bool)], room: usize) -> (String, i64) {
+    let (mut steps, mut omitted) = (String::new(), 0);
+    for (step, last) in all {
+        if steps.len() >= room && !last {
+            omitted += 1;
             continue;
-        };
-        news.steps.push((batch.text(&note.line), note.last));
-        match &note.kind {
-            Kind::Beginning {
-                sender,
-                account,
-                message_id,
-                recipient,
-            } => {
-                news.beginning = true;
-                news.sender = Some(batch.text(sender));
-                news.account = account.as_ref().map(|range| batch.text(range));
-                news.message_id = message_id.as_ref().map(|range| batch.text(range));
-                news.knows(recipient.as_ref().map(|range| batch.text(range)));
-            }
-            Kind::Recipient(to, original) => {
-                news.knows(Some(batch.text(to)));
-                news.knows(original.as_ref().map(|range| batch.text(range)));
-            }
-            Kind::End => news.ended = true,
-            Kind::Other => {}
         }
+        // Writing to a String does not fail.
+        let _ = writeln!(steps, "{step}");
     }
-    all
-}
-
-impl News<'_> {
-    fn knows(&mut self, recipient: Option<&str>) {
-        if let Some(recipient) = recipient {
-            let recipient = recipient.to_lowercase();
-            if !self.recipients.contains(&recipient) {
-                self.recipients.push(recipient);
-            }
-        }
-    }
-
-    fn write(self, db: &Connection, id: &str, terms: &mut Vec<(i64, i64, i64)>) -> rusqlite::Result<()> {
-        let before = match self.beginning {
-            true => None,
-            false => Known::of(db, id)?,
-        };
-        let minute = minute_of(id);
-        let known = before.as_ref().map_or("", |known| &known.recipients);
-        let new: Vec<&String> = self
-            .recipients
-            .iter()
-            .filter(|one| !known.lines().any(|other| other == one.as_str()))
-            .collect();
-        let (mut steps, mut room, mut omitted) = (String::new(), MAX_STEPS, 0);
-        room = room.saturating_sub(before.as_ref().map_or(0, |known| known.octets));
-        for (step, last) in &self.steps {
-            // How it ended is always told.
-            if steps.len() >= room && !last {
-                omitted += 1;
-                continue;
-            }
-            // Writing to a String does not fail.
-            let _ = writeln!(steps, "{step}");
-        }
-        let recipients: String = new.iter().map(|one| format!("{one}\n")).collect();
-        let ended = self.ended.then(|| Timestamp::now().as_millisecond());
-        let key: i64 = db
-            .prepare_cached(
-                "INSERT INTO messages (id, ended, sender, account, message_id, recipients, steps, omitted)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT (id) DO UPDATE SET
-                    ended = coalesce(excluded.ended, ended), sender = coalesce(sender, excluded.sender),
-                    account = coalesce(account, excluded.account), message_id = coalesce(message_id, excluded.message_id),
-                    recipients = recipients || excluded.recipients, steps = steps || excluded.steps,
-                    omitted = omitted + excluded.omitted
-                 RETURNING key",
-            )?
-            .query_row(
-                params![id, ended, self.sender, self.account, self.message_id, recipients, steps, omitted],
-                |row| row.get(0),
-            )?;
-        for (field, value) in [
-            (Field::Sender, self.sender),
-            (Field::Account, self.account),
-            (Field::MessageId, self.message_id),
-        ] {
-            terms.extend(value.map(|value| (minute, hash(field, value), key)));
-        }
-        terms.extend(new.iter().map(|one| (minute, hash(Field::Recipient, one), key)));
-        Ok(())
-    }
+    (steps, omitted)
 }
 
 /// What is known of a message before a batch.
+#[derive(Default)]
 struct Known {
     recipients: String,
     octets: usize,
 }
 
 impl Known {
-    fn of(db: &Connection, id: &str) -> rusqlite::Result<Option<Known>> {
-        db.prepare_cached("SELECT recipients, octet_length(steps) FROM messages WHERE id = ?1")?
+    fn of(db: &Connection, id: &str) -> rusqlite::Result<Known> {
+        let known = db
+            .prepare_cached("SELECT recipients, octet_length(steps) FROM messages WHERE id = ?1")?
             .query_row([id], |row| {
                 Ok(Known {
                     recipients: row.get(0)?,
                     octets: row.get::<_, i64>(1)?.unsigned_abs() as usize,
                 })
             })
-            .optional()
+            .optional()?;
+        Ok(known.unwrap_or_default())
     }
-}
-
-/// What messages are found by, besides their ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Field {
-    Sender,
-    Recipient,
-    Account,
-    MessageId,
-}
-
-/// The term of a value. Addresses are the same in any case, and message ids with or without their angles.
-pub(crate) fn hash(field: Field, value: &str) -> i64 {
-    let value = value.trim_start_matches('<').trim_end_matches('>');
-    // Of the standard library, and the same in every process: its keys are fixed.
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write_u8(field as u8);
-    hasher.write(value.to_lowercase().as_bytes());
-    // 40 bits: short in the file, and what is found is compared.
-    (hasher.finish() >> 24) as i64
-}
-
-/// The minute in which the message with this id came.
-pub(crate) fn minute_of(id: &str) -> i64 {
-    let at = ulid::Ulid::from_string(id).map_or(0, |id| id.timestamp_ms());
-    i64::try_from(at / 60_000).unwrap_or(i64::MAX)
-}
-
-/// The least id of a millisecond.
-pub(crate) fn first_id(millisecond: i64) -> String {
-    ulid::Ulid::from_parts(millisecond.try_into().unwrap_or(0), 0).to_string()
 }
 
 fn connect(path: &Path) -> Result<Connection, Trouble> {
@@ -419,4 +330,28 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Buffer;
+    use std::time::Duration;
+
+    #[test]
+    fn what_could_not_be_begun_is_begun_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, observer) = (folder.path().join("place"), Observer::silent());
+        std::fs::create_dir(&place).unwrap();
+        let mut database = Database::open(&place.join("history.db"), &observer).unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        database.begin_anew("damaged", &observer).unwrap_err();
+        let buffer = Buffer::default();
+        buffer.put(&Event::Removed { id: "01J" });
+        buffer.stop();
+        let (batch, _) = buffer.take(Batch::default(), Duration::ZERO);
+        database.write(&batch).unwrap_err();
+        std::fs::create_dir(&place).unwrap();
+        database.write(&batch).unwrap();
+    }
 }

@@ -5,6 +5,7 @@
 //! its own, or to one that is shared.
 //!
 //! * [`buffer`] is where events are put down, [`writer`] the thread that takes them from there.
+//! * [`news`] is what a batch of them tells of each message, [`terms`] by what messages are found.
 //! * [`database`] is the file: schema, writing, forgetting; [`archive`] is what takes its place where many servers share one; [`search`] asks
 //!   either.
 //!
@@ -14,7 +15,9 @@
 mod archive;
 mod buffer;
 mod database;
+mod news;
 mod search;
+mod terms;
 mod writer;
 
 pub use archive::{Addition, Archive, MOST_STEPS, Old, Record};
@@ -71,9 +74,8 @@ impl History {
     /// # Errors
     /// When no database can be made there, or no thread.
     pub fn open(settings: Settings, observer: Observer) -> Result<Arc<History>, String> {
-        let (database, path) = (Database::open(&settings.path, &observer)?, settings.path);
-        let asked = Asked::File(path.clone());
-        let place = Place::File { database, path };
+        let place = Place::File(Database::open(&settings.path, &observer)?);
+        let asked = Asked::File(settings.path);
         History::start(place, asked, settings.limits, settings.has_room, observer)
     }
 

@@ -1,7 +1,7 @@
 //! Looks for messages, and shows one.
 
 use crate::archive::{Archive, Record};
-use crate::database::{Field, first_id, hash, minute_of};
+use crate::terms::{Field, first_id, hash, minute_of};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde_json::Value;

@@ -3,11 +3,11 @@
 use crate::Limits;
 use crate::archive::{Archive, Old, addition};
 use crate::buffer::{Batch, Buffer, emptied};
-use crate::database::{Database, Trouble, gathered};
+use crate::database::{Database, Trouble};
+use crate::news::gathered;
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use smtp_observe::{Event, Observer};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,8 +79,8 @@ impl Writer {
         if !std::mem::replace(&mut self.failing, true) {
             self.observer.emit(Event::HistoryFailed { error: &error });
         }
-        if damaged && let Place::File { database, path } = &mut self.place {
-            match database.begin_anew(path, &error, &self.observer) {
+        if damaged && let Place::File(database) = &mut self.place {
+            match database.begin_anew(&error, &self.observer) {
                 Ok(()) => self.failing = false,
                 Err(error) => self.observer.emit(Event::HistoryFailed { error: &error }),
             }
@@ -92,7 +92,7 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) enum Place {
     /// In a file of this machine.
-    File { database: Database, path: PathBuf },
+    File(Database),
     /// Elsewhere.
     Archive(Arc<dyn Archive>),
 }
@@ -100,24 +100,75 @@ pub(crate) enum Place {
 impl Place {
     fn write(&mut self, batch: &Batch) -> Result<(), Trouble> {
         match self {
-            Place::File { database, .. } => database.write(batch),
+            Place::File(database) => database.write(batch),
             Place::Archive(archive) => {
-                let news = gathered(batch);
-                let additions: Vec<_> = news.iter().map(|(id, news)| addition(id, news)).collect();
+                let (news, now) = (gathered(batch), archive.now());
+                let additions: Vec<_> = news.iter().map(|(id, news)| addition(id, news, now)).collect();
                 archive.add(&additions).map_err(Trouble::Passing)
             }
         }
     }
 
     fn forget(&mut self, limits: &Limits) -> Result<(), Trouble> {
-        let now = Timestamp::now();
         match self {
-            Place::File { database, .. } => database.forget(limits, now),
+            Place::File(database) => database.forget(limits, Timestamp::now()),
             Place::Archive(archive) => {
-                let old = Old::now(limits, now);
+                let old = Old::now(limits, archive.now());
                 while archive.forget(&old).map_err(Trouble::Passing)? > 0 {}
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{Addition, Record};
+    use parking_lot::Mutex;
+    use smtp_observe::Event;
+
+    /// An archive whose clock is not ours, and what it was told.
+    #[derive(Debug, Default)]
+    struct Elsewhere {
+        additions: Mutex<Vec<Addition>>,
+        old: Mutex<Option<Old>>,
+    }
+
+    const NOW: Timestamp = Timestamp::constant(1_000_000_000, 0);
+
+    impl Archive for Elsewhere {
+        fn now(&self) -> Timestamp {
+            NOW
+        }
+        fn add(&self, additions: &[Addition]) -> Result<(), String> {
+            self.additions.lock().extend_from_slice(additions);
+            Ok(())
+        }
+        fn forget(&self, old: &Old) -> Result<u64, String> {
+            *self.old.lock() = Some(*old);
+            Ok(0)
+        }
+        fn by_id(&self, _: &str) -> Result<Option<Record>, String> {
+            Ok(None)
+        }
+        fn newest(&self, _: Option<i64>, _: &str, _: &str, _: usize) -> Result<Vec<Record>, String> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn what_is_old_elsewhere_is_so_by_the_clock_there() {
+        let elsewhere = Arc::new(Elsewhere::default());
+        let mut place = Place::Archive(elsewhere.clone());
+        let buffer = Buffer::default();
+        buffer.put(&Event::Removed { id: "01J" });
+        buffer.stop();
+        place.write(&buffer.take(Batch::default(), SWEEP).0).unwrap();
+        let (retention, max_size) = (Duration::from_secs(60), 1);
+        place.forget(&Limits { retention, max_size }).unwrap();
+        let now = NOW.as_millisecond();
+        assert_eq!(elsewhere.additions.lock()[0].ended, Some(now));
+        assert_eq!(elsewhere.old.lock().unwrap().ended_before, now - 60_000);
     }
 }

@@ -4,12 +4,16 @@
 //! both is not stored twice. Neither store may be in use meanwhile, or what was delivered from the new one would come again.
 
 use crate::id::QueueId;
+use crate::limits;
 use crate::message::{Beginning, Body, NewMessage, NewRecipient};
-use crate::outbox::{NewCall, Outbox};
+use crate::operator::TokenAdded;
+use crate::outbox::{CallOutcome, CallResult, NewCall, Outbox};
 use crate::spool::Spool;
 use crate::store::{Filter, MessageDetail, StoreError, Unreadable};
 use jiff::{SignedDuration, Timestamp};
 use smtp_directory::{Edit, Shelf, ShelfError};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -23,9 +27,9 @@ const CLAIM: Duration = Duration::from_secs(600);
 /// A store to move from or to.
 pub struct Side {
     /// Its queue, and what webhooks are to be told.
-    pub outbox: std::sync::Arc<dyn Outbox>,
+    pub outbox: Arc<dyn Outbox>,
     /// Its directory.
-    pub shelf: std::sync::Arc<dyn Shelf>,
+    pub shelf: Arc<dyn Shelf>,
     /// Where bodies are written for it.
     pub spool: Spool,
 }
@@ -50,7 +54,8 @@ pub struct Moved {
 /// Moves everything. `tell` is told how far it is, after each portion.
 ///
 /// # Errors
-/// The stores'; a directory of the new store that has an object of the old one's name with other contents.
+/// The stores'; [`StoreError::Unsuitable`] when the new store's directory has an object of the old one's name with other contents, or when the new
+/// store has no room for a suspension or a token: without it mail would go that is to wait. No message was moved then.
 pub async fn move_all(from: &Side, to: &Side, mut tell: impl FnMut(&Moved)) -> Result<Moved, StoreError> {
     let mut moved = Moved {
         records: directory(from, to).await?,
@@ -170,7 +175,7 @@ fn as_new(detail: MessageDetail, body: Body, apart: Apart) -> (NewMessage, Begin
 /// A body as the new store wants it.
 async fn copy(body: &Body, spool: &Spool, id: QueueId) -> Result<Body, StoreError> {
     let failed =
-        |error: std::io::Error| crate::spool::file_error(&format!("cannot copy the content of {id}"), &error);
+        |error: io::Error| crate::spool::file_error(&format!("cannot copy the content of {id}"), &error);
     let path = match body {
         Body::Memory(octets) => return Ok(Body::Memory(octets.clone())),
         Body::File { path, .. } => path,
@@ -227,18 +232,31 @@ async fn settings(from: &Side, to: &Side) -> Result<u64, StoreError> {
     for mut suspension in from.outbox.suspensions().await? {
         suspension.since = apart.there(suspension.since);
         suspension.until = suspension.until.map(|until| apart.there(until));
-        if !there.contains(&suspension) {
-            to.outbox.suspend(suspension).await?;
-            count += 1;
+        if there.contains(&suspension) {
+            continue;
         }
+        let what = format!("suspension of {} {}", suspension.kind.name(), suspension.name);
+        if !to.outbox.suspend(suspension).await? {
+            return Err(no_room(&what, limits::SUSPENSIONS));
+        }
+        count += 1;
     }
     for token in from.outbox.tokens().await? {
-        // One that is there stays as it is.
-        if to.outbox.add_token(token).await? == crate::operator::TokenAdded::Added {
-            count += 1;
+        let what = format!("token {}", token.name);
+        match to.outbox.add_token(token).await? {
+            TokenAdded::Added => count += 1,
+            // It stays as it is.
+            TokenAdded::Exists => {}
+            TokenAdded::TooMany => return Err(no_room(&what, limits::TOKENS)),
         }
     }
     Ok(count)
+}
+
+fn no_room(what: &str, most: i64) -> StoreError {
+    StoreError::Unsuitable(format!(
+        "the new database has no room for the {what}: it has {most} of them already; remove some first"
+    ))
 }
 
 /// Moves what webhooks are to be told, due as soon as there is somebody to tell it.
@@ -261,14 +279,81 @@ async fn calls(from: &Side, to: &Side) -> Result<u64, StoreError> {
                 body: call.body.clone(),
             });
             to.outbox.add_calls(new.collect()).await?;
-            let done = claimed.iter().map(|call| crate::outbox::CallResult {
+            let done = claimed.iter().map(|call| CallResult {
                 key: call.key,
                 tries: call.tries,
-                outcome: crate::outbox::CallOutcome::Done,
+                outcome: CallOutcome::Done,
             });
             from.outbox.finish_calls(done.collect()).await?;
             count += claimed.len() as u64;
         }
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::{ApiToken, Suspension, SuspensionKind};
+    use crate::sqlite::{SqliteSettings, SqliteStore};
+    use futures_util::future::join_all;
+    use smtp_observe::Observer;
+    use std::path::Path;
+
+    fn side(folder: &Path) -> Side {
+        let settings = SqliteSettings {
+            path: folder.join("smtp.db"),
+            min_free: 0,
+            memory_budget: 1 << 20,
+        };
+        let (store, spool) = SqliteStore::open(settings, Observer::silent()).unwrap();
+        Side {
+            outbox: store.clone(),
+            shelf: store,
+            spool,
+        }
+    }
+
+    async fn suspend(side: &Side, number: i64) {
+        let suspension = Suspension {
+            kind: SuspensionKind::Domain,
+            name: format!("d{number}.example"),
+            reason: String::new(),
+            who: "admin".into(),
+            since: Timestamp::UNIX_EPOCH,
+            until: None,
+        };
+        assert!(side.outbox.suspend(suspension).await.unwrap());
+    }
+
+    async fn add_token(side: &Side, number: i64) {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&number.to_be_bytes());
+        let token = ApiToken {
+            name: format!("t{number}"),
+            hash,
+            scope: "read".into(),
+            created: Timestamp::UNIX_EPOCH,
+            created_by: "admin".into(),
+            expires: None,
+        };
+        assert_eq!(side.outbox.add_token(token).await.unwrap(), TokenAdded::Added);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_is_not_left_out_in_silence() {
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [from, to] = folders.each_ref().map(|folder| side(folder.path()));
+        add_token(&from, -1).await;
+        join_all((0..limits::TOKENS).map(|number| add_token(&to, number))).await;
+        let refused = move_all(&from, &to, |_| {}).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("token t-1") && refused.contains("1000"),
+            "{refused}"
+        );
+        suspend(&from, -1).await;
+        join_all((0..limits::SUSPENSIONS).map(|number| suspend(&to, number))).await;
+        let refused = move_all(&from, &to, |_| {}).await.unwrap_err().to_string();
+        assert!(refused.contains("domain d-1.example"), "{refused}");
+    }
 }

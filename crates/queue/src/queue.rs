@@ -154,8 +154,11 @@ impl Queue {
 
     /// Stores a message. When this returns `Ok`, it is on stable storage.
     ///
-    /// On an error nothing of it is kept, its body file included. When the future is dropped before it ends, the
-    /// message may or may not be stored; if it is, delivery finds it when the first lease ends.
+    /// # Errors
+    /// As [`Store::insert`]. Nothing of it is kept, its body file included, unless the answer to a COMMIT was lost for good: then it may be found
+    /// later, and delivered besides what its sender sends again.
+    ///
+    /// When the future is dropped before it ends, the message may or may not be stored; if it is, delivery finds it when the first lease ends.
     pub async fn submit(&self, message: NewMessage) -> Result<(), StoreError> {
         let Some(handoff) = self.handoff.read().clone() else {
             return self.store.insert(message, Beginning::Due).await.map(drop);

@@ -10,7 +10,6 @@ use crate::history;
 use crate::house::{House, log_settings};
 use crate::people::{Plan, PreparedPeople};
 use crate::storage::server_name;
-use jiff::Timestamp;
 use smtp_config::{Config, Loaded, Watched};
 use smtp_export::{Receivers, Target};
 use smtp_http::{Reloaded, Rooms};
@@ -119,9 +118,9 @@ impl House {
     /// Writes into the audit trail that the administrator has another password. Each server of a shared queue does, when it has it.
     async fn record_password(self: Arc<Self>) {
         let (who, action, target) = ("configuration", "admin.password", server_name());
-        let record = AuditRecord {
+        let record = |at| AuditRecord {
             number: 0,
-            at: Timestamp::now(),
+            at,
             who: who.to_owned(),
             peer: String::new(),
             action: action.to_owned(),
@@ -132,7 +131,7 @@ impl House {
         };
         let failed = match self.store() {
             None => Some("the store is not open yet".to_owned()),
-            Some(store) => match timeout(RECORDING, store.audit(record)).await {
+            Some(store) => match timeout(RECORDING, store.audit(record(store.now()))).await {
                 Ok(recorded) => recorded.err().map(|error| error.to_string()),
                 Err(_) => Some(format!("no answer within {} s", RECORDING.as_secs())),
             },

@@ -18,7 +18,7 @@ use crate::next_hops::NextHops;
 use crate::people::{People, Plan};
 use crate::sendmail;
 use crate::sources;
-use crate::storage::{self, Opened};
+use crate::storage::{self, Opened, Others};
 use crate::welcome;
 use smtp_config::{Config, Watched};
 use smtp_deliver::Delivery;
@@ -35,6 +35,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// How long what still runs may take when everything is closed.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -115,7 +116,7 @@ async fn serve(house: &Arc<House>) -> Result<(), Failure> {
 /// The HTTP listeners, served by a task.
 struct RunningHttp {
     stop: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 impl RunningHttp {
@@ -251,6 +252,7 @@ async fn meet_people(house: &Arc<House>, plan: Plan, shelf: Arc<dyn Shelf>) -> R
 /// Delivery, then reception; reloads until a signal to stop; the drain.
 async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> Result<(), Failure> {
     let config = house.config.clone();
+    let others = Others::of(queue);
     let delivery = Delivery::start(
         config,
         people(house)?.directory.clone(),
@@ -265,13 +267,15 @@ async fn move_mail(house: &Arc<House>, queue: &Queue, signals: &mut Signals) -> 
     }
     started?;
     let looking = tokio::spawn(sendmail::look(house.clone()));
-    let following = tokio::spawn(house.clone().follow_files());
-    let sharing = tokio::spawn(storage::follow(house.clone(), queue.clone()));
+    let following_files = tokio::spawn(house.clone().follow_files());
+    let following_others = others.map(|others| tokio::spawn(others.follow(house.clone(), queue.clone())));
     let rehearsing = tokio::spawn(farewell::rehearse(house.clone(), queue.clone()));
     let reason = lifecycle::serve_until_asked(house, signals).await;
     looking.abort();
-    following.abort();
-    sharing.abort();
+    following_files.abort();
+    if let Some(following) = following_others {
+        following.abort();
+    }
     rehearsing.abort();
     lifecycle::drain(house, queue, signals, &reason).await;
     Ok(())

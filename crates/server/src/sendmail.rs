@@ -67,7 +67,7 @@ const OTHERS: usize = 100;
 async fn dialog(args: &SendmailArgs) -> Result<(), Failure> {
     let target = Target::new(&args.target)?;
     let carried = target
-        .handover()
+        .server()
         .carry(tokio::io::stdin(), tokio::io::stdout())
         .await;
     carried.map_err(|reply| Failure::new(Exit::Temporary, reply))
@@ -79,7 +79,7 @@ async fn flush_all(args: &SendmailArgs) -> Result<(), Failure> {
     let folder = folder(&args.target.folder)?;
     let round = flush::flush(
         &folder,
-        &target.handover(),
+        &target.server(),
         usize::MAX,
         &mut Pauses::default(),
         &Standard,
@@ -109,7 +109,7 @@ pub(crate) fn folder(args: &FolderArgs) -> Result<DropFolder, Failure> {
 async fn submit(args: &SendmailArgs) -> Result<(), Failure> {
     let target = Target::new(&args.target)?;
     let waiting = compose(args, &target.hostname)?;
-    let server = target.handover();
+    let server = target.server();
     let sent = server.send(waiting.outgoing(), waiting.content.clone()).await;
     let reached = sent.is_ok();
     // A server that was not reached, or turns us away for now, has said the same of every recipient.

@@ -8,9 +8,16 @@ use smtp_history::Archive;
 use smtp_observe::Event;
 use smtp_queue::postgres::{Database, Patience, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
-use smtp_queue::{Outbox, Queue, StoreError, folder_of};
+use smtp_queue::{Outbox, Queue, Shared, StoreError, folder_of};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How soon what others did is followed once more, if that failed.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// An open store, as the rooms see it.
 pub(crate) struct Opened {
@@ -129,53 +136,70 @@ pub(crate) fn failure(config: &Config, error: &StoreError) -> Failure {
     Failure::new(exit, format_args!("{setting} {}: {error}", shown(config)))
 }
 
-/// Follows what other servers do with a store that is shared. Ends at once for one that is not.
-pub(crate) async fn follow(house: Arc<House>, queue: Queue) {
-    let Some(mut shared) = queue.store().shared() else {
+/// What other servers did with a store that is shared, as far as this one has followed it.
+pub(crate) struct Others {
+    shared: watch::Receiver<Shared>,
+    known: Shared,
+}
+
+impl Others {
+    /// As they are now: what they do from here on is followed, once somebody does. `None` for a store that is not shared.
+    pub(crate) fn of(queue: &Queue) -> Option<Others> {
+        let mut shared = queue.store().shared()?;
+        let known = *shared.borrow_and_update();
+        Some(Others { shared, known })
+    }
+
+    /// Follows what they do, as long as the store is there.
+    pub(crate) async fn follow(mut self, house: Arc<House>, queue: Queue) {
+        // Without news too: what could not be done is done again.
+        while !matches!(timeout(AGAIN, self.shared.changed()).await, Ok(Err(_))) {
+            let now = *self.shared.borrow_and_update();
+            let known = std::mem::replace(&mut self.known, now);
+            if now.due && (!known.due || now.announced != known.announced) {
+                queue.wake();
+            }
+            if now.suspensions != known.suspensions
+                && let Some(delivery) = house.delivery()
+                && let Err(error) = delivery.suspensions_changed().await
+            {
+                // It asks by itself, too.
+                say_failed(&house, "suspensions", &error);
+            }
+            if now.servers != known.servers {
+                house
+                    .observer
+                    .emit(Event::ServersChanged { servers: now.servers });
+                if let Some(delivery) = house.delivery() {
+                    delivery.servers_changed();
+                }
+            }
+            follow_directory(&house, now.directory).await;
+            if now.reloads > house.reloads_seen.fetch_max(now.reloads, Ordering::AcqRel) {
+                // The outcome is in the log.
+                let _ = house.reload_configuration().await;
+            }
+        }
+    }
+}
+
+/// Reads the directory again if it is not of this revision. If that fails it is done again, or this server would know accounts that were removed.
+async fn follow_directory(house: &House, revision: u64) {
+    let people = house.people();
+    let Some(people) = people.filter(|people| people.directory.snapshot().revision() != revision) else {
         return;
     };
-    let mut known = *shared.borrow_and_update();
-    while shared.changed().await.is_ok() {
-        let now = *shared.borrow_and_update();
-        if now.due && (!known.due || now.announced != known.announced) {
-            queue.wake();
-        }
-        if now.suspensions != known.suspensions
-            && let Some(delivery) = house.delivery()
-            && let Err(error) = delivery.suspensions_changed().await
-        {
-            house.observer.emit(Event::StoreFailed {
-                operation: "suspensions",
-                error: &error.to_string(),
-            });
-        }
-        if now.servers != known.servers {
-            house
-                .observer
-                .emit(Event::ServersChanged { servers: now.servers });
-            if let Some(delivery) = house.delivery() {
-                delivery.servers_changed();
+    match people.directory.refresh().await {
+        Ok(warnings) => {
+            for warning in warnings.iter().flatten() {
+                house.observer.emit(Event::ConfigWarning { warning });
             }
         }
-        if now.directory != known.directory
-            && let Some(people) = house.people()
-        {
-            match people.directory.refresh().await {
-                Ok(warnings) => {
-                    for warning in warnings.iter().flatten() {
-                        house.observer.emit(Event::ConfigWarning { warning });
-                    }
-                }
-                Err(error) => house.observer.emit(Event::StoreFailed {
-                    operation: "directory",
-                    error: &error.to_string(),
-                }),
-            }
-        }
-        if now.reloads > house.reloads_seen.fetch_max(now.reloads, Ordering::AcqRel) {
-            // The outcome is in the log.
-            let _ = house.reload_configuration().await;
-        }
-        known = now;
+        Err(error) => say_failed(house, "directory", &error),
     }
+}
+
+fn say_failed(house: &House, operation: &'static str, error: &dyn Display) {
+    let error = &error.to_string();
+    house.observer.emit(Event::StoreFailed { operation, error });
 }

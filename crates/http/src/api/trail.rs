@@ -4,7 +4,7 @@
 //! `audit_failed` says that the trail lacks it.
 
 use super::paging::{Asked, limit, query};
-use super::store;
+use super::{now, store};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::router::Shared;
@@ -60,7 +60,7 @@ pub(super) async fn record(shared: &Shared, caller: &Caller, change: Change<'_>)
     let text = |value: Value| (!value.is_null()).then(|| value.to_string());
     let record = AuditRecord {
         number: 0,
-        at: Timestamp::now(),
+        at: now(shared),
         who: caller.who.to_string(),
         peer,
         action: change.action.to_owned(),

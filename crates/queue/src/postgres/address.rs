@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub struct Database {
     /// `postgresql://user@host:port/name?sslmode=verify-full`, as for libpq; several hosts with commas between. What it does not say is taken
     /// from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
-    /// `PGTARGETSESSIONATTRS`.
+    /// `PGTARGETSESSIONATTRS`. Servers that only read are refused.
     pub url: String,
     /// A file that holds the password.
     pub password_file: Option<PathBuf>,
@@ -96,17 +96,12 @@ impl Reached {
             return Err("it has to begin with postgresql://".into());
         }
         let (address, query) = database.url.split_once('?').unwrap_or((&database.url, ""));
-        let (mut mode, mut files, mut rest) = (None, TlsFiles::default(), Vec::new());
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match key {
-                "sslmode" => mode = Some(decoded(value)),
-                "sslrootcert" => files.roots = Some(decoded(value).into()),
-                "sslcert" => files.certificate = Some(decoded(value).into()),
-                "sslkey" => files.key = Some(decoded(value).into()),
-                _ => rest.push(pair),
-            }
-        }
+        let Query {
+            mode,
+            mut files,
+            session,
+            rest,
+        } = Query::of(query);
         let address = match rest.is_empty() {
             true => address.to_owned(),
             false => format!("{address}?{}", rest.join("&")),
@@ -124,6 +119,12 @@ impl Reached {
         let mode = mode.or_else(|| variable("PGSSLMODE"));
         let mode = tls::mode(mode.as_deref(), &files)?;
         complete(&mut config, variable)?;
+        let session = match (session, variable("PGTARGETSESSIONATTRS")) {
+            (Some(wanted), _) => session_of("target_session_attrs", &wanted)?,
+            (None, Some(wanted)) => session_of("PGTARGETSESSIONATTRS", &wanted)?,
+            (None, None) => TargetSessionAttrs::Any,
+        };
+        config.target_session_attrs(session);
         config.ssl_mode(mode.negotiated());
         config.connect_timeout(*config.get_connect_timeout().unwrap_or(&CONNECT));
         config.tcp_user_timeout(*config.get_tcp_user_timeout().unwrap_or(&SILENCE));
@@ -153,6 +154,35 @@ impl Reached {
     /// With the files as they are now.
     pub(super) fn tls(&self) -> Result<Option<ClientConfig>, String> {
         tls::client(self.mode, &self.files)
+    }
+}
+
+/// What stands behind the `?` of a URL.
+#[derive(Default)]
+struct Query<'u> {
+    mode: Option<String>,
+    files: TlsFiles,
+    /// Which of several servers is meant.
+    session: Option<String>,
+    /// What tokio-postgres understands itself.
+    rest: Vec<&'u str>,
+}
+
+impl<'u> Query<'u> {
+    fn of(query: &'u str) -> Self {
+        let mut all = Query::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match key {
+                "sslmode" => all.mode = Some(decoded(value)),
+                "sslrootcert" => all.files.roots = Some(decoded(value).into()),
+                "sslcert" => all.files.certificate = Some(decoded(value).into()),
+                "sslkey" => all.files.key = Some(decoded(value).into()),
+                "target_session_attrs" => all.session = Some(decoded(value)),
+                _ => all.rest.push(pair),
+            }
+        }
+        all
     }
 }
 
@@ -186,25 +216,21 @@ fn complete(config: &mut Config, variable: Variables<'_>) -> Result<(), String> 
     {
         config.dbname(&name);
     }
-    if let Some(wanted) = variable("PGTARGETSESSIONATTRS")
-        && config.get_target_session_attrs() == TargetSessionAttrs::Any
-    {
-        match wanted.as_str() {
-            "any" => {}
-            "read-write" | "primary" => {
-                config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-            }
-            other => {
-                return Err(format!(
-                    "PGTARGETSESSIONATTRS: {other}: a queue needs `read-write` (or `primary`, `any`)"
-                ));
-            }
-        }
-    }
     if config.get_user().is_none() {
         return Err("there is no user in it, and none in PGUSER".into());
     }
     Ok(())
+}
+
+/// Which of several servers is meant, by the words of libpq: the one that writes, or any.
+fn session_of(said_by: &str, wanted: &str) -> Result<TargetSessionAttrs, String> {
+    match wanted {
+        "any" => Ok(TargetSessionAttrs::Any),
+        "read-write" | "primary" => Ok(TargetSessionAttrs::ReadWrite),
+        other => Err(format!(
+            "{said_by}: {other}: a queue needs `read-write` (or `primary`, `any`)"
+        )),
+    }
 }
 
 /// `%2F` and the like.
@@ -298,12 +324,18 @@ mod tests {
     fn a_standby_is_not_asked_for() {
         for wanted in ["standby", "read-only", "prefer-standby"] {
             let variables = [("PGUSER", "mail"), ("PGTARGETSESSIONATTRS", wanted)];
-            let reason = read("postgresql://db.example/x", &variables).err();
-            assert!(
-                reason.is_some_and(|reason| reason.contains("read-write")),
-                "{wanted}"
-            );
+            let by_url = format!("postgresql://mail@db.example/x?target_session_attrs={wanted}");
+            for reason in [
+                read("postgresql://db.example/x", &variables).err(),
+                read(&by_url, &[("PGTARGETSESSIONATTRS", "primary")]).err(),
+            ] {
+                let says = |reason: &String| reason.contains(wanted) && reason.contains("`read-write`");
+                assert!(reason.as_ref().is_some_and(says), "{wanted}: {reason:?}");
+            }
         }
+        let url = "postgresql://mail@db.example/x?target_session_attrs=primary";
+        let primary = read(url, &[("PGTARGETSESSIONATTRS", "any")]).unwrap().config;
+        assert_eq!(primary.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
     }
 
     #[test]

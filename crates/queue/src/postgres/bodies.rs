@@ -150,6 +150,10 @@ pub(super) async fn find(db: &Client, key: i64, id: QueueId) -> Result<Content, 
 }
 
 /// Copies a large content into a file that goes when nobody has it any more.
+///
+/// # Errors
+/// [`StoreError::left`] when it went meanwhile: its pieces are asked for one after the other, and an operator may delete the message between two of
+/// them. Who had the beginning only would send that.
 pub(super) async fn download(shop: &Shop, spool: &Spool, message: &Message) -> Result<Body, StoreError> {
     let (db, _place) = connection(shop).await?;
     let (key, id) = (message.key, message.id);
@@ -160,6 +164,9 @@ pub(super) async fn download(shop: &Shop, spool: &Spool, message: &Message) -> R
         let rows = query(&db, sql, &[&key, &number]).await?;
         let Some(row) = rows.first() else { break };
         writer.write(row.get::<_, &[u8]>(0)).await.map_err(failed)?;
+    }
+    if writer.size() != message.size {
+        return Err(StoreError::left(id));
     }
     writer.finish().await.map_err(failed)
 }

@@ -4,9 +4,11 @@
 
 use super::PostgresStore;
 use super::client::{Client, query, run};
+use super::clock::Clock;
 use super::error::Error;
 use super::link::Link;
 use crate::store::StoreError;
+use jiff::Timestamp;
 use smtp_history::{Addition, Archive, MOST_STEPS, Old, Record};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -22,6 +24,7 @@ const COLUMNS: &str = "h.id, h.ended, h.sender, h.account, h.message_id, h.steps
 #[derive(Debug)]
 pub struct PostgresHistory {
     link: Arc<Link>,
+    clock: Clock,
     runtime: Handle,
 }
 
@@ -30,6 +33,7 @@ impl PostgresStore {
     pub fn history(&self) -> Arc<PostgresHistory> {
         Arc::new(PostgresHistory {
             link: self.link.clone(),
+            clock: self.shop.clock.clone(),
             runtime: Handle::current(),
         })
     }
@@ -52,6 +56,10 @@ impl PostgresHistory {
 }
 
 impl Archive for PostgresHistory {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn add(&self, additions: &[Addition]) -> Result<(), String> {
         self.block(async |client| add(client, additions).await)
     }

@@ -49,23 +49,7 @@ impl Pulse {
             };
             self.heard.tell(&self.shop.observer);
             self.shop.overflow.lock().say(&self.shop.observer);
-            let done = async {
-                let client = self.shop.link.client().await?;
-                let seen = look(&client, &self.shop.clock, &self.shop.calm, &self.heard).await?;
-                let known = *self.shared.borrow();
-                self.shared
-                    .send_if_modified(|known| std::mem::replace(known, seen) != seen);
-                self.discard(&client).await?;
-                if beaten.elapsed() >= BEAT {
-                    self.shop.me.beat(&client).await?;
-                    let taken_over = servers::take_over(&client, self.shop.me.id).await?;
-                    servers::say_taken_over(&self.shop.observer, taken_over);
-                    sum_figures(&client).await?;
-                    beaten = Instant::now();
-                }
-                Ok::<_, Error>(is_news(&known, &seen))
-            };
-            let done = done.await;
+            let done = self.once(&mut beaten).await;
             pace.looked(Instant::now(), hinted.then_some(matches!(done, Ok(true))));
             match done {
                 Ok(_) => told = None,
@@ -80,9 +64,29 @@ impl Pulse {
             }
         }
     }
-}
 
-impl Pulse {
+    /// Does all of it that it is time for. `beaten`: when it did what is done every [`BEAT`]. Gives whether others did something.
+    async fn once(&self, beaten: &mut Instant) -> Result<bool, Error> {
+        let client = self.shop.link.client().await?;
+        let seen = look(&client, &self.shop.clock, &self.shop.calm, &self.heard).await?;
+        let known = *self.shared.borrow();
+        self.shared
+            .send_if_modified(|known| std::mem::replace(known, seen) != seen);
+        let is_time = beaten.elapsed() >= BEAT;
+        if is_time {
+            // Before all that may fail: who clears up in vain is not dead.
+            self.shop.me.beat(&client).await?;
+        }
+        self.discard(&client).await?;
+        if is_time {
+            let taken_over = servers::take_over(&client, self.shop.me.id).await?;
+            servers::say_taken_over(&self.shop.observer, taken_over);
+            sum_figures(&client).await?;
+            *beaten = Instant::now();
+        }
+        Ok(is_news(&known, &seen))
+    }
+
     /// Removes large contents whose messages were not stored.
     async fn discard(&self, client: &Client) -> Result<(), Error> {
         let keys = std::mem::take(&mut *self.shop.unneeded.lock());

@@ -6,7 +6,7 @@
 use super::drop::{DropFolder, Held};
 use super::waiting::{Recipient, Waiting};
 use smtp::Reply;
-use smtp_deliver::Handover;
+use smtp_deliver::NamedServer;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
@@ -56,7 +56,7 @@ pub(crate) struct Round {
 /// The folder cannot be listed.
 pub(crate) async fn flush(
     folder: &DropFolder,
-    server: &Handover<'_>,
+    server: &NamedServer<'_>,
     most: usize,
     pauses: &mut Pauses,
     tell: &dyn Tell,
@@ -109,7 +109,7 @@ enum Trouble {
 }
 
 /// Sends one message; gives how many recipients still wait.
-async fn send(held: Held, name: &str, server: &Handover<'_>, tell: &dyn Tell) -> Result<usize, Trouble> {
+async fn send(held: Held, name: &str, server: &NamedServer<'_>, tell: &dyn Tell) -> Result<usize, Trouble> {
     let waiting = &held.waiting;
     let answers = server.send(waiting.outgoing(), waiting.content.clone()).await;
     let answers = answers.map_err(Trouble::Away)?;

@@ -5,7 +5,7 @@ use super::flush::{Pauses, Tell, flush};
 use super::waiting::{Recipient, Waiting};
 use crate::house::House;
 use smtp_config::{HopProtocol, NextHop, TlsPolicy};
-use smtp_deliver::{Announce, Handover};
+use smtp_deliver::{Announce, NamedServer};
 use smtp_observe::{Event, Listener, Observer};
 use smtp_receive::Reception;
 use std::cell::RefCell;
@@ -53,7 +53,7 @@ impl Looker {
         let folder = DropFolder {
             path: config.sendmail.drop_path.clone(),
         };
-        let server = Handover {
+        let server = NamedServer {
             hop: &hop,
             tls: TlsPolicy::None,
             ca_file: None,

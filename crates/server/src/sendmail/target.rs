@@ -3,7 +3,7 @@
 use crate::cli::TargetArgs;
 use crate::exit::{Exit, Failure};
 use smtp_config::{NextHop, TlsPolicy, system_hostname};
-use smtp_deliver::Handover;
+use smtp_deliver::NamedServer;
 use std::path::PathBuf;
 
 /// Where the server of this machine listens by default.
@@ -42,8 +42,8 @@ impl Target {
         })
     }
 
-    pub(super) fn handover(&self) -> Handover<'_> {
-        Handover {
+    pub(super) fn server(&self) -> NamedServer<'_> {
+        NamedServer {
             hop: &self.hop,
             tls: self.tls,
             ca_file: self.ca_file.as_deref(),

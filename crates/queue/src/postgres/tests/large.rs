@@ -3,7 +3,7 @@
 use super::cluster::Cluster;
 use crate::conformance::message;
 use crate::message::{Attempt, Beginning, Body, Claim, NewMessage, Outcome, RecipientResult};
-use crate::postgres::{PostgresStore, pulse};
+use crate::postgres::{PostgresStore, bodies, pulse};
 use crate::store::{ClaimRequest, Filter, Store, StoreError, Term};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -291,6 +291,28 @@ async fn small_mail_does_not_wait_for_large_mail() {
             .iter()
             .all(|body| body.as_ref().is_ok_and(|body| body.size() == SIZE as u64))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_message_that_goes_while_it_is_read_nobody_gets_a_part() {
+    let scene = Scene::new().await;
+    let store = &scene.store;
+    scene.insert().await.unwrap().unwrap();
+    let request = ClaimRequest {
+        lease: Term::of(Duration::from_secs(60)),
+        limit: 1,
+        exclude_domains: Vec::new(),
+    };
+    let message = store.claim(request).await.unwrap().remove(0).message;
+    // It was found whole. Then an operator deletes it: before a piece was read, and after one.
+    for gone in ["number > 0", "true"] {
+        let deleted = format!("DELETE FROM bodies WHERE {gone}");
+        assert_eq!(scene.client.execute(&*deleted, &[]).await.unwrap(), 1);
+        let read = bodies::download(&store.shop, &store.spool, &message).await;
+        let reason = read.unwrap_err().to_string();
+        assert!(reason.contains("not in the queue any more"), "{reason}");
+    }
+    assert_eq!(store.spool.scratch_used(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,7 +33,7 @@ pub type Answer = (Phase, Reply);
 
 /// The server that mail is handed to.
 #[derive(Clone, Debug)]
-pub struct Handover<'a> {
+pub struct NamedServer<'a> {
     /// Where it is, and whom it knows us as.
     pub hop: &'a NextHop,
     /// TLS towards it.
@@ -46,7 +46,7 @@ pub struct Handover<'a> {
     pub announce: Option<&'a dyn Announce>,
 }
 
-impl Handover<'_> {
+impl NamedServer<'_> {
     /// Sends one message, by several transactions if it has more recipients than one may have. Gives an answer for each
     /// recipient, in their order; 4yz also where the connection was lost, after which the server may have the message.
     ///
