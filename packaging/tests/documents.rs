@@ -10,6 +10,7 @@ mod documents {
     mod links;
     mod options;
     mod pages;
+    mod promised;
     mod shell;
     mod shown;
     mod tree;

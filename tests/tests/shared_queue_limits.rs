@@ -265,15 +265,49 @@ fn who_accepted_a_message_delivers_it_without_reading_it_back() {
     let in_pieces = "query LIKE '%SELECT content FROM bodies%'";
     let claimed = "query LIKE '%CASE WHEN due.leads%m.content%'";
     assert_eq!([asked, in_pieces, claimed].map(&read), ["0"; 3]);
+    sink.clear();
+    a_crowd_shares_statements(&database, &servers[0]);
+    sink.clear();
     // What was kept waiting has to be read, by whoever claims it.
     servers[0].command(&["queue", "suspend", "--domain", "y.test"]);
     wire.mail("a@x.test", &["b@y.test"], "Subject: small\r\n\r\n");
     wire.mail("a@x.test", &["b@y.test"], &large);
     servers[0].command(&["queue", "resume", "--domain", "y.test"]);
-    sink.wait(MESSAGES + 2);
+    sink.wait(2);
     servers[0].wait_empty();
     for query in [asked, in_pieces, claimed] {
         assert_ne!(read(query), "0", "{query}");
     }
     assert_empty(&database);
+}
+
+/// What many send at once is stored together, and so are its results written: nothing is stored while somebody keeps a table, and then what has
+/// gathered is, in a few statements.
+fn a_crowd_shares_statements(database: &Postgres, server: &Server) {
+    const CROWD: usize = 16;
+    database.sql("SELECT pg_stat_statements_reset()");
+    let keeper = database.lock("messages");
+    std::thread::scope(|scope| {
+        for _ in 0..CROWD {
+            scope.spawn(|| {
+                let reply =
+                    Wire::hello(server.smtp).mail("a@x.test", &["b@y.test"], "Subject: together\r\n\r\n");
+                assert_eq!(reply.code, 250, "{reply:?}");
+            });
+        }
+        wait_for("the first to wait", || database.is_awaited("messages"));
+        std::thread::sleep(Duration::from_millis(500));
+        drop(keeper);
+    });
+    server.wait_empty();
+    let calls = |query: &str| -> usize {
+        let sql =
+            format!("SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '{query}'");
+        database.sql(&sql).parse().expect("a number")
+    };
+    let [stored, ended] = ["%INSERT INTO messages%", "DELETE FROM messages%"].map(calls);
+    assert!(
+        (1..=CROWD / 2).contains(&stored) && (1..=CROWD / 2).contains(&ended),
+        "{CROWD} messages were stored by {stored} statements, and ended by {ended}"
+    );
 }

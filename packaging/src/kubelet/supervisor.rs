@@ -94,6 +94,13 @@ impl Shared {
     }
 }
 
+/// How long is waited before a container's start of that number: not before the first and the second, then longer each time, 30 times as long as at
+/// first at most (five minutes, as the kubelet has it).
+fn pause_before(start: u32, at_first: Duration) -> Duration {
+    let doublings = start.checked_sub(3).map(|doublings| doublings.min(5));
+    doublings.map_or(Duration::ZERO, |doublings| at_first * (1 << doublings).min(30))
+}
+
 /// Starts the container, again and again until the pod is deleted (or once, as the template says), and asks its probes.
 pub(super) fn supervise(pod: &Arc<Shared>) {
     loop {
@@ -102,10 +109,7 @@ pub(super) fn supervise(pod: &Arc<Shared>) {
             state.starts += 1;
             state.starts
         };
-        // The second time at once; then later each time.
-        if let Some(doublings) = starts.checked_sub(3) {
-            pause(pod.spec.back_off * (1 << doublings.min(5)), || !pod.deleted());
-        }
+        pause(pause_before(starts, pod.spec.back_off), || !pod.deleted());
         while pod.held_down() {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -281,5 +285,19 @@ impl Watched<'_> {
             }
             pause(probe.period, self.runs);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_before_starts_are_doubled_up_to_five_minutes() {
+        let pause = |start| pause_before(start, Duration::from_secs(10)).as_secs();
+        assert_eq!(
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 100].map(pause),
+            [0, 0, 10, 20, 40, 80, 160, 300, 300, 300]
+        );
     }
 }
