@@ -1,18 +1,9 @@
 //! How much there is of something, or is done at once, at most: the same in every store, as the contracts name it.
 
-use std::time::Duration;
-
 /// Recipients in one claim, whatever was asked for: a claim is one transaction.
 pub(crate) const CLAIMED: usize = 10_000;
 /// Messages in one change of an operator's, or in one claim of those that he means: others wait no longer than these take.
 pub(crate) const OPERATED: usize = 500;
-/// Results that are worth a transaction of their own.
-pub(crate) const COMPANY: usize = 64;
-/// How long fewer of them wait for others, when no client waits.
-pub(crate) const LINGER: Duration = Duration::from_millis(3);
-/// The same before a database that is busy for all servers: with a transaction of twelve statements for each (`docs/decisions/0008-postgresql.md`
-/// has what it is worth).
-pub(crate) const LINGER_SHARED: Duration = Duration::from_millis(12);
 /// Lines on a page of a listing.
 pub(crate) const LISTED: usize = 1000;
 /// Recipients in one line of a listing.

@@ -8,6 +8,7 @@ pub use version::{NPM, Version, package};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -151,16 +152,54 @@ impl Server {
     /// # Errors
     /// What it says.
     pub fn ask(&self, database: &str, sql: &str) -> Result<String, String> {
+        let mut psql = self.psql(database)?;
+        psql.args(["-c", sql]);
+        Ok(String::from_utf8_lossy(&run(&mut psql)?.stdout).trim().to_owned())
+    }
+
+    /// Runs a statement again and again over one connection, with such a pause, until it answers this: whoever measures what the database
+    /// does meanwhile does not measure a program that starts and a connection for each look.
+    ///
+    /// # Errors
+    /// It said something else for 600 s, or failed.
+    pub fn wait_for(&self, database: &str, sql: &str, answer: &str, pause: Duration) -> Result<(), String> {
+        let mut psql = self.psql(database)?;
+        psql.args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let failed = |error: std::io::Error| format!("psql: {error}");
+        let mut child = psql.spawn().map_err(failed)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
+            return Err("psql: no pipes".to_owned());
+        };
+        let script = format!("{sql} \\watch {}\n", pause.as_secs_f64());
+        stdin.write_all(script.as_bytes()).map_err(failed)?;
+        drop(stdin);
+        let found = BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line.trim() == answer);
+        // `timeout`, which passes it on.
+        let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        child.wait().map_err(failed)?;
+        found.then_some(()).ok_or(format!("{sql}: not {answer}"))
+    }
+
+    /// psql, itself: Debian's `/usr/bin/psql` is a script that looks for it.
+    fn psql(&self, database: &str) -> Result<Command, String> {
         let mut psql = Command::new("/usr/bin/timeout");
-        psql.args(["600", "/usr/bin/psql", "-h"]).arg(self.sockets());
+        psql.arg("600").arg(Version::Debian.program("psql")?);
+        psql.arg("-h").arg(self.sockets());
         psql.args(["-p", &self.port.to_string(), "-U", "postgres"]);
-        psql.args(["-qtAX", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
+        psql.args(["-qtAX", "-v", "ON_ERROR_STOP=1", "-d", database]);
         // Whatever the server's are.
         psql.env(
             "PGOPTIONS",
             "-c statement_timeout=0 -c default_transaction_read_only=off",
         );
-        Ok(String::from_utf8_lossy(&run(&mut psql)?.stdout).trim().to_owned())
+        Ok(psql)
     }
 
     /// Sends it a signal.

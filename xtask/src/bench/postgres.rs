@@ -40,6 +40,13 @@ impl Postgres {
         self.server.ask(database, sql)
     }
 
+    /// Waits until no message is queued.
+    pub(super) fn wait_until_empty(&self, database: &str) -> Result<(), String> {
+        let sql = "SELECT coalesce(sum(messages), 0) FROM figures";
+        self.server
+            .wait_for(database, sql, "0", Duration::from_millis(20))
+    }
+
     /// A new database.
     pub(super) fn database(&self, name: &str) -> Result<(), String> {
         self.ask("postgres", &format!("CREATE DATABASE {name}"))?;

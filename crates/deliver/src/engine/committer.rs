@@ -21,13 +21,15 @@ use smtp_observe::{Event, Observer};
 use smtp_queue::{Attempt, NewMessage, Outcome, QueueId, RecipientResult, Store, StoreError, Term};
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Most jobs written in one change.
 const BATCH: usize = 500;
+/// How often it is looked what else came meanwhile.
+const LOOK: Duration = Duration::from_millis(4);
 /// First and longest pause after the store failed; a store that was away and is back ends it.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A batch that failed so often may have a result in it that is to blame.
@@ -47,6 +49,24 @@ pub(super) struct Committer {
     returns: Returns,
     /// Results that failed alone, while nothing told whether that is their own fault.
     suspects: Vec<Resolved>,
+}
+
+/// Waits so long for what else is to be written, unless the batch is full or somebody waits for it: fewer changes, each with more in it.
+async fn gather<T>(
+    inputs: &mut UnboundedReceiver<T>,
+    inbox: &mut Vec<T>,
+    company: Duration,
+    is_waited_for: impl Fn(&T) -> bool,
+) {
+    let end = Instant::now() + company;
+    while inbox.len() < BATCH && Instant::now() < end && !inbox.iter().any(&is_waited_for) {
+        sleep(LOOK).await;
+        while inbox.len() < BATCH
+            && let Ok(input) = inputs.try_recv()
+        {
+            inbox.push(input);
+        }
+    }
 }
 
 impl Committer {
@@ -81,6 +101,15 @@ impl Committer {
             if count == 0 {
                 return;
             }
+            let company = self.engine.upgrade().map(|engine| engine.queue.company());
+            let is_waited_for = |input: &Input| matches!(input, Input::Flush(_));
+            gather(
+                &mut inputs,
+                &mut inbox,
+                company.unwrap_or_default(),
+                is_waited_for,
+            )
+            .await;
             let mut batch = Vec::with_capacity(inbox.len());
             let mut waiters = Vec::new();
             for input in inbox.drain(..) {
@@ -319,5 +348,44 @@ fn copy(message: &NewMessage) -> NewMessage {
         options: message.options.clone(),
         recipients: message.recipients.clone(),
         body: message.body.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    /// Longer than a test may take.
+    const FOR_EVER: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn results_wait_for_company_until_there_are_many_or_somebody_waits_for_them() {
+        let is_waited_for = |number: &usize| *number == usize::MAX;
+        let (sender, mut inputs) = unbounded_channel();
+        let others = tokio::spawn(async move {
+            for number in 0..BATCH {
+                sender.send(number).unwrap();
+                tokio::task::yield_now().await;
+            }
+            sender
+        });
+        let mut inbox = vec![0];
+        gather(&mut inputs, &mut inbox, FOR_EVER, is_waited_for).await;
+        assert_eq!(inbox.len(), BATCH, "it is full");
+        let sender = others.await.unwrap();
+
+        // One was left over.
+        let mut inbox = vec![0];
+        sender.send(usize::MAX).unwrap();
+        gather(&mut inputs, &mut inbox, FOR_EVER, is_waited_for).await;
+        assert_eq!(inbox, [0, BATCH - 1, usize::MAX]);
+
+        let mut inbox = vec![0];
+        sender.send(1).unwrap();
+        gather(&mut inputs, &mut inbox, Duration::ZERO, is_waited_for).await;
+        assert_eq!(inbox, [0], "a store of our own is not kept waiting");
+        gather(&mut inputs, &mut inbox, LOOK, is_waited_for).await;
+        assert_eq!(inbox, [0, 1], "and nobody waits for ever");
     }
 }

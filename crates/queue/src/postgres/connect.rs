@@ -5,7 +5,7 @@
 use super::address::{CONNECT, Database, Reached};
 use super::cancel;
 use super::link::Link;
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use std::future::{Future, poll_fn};
@@ -45,6 +45,9 @@ impl Database {
         let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(self.pool_size)
+            // The one that was used last: its process has its plans, and the tables' pages, at hand. What is not used says nothing, and
+            // whether the other side is still there is asked by the system (`SILENCE`).
+            .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(CONNECT))
             .create_timeout(Some(CONNECT))
             .recycle_timeout(Some(CONNECT))

@@ -72,10 +72,6 @@ impl Store for PostgresStore {
                 ..Insert::new(message, Beginning::Due)
             });
         }
-        if results.len() < limits::COMPANY {
-            // Nobody waits for it, and meanwhile more comes for the next: fewer transactions, each with more in it.
-            tokio::time::sleep(limits::LINGER_SHARED).await;
-        }
         let (start, count) = (Instant::now(), results.len());
         let told = results.iter().any(|result| !result.calls.is_empty());
         let mut lane = self.results.lock().await;

@@ -171,3 +171,11 @@ async fn what_cannot_be_offered_any_more_is_given_back() {
         "at once, not when the lease would end"
     );
 }
+
+#[tokio::test]
+async fn results_wait_longer_the_more_servers_write_them() {
+    let folder = TempDir::new().unwrap();
+    assert_eq!(queue(&folder).company(), Duration::ZERO, "a store of our own");
+    let waits = [1, 4, 1000].map(|servers| company_of(servers).as_millis());
+    assert_eq!(waits, [12, 48, 100]);
+}

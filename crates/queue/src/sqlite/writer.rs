@@ -2,7 +2,6 @@
 
 use super::commit::{Effects, Failure, Load, Step, Work, transact};
 use super::counters::Counters;
-use crate::limits;
 use crate::outbox::Overflow;
 use crate::spool::Spool;
 use crate::store::StoreError;
@@ -24,6 +23,10 @@ const MAX_OCTETS: usize = 4 * 1024 * 1024;
 const CROWD: usize = 4;
 /// How long a crowd is waited for.
 const CROWDED: Duration = Duration::from_micros(300);
+/// Operations that are worth a transaction of their own …
+const COMPANY: usize = 64;
+/// … and how long fewer of them wait for others, when no client waits.
+const LINGER: Duration = Duration::from_millis(3);
 /// Octets written, by estimate, after which the log is copied into the database.
 const CHECKPOINT_OCTETS: usize = 16 * 1024 * 1024;
 /// What an operation writes beside its body, by estimate.
@@ -101,7 +104,7 @@ impl Writer {
                 ..Load::default()
             },
         );
-        let deadline = Instant::now() + limits::LINGER;
+        let deadline = Instant::now() + LINGER;
         while let Some(request) = next {
             match request {
                 Request::Close(reply) => return Gathered::BatchThenClose(batch, reply),
@@ -114,7 +117,7 @@ impl Writer {
                 break;
             }
             next = self.requests.try_recv().ok();
-            if next.is_none() && total.patient && batch.len() < limits::COMPANY {
+            if next.is_none() && total.patient && batch.len() < COMPANY {
                 let wait = deadline.saturating_duration_since(Instant::now());
                 next = self.requests.recv_timeout(wait).ok();
             }
