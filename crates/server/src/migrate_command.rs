@@ -16,11 +16,14 @@ use smtp_queue::postgres::{Database, Patience, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Store, StoreError};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// The side that is left, and the other one.
+const FROM: &str = "from";
+const TO: &str = "to";
 /// Connections to a database.
 const POOL: usize = 8;
 /// Octets of bodies in memory.
@@ -77,8 +80,10 @@ pub(crate) async fn queue(args: &MigrateArgs) -> Result<(), Failure> {
     if args.from == args.to {
         return Err(Failure::new(Exit::Usage, "--from and --to are the same database"));
     }
-    let from = open(&args.from, args, "from").await?;
-    let to = open(&args.to, args, "to").await?;
+    is_meant(&args.from, FROM)?;
+    is_meant(&args.to, TO)?;
+    let from = open(&args.from, args, FROM).await?;
+    let to = open(&args.to, args, TO).await?;
     let failed = |error: StoreError| {
         Failure::new(
             exit(&error),
@@ -127,6 +132,27 @@ fn tell(moved: &Moved, output: Output) -> Result<(), Failure> {
         Exit::Data,
         "what cannot be read was left: look at it with `queue show` on a server of the old database",
     ))
+}
+
+/// Nothing is made of a name with a mistake in it: who is told that nothing was there to be moved takes it that the old database can go, and what is
+/// moved to a file that nobody meant is as good as lost.
+///
+/// # Errors
+/// What is wrong, without what may be a URL with a password in it.
+fn is_meant(place: &str, side: &str) -> Result<(), Failure> {
+    if Database::is_meant(place) {
+        return Ok(());
+    }
+    let wrong = |reason: String| Err(Failure::new(Exit::Usage, format_args!("--{side}: {reason}")));
+    if place.contains("://") {
+        return wrong("it is no file, and does not begin with postgresql://".to_owned());
+    }
+    if side == FROM && !Path::new(place).is_file() {
+        return wrong(format!(
+            "there is no file {place}: nothing was moved; is its volume mounted, is the name right?"
+        ));
+    }
+    Ok(())
 }
 
 /// Opens a store that no server uses.
