@@ -98,6 +98,14 @@ fn nothing_moves_from_or_to_a_name_with_a_mistake_in_it() {
         let there: Vec<_> = there.flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(there, ["smtp.db"], "something was made of it");
     }
+    // A folder that somebody else has made where everybody can.
+    let scratch = folder.path().join("scratch");
+    std::fs::create_dir(&scratch).expect("the folder");
+    run(Command::new("/bin/chown").arg("nobody").arg(&scratch));
+    let mut command = migrate("smtp.db", "postgresql://ann@127.0.0.1:9/x", &scratch);
+    let output = command.current_dir(&folder).output().expect("migrate");
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert_eq!(std::fs::read_dir(&scratch).expect("the folder").count(), 0);
 }
 
 #[test]

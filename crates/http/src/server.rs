@@ -186,7 +186,7 @@ async fn serve_connection(
         router.call(request)
     });
     let mut http = http1::Builder::new();
-    http.max_buf_size(MAX_BUFFER);
+    http.max_buf_size(MAX_BUFFER).max_header_size(MAX_BUFFER);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = connection.as_mut() => return,

@@ -9,6 +9,7 @@ use crate::progress::Progress;
 use crate::sources;
 use crate::storage;
 use jiff::{SignedDuration, Timestamp};
+use nix::unistd::geteuid;
 use serde_json::json;
 use smtp_observe::Observer;
 use smtp_queue::moving::{Moved, Side, move_all};
@@ -16,6 +17,7 @@ use smtp_queue::postgres::{Database, Patience, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Store, StoreError};
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,6 +84,7 @@ pub(crate) async fn queue(args: &MigrateArgs) -> Result<(), Failure> {
     }
     is_meant(&args.from, FROM)?;
     is_meant(&args.to, TO)?;
+    is_ours(&args.scratch)?;
     let from = open(&args.from, args, FROM).await?;
     let to = open(&args.to, args, TO).await?;
     let failed = |error: StoreError| {
@@ -153,6 +156,24 @@ fn is_meant(place: &str, side: &str) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Mail passes through the folder, whose name everybody knows: it is not to be somebody else's who made it before us in `/tmp`. An `emptyDir` is root's.
+///
+/// # Errors
+/// It is.
+fn is_ours(scratch: &Path) -> Result<(), Failure> {
+    let owner = std::fs::symlink_metadata(scratch).map(|there| there.uid());
+    match owner {
+        Ok(owner) if owner != 0 && owner != geteuid().as_raw() => {
+            let reason = format_args!(
+                "--scratch: {} belongs to another user ({owner}): name a folder of your own",
+                scratch.display()
+            );
+            Err(Failure::new(Exit::Usage, reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a store that no server uses.

@@ -91,7 +91,10 @@ impl Clients {
             true => SHARED,
             false => client,
         };
-        let failures = self.failures.entry(key).or_insert(Failures { since: now, count: 0 });
+        let failures = self
+            .failures
+            .entry(key)
+            .or_insert(Failures { since: now, count: 0 });
         if failures.left(now).is_zero() {
             *failures = Failures { since: now, count: 0 };
         }
@@ -117,10 +120,7 @@ impl Clients {
 /// Stands for all clients that there is no room for: a network that no client is in (not `::`, which is that of `::1`).
 const SHARED: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
 /// This machine, as it is counted.
-const HERE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::LOCALHOST),
-    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-];
+const HERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
 /// An IPv6 client owns a /64.
 pub(crate) fn counted_as(client: IpAddr) -> IpAddr {

@@ -136,7 +136,9 @@ async fn thousands_who_guess_keep_out_no_operator() {
     let mut last = 0;
     for n in 0..4096_u16 + 11 {
         let [high, low] = n.to_be_bytes();
-        last = exchange_from([127, 2, high, low], stage.address, &wrong).await.status;
+        last = exchange_from([127, 2, high, low], stage.address, &wrong)
+            .await
+            .status;
     }
     assert_eq!(last, 429, "there is no count of its own left");
     assert_eq!(exchange_from(newcomer, stage.address, &right).await.status, 429);
@@ -149,7 +151,12 @@ async fn thousands_who_guess_keep_out_no_operator() {
 #[tokio::test]
 async fn a_head_takes_little_memory() {
     let stage = Stage::open(false).await;
-    let with = |octets| format!("GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(octets));
+    let with = |octets| {
+        format!(
+            "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n",
+            "x".repeat(octets)
+        )
+    };
     let usual = exchange(stage.address, &with(16 << 10)).await;
     assert_eq!(usual.status, 200);
     let large = exchange(stage.address, &with(40 << 10)).await;

@@ -33,7 +33,10 @@ pub(super) async fn cancel(token: &CancelToken, config: &Config, tls: Option<&Cl
         // Whom nobody reaches is left alone.
         timeout(TAKEN, ask_host(token, host, address, port, tls))
     });
-    join_all(asked).await.iter().any(|taken| matches!(taken, Ok(Ok(true))))
+    join_all(asked)
+        .await
+        .iter()
+        .any(|taken| matches!(taken, Ok(Ok(true))))
 }
 
 async fn ask_host(

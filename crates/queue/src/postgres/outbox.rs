@@ -57,7 +57,8 @@ const ADD: &str = concat!(
 const ONE_AT_A_TIME: &str = "LOCK TABLE webhook_calls IN SHARE ROW EXCLUSIVE MODE";
 
 /// Forgets calls that were taken, as long as nobody else has claimed them since.
-const DONE: &str = "DELETE FROM webhook_calls AS c USING unnest($1::bigint[], $2::integer[]) AS given (key, tries)
+const DONE: &str =
+    "DELETE FROM webhook_calls AS c USING unnest($1::bigint[], $2::integer[]) AS given (key, tries)
      WHERE c.key = given.key AND c.tries = given.tries";
 
 /// Gives calls back that were not.

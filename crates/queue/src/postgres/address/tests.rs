@@ -145,7 +145,11 @@ fn what_divides_a_url_is_no_part_of_a_password() {
 
 #[test]
 fn what_is_asked_of_tls_is_heard_however_it_is_written() {
-    for query in ["sslmode=require", "ssl%6Dode=require", "%73slmode=%72equire&user=ann"] {
+    for query in [
+        "sslmode=require",
+        "ssl%6Dode=require",
+        "%73slmode=%72equire&user=ann",
+    ] {
         let read = read(&format!("postgresql://ann@h/x?{query}"), &[]).unwrap();
         assert_eq!(
             read.config.get_ssl_mode(),

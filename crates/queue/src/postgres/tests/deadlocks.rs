@@ -217,12 +217,18 @@ async fn transactions_of_every_kind_are_done_again() {
             store.apply(1, domain("[]"))
         ),
     );
-    assert_eq!((retried.unwrap(), edited.unwrap()), (0, 2), "what is in hand is left alone");
+    assert_eq!(
+        (retried.unwrap(), edited.unwrap()),
+        (0, 2),
+        "what is in hand is left alone"
+    );
     assert!(suspended.unwrap());
     audited.unwrap();
     assert_eq!(store.audited(None, 10).await.unwrap().len(), 1, "once");
     let client = store.client().await.unwrap();
-    let key = store.list(Filter::default(), None, 1).await.unwrap()[0].message.key;
+    let key = store.list(Filter::default(), None, 1).await.unwrap()[0]
+        .message
+        .key;
     claim::quarantine_all(&client, key, "spoilt").await.unwrap();
     drop(client);
     let parks = store.parks().await.unwrap();
@@ -252,7 +258,10 @@ async fn transactions_of_every_kind_are_done_again() {
     let parked = "UPDATE recipients SET parked = true";
     let client = stage.cluster.client_of(store).await;
     client.batch_execute(parked).await.unwrap();
-    let calls = store.claim_calls("told".into(), store.now(), TERM, 1).await.unwrap();
+    let calls = store
+        .claim_calls("told".into(), store.now(), TERM, 1)
+        .await
+        .unwrap();
     let taken = CallResult {
         key: calls[0].key,
         tries: calls[0].tries,

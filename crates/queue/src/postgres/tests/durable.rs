@@ -266,7 +266,10 @@ async fn what_somebody_is_told_of_is_on_the_disk_whatever_is_set() {
         let sql = "SELECT DISTINCT change FROM noted WHERE level <> 'read committed' ORDER BY change";
         let blind = client.query(sql, &[]).await.unwrap();
         let blind: Vec<String> = blind.iter().map(|row| row.get(0)).collect();
-        assert_eq!(blind, ALONE, "they see nothing of what others committed since they began");
+        assert_eq!(
+            blind, ALONE,
+            "they see nothing of what others committed since they began"
+        );
         store.close().await.unwrap();
     }
 }

@@ -109,10 +109,7 @@ async fn who_asks_the_wrong_pooler_for_an_end_says_so() {
         .await
         .unwrap();
     let (client, holder) = (cluster.client("queue").await, cluster.client("queue").await);
-    holder
-        .batch_execute("BEGIN; LOCK TABLE messages")
-        .await
-        .unwrap();
+    holder.batch_execute("BEGIN; LOCK TABLE messages").await.unwrap();
     for _ in 0..2 {
         let asked = store.list(Filter::default(), None, 1);
         assert!(timeout(Duration::from_millis(100), asked).await.is_err());
@@ -124,7 +121,9 @@ async fn who_asks_the_wrong_pooler_for_an_end_says_so() {
         }
     };
     assert_eq!(waiting(&client).await, 2, "the request came to nobody who knows");
-    timeout(Duration::from_secs(20), told).await.expect("a word of it");
+    timeout(Duration::from_secs(20), told)
+        .await
+        .expect("a word of it");
     let failures = lines.failures();
     assert!(
         failures.len() == 1 && failures[0].contains("\"cancel\"") && failures[0].contains("peer_id"),

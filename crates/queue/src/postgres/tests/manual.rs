@@ -12,12 +12,14 @@ use tokio_postgres::SimpleQueryMessage;
 const PAGE: &str = include_str!("../../../../../docs/postgresql.md");
 
 /// The statements of the block behind a heading, as they are written.
-fn statements(heading: &str) -> Vec<&'static str> {
+fn statements(heading: &str) -> Vec<String> {
     let (_, behind) = PAGE.split_once(&format!("\n{heading}\n")).expect("the section");
     let (_, block) = behind.split_once("```sql\n").expect("a block");
     let (block, _) = block.split_once("\n```").expect("its end");
-    let lines = block.split_inclusive(';').map(str::trim);
-    lines.filter(|one| one.ends_with(';')).collect()
+    let bare = block.lines().filter_map(|line| line.split("--").next());
+    let bare: Vec<&str> = bare.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let statements = bare.join("\n");
+    statements.split_inclusive(';').map(str::to_owned).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,9 +38,12 @@ async fn a_server_may_do_no_more_than_it_must_and_who_looks_sees() {
         .await
         .unwrap();
     let owner = cluster.client("smtp").await;
-    owner.batch_execute("SET SESSION AUTHORIZATION smtp").await.unwrap();
+    owner
+        .batch_execute("SET SESSION AUTHORIZATION smtp")
+        .await
+        .unwrap();
     for statement in statements("### The least that a server may") {
-        owner.batch_execute(statement).await.unwrap();
+        owner.batch_execute(&statement).await.unwrap();
     }
     settings.database.url = url("smtp_server");
     let again = settings.clone();
@@ -58,11 +63,15 @@ async fn a_server_may_do_no_more_than_it_must_and_who_looks_sees() {
         .batch_execute("SET SESSION AUTHORIZATION smtp_server")
         .await
         .unwrap();
-    for more in ["DROP TABLE audit", "TRUNCATE messages", "CREATE TABLE mine (x int)"] {
+    for more in [
+        "DROP TABLE audit",
+        "TRUNCATE messages",
+        "CREATE TABLE mine (x int)",
+    ] {
         assert!(server.batch_execute(more).await.is_err(), "{more}");
     }
     for question in statements("## At 3 a.m.") {
-        let answer = client.simple_query(question).await;
+        let answer = client.simple_query(&question).await;
         let answer = answer.unwrap_or_else(|error| panic!("{question}: {error:?}"));
         let described = |one: &SimpleQueryMessage| matches!(one, SimpleQueryMessage::RowDescription(_));
         assert!(answer.iter().any(described), "{question} asks nothing");
