@@ -2,8 +2,8 @@
 
 use super::cluster::Cluster;
 use super::durable::{administrate, deliver, operate, tell};
-use crate::postgres::PostgresStore;
 use crate::postgres::wait::Patience;
+use crate::postgres::{PostgresSettings, PostgresStore};
 use crate::store::Store;
 use smtp_observe::Observer;
 use std::time::Duration;
@@ -46,7 +46,10 @@ async fn a_server_may_do_no_more_than_it_must_and_who_looks_sees() {
         owner.batch_execute(&statement).await.unwrap();
     }
     settings.database.url = url("smtp_server");
-    let again = settings.clone();
+    let again = PostgresSettings {
+        database: settings.database.clone(),
+        ..cluster.settings("smtp")
+    };
     let (store, _) = PostgresStore::open(settings, Observer::silent(), Patience::NONE)
         .await
         .unwrap();
