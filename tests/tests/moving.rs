@@ -218,6 +218,36 @@ fn seen(server: &Server) -> Vec<Value> {
         .collect()
 }
 
+/// Whoever is told that nothing was there to be moved takes it that the old database can go.
+#[test]
+fn nothing_moves_from_or_to_a_name_with_a_mistake_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("smtp.db"), "").expect("a new database");
+    for (from, to) in [
+        ("claim/smtp.db", "new.db"),
+        (".", "new.db"),
+        ("postgersql://ann:secret@h/x", "new.db"),
+        ("smtp.db", "postgersql://ann:secret@h/x"),
+    ] {
+        let mut command = migrate(from, to, &folder.path().join("scratch"));
+        let output = command.current_dir(&folder).output().expect("migrate");
+        assert_eq!(output.status.code(), Some(64), "{from} to {to}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("secret"), "{said}");
+        let there = std::fs::read_dir(folder.path()).expect("the folder");
+        let there: Vec<_> = there.flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(there, ["smtp.db"], "something was made of it");
+    }
+    // A folder that somebody else has made where everybody can.
+    let scratch = folder.path().join("scratch");
+    std::fs::create_dir(&scratch).expect("the folder");
+    run(Command::new("/bin/chown").arg("nobody").arg(&scratch));
+    let mut command = migrate("smtp.db", "postgresql://ann@127.0.0.1:9/x", &scratch);
+    let output = command.current_dir(&folder).output().expect("migrate");
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert_eq!(std::fs::read_dir(&scratch).expect("the folder").count(), 0);
+}
+
 #[test]
 fn a_queue_moves_with_all_that_belongs_to_it_and_back() {
     let busy = Arc::new(AtomicBool::new(true));

@@ -2,7 +2,8 @@
 //!
 //! Promises: comparing takes the same time whatever is wrong; a client that failed ten times within a minute
 //! gets 429 until the minute ends, right credentials or not, also when its guesses come all at once, and whatever the store does; memory for
-//! this is bounded; each failure is an event.
+//! this is bounded, and however many clients fail, nobody is kept out by that who comes from this machine or from where somebody was let in; each
+//! failure is an event.
 
 mod limiter;
 mod tokens;
@@ -85,6 +86,7 @@ pub(crate) async fn authenticate(
     }
     match found {
         Ok((who, scope)) => {
+            shared.limiter.let_in(peer, Instant::now());
             let who = who.into();
             request.extensions_mut().insert(Caller { who, scope, peer });
             next.run(request).await

@@ -9,11 +9,9 @@
 //! not even one from the same address.
 
 use crate::auth::counted_as;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -35,12 +33,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// The client's address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
-
-impl Connected<IncomingStream<'_, TimedListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TimedListener>) -> Self {
-        Peer(stream.remote_addr().ip().to_canonical())
-    }
-}
 
 /// The open connections. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -149,29 +141,22 @@ impl TimedListener {
             quiet: QUIET,
         }
     }
-}
 
-impl Listener for TimedListener {
-    type Io = TimedStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TimedStream, SocketAddr) {
+    /// The next connection, and whose it is.
+    pub(crate) async fn accept(&mut self) -> (TimedStream, Peer) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let slot = self.slots.take(peer.ip().to_canonical());
+                    let peer = peer.ip().to_canonical();
+                    let slot = self.slots.take(peer);
                     // Without it an answer only waits longer.
                     let _ = stream.set_nodelay(true);
-                    return (TimedStream::new(stream, slot, self.quiet), peer);
+                    return (TimedStream::new(stream, slot, self.quiet), Peer(peer));
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(_) => sleep(ACCEPT_RETRY).await,
             }
         }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
     }
 }
 

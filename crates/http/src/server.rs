@@ -1,14 +1,22 @@
 //! Listeners of HTTP: bound first, served until the process ends.
 
-use crate::connection::{Peer, Slots, TimedListener};
+use crate::connection::{Peer, Slots, TimedListener, TimedStream};
 use crate::rates::Rates;
 use crate::rooms::Rooms;
 use crate::router;
 use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use smtp_observe::{Event, Observer};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -17,6 +25,9 @@ use tokio::task::JoinSet;
 
 /// How long requests in progress may take once the server stops.
 const STOP: Duration = Duration::from_secs(5);
+/// Octets that are read of a connection before somebody takes them, and that are written before somebody reads them: the longest head of a request.
+/// Nobody has proved who he is by then, and there may be hundreds of them.
+const MAX_BUFFER: usize = 32 << 10;
 
 /// Where to listen.
 #[derive(Clone, Debug, Default)]
@@ -145,11 +156,47 @@ impl Server {
 
 /// One listener, until the other end of `stopped` is gone.
 async fn serve_one(listener: TcpListener, slots: Slots, router: Router, mut stopped: watch::Receiver<()>) {
-    let listener = TimedListener::new(listener, slots);
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let stop = async move { while stopped.changed().await.is_ok() {} };
-    // Serving has no error: what goes wrong costs its connection only.
-    let _ = axum::serve(listener, service).with_graceful_shutdown(stop).await;
+    let mut listener = TimedListener::new(listener, slots);
+    let router = TowerToHyperService::new(router);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            (stream, peer) = listener.accept() => {
+                let served = serve_connection(stream, peer, router.clone(), stopped.clone());
+                connections.spawn(served);
+            }
+            // What goes wrong costs its connection only.
+            Some(_) = connections.join_next() => {}
+            () = until_gone(&mut stopped) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// A connection; of the requests on it the one in progress is answered when the server stops, and no other.
+async fn serve_connection(
+    stream: TimedStream,
+    Peer(peer): Peer,
+    router: TowerToHyperService<Router>,
+    mut stopped: watch::Receiver<()>,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(Peer(peer)));
+        router.call(request)
+    });
+    let mut http = http1::Builder::new();
+    http.max_buf_size(MAX_BUFFER).max_header_size(MAX_BUFFER);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = until_gone(&mut stopped) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn until_gone(stopped: &mut watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
 }
 
 fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {

@@ -147,9 +147,7 @@ impl PostgresStore {
                 return Ok(touched);
             };
             after = last;
-            let t = client.transaction_by_keys().await?;
-            let ids = operate::operate(&t, action, &condition, &keys).await?;
-            t.commit().await?;
+            let ids = operate::operate(&client, action, &condition, &keys).await?;
             let due = matches!(action, Action::Retry { .. } | Action::Unhold { .. });
             if due && !ids.is_empty() {
                 hints::say(&client, self.id(), Hint::Due).await;

@@ -9,6 +9,7 @@ use crate::progress::Progress;
 use crate::sources;
 use crate::storage;
 use jiff::{SignedDuration, Timestamp};
+use nix::unistd::geteuid;
 use serde_json::json;
 use smtp_observe::Observer;
 use smtp_queue::moving::{Moved, Side, move_all};
@@ -16,11 +17,15 @@ use smtp_queue::postgres::{Database, Patience, PostgresSettings, PostgresStore};
 use smtp_queue::sqlite::{SqliteSettings, SqliteStore};
 use smtp_queue::{Store, StoreError};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// The side that is left, and the other one.
+const FROM: &str = "from";
+const TO: &str = "to";
 /// Connections to a database.
 const POOL: usize = 8;
 /// Octets of bodies in memory.
@@ -77,8 +82,11 @@ pub(crate) async fn queue(args: &MigrateArgs) -> Result<(), Failure> {
     if args.from == args.to {
         return Err(Failure::new(Exit::Usage, "--from and --to are the same database"));
     }
-    let from = open(&args.from, args, "from").await?;
-    let to = open(&args.to, args, "to").await?;
+    is_meant(&args.from, FROM)?;
+    is_meant(&args.to, TO)?;
+    is_ours(&args.scratch)?;
+    let from = open(&args.from, args, FROM).await?;
+    let to = open(&args.to, args, TO).await?;
     let failed = |error: StoreError| {
         Failure::new(
             exit(&error),
@@ -127,6 +135,45 @@ fn tell(moved: &Moved, output: Output) -> Result<(), Failure> {
         Exit::Data,
         "what cannot be read was left: look at it with `queue show` on a server of the old database",
     ))
+}
+
+/// Nothing is made of a name with a mistake in it: who is told that nothing was there to be moved takes it that the old database can go, and what is
+/// moved to a file that nobody meant is as good as lost.
+///
+/// # Errors
+/// What is wrong, without what may be a URL with a password in it.
+fn is_meant(place: &str, side: &str) -> Result<(), Failure> {
+    if Database::is_meant(place) {
+        return Ok(());
+    }
+    let wrong = |reason: String| Err(Failure::new(Exit::Usage, format_args!("--{side}: {reason}")));
+    if place.contains("://") {
+        return wrong("it is no file, and does not begin with postgresql://".to_owned());
+    }
+    if side == FROM && !Path::new(place).is_file() {
+        return wrong(format!(
+            "there is no file {place}: nothing was moved; is its volume mounted, is the name right?"
+        ));
+    }
+    Ok(())
+}
+
+/// Mail passes through the folder, whose name everybody knows: it is not to be somebody else's who made it before us in `/tmp`. An `emptyDir` is root's.
+///
+/// # Errors
+/// It is.
+fn is_ours(scratch: &Path) -> Result<(), Failure> {
+    let owner = std::fs::symlink_metadata(scratch).map(|there| there.uid());
+    match owner {
+        Ok(owner) if owner != 0 && owner != geteuid().as_raw() => {
+            let reason = format_args!(
+                "--scratch: {} belongs to another user ({owner}): name a folder of your own",
+                scratch.display()
+            );
+            Err(Failure::new(Exit::Usage, reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a store that no server uses.

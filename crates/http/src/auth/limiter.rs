@@ -1,7 +1,7 @@
 //! Failures to prove who one is, counted by client: too many, and it is not listened to for a while.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,19 @@ const MAX_FAILURES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Clients remembered; further ones share one count.
 const MAX_CLIENTS: usize = 4096;
+/// Clients remembered that were let in: of those that share a count nobody keeps them out. Whoever was let in last.
+const MAX_KNOWN: usize = 256;
 
 /// Counts failures by client.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter(Mutex<Clients>);
 
 #[derive(Debug, Default)]
-struct Clients(HashMap<IpAddr, Failures>);
+struct Clients {
+    failures: HashMap<IpAddr, Failures>,
+    /// When they were let in last.
+    known: HashMap<IpAddr, Instant>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
@@ -34,7 +40,7 @@ impl Failures {
 impl Limiter {
     /// How long `client` is not listened to any more, if it is not.
     pub(crate) fn blocked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
-        self.lock().blocked(client, now)
+        self.lock().blocked(counted_as(client), now)
     }
 
     /// Whether `client` may be told whether what it showed was right; a failure is counted. Asked and counted in one, when the answer is known:
@@ -43,7 +49,7 @@ impl Limiter {
     /// # Errors
     /// How long it is not listened to any more.
     pub(crate) fn tell(&self, client: IpAddr, right: bool, now: Instant) -> Result<(), Duration> {
-        let mut clients = self.lock();
+        let (mut clients, client) = (self.lock(), counted_as(client));
         match clients.blocked(client, now) {
             Some(left) => Err(left),
             None if right => Ok(()),
@@ -54,41 +60,67 @@ impl Limiter {
         }
     }
 
+    /// Remembers `client`, which was let in.
+    pub(crate) fn let_in(&self, client: IpAddr, now: Instant) {
+        self.lock().let_in(counted_as(client), now);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Clients> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Clients are networks here.
 impl Clients {
     fn blocked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
-        let key = counted_as(client);
-        let failures = self.0.get(&key).or_else(|| match self.0.len() > MAX_CLIENTS {
-            true => self.0.get(&SHARED),
-            false => None,
-        })?;
+        let shares = || self.failures.len() > MAX_CLIENTS && !self.has_its_own(client);
+        let failures = match self.failures.get(&client) {
+            None if shares() => self.failures.get(&SHARED)?,
+            own => own?,
+        };
         let left = failures.left(now);
         (failures.count >= MAX_FAILURES && !left.is_zero()).then_some(left)
     }
 
     fn failed(&mut self, client: IpAddr, now: Instant) {
-        let clients = &mut self.0;
-        if clients.len() >= MAX_CLIENTS {
-            clients.retain(|_, failures| !failures.left(now).is_zero());
+        if self.failures.len() >= MAX_CLIENTS {
+            self.failures.retain(|_, failures| !failures.left(now).is_zero());
         }
-        let mut key = counted_as(client);
-        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&key) {
-            key = SHARED;
-        }
-        let failures = clients.entry(key).or_insert(Failures { since: now, count: 0 });
+        let known = self.failures.contains_key(&client) || self.has_its_own(client);
+        let key = match self.failures.len() >= MAX_CLIENTS && !known {
+            true => SHARED,
+            false => client,
+        };
+        let failures = self
+            .failures
+            .entry(key)
+            .or_insert(Failures { since: now, count: 0 });
         if failures.left(now).is_zero() {
             *failures = Failures { since: now, count: 0 };
         }
         failures.count += 1;
     }
+
+    /// Whether its failures are counted by themselves however many others fail: thousands of strangers, who need not be more than one with an IPv6
+    /// network, are not to keep out an operator. Those on this machine come through `kubectl exec` and `kubectl port-forward`.
+    fn has_its_own(&self, client: IpAddr) -> bool {
+        HERE.contains(&client) || self.known.contains_key(&client)
+    }
+
+    fn let_in(&mut self, client: IpAddr, now: Instant) {
+        self.known.insert(client, now);
+        if self.known.len() > MAX_KNOWN {
+            let oldest = self.known.iter().min_by_key(|(_, at)| **at);
+            let oldest = oldest.map(|(client, _)| *client);
+            oldest.map(|client| self.known.remove(&client));
+        }
+    }
 }
 
 /// Stands for all clients that there is no room for: a network that no client is in (not `::`, which is that of `::1`).
 const SHARED: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
+/// This machine, as it is counted.
+const HERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
 /// An IPv6 client owns a /64.
 pub(crate) fn counted_as(client: IpAddr) -> IpAddr {
@@ -101,7 +133,6 @@ pub(crate) fn counted_as(client: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     #[test]
     fn ten_failures_block_for_a_minute() {
@@ -135,7 +166,7 @@ mod tests {
             // Those who share a count are not told any more at last.
             let _ = limiter.tell(client(n), false, start);
         }
-        assert_eq!(limiter.lock().0.len(), MAX_CLIENTS + 1);
+        assert_eq!(limiter.lock().failures.len(), MAX_CLIENTS + 1);
         assert!(
             limiter.blocked(client(u32::MAX >> 9), start).is_some(),
             "newcomers share a count"
@@ -144,7 +175,37 @@ mod tests {
         assert_eq!(counted_as(SHARED), SHARED);
         assert_ne!(counted_as(Ipv6Addr::LOCALHOST.into()), SHARED);
         assert_eq!(limiter.tell(client(1), false, start + WINDOW), Ok(()));
-        assert_eq!(limiter.lock().0.len(), 1);
+        assert_eq!(limiter.lock().failures.len(), 1);
+    }
+
+    #[test]
+    fn strangers_however_many_keep_out_nobody_who_was_let_in() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        let client = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));
+        let [stranger, operator, forgotten] = [1, 2, 3].map(|n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
+        limiter.let_in(forgotten, start);
+        for n in 0..MAX_KNOWN as u32 - 1 {
+            limiter.let_in(client(1 << 20 | n), start + Duration::from_secs(1));
+        }
+        limiter.let_in(operator, start + Duration::from_secs(1));
+        assert_eq!(limiter.lock().known.len(), MAX_KNOWN);
+        for n in 0..3 * MAX_CLIENTS as u32 {
+            let _ = limiter.tell(client(n), false, start);
+        }
+        for kept_out in [stranger, forgotten] {
+            assert!(limiter.blocked(kept_out, start).is_some(), "{kept_out}");
+        }
+        let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        for own in [operator].into_iter().chain(here) {
+            assert_eq!(limiter.tell(own, true, start), Ok(()), "{own}");
+            // They guess no more than others.
+            for _ in 0..MAX_FAILURES {
+                assert_eq!(limiter.tell(own, false, start), Ok(()), "{own}");
+            }
+            assert_eq!(limiter.tell(own, true, start), Err(WINDOW), "{own}");
+        }
+        assert_eq!(limiter.lock().failures.len(), MAX_CLIENTS + 1 + 3);
     }
 
     #[test]

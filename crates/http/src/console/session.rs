@@ -220,6 +220,7 @@ pub(super) async fn login(
             "That is not the admin password.",
         );
     }
+    shared.limiter.let_in(peer, now);
     let Some(secret) = shared.sessions.begin(&password, now) else {
         return page(
             &shared,

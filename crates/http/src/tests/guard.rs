@@ -1,6 +1,6 @@
 //! Who is let in, and what is kept out.
 
-use super::stage::{PASSWORD, Stage, exchange, exchange_over, request};
+use super::stage::{PASSWORD, Stage, exchange, exchange_from, exchange_over, request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -118,6 +118,50 @@ async fn guesses_at_the_password_are_counted_while_the_store_is_away() {
         assert_eq!(stage.get_as("/api/v1/queue", "Bearer guess").await.status, 401);
     }
     assert_eq!(stage.admin_get("/api/v1/status").await.status, 429);
+}
+
+#[tokio::test]
+async fn thousands_who_guess_keep_out_no_operator() {
+    let stage = Stage::open(false).await;
+    let asked = |token| request(Some(token), "GET", "/api/v1/status", &json!({}));
+    let (right, wrong) = (asked(PASSWORD), asked("guess"));
+    let form = format!("password={}", PASSWORD.replace(' ', "+"));
+    let length = form.len();
+    let login = format!(
+        "POST /ui/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{form}"
+    );
+    let (here, api, console, newcomer) = ([127, 0, 0, 1], [127, 1, 0, 1], [127, 1, 0, 2], [127, 1, 0, 3]);
+    assert_eq!(exchange_from(api, stage.address, &right).await.status, 200);
+    assert_eq!(exchange_from(console, stage.address, &login).await.status, 303);
+    let mut last = 0;
+    for n in 0..4096_u16 + 11 {
+        let [high, low] = n.to_be_bytes();
+        last = exchange_from([127, 2, high, low], stage.address, &wrong)
+            .await
+            .status;
+    }
+    assert_eq!(last, 429, "there is no count of its own left");
+    assert_eq!(exchange_from(newcomer, stage.address, &right).await.status, 429);
+    for operator in [here, api, console] {
+        let answer = exchange_from(operator, stage.address, &right).await;
+        assert_eq!(answer.status, 200, "{operator:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_takes_little_memory() {
+    let stage = Stage::open(false).await;
+    let with = |octets| {
+        format!(
+            "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n",
+            "x".repeat(octets)
+        )
+    };
+    let usual = exchange(stage.address, &with(16 << 10)).await;
+    assert_eq!(usual.status, 200);
+    let large = exchange(stage.address, &with(40 << 10)).await;
+    // What is on its way when the connection is closed can take the answer with it.
+    assert!(matches!(large.status, 431 | 0), "{}", large.status);
 }
 
 #[tokio::test]

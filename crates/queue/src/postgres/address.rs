@@ -95,7 +95,7 @@ impl Reached {
         if !Database::is_meant(&database.url) {
             return Err("it has to begin with postgresql://".into());
         }
-        let (address, query) = database.url.split_once('?').unwrap_or((&database.url, ""));
+        let (address, query) = parts(&database.url)?;
         let Query {
             mode,
             mut files,
@@ -106,12 +106,7 @@ impl Reached {
             true => address.to_owned(),
             false => format!("{address}?{}", rest.join("&")),
         };
-        // Of what is wrong only the kind is said: the text might have the password in it.
-        let mut config =
-            Config::from_str(&address).map_err(|error| match std::error::Error::source(&error) {
-                Some(cause) => cause.to_string(),
-                None => error.to_string(),
-            })?;
+        let mut config = Config::from_str(&address).map_err(|error| wrong(&error, query))?;
         let path = |name: &str| variable(name).map(PathBuf::from);
         files.roots = files.roots.or_else(|| path("PGSSLROOTCERT"));
         files.certificate = files.certificate.or_else(|| path("PGSSLCERT"));
@@ -173,7 +168,7 @@ impl<'u> Query<'u> {
         let mut all = Query::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match key {
+            match &*decoded(key) {
                 "sslmode" => all.mode = Some(decoded(value)),
                 "sslrootcert" => all.files.roots = Some(decoded(value).into()),
                 "sslcert" => all.files.certificate = Some(decoded(value).into()),
@@ -183,6 +178,34 @@ impl<'u> Query<'u> {
             }
         }
         all
+    }
+}
+
+/// Where it leads to, and what is said about it behind a question mark. What divides the parts of a URL divides them wherever it stands: in a
+/// password it would make a host of what follows, for DNS and for whoever reads the log, or an end of what is asked of TLS.
+fn parts(url: &str) -> Result<(&str, &str), String> {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let signs = address.matches('@').count();
+    if signs > 1 || (signs == 0 && query.contains('@')) {
+        return Err(
+            "there is an @ or ? too many in it: in a user or a password (in an option too) they are written %40 and %3F, \
+             and / is written %2F"
+                .into(),
+        );
+    }
+    Ok((address, query))
+}
+
+/// What is wrong, of which only the kind is said where the text might have the password in it.
+fn wrong(error: &tokio_postgres::Error, query: &str) -> String {
+    let text = match std::error::Error::source(error) {
+        Some(cause) => cause.to_string(),
+        None => error.to_string(),
+    };
+    let is_password = |pair: &str| decoded(pair.split('=').next().unwrap_or_default()) == "password";
+    match text.starts_with("unknown option") && query.split('&').any(is_password) {
+        true => "there is an unknown option behind the ? (which, is not said: it may be a piece of the password, where & is written %26)".into(),
+        false => text,
     }
 }
 
@@ -251,139 +274,4 @@ fn decoded(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    fn database(url: &str) -> Database {
-        Database {
-            url: url.into(),
-            password_file: None,
-            pool_size: 1,
-            pooler: false,
-        }
-    }
-
-    fn read(url: &str, variables: &[(&str, &str)]) -> Result<Reached, String> {
-        let variable = |name: &str| {
-            let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        Reached::read(&database(url), &variable)
-    }
-
-    #[test]
-    fn what_a_url_does_not_say_is_in_the_variables() {
-        let variables = [
-            ("PGHOST", "db.example"),
-            ("PGUSER", "mail"),
-            ("PGPASSWORD", "secret"),
-            ("PGDATABASE", "queue"),
-            ("PGPORT", "6432"),
-            ("PGSSLMODE", "disable"),
-            ("PGSSLROOTCERT", "/roots.pem"),
-            ("PGSSLCERT", "/cert.pem"),
-            ("PGSSLKEY", "/key.pem"),
-            ("PGTARGETSESSIONATTRS", "primary"),
-        ];
-        let reached = read("postgresql://", &variables).unwrap();
-        let config = &reached.config;
-        assert_eq!(config.get_user(), Some("mail"));
-        assert_eq!(config.get_password(), Some(&b"secret"[..]));
-        assert_eq!(
-            (config.get_dbname(), config.get_ports()),
-            (Some("queue"), &[6432][..])
-        );
-        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
-        assert!(reached.tls().unwrap().is_none());
-        let files = &reached.files;
-        for (file, path) in [
-            (&files.roots, "/roots.pem"),
-            (&files.certificate, "/cert.pem"),
-            (&files.key, "/key.pem"),
-        ] {
-            assert_eq!(file.as_deref(), Some(Path::new(path)));
-        }
-        let empty = ["PGPORT", "PGSSLMODE", "PGSSLROOTCERT", "PGTARGETSESSIONATTRS"].map(|name| (name, ""));
-        let reached = read("postgresql://", &[&empty[..], &[("PGUSER", "mail")]].concat()).unwrap();
-        assert_eq!(
-            (reached.mode, reached.config.get_ports().len()),
-            (SslMode::Prefer, 0)
-        );
-        let reached = read(
-            "postgresql://ann:p%40ss@h1,h2:5433/x?sslmode=require&target_session_attrs=read-write",
-            &variables,
-        );
-        let config = reached.unwrap().config;
-        assert_eq!((config.get_user(), config.get_dbname()), (Some("ann"), Some("x")));
-        assert_eq!(config.get_password(), Some(&b"p@ss"[..]));
-        assert_eq!(config.get_hosts().len(), 2);
-    }
-
-    #[test]
-    fn a_standby_is_not_asked_for() {
-        for wanted in ["standby", "read-only", "prefer-standby"] {
-            let variables = [("PGUSER", "mail"), ("PGTARGETSESSIONATTRS", wanted)];
-            let by_url = format!("postgresql://mail@db.example/x?target_session_attrs={wanted}");
-            for reason in [
-                read("postgresql://db.example/x", &variables).err(),
-                read(&by_url, &[("PGTARGETSESSIONATTRS", "primary")]).err(),
-            ] {
-                let says = |reason: &String| reason.contains(wanted) && reason.contains("`read-write`");
-                assert!(reason.as_ref().is_some_and(says), "{wanted}: {reason:?}");
-            }
-        }
-        let url = "postgresql://mail@db.example/x?target_session_attrs=primary";
-        let primary = read(url, &[("PGTARGETSESSIONATTRS", "any")]).unwrap().config;
-        assert_eq!(primary.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
-    }
-
-    #[test]
-    fn built_in_authorities_vouch_for_names_only() {
-        let mode = |query: &str, variables: &[(&str, &str)]| {
-            let variables = [&[("PGUSER", "mail")], variables].concat();
-            read(&format!("postgresql://db.example/x?{query}"), &variables).map(|reached| reached.mode)
-        };
-        for (query, expected) in [
-            ("sslrootcert=system", SslMode::VerifyFull),
-            ("sslrootcert=system&sslmode=verify-full", SslMode::VerifyFull),
-            ("sslmode=verify-full", SslMode::VerifyFull),
-            ("sslmode=verify-ca&sslrootcert=/ca.pem", SslMode::VerifyCa),
-            ("sslmode=require", SslMode::Require),
-            ("sslrootcert=/ca.pem", SslMode::Prefer),
-        ] {
-            assert_eq!(mode(query, &[]).unwrap(), expected, "{query}");
-        }
-        let system = [("PGSSLROOTCERT", "system")];
-        assert_eq!(mode("", &system).unwrap(), SslMode::VerifyFull);
-        for weak in ["disable", "prefer", "require", "verify-ca"] {
-            let reason = mode(&format!("sslmode={weak}"), &system).unwrap_err();
-            assert!(reason.contains("verify-full"), "{weak}: {reason}");
-        }
-        let reason = mode("sslmode=verify-ca", &[]).unwrap_err();
-        assert!(reason.contains("needs sslrootcert"), "{reason}");
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_without_the_password() {
-        for (url, reason) in [
-            ("mysql://x", "postgresql://"),
-            ("postgresql://ann:secret@h/x?sslmode=maybe", "sslmode"),
-            ("postgresql://ann:secret@h:port/x", "port"),
-            ("postgresql://h/x", "user"),
-            ("postgresql://ann:secret@h/x?nonsense=1", "nonsense"),
-            (
-                "postgresql://ann@h/x?sslmode=verify-full&sslrootcert=%2Fnowhere%2Fca.pem",
-                "/nowhere/ca.pem",
-            ),
-        ] {
-            let error = read(url, &[])
-                .and_then(|reached| reached.tls().map(drop))
-                .unwrap_err();
-            assert!(
-                error.contains(reason) && !error.contains("secret"),
-                "{url}: {error}"
-            );
-        }
-    }
-}
+mod tests;

@@ -104,16 +104,15 @@ pub(super) async fn discard(db: &Client, keys: &[i64]) -> Result<(), Error> {
 }
 
 async fn remove(db: &Client, uploads: &str, params: Params<'_>) -> Result<(), Error> {
-    let t = db.transaction_by_keys().await?;
-    let gone: Vec<i64> = query(&t, uploads, params)
-        .await?
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    if !gone.is_empty() {
-        run(&t, REMOVE_PIECES, &[&gone]).await?;
-    }
-    t.commit().await
+    let remove = || async {
+        let rows = query(db, uploads, params).await?;
+        let gone: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        if !gone.is_empty() {
+            run(db, REMOVE_PIECES, &[&gone]).await?;
+        }
+        Ok(())
+    };
+    db.change_by_keys(remove).await
 }
 
 /// Removes contents whose message never came: of servers that are gone at once.

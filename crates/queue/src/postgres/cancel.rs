@@ -24,8 +24,8 @@ const TAKEN: Duration = Duration::from_secs(15);
 const PORT: u16 = 5432;
 
 /// Asks for the end of what a connection is at, and comes back when that was done. Nobody says whether there was something. Which of several servers
-/// it leads to is not known: all are asked, and the others know of no such connection.
-pub(super) async fn cancel(token: &CancelToken, config: &Config, tls: Option<&ClientConfig>) {
+/// it leads to is not known: all are asked, and the others know of no such connection. Gives whether anybody took it.
+pub(super) async fn cancel(token: &CancelToken, config: &Config, tls: Option<&ClientConfig>) -> bool {
     let (names, ports) = (config.get_hosts(), config.get_ports());
     let asked = names.iter().enumerate().map(|(place, host)| {
         let port = ports.get(place).or(ports.first()).copied().unwrap_or(PORT);
@@ -33,7 +33,10 @@ pub(super) async fn cancel(token: &CancelToken, config: &Config, tls: Option<&Cl
         // Whom nobody reaches is left alone.
         timeout(TAKEN, ask_host(token, host, address, port, tls))
     });
-    join_all(asked).await;
+    join_all(asked)
+        .await
+        .iter()
+        .any(|taken| matches!(taken, Ok(Ok(true))))
 }
 
 async fn ask_host(
@@ -42,21 +45,21 @@ async fn ask_host(
     address: Option<String>,
     port: u16,
     tls: Option<&ClientConfig>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let name = match host {
         Host::Tcp(name) => name,
         Host::Unix(folder) => {
             let socket = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?;
-            return ask(token, socket, "", tls).await.map_err(io::Error::other);
+            let asked = ask(token, socket, "", tls).await;
+            return asked.map(|()| true).map_err(io::Error::other);
         }
     };
     let addresses = lookup_host((address.as_ref().unwrap_or(name).as_str(), port)).await?;
-    join_all(addresses.map(|address| async move {
+    let asked = join_all(addresses.map(|address| async move {
         let socket = TcpStream::connect(address).await?;
         ask(token, socket, name, tls).await.map_err(io::Error::other)
-    }))
-    .await;
-    Ok(())
+    }));
+    Ok(asked.await.iter().any(Result::is_ok))
 }
 
 async fn ask<S>(token: &CancelToken, socket: S, name: &str, tls: Option<&ClientConfig>) -> Result<(), Error>

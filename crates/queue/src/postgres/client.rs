@@ -19,12 +19,14 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one of a migration may take: it may read a table of millions, or wait for another server that does.
 const MIGRATION: Duration = Duration::from_secs(3600);
 
-/// How often what the database broke off so that others could go on is done again, at once.
+/// How often what the database broke off so that others could go on is done again, at once: a statement here, a transaction by [`Client::change`]
+/// and its like, a change by a lane in [`super::lane`].
 pub(super) const ONCE_MORE: usize = 3;
 
+// What is written after a lock was waited for must see what the one before wrote: whatever level a role or a database sets.
 macro_rules! by_keys {
     () => {
-        "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
     };
 }
 
@@ -45,6 +47,10 @@ pub(super) const BY_KEYS: &str = by_keys!();
 /// and pieces of large contents (which see to it that they do not wait), what servers say of themselves and of each other, claims of webhooks'
 /// calls, and calls that are forgotten for their age.
 pub(super) const DURABLE: &str = durable!();
+
+/// How transactions begin whose COMMIT waits for the disk.
+const WRITING: &str = concat!("BEGIN ISOLATION LEVEL READ COMMITTED; ", durable!());
+const WRITING_BY_KEYS: &str = concat!(by_keys!(), "; ", durable!());
 
 /// A connection, until it is dropped.
 #[derive(Debug)]
@@ -162,20 +168,65 @@ impl Client {
             .await
     }
 
-    /// Begins a transaction that finds its rows by their keys, and whose COMMIT waits for the disk.
-    pub(super) async fn transaction_by_keys(&self) -> Result<Transaction<'_>, Error> {
-        self.begin(concat!(by_keys!(), "; ", durable!())).await
+    /// Does something on this connection in one transaction that finds its rows by their keys, and whose COMMIT waits for the disk; as
+    /// [`Client::change`].
+    pub(super) async fn change_by_keys<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.whole(WRITING_BY_KEYS, work).await
     }
 
-    /// Begins a transaction whose COMMIT waits for the disk; dropped before it is committed, it is rolled back.
-    pub(super) async fn transaction(&self) -> Result<Transaction<'_>, Error> {
-        self.begin(concat!("BEGIN; ", durable!())).await
+    /// Does something on this connection in one transaction whose COMMIT waits for the disk. All of it is done again, up to [`ONCE_MORE`] times,
+    /// when the database broke it off so that others could go on: nothing of it is left then. So `work` says nothing to anybody, and keeps nothing
+    /// from one time to the next.
+    ///
+    /// # Errors
+    /// Those of `work`, after which nothing is changed. When COMMIT was not answered nobody knows whether it is; that is never done again here.
+    pub(super) async fn change<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.whole(WRITING, work).await
     }
 
-    /// Begins a transaction that only reads, and reads everything as it was at one moment.
-    pub(super) async fn snapshot(&self) -> Result<Transaction<'_>, Error> {
-        self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    /// Asks several things on this connection, all of it as it was at one moment; again when it had to give way, as [`Client::change`].
+    pub(super) async fn snapshot<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.whole("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", work)
             .await
+    }
+
+    async fn whole<T, F>(&self, begin: &str, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut left = ONCE_MORE;
+        loop {
+            let done = async {
+                let transaction = self.begin(begin).await?;
+                let done = work().await?;
+                transaction.commit().await?;
+                Ok::<T, Error>(done)
+            };
+            match done.await {
+                Err(error) if left > 0 && error.gave_way() => left -= 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// Begins a transaction as those of [`Client::change_by_keys`], for a change by a lane: that does it again itself.
+    pub(super) async fn transaction_by_keys(&self) -> Result<Transaction<'_>, Error> {
+        self.begin(WRITING_BY_KEYS).await
+    }
+
+    /// Begins a transaction as those of [`Client::change`], for a migration, which is tried again after a pause; dropped before it is committed,
+    /// it is rolled back.
+    pub(super) async fn transaction(&self) -> Result<Transaction<'_>, Error> {
+        self.begin(WRITING).await
     }
 
     async fn begin(&self, sql: &str) -> Result<Transaction<'_>, Error> {

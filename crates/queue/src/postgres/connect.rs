@@ -88,9 +88,9 @@ impl Connector {
     }
 
     /// Has the statement cancelled that a connection is at; see [`cancel::cancel`].
-    pub(super) async fn cancel(&self, token: &CancelToken) {
+    pub(super) async fn cancel(&self, token: &CancelToken) -> bool {
         let (config, tls) = self.current();
-        cancel::cancel(token, &config, tls.as_ref()).await;
+        cancel::cancel(token, &config, tls.as_ref()).await
     }
 
     /// A connection, and the task that gives `hear` what is said on it, until it ends.

@@ -2,6 +2,7 @@
 
 use super::PostgresStore;
 use super::client::{Client, query, query_one, run};
+use super::error::Error;
 use super::filter::plain;
 use super::hints::{self, Hint};
 use crate::store::StoreError;
@@ -14,8 +15,8 @@ impl From<StoreError> for Unavailable {
     }
 }
 
-impl From<super::error::Error> for Unavailable {
-    fn from(error: super::error::Error) -> Self {
+impl From<Error> for Unavailable {
+    fn from(error: Error) -> Self {
         StoreError::from(error).into()
     }
 }
@@ -31,13 +32,17 @@ impl From<Unavailable> for ShelfError {
 
 impl PostgresStore {
     async fn contents(&self) -> Result<Contents, Unavailable> {
-        let client = self.client().await?;
+        let client = &self.client().await?;
         // Both as they were at one moment.
-        let t = client.snapshot().await?;
-        let directory = query_one(&t, "SELECT revision, secret FROM directory", &[]).await?;
+        let both = || async {
+            let directory = query_one(client, "SELECT revision, secret FROM directory", &[]).await?;
+            let sql = "SELECT kind, name, value FROM directory_records";
+            Ok((directory, query(client, sql, &[]).await?))
+        };
+        let (directory, rows) = client.snapshot(both).await?;
         let secret: &[u8] = directory.get(1);
         let mut records = Vec::new();
-        for row in &query(&t, "SELECT kind, name, value FROM directory_records", &[]).await? {
+        for row in &rows {
             let word: &str = row.get(0);
             let unknown = || {
                 Unavailable(format!(
@@ -60,39 +65,37 @@ impl PostgresStore {
     }
 
     async fn edit(&self, revision: u64, edits: &[Edit]) -> Result<Option<u64>, Unavailable> {
-        let client = self.client().await?;
-        let t = client.transaction().await?;
-        let moved = run(
-            &t,
-            "UPDATE directory SET revision = revision + 1 WHERE revision = $1",
-            &[&i64::try_from(revision).unwrap_or(i64::MAX)],
-        )
-        .await?;
-        if moved == 0 {
+        let client = &self.client().await?;
+        if !client.change(|| edit(client, revision, edits)).await? {
             return Ok(None);
         }
-        for edit in edits {
-            match edit {
-                Edit::Put(record) => {
-                    let sql = "INSERT INTO directory_records (kind, name, value) VALUES ($1, $2, $3)
-                               ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value";
-                    run(
-                        &t,
-                        sql,
-                        &[&record.kind.word(), &plain(&record.name), &plain(&record.value)],
-                    )
-                    .await?
-                }
-                Edit::Delete(kind, name) => {
-                    let sql = "DELETE FROM directory_records WHERE kind = $1 AND name = $2";
-                    run(&t, sql, &[&kind.word(), &plain(name)]).await?
-                }
-            };
-        }
-        t.commit().await?;
-        hints::say(&client, self.id(), Hint::Directory).await;
+        hints::say(client, self.id(), Hint::Directory).await;
         Ok(Some(revision + 1))
     }
+}
+
+/// Whether the directory was at this revision; if so, it is edited.
+async fn edit(client: &Client, revision: u64, edits: &[Edit]) -> Result<bool, Error> {
+    let sql = "UPDATE directory SET revision = revision + 1 WHERE revision = $1";
+    let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+    if run(client, sql, &[&revision]).await? == 0 {
+        return Ok(false);
+    }
+    for edit in edits {
+        match edit {
+            Edit::Put(record) => {
+                let sql = "INSERT INTO directory_records (kind, name, value) VALUES ($1, $2, $3)
+                           ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value";
+                let (name, value) = (plain(&record.name), plain(&record.value));
+                run(client, sql, &[&record.kind.word(), &name, &value]).await?
+            }
+            Edit::Delete(kind, name) => {
+                let sql = "DELETE FROM directory_records WHERE kind = $1 AND name = $2";
+                run(client, sql, &[&kind.word(), &plain(name)]).await?
+            }
+        };
+    }
+    Ok(true)
 }
 
 async fn revision(client: &Client) -> Result<u64, Unavailable> {

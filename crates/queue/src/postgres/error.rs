@@ -60,9 +60,13 @@ impl Error {
     }
 
     /// Whether the database broke off the transaction so that others could go on: each of them waited for a table or row that the other had, as
-    /// when a migration comes. All of it was rolled back, and the same can be done again at once.
+    /// when a migration comes; or, where somebody set a level of isolation that has it so, another one was first. All of it was rolled back, and the
+    /// same can be done again at once.
     pub(super) fn gave_way(&self) -> bool {
-        self.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+        matches!(
+            self.code(),
+            Some(&(SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE))
+        )
     }
 
     /// Whether it is something about what was to be stored, or its size: another change may be made.

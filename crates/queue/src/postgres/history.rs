@@ -152,20 +152,23 @@ async fn add(client: &Client, additions: &[Addition]) -> Result<(), Error> {
 
 /// One server does it at a time; the others find nothing to do.
 async fn forget(client: &Client, old: &Old) -> Result<u64, Error> {
-    let t = client.transaction().await?;
+    client.change(|| forget_once(client, old)).await
+}
+
+async fn forget_once(t: &Client, old: &Old) -> Result<u64, Error> {
     let turn = "SELECT 1 FROM signals WHERE name = 'history' FOR UPDATE SKIP LOCKED";
-    if query(&t, turn, &[]).await?.is_empty() {
+    if query(t, turn, &[]).await?.is_empty() {
         return Ok(0);
     }
     let summed = "WITH gone AS (DELETE FROM history_size RETURNING octets)
                   INSERT INTO history_size SELECT sum(octets) FROM gone HAVING count(*) > 0 RETURNING octets::bigint";
-    let size: i64 = query(&t, summed, &[]).await?.first().map_or(0, |row| row.get(0));
+    let size: i64 = query(t, summed, &[]).await?.first().map_or(0, |row| row.get(0));
     let ended = "SELECT id FROM history WHERE id < $1 AND (ended < $2 OR (ended IS NULL AND id < $3)) ORDER BY id LIMIT $4";
     let (came, lost) = (old.came_before(), old.lost());
-    let mut rows = query(&t, ended, &[&came, &old.ended_before, &lost, &FORGET]).await?;
+    let mut rows = query(t, ended, &[&came, &old.ended_before, &lost, &FORGET]).await?;
     let excess = size - i64::try_from(old.max_size).unwrap_or(i64::MAX);
     if rows.is_empty() && excess > 0 {
-        rows = oldest(&t, excess).await?;
+        rows = oldest(t, excess).await?;
     }
     let ids: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     if !ids.is_empty() {
@@ -173,9 +176,8 @@ async fn forget(client: &Client, old: &Old) -> Result<u64, Error> {
                         unfound AS (DELETE FROM history_terms AS t USING (SELECT id, unnest(terms) AS hash FROM gone) AS g
                                     WHERE t.hash = g.hash AND t.id = g.id)
                    INSERT INTO history_size SELECT -coalesce(sum(octet_length(steps) + $2::bigint), 0) FROM gone";
-        run(&t, sql, &[&ids, &OVERHEAD]).await?;
+        run(t, sql, &[&ids, &OVERHEAD]).await?;
     }
-    t.commit().await?;
     Ok(ids.len() as u64)
 }
 

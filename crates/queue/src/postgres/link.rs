@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::connect::Connector;
 use super::error::Error;
+use super::left::InVain;
 use super::pause::Pauses;
 use deadpool_postgres::{Pool, PoolError, TimeoutType};
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ pub(super) struct Link {
     pause: Mutex<(Option<Instant>, Pauses)>,
     /// Ends statements that nobody waits for any more.
     pub(super) canceller: Connector,
+    /// How often that was asked for in vain.
+    pub(super) in_vain: InVain,
 }
 
 impl Link {
@@ -38,6 +41,7 @@ impl Link {
             returns: watch::Sender::default(),
             pause: Mutex::new((None, Pauses::new(PAUSE))),
             canceller,
+            in_vain: InVain::default(),
         })
     }
 

@@ -12,6 +12,16 @@ use tokio_postgres::Row;
 
 /// Does something to those of these messages that are still meant. Gives whom it touched.
 pub(super) async fn operate(
+    db: &Client,
+    action: Action,
+    condition: &Condition,
+    keys: &[i64],
+) -> Result<Vec<QueueId>, Error> {
+    db.change_by_keys(|| operate_once(db, action, condition, keys))
+        .await
+}
+
+async fn operate_once(
     t: &Client,
     action: Action,
     condition: &Condition,
@@ -71,6 +81,15 @@ pub(super) async fn operate(
 
 /// Reads quarantined messages again, and queues what can be read; see `Store::release`. Gives how many are queued, and what is not.
 pub(super) async fn release(
+    db: &Client,
+    condition: &Condition,
+    keys: &[i64],
+    now: i64,
+) -> Result<(u64, Vec<Unreadable>), Error> {
+    db.change_by_keys(|| release_once(db, condition, keys, now)).await
+}
+
+async fn release_once(
     t: &Client,
     condition: &Condition,
     keys: &[i64],

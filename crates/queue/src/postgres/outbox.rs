@@ -56,6 +56,17 @@ const ADD: &str = concat!(
 /// What another one is just adding is waited for, and seen: of an attempt that was killed the database may be at the COMMIT still.
 const ONE_AT_A_TIME: &str = "LOCK TABLE webhook_calls IN SHARE ROW EXCLUSIVE MODE";
 
+/// Forgets calls that were taken, as long as nobody else has claimed them since.
+const DONE: &str =
+    "DELETE FROM webhook_calls AS c USING unnest($1::bigint[], $2::integer[]) AS given (key, tries)
+     WHERE c.key = given.key AND c.tries = given.tries";
+
+/// Gives calls back that were not.
+const AGAIN: &str =
+    "UPDATE webhook_calls AS c SET due = given.due, tries = c.tries - given.spent, owner = NULL
+     FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::integer[]) AS given (key, tries, due, spent)
+     WHERE c.key = given.key AND c.tries = given.tries";
+
 /// Calls that had no room, by webhook.
 pub(super) type Dropped = BTreeMap<String, u64>;
 
@@ -159,21 +170,12 @@ impl Outbox for PostgresStore {
     }
 
     async fn finish_calls(&self, results: Vec<CallResult>) -> Result<(), StoreError> {
-        let client = self.client().await?;
-        let t = client.transaction().await?;
         let of = |wanted: fn(&CallOutcome) -> bool| -> (Vec<i64>, Vec<i32>) {
             let meant = results.iter().filter(|one| wanted(&one.outcome));
             let tries = |one: &CallResult| i32::try_from(one.tries).unwrap_or(i32::MAX);
             meant.map(|one| (one.key, tries(one))).unzip()
         };
-        let (keys, tries) = of(|outcome| *outcome == CallOutcome::Done);
-        run(
-            &t,
-            "DELETE FROM webhook_calls AS c USING unnest($1::bigint[], $2::integer[]) AS given (key, tries)
-             WHERE c.key = given.key AND c.tries = given.tries",
-            &[&keys, &tries],
-        )
-        .await?;
+        let (done, done_tries) = of(|outcome| *outcome == CallOutcome::Done);
         let (keys, tries) = of(|outcome| *outcome != CallOutcome::Done);
         let again = results.iter().filter_map(|one| match one.outcome {
             CallOutcome::Done => None,
@@ -181,16 +183,12 @@ impl Outbox for PostgresStore {
             CallOutcome::Released(due) => Some((due.as_millisecond(), 1)),
         });
         let (due, spent): (Vec<i64>, Vec<i32>) = again.unzip();
-        run(
-            &t,
-            "UPDATE webhook_calls AS c SET due = given.due, tries = c.tries - given.spent, owner = NULL
-             FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::integer[]) AS given (key, tries, due, spent)
-             WHERE c.key = given.key AND c.tries = given.tries",
-            &[&keys, &tries, &due, &spent],
-        )
-        .await?;
-        t.commit().await?;
-        Ok(())
+        let client = &self.client().await?;
+        let finish = || async {
+            run(client, DONE, &[&done, &done_tries]).await?;
+            run(client, AGAIN, &[&keys, &tries, &due, &spent]).await.map(drop)
+        };
+        Ok(client.change(finish).await?)
     }
 
     async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {

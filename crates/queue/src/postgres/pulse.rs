@@ -48,6 +48,7 @@ impl Pulse {
                 }
             };
             self.heard.tell(&self.shop.observer);
+            self.shop.link.in_vain.say(&self.shop.observer);
             self.shop.overflow.lock().say(&self.shop.observer);
             let done = self.once(&mut beaten).await;
             pace.looked(Instant::now(), hinted.then_some(matches!(done, Ok(true))));
@@ -149,20 +150,17 @@ pub(super) async fn look(
 
 /// Sums up the queue's figures, so that few rows are to be read. One server does it at a time.
 pub(super) async fn sum_figures(client: &Client) -> Result<(), Error> {
-    let t = client.transaction().await?;
-    let rows = query(
-        &t,
-        "SELECT 1 FROM signals WHERE name = 'figures' FOR UPDATE SKIP LOCKED",
-        &[],
-    )
-    .await?;
-    if !rows.is_empty() {
+    let sum = || async {
+        let turn = "SELECT 1 FROM signals WHERE name = 'figures' FOR UPDATE SKIP LOCKED";
+        if query(client, turn, &[]).await?.is_empty() {
+            return Ok(());
+        }
         let sql = "WITH gone AS (DELETE FROM figures RETURNING *)
              INSERT INTO figures
              SELECT sum(messages), sum(octets), sum(queued), sum(leased), sum(deferred), sum(held), sum(delivered), sum(bounced), sum(expired),
                     sum(quarantined)
              FROM gone HAVING count(*) > 0";
-        run(&t, sql, &[]).await?;
-    }
-    t.commit().await
+        run(client, sql, &[]).await.map(drop)
+    };
+    client.change(sum).await
 }

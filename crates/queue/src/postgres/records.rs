@@ -18,7 +18,11 @@ fn time(stored: i64) -> Timestamp {
     Timestamp::from_millisecond(stored).unwrap_or_default()
 }
 
-pub(super) async fn audit(t: &Client, one: &AuditRecord) -> Result<(), Error> {
+pub(super) async fn audit(db: &Client, one: &AuditRecord) -> Result<(), Error> {
+    db.change(|| audit_once(db, one)).await
+}
+
+async fn audit_once(t: &Client, one: &AuditRecord) -> Result<(), Error> {
     let row = query_one(
         t,
         "INSERT INTO audit (at, who, peer, action, target, touched, before, after)
@@ -69,7 +73,11 @@ pub(super) async fn audited(
     Ok(rows.iter().map(record).collect())
 }
 
-pub(super) async fn add_token(t: &Client, one: &ApiToken) -> Result<TokenAdded, Error> {
+pub(super) async fn add_token(db: &Client, one: &ApiToken) -> Result<TokenAdded, Error> {
+    db.change(|| add_token_once(db, one)).await
+}
+
+async fn add_token_once(t: &Client, one: &ApiToken) -> Result<TokenAdded, Error> {
     // One at a time, so that they are counted right.
     run(t, "LOCK TABLE api_tokens IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
     let added = run(
@@ -103,8 +111,10 @@ pub(super) async fn add_token(t: &Client, one: &ApiToken) -> Result<TokenAdded, 
     })
 }
 
-pub(super) async fn remove_token(t: &Client, name: &str) -> Result<bool, Error> {
-    Ok(run(t, "DELETE FROM api_tokens WHERE name = $1", &[&plain(name)]).await? > 0)
+pub(super) async fn remove_token(db: &Client, name: &str) -> Result<bool, Error> {
+    let (sql, name) = ("DELETE FROM api_tokens WHERE name = $1", plain(name));
+    let remove = || async { run(db, sql, &[&name]).await };
+    Ok(db.change(remove).await? > 0)
 }
 
 pub(super) async fn tokens(db: &Client) -> Result<Vec<ApiToken>, Error> {
@@ -125,7 +135,11 @@ pub(super) async fn tokens(db: &Client) -> Result<Vec<ApiToken>, Error> {
     Ok(rows.iter().filter_map(token).collect())
 }
 
-pub(super) async fn suspend(t: &Client, one: &Suspension) -> Result<bool, Error> {
+pub(super) async fn suspend(db: &Client, one: &Suspension) -> Result<bool, Error> {
+    db.change(|| suspend_once(db, one)).await
+}
+
+async fn suspend_once(t: &Client, one: &Suspension) -> Result<bool, Error> {
     run(t, "LOCK TABLE suspensions IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
     let inserted = run(
         t,
@@ -189,13 +203,16 @@ impl Parking for Parks {
     }
 
     async fn end(&self, kind: SuspensionKind, name: &str) -> Result<bool, StoreError> {
-        let t = self.client.transaction().await?;
-        let sql = "DELETE FROM suspensions WHERE kind = $1 AND name = $2";
-        let ended = run(&t, sql, &[&kind.name(), &plain(name)]).await? > 0;
-        if ended {
-            suspensions_changed(&t).await?;
-        }
-        t.commit().await?;
+        let (t, kind, name) = (&self.client, kind.name(), plain(name));
+        let end = || async {
+            let sql = "DELETE FROM suspensions WHERE kind = $1 AND name = $2";
+            let ended = run(t, sql, &[&kind, &name]).await? > 0;
+            if ended {
+                suspensions_changed(t).await?;
+            }
+            Ok(ended)
+        };
+        let ended = t.change(end).await?;
         if ended {
             hints::say(&self.client, self.me, Hint::Suspensions).await;
         }
@@ -221,15 +238,11 @@ impl Parking for Parks {
 
     async fn let_go(&self, places: Vec<Place>, now: Timestamp) -> Result<u64, StoreError> {
         let (messages, indices): (Vec<i64>, Vec<i32>) = places.into_iter().unzip();
-        let t = self.client.transaction_by_keys().await?;
-        let touched = run(
-            &t,
-            "UPDATE recipients AS r SET parked = false, due = $3 FROM unnest($1::bigint[], $2::integer[]) AS given (message, idx)
-             WHERE r.message = given.message AND r.idx = given.idx AND r.parked",
-            &[&messages, &indices, &now.as_millisecond()],
-        )
-        .await?;
-        t.commit().await?;
+        let now = now.as_millisecond();
+        let sql = "UPDATE recipients AS r SET parked = false, due = $3 FROM unnest($1::bigint[], $2::integer[]) AS given (message, idx)
+             WHERE r.message = given.message AND r.idx = given.idx AND r.parked";
+        let let_go = || async { run(&self.client, sql, &[&messages, &indices, &now]).await };
+        let touched = self.client.change_by_keys(let_go).await?;
         if touched > 0 {
             hints::say(&self.client, self.me, Hint::Due).await;
         }

@@ -198,9 +198,8 @@ impl Store for PostgresStore {
                 return Ok(released);
             };
             after = last;
-            let t = client.transaction_by_keys().await?;
-            let (queued, unreadable) = operate::release(&t, &condition, &keys, now.as_millisecond()).await?;
-            t.commit().await?;
+            let now = now.as_millisecond();
+            let (queued, unreadable) = operate::release(&client, &condition, &keys, now).await?;
             released.add(Released {
                 messages: queued,
                 still: unreadable.len() as u64,
@@ -211,9 +210,7 @@ impl Store for PostgresStore {
 
     async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError> {
         let client = self.client().await?;
-        let t = client.transaction().await?;
-        let taken = records::suspend(&t, &suspension).await?;
-        t.commit().await?;
+        let taken = records::suspend(&client, &suspension).await?;
         hints::say(&client, self.id(), Hint::Suspensions).await;
         Ok(taken)
     }
@@ -240,10 +237,7 @@ impl Store for PostgresStore {
     }
 
     async fn audit(&self, record: AuditRecord) -> Result<(), StoreError> {
-        let client = self.client().await?;
-        let t = client.transaction().await?;
-        records::audit(&t, &record).await?;
-        Ok(t.commit().await?)
+        Ok(records::audit(&self.client().await?, &record).await?)
     }
 
     async fn audited(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
@@ -251,19 +245,11 @@ impl Store for PostgresStore {
     }
 
     async fn add_token(&self, token: ApiToken) -> Result<TokenAdded, StoreError> {
-        let client = self.client().await?;
-        let t = client.transaction().await?;
-        let added = records::add_token(&t, &token).await?;
-        t.commit().await?;
-        Ok(added)
+        Ok(records::add_token(&self.client().await?, &token).await?)
     }
 
     async fn remove_token(&self, name: String) -> Result<bool, StoreError> {
-        let client = self.client().await?;
-        let t = client.transaction().await?;
-        let removed = records::remove_token(&t, &name).await?;
-        t.commit().await?;
-        Ok(removed)
+        Ok(records::remove_token(&self.client().await?, &name).await?)
     }
 
     async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {

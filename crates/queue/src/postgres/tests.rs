@@ -11,6 +11,7 @@ mod hints;
 mod history;
 mod large;
 mod left;
+mod manual;
 mod passed_over;
 mod prepared;
 mod pulse;

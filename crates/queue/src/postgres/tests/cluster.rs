@@ -14,6 +14,7 @@ use real_postgres::{Server, Version};
 use smtp_directory::Shelf;
 use smtp_observe::Observer;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -95,6 +96,11 @@ impl Cluster {
     pub(super) fn url(&self, database: &str) -> String {
         let sockets = self.server.sockets().to_str().unwrap().replace('/', "%2F");
         format!("postgresql://postgres@{sockets}:{PORT}/{database}")
+    }
+
+    /// The socket that it listens on.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.server.sockets().join(format!(".s.PGSQL.{PORT}"))
     }
 
     pub(super) async fn client(&self, database: &str) -> tokio_postgres::Client {

@@ -1,4 +1,5 @@
-//! Whatever a role or a database sets, a COMMIT that somebody is told of, or that says who delivers what, waits for the disk.
+//! Whatever a role or a database sets, a COMMIT that somebody is told of, or that says who delivers what, waits for the disk, and what is written after
+//! a wait is written by what there is then.
 
 use super::cluster::Cluster;
 use crate::QueueId;
@@ -26,12 +27,16 @@ const TABLES: [&str; 9] = [
     "signals",
 ];
 
-/// Notes at the COMMIT of each change whether it waits for the disk.
+/// Changes that are one statement without a transaction around it: to them it is all the same what others committed meanwhile.
+const ALONE: [&str; 2] = ["INSERT messages", "INSERT recipients"];
+
+/// Notes at the COMMIT of each change whether it waits for the disk, and whether its transaction sees what others committed meanwhile.
 fn noting() -> String {
-    let noted = "CREATE TABLE noted (change text, waits text);
+    let noted = "CREATE TABLE noted (change text, waits text, level text);
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
-             INSERT INTO noted VALUES (TG_OP || ' ' || TG_TABLE_NAME, current_setting('synchronous_commit'));
+             INSERT INTO noted VALUES (TG_OP || ' ' || TG_TABLE_NAME, current_setting('synchronous_commit'),
+                 current_setting('transaction_isolation'));
              RETURN NULL;
          END $$;";
     let triggers = TABLES.map(|table| {
@@ -44,7 +49,7 @@ fn noting() -> String {
 }
 
 /// Mail comes, is claimed, delivered at once or later, and with a word to a webhook.
-async fn deliver(store: &Arc<PostgresStore>, large: &std::path::Path) {
+pub(super) async fn deliver(store: &Arc<PostgresStore>, large: &std::path::Path) {
     let new = || message(0, &["a@x.example"]);
     let body = Body::file(large.to_owned(), 300_000);
     store
@@ -91,7 +96,7 @@ async fn deliver(store: &Arc<PostgresStore>, large: &std::path::Path) {
 }
 
 /// What operators do to mail.
-async fn operate(store: &Arc<PostgresStore>, client: &tokio_postgres::Client) {
+pub(super) async fn operate(store: &Arc<PostgresStore>, client: &tokio_postgres::Client) {
     let (all, now) = (Filter::default, Timestamp::now());
     assert_eq!(store.hold(all()).await.unwrap(), 4);
     assert_eq!(store.unhold(all(), now).await.unwrap(), 4);
@@ -129,7 +134,7 @@ async fn operate(store: &Arc<PostgresStore>, client: &tokio_postgres::Client) {
 }
 
 /// What operators do besides.
-async fn administrate(store: &Arc<PostgresStore>) {
+pub(super) async fn administrate(store: &Arc<PostgresStore>) {
     let now = Timestamp::now();
     let record = AuditRecord {
         number: 0,
@@ -165,7 +170,7 @@ async fn administrate(store: &Arc<PostgresStore>) {
 }
 
 /// What webhooks are to be told comes from another store, is made due, and goes. Claims of it need not be on the disk: there are none.
-async fn tell(store: &Arc<PostgresStore>, client: &tokio_postgres::Client) {
+pub(super) async fn tell(store: &Arc<PostgresStore>, client: &tokio_postgres::Client) {
     let moved = NewCall {
         webhook: "two".into(),
         event: QueueId::generate(),
@@ -199,7 +204,10 @@ async fn what_somebody_is_told_of_is_on_the_disk_whatever_is_set() {
         let store = cluster.new_store().await;
         let (database, client) = (cluster.database_of(&store), cluster.client_of(&store).await);
         client.batch_execute(&noting()).await.unwrap();
-        let sql = format!("ALTER DATABASE {database} SET synchronous_commit = '{set}'");
+        let sql = format!(
+            "ALTER DATABASE {database} SET synchronous_commit = '{set}';
+             ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'"
+        );
         client.batch_execute(&sql).await.unwrap();
         // Nothing is noted of what the test itself changes.
         client
@@ -230,6 +238,13 @@ async fn what_somebody_is_told_of_is_on_the_disk_whatever_is_set() {
         let otherwise: Vec<_> = noted.iter().filter(|(_, waits)| waits != expected).collect();
         assert!(otherwise.is_empty(), "with {set}: {otherwise:?}");
         assert_eq!(noted.len(), 17, "{noted:?}");
+        let sql = "SELECT DISTINCT change FROM noted WHERE level <> 'read committed' ORDER BY change";
+        let blind = client.query(sql, &[]).await.unwrap();
+        let blind: Vec<String> = blind.iter().map(|row| row.get(0)).collect();
+        assert_eq!(
+            blind, ALONE,
+            "they see nothing of what others committed since they began"
+        );
         store.close().await.unwrap();
     }
 }
