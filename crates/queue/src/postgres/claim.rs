@@ -89,6 +89,10 @@ pub(super) async fn due(
 
 /// What [`due`] asks. How much is looked at is hidden in a question: told that it is more than what it believes to be due (it may have no
 /// statistics, after a rush), the planner would read and sort all that is.
+///
+/// Of what is looked at, four times what is claimed, little is compared: domains rather than their recipients. And recipients are looked up
+/// and locked one by one, in the order that they are wanted in, until there are enough: what stands in `LATERAL` with a lock the planner
+/// can only do so, whatever it believes.
 pub(super) fn due_sql(ended_too: bool) -> String {
     // By an index each.
     let claimable = if ended_too { "<= 2" } else { "IN (0, 2)" };
@@ -96,14 +100,18 @@ pub(super) fn due_sql(ended_too: bool) -> String {
         "WITH next AS MATERIALIZED (
              SELECT message, idx, domain, due FROM recipients
              WHERE state {claimable} AND due <= coalesce($1, {BEGAN}) AND domain <> ALL($2) ORDER BY due LIMIT (SELECT $6::bigint)),
-         sorted AS MATERIALIZED (
-             SELECT message, idx, row_number() OVER (ORDER BY first >> {ALIKE}, {NOT_ITS_OWN}, first, domain, due, message, idx) AS place,
-                    row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads
-             FROM (SELECT *, min(due) OVER (PARTITION BY domain) AS first FROM next) AS next),
-         due AS (
-             SELECT r.message, r.idx, r.due AS since, sorted.leads, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended
-             FROM sorted JOIN recipients AS r USING (message, idx)
-             WHERE r.state + 0 {claimable} AND r.due + 0 <= coalesce($1, {BEGAN}) ORDER BY sorted.place LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
+         domains AS MATERIALIZED (
+             SELECT domain, row_number() OVER (ORDER BY first >> {ALIKE}, {NOT_ITS_OWN}, first, domain) AS turn
+             FROM (SELECT domain, min(due) AS first FROM next GROUP BY domain) AS next),
+         sorted AS (
+             SELECT turn, next.due, message, idx FROM next JOIN domains USING (domain) ORDER BY turn, next.due, message, idx OFFSET 0),
+         locked AS MATERIALIZED (
+             SELECT r.* FROM sorted CROSS JOIN LATERAL (
+                 SELECT r.message, r.idx, r.due AS since, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended FROM recipients AS r
+                 WHERE r.message = sorted.message AND r.idx = sorted.idx AND r.state + 0 {claimable} AND r.due + 0 <= coalesce($1, {BEGAN})
+                 FOR UPDATE SKIP LOCKED) AS r
+             LIMIT $3),
+         due AS (SELECT *, row_number() OVER (PARTITION BY message ORDER BY idx) = 1 AS leads FROM locked)
          UPDATE recipients AS r SET state = 1, due = coalesce($1, {BEGAN}) + $4, epoch = r.epoch + 1, owner = $5, parked = false
          FROM due LEFT JOIN messages AS m ON m.key = due.message WHERE r.message = due.message AND r.idx = due.idx
          RETURNING {RECIPIENT_COLUMNS}, due.since, {MESSAGE_COLUMNS}, CASE WHEN due.leads AND m.size <= $7 THEN m.content END,
