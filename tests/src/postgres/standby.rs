@@ -54,6 +54,15 @@ impl Postgres {
         self.ask("postgres", "SELECT pg_reload_conf()");
     }
 
+    /// From now on this standby hears nothing of its primary, which goes on waiting for it.
+    pub fn shut_out_by(&self, primary: &Postgres) {
+        self.ask("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+        self.ask("postgres", "SELECT pg_reload_conf()");
+        wait_for_secs("the standby to be gone", 30, || {
+            primary.ask("postgres", "SELECT count(*) FROM pg_stat_replication") == "0"
+        });
+    }
+
     /// Ends it in good order: its standby has everything then.
     pub fn stop(&mut self) {
         self.server.stop().expect("stop");

@@ -294,7 +294,7 @@ impl Engine {
             let lease = self.queue.lease(LEASE, asked.stored);
             match self.queue.store().renew(attempts, lease).await {
                 Ok(lost) => {
-                    let end = End::of_lease(asked);
+                    let (end, lost) = (End::of_lease(asked), lost.into_iter().collect());
                     let newly = now_renewed.iter().map(|lease| lease.renewed(end, &lost));
                     lost_now += newly.sum::<usize>();
                 }

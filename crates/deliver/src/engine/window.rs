@@ -8,7 +8,7 @@ use super::moment::{End, MARGIN, Moment};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use smtp_queue::{Attempt, Body, Claim, Steady, Store};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -199,11 +199,11 @@ impl Lease {
 
     /// It was renewed and ends then, but for `lost`: recipients that are not ours any more. Gives how many of them that was not
     /// known of before.
-    pub(super) fn renewed(&self, end: End, lost: &[Attempt]) -> usize {
+    pub(super) fn renewed(&self, end: End, lost: &HashSet<Attempt>) -> usize {
         *self.end.lock() = end;
         let mut gone = self.gone.lock();
         let before = gone.lost.len();
-        for attempt in lost.iter().filter(|attempt| self.attempts.contains(attempt)) {
+        for attempt in self.attempts.iter().filter(|attempt| lost.contains(attempt)) {
             if !gone.lost.contains(&attempt.recipient) && !gone.settled.contains(&attempt.recipient) {
                 gone.lost.push(attempt.recipient);
             }
@@ -296,6 +296,10 @@ mod tests {
         (folder, lease)
     }
 
+    fn lost(attempts: &[Attempt]) -> HashSet<Attempt> {
+        attempts.iter().copied().collect()
+    }
+
     #[test]
     fn a_lease_is_lost_once() {
         let (_folder, lease) = lease();
@@ -304,9 +308,13 @@ mod tests {
             message: 8,
             ..attempts[0]
         };
-        assert_eq!(lease.renewed(end, &[of_another]), 0);
-        assert_eq!(lease.renewed(end, &attempts[..1]), 1);
-        assert_eq!(lease.renewed(end, &attempts[..2]), 1, "one of them was known");
+        assert_eq!(lease.renewed(end, &HashSet::from([of_another])), 0);
+        assert_eq!(lease.renewed(end, &lost(&attempts[..1])), 1);
+        assert_eq!(
+            lease.renewed(end, &lost(&attempts[..2])),
+            1,
+            "one of them was known"
+        );
         assert!(lease.has_lost(1) && !lease.has_lost(2));
         assert!(!lease.holds(1, NOW.steady) && lease.holds(2, NOW.steady));
     }
@@ -316,7 +324,11 @@ mod tests {
         let (_folder, lease) = lease();
         let (attempts, end) = (lease.attempts.clone(), End::of_lease(NOW));
         lease.settled([0, 1]);
-        assert_eq!(lease.renewed(end, &attempts), 1, "the one without a result");
+        assert_eq!(
+            lease.renewed(end, &lost(&attempts)),
+            1,
+            "the one without a result"
+        );
         assert!(!lease.has_lost(0) && lease.has_lost(2));
     }
 
@@ -332,7 +344,7 @@ mod tests {
             stored: later(NOW.stored, Duration::from_secs(7200)),
             steady: NOW.steady + Duration::from_secs(45),
         };
-        lease.renewed(End::of_lease(set_forward), &[]);
+        lease.renewed(End::of_lease(set_forward), &HashSet::new());
         assert!(
             lease.holds(0, NOW.steady + Duration::from_secs(94))
                 && !lease.holds(0, NOW.steady + Duration::from_secs(95))

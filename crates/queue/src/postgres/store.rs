@@ -306,11 +306,14 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let client = self.client().await?;
+        self.is_open()?;
         self.tasks.iter().for_each(JoinHandle::abort);
-        self.shop.me.leave(&client).await?;
-        drop(client);
+        let left = match self.link.client().await {
+            Ok(client) => self.shop.me.leave(&client).await,
+            Err(error) => Err(error),
+        };
+        // Also when the others could not be told: what it had is theirs in a minute.
         self.link.pool.close();
-        Ok(())
+        Ok(left?)
     }
 }

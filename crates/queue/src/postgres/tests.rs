@@ -62,6 +62,12 @@ async fn servers_that_start_together_migrate_once() {
     let newer = PostgresStore::open(cluster.settings("together"), Observer::silent(), Patience::NONE).await;
     let error = newer.unwrap_err().to_string();
     assert!(error.contains("newer version"), "{error}");
+    // One that cannot say that it leaves is closed all the same.
+    cluster
+        .sql("together", "ALTER TABLE servers RENAME TO away")
+        .await;
+    assert!(opened.2.close().await.is_err());
+    assert!(matches!(opened.2.stats().await, Err(StoreError::Closed)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -183,7 +183,10 @@ async fn a_message_whose_lease_was_lost_gets_no_dot() {
         let mut later = window.moment();
         later.steady = later.steady + Duration::from_secs(3600);
         for lease in window.ending(later) {
-            assert_eq!(lease.renewed(End::of_lease(later), lease.attempts()), 1);
+            assert_eq!(
+                lease.renewed(End::of_lease(later), &lease.attempts().iter().copied().collect()),
+                1
+            );
         }
         goes_on.store(true, Ordering::SeqCst);
         house

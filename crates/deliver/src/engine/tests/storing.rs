@@ -183,7 +183,7 @@ async fn end_leases(house: &House) {
     for lease in window.ending(future) {
         let attempts = lease.attempts().to_vec();
         house.queue.store().renew(attempts, ended).await.unwrap();
-        lease.renewed(End::of_lease(past), &[]);
+        lease.renewed(End::of_lease(past), &HashSet::new());
     }
     window.look_for_first_end();
     house.delivery.engine.storing.send_replace(true);
