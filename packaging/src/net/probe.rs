@@ -4,7 +4,7 @@ use super::cluster::Host;
 use nix::errno::Errno;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What came of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Outcome {
 
 /// How long an answer may take on a busy machine. What a policy denies is answered at once.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// When a question by UDP is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Tries a TCP connection from a host.
 pub fn tcp(from: &Host, to: IpAddr, port: u16) -> Outcome {
@@ -32,17 +34,24 @@ pub fn tcp(from: &Host, to: IpAddr, port: u16) -> Outcome {
     }
 }
 
-/// Asks a DNS server something over UDP.
+/// Asks a DNS server something over UDP, again each second as resolvers do: a datagram, or the refusal of one, of which a kernel sends so many a
+/// second, may be lost.
 pub fn dns(from: &Host, to: IpAddr, port: u16) -> Outcome {
     let target = SocketAddr::new(to, port);
     let ask = || {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any)?;
         socket.connect(target)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        // The A record of `a`.
-        socket.send(b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01")?;
-        socket.recv(&mut [0; 512])
+        socket.set_read_timeout(Some(AGAIN))?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            // The A record of `a`.
+            socket.send(b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01")?;
+            match socket.recv(&mut [0; 512]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {}
+                outcome => return outcome,
+            }
+        }
     };
     match from.space.inside(ask) {
         Ok(_) => Outcome::Open,

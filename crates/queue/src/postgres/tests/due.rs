@@ -160,4 +160,11 @@ async fn what_is_due_next_is_found_in_an_index_alone() {
             && next.contains("Heap Fetches: 0"),
         "{next}"
     );
+    // Of that it looks up what it takes, and no more.
+    let locked = part(&claim, "CTE locked").join("\n");
+    let looked_up = "Index Scan using recipients_pkey on recipients r_2 (actual rows=1 loops=500)";
+    assert!(
+        locked.contains(looked_up) && locked.contains("LockRows (actual rows=1 loops=500)"),
+        "{locked}"
+    );
 }

@@ -117,7 +117,7 @@ async fn while_another_one_was_heard_of_who_was_not_is_dead() {
 async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
     let cluster = Cluster::start().await;
     cluster.sql("postgres", "CREATE DATABASE idle").await;
-    // It hardly looks, so that nobody else takes a connection meanwhile.
+    // It hardly looks.
     let store = cluster
         .open_looking("idle".into(), Duration::from_secs(3600))
         .await;
@@ -132,6 +132,17 @@ async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
             .unwrap();
         pids.push(row.get(0));
     }
+    let observer = cluster.client("idle").await;
+    // It looks once when it begins, and once when it hears: then nobody else takes a connection.
+    let hears = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'idle' AND application_name LIKE '% hints' AND state = 'idle'";
+    let mut quiet = 0;
+    while quiet < 10 {
+        let (lent, heard) = (store.link.pool.status(), observer.query_one(hears, &[]).await);
+        let nobody_else = lent.size - lent.available == clients.len();
+        let at_rest = nobody_else && heard.unwrap().get::<_, i64>(0) == 1;
+        quiet = if at_rest { quiet + 1 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let breaks = clients.pop().unwrap();
     let ended = format!("SELECT pg_terminate_backend({})", pids[3]);
     // The others are idle from here on.
@@ -139,7 +150,6 @@ async fn when_a_connection_breaks_nobody_tries_the_idle_ones_first() {
     cluster.sql("idle", &ended).await;
     assert!(client::query(&breaks, "SELECT 1", &[]).await.is_err());
     let there = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(ARRAY{pids:?})");
-    let observer = cluster.client("idle").await;
     let gone = async {
         while observer.query_one(&there, &[]).await.unwrap().get::<_, i64>(0) > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
