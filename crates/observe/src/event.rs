@@ -22,7 +22,7 @@ macro_rules! events {
     } )+) => {
         /// Something that happened. Durations become seconds in log and metrics.
         #[derive(Clone, Debug)]
-        #[allow(missing_docs)]
+        #[allow(missing_docs)] // Fields that say all by their name.
         pub enum Event<'a> {
             $( $(#[doc = $doc])+ $variant { $( $(#[doc = $field_doc])* $field: $type, )+ }, )+
         }

@@ -7,11 +7,12 @@ use crate::id::QueueId;
 use crate::limits;
 use crate::message::{Beginning, Body, NewMessage, NewRecipient};
 use crate::operator::TokenAdded;
-use crate::outbox::{CallOutcome, CallResult, NewCall, Outbox};
+use crate::outbox::{CallOutcome, CallResult, MOST_CALLS, NewCall, Outbox};
 use crate::spool::Spool;
 use crate::store::{Filter, MessageDetail, StoreError, Unreadable};
 use jiff::{SignedDuration, Timestamp};
 use smtp_directory::{Edit, Shelf, ShelfError};
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,7 +254,7 @@ async fn settings(from: &Side, to: &Side) -> Result<u64, StoreError> {
     Ok(count)
 }
 
-fn no_room(what: &str, most: i64) -> StoreError {
+fn no_room(what: &str, most: impl Display) -> StoreError {
     StoreError::Unsuitable(format!(
         "the new database has no room for the {what}: it has {most} of them already; remove some first"
     ))
@@ -278,13 +279,22 @@ async fn calls(from: &Side, to: &Side) -> Result<u64, StoreError> {
                 event: call.event,
                 body: call.body.clone(),
             });
-            to.outbox.add_calls(new.collect()).await?;
+            let left = to.outbox.add_calls(new.collect()).await?;
+            // Those that are there now are known when they come again.
+            let outcome = if left > 0 {
+                CallOutcome::Released(now)
+            } else {
+                CallOutcome::Done
+            };
             let done = claimed.iter().map(|call| CallResult {
                 key: call.key,
                 tries: call.tries,
-                outcome: CallOutcome::Done,
+                outcome,
             });
             from.outbox.finish_calls(done.collect()).await?;
+            if left > 0 {
+                return Err(no_room(&format!("calls of webhook {webhook}"), MOST_CALLS));
+            }
             count += claimed.len() as u64;
         }
     }
@@ -355,5 +365,27 @@ mod tests {
         join_all((0..limits::SUSPENSIONS).map(|number| suspend(&to, number))).await;
         let refused = move_all(&from, &to, |_| {}).await.unwrap_err().to_string();
         assert!(refused.contains("domain d-1.example"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn calls_that_have_no_room_stay_where_they_are() {
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [from, to] = folders.each_ref().map(|folder| side(folder.path()));
+        let new = |number: u64| NewCall {
+            webhook: "told".into(),
+            event: QueueId::generate(),
+            body: number.to_string(),
+        };
+        let many = to.outbox.add_calls((0..MOST_CALLS).map(new).collect()).await;
+        assert_eq!(many.unwrap(), 0);
+        from.outbox.add_calls(vec![new(1), new(2)]).await.unwrap();
+        let refused = move_all(&from, &to, |_| {}).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("webhook told") && refused.contains("100000"),
+            "{refused}"
+        );
+        let (told, now) = ("told".to_owned(), from.outbox.now());
+        let left = from.outbox.claim_calls(told, now, CLAIM, 9).await;
+        assert_eq!(left.unwrap().len(), 2, "due, and nobody's");
     }
 }

@@ -125,8 +125,8 @@ pub trait Outbox: Store {
     async fn finish_calls(&self, results: Vec<CallResult>) -> Result<(), StoreError>;
 
     /// Stores calls that are about nothing that is stored with them: they come from another store. One that is there already, of the same event
-    /// for the same webhook, is left out: a move that was broken off is begun again.
-    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError>;
+    /// for the same webhook, is left out: a move that was broken off is begun again. Gives how many there was no room for.
+    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<u64, StoreError>;
 
     /// Makes calls of a webhook due that wait and are not claimed. Gives how many.
     async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError>;

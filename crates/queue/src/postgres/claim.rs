@@ -104,7 +104,7 @@ pub(super) fn due_sql(ended_too: bool) -> String {
              SELECT domain, row_number() OVER (ORDER BY first >> {ALIKE}, {NOT_ITS_OWN}, first, domain) AS turn
              FROM (SELECT domain, min(due) AS first FROM next GROUP BY domain) AS next),
          sorted AS (
-             SELECT turn, next.due, message, idx FROM next JOIN domains USING (domain) ORDER BY turn, next.due, message, idx OFFSET 0),
+             SELECT turn, next.due, message, idx FROM next JOIN domains USING (domain) ORDER BY turn, next.due, message, idx),
          locked AS MATERIALIZED (
              SELECT r.* FROM sorted CROSS JOIN LATERAL (
                  SELECT r.message, r.idx, r.due AS since, r.state = 1 AND r.owner IS DISTINCT FROM $5 AS ended FROM recipients AS r

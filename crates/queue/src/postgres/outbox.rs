@@ -4,6 +4,7 @@ use super::PostgresStore;
 use super::client::{DURABLE, query, query_durably, run};
 use super::filter::plain;
 use super::param::Param;
+use super::row::about;
 use crate::outbox::{Call, CallOutcome, CallResult, CallsWaiting, MOST_CALLS, NewCall, Outbox};
 use crate::store::{Store, StoreError};
 use async_trait::async_trait;
@@ -122,10 +123,6 @@ impl Calls {
     }
 }
 
-fn time(stored: i64) -> Timestamp {
-    Timestamp::from_millisecond(stored).unwrap_or_default()
-}
-
 #[async_trait]
 impl Outbox for PostgresStore {
     async fn claim_calls(
@@ -161,7 +158,7 @@ impl Outbox for PostgresStore {
             Some(Call {
                 key: row.get(0),
                 event: super::row::id(row, 1).ok()?,
-                created: time(row.get(2)),
+                created: about(row.get(2)),
                 tries: row.get::<_, i32>(3).unsigned_abs(),
                 body: row.get(4),
             })
@@ -191,16 +188,17 @@ impl Outbox for PostgresStore {
         Ok(client.change(finish).await?)
     }
 
-    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {
+    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<u64, StoreError> {
         let calls = Calls::of(calls.iter(), self.now());
         let client = self.client().await?;
         let values = calls.values();
         let statements = [(ONE_AT_A_TIME, &[][..]), (DURABLE, &[]), (ADD, &values)];
         let rows = client.all_in_one(&statements).await?;
         let stored = rows.get(2).map_or(&[][..], Vec::as_slice);
-        self.shop.say_dropped(&calls.dropped(stored));
+        let dropped = calls.dropped(stored);
+        self.shop.say_dropped(&dropped);
         self.shop.calls_stored.send_replace(());
-        Ok(())
+        Ok(dropped.values().sum())
     }
 
     async fn retry_calls(&self, webhook: String, now: Timestamp) -> Result<u64, StoreError> {
@@ -223,7 +221,7 @@ impl Outbox for PostgresStore {
         Ok(rows
             .first()
             .and_then(|row| row.get::<_, Option<i64>>(0))
-            .map(time))
+            .map(about))
     }
 
     async fn expire_calls(&self, before: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
@@ -249,7 +247,7 @@ impl Outbox for PostgresStore {
         let waiting = |row: &tokio_postgres::Row| CallsWaiting {
             webhook: row.get(0),
             calls: row.get::<_, i64>(1).unsigned_abs(),
-            oldest: time(row.get(2)),
+            oldest: about(row.get(2)),
         };
         Ok(rows.iter().map(waiting).collect())
     }

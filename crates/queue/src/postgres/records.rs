@@ -4,6 +4,7 @@ use super::client::{Client, query, query_one, run};
 use super::error::Error;
 use super::filter::plain;
 use super::hints::{self, Hint};
+use super::row::about;
 use crate::limits;
 use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind, TokenAdded};
 use crate::parking::{PORTION, Parked, Parking, Place};
@@ -13,10 +14,6 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
-
-fn time(stored: i64) -> Timestamp {
-    Timestamp::from_millisecond(stored).unwrap_or_default()
-}
 
 pub(super) async fn audit(db: &Client, one: &AuditRecord) -> Result<(), Error> {
     db.change(|| audit_once(db, one)).await
@@ -61,7 +58,7 @@ pub(super) async fn audited(
     .await?;
     let record = |row: &Row| AuditRecord {
         number: row.get(0),
-        at: time(row.get(1)),
+        at: about(row.get(1)),
         who: row.get(2),
         peer: row.get(3),
         action: row.get(4),
@@ -127,9 +124,9 @@ pub(super) async fn tokens(db: &Client) -> Result<Vec<ApiToken>, Error> {
             name: row.get(0),
             hash: row.get::<_, &[u8]>(1).try_into().ok()?,
             scope: row.get(2),
-            created: time(row.get(3)),
+            created: about(row.get(3)),
             created_by: row.get(4),
-            expires: row.get::<_, Option<i64>>(5).map(time),
+            expires: row.get::<_, Option<i64>>(5).map(about),
         })
     };
     Ok(rows.iter().filter_map(token).collect())
@@ -182,8 +179,8 @@ pub(super) async fn suspensions(db: &Client) -> Result<Vec<Suspension>, Error> {
             name: row.get(1),
             reason: row.get(2),
             who: row.get(3),
-            since: time(row.get(4)),
-            until: row.get::<_, Option<i64>>(5).map(time),
+            since: about(row.get(4)),
+            until: row.get::<_, Option<i64>>(5).map(about),
         })
     };
     Ok(rows.iter().filter_map(suspension).collect())

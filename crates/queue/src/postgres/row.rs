@@ -26,6 +26,11 @@ fn timestamp(stored: i64) -> Readable<Timestamp> {
     Timestamp::from_millisecond(stored).map_err(|error| format!("time {stored}: {error}"))
 }
 
+/// A time of which nobody needs more than an idea.
+pub(super) fn about(stored: i64) -> Timestamp {
+    Timestamp::from_millisecond(stored).unwrap_or_default()
+}
+
 pub(super) fn id(row: &Row, index: usize) -> Readable<QueueId> {
     let octets: &[u8] = column(row, index)?;
     let octets = octets

@@ -16,6 +16,7 @@ mod passed_over;
 mod prepared;
 mod pulse;
 mod reconnecting;
+mod samples;
 mod silence;
 mod tables;
 mod time;

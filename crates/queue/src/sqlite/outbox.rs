@@ -17,12 +17,14 @@ const PORTION: usize = 500;
 /// What a call takes, by estimate, in octets.
 const CALL: usize = 1024;
 
-/// Stores calls about something that is written in the same change. What has no room is counted as dropped.
-pub(super) fn insert(change: &mut Change<'_>, calls: &[NewCall]) -> rusqlite::Result<()> {
+/// Stores calls about something that is written in the same change. What has no room is counted as dropped; gives how many.
+pub(super) fn insert(change: &mut Change<'_>, calls: &[NewCall]) -> rusqlite::Result<u64> {
+    let mut dropped = 0;
     for call in calls {
         let (webhook, now) = (&call.webhook, Timestamp::now().as_millisecond());
         if change.calls_waiting(webhook) >= MOST_CALLS {
             *change.effects.calls_dropped.entry(webhook.clone()).or_default() += 1;
+            dropped += 1;
             continue;
         }
         let key = change.new_key();
@@ -34,14 +36,14 @@ pub(super) fn insert(change: &mut Change<'_>, calls: &[NewCall]) -> rusqlite::Re
         change.effects.counters.calls(webhook, 1);
         change.effects.calls_stored = true;
     }
-    Ok(())
+    Ok(dropped)
 }
 
 /// Stores calls; see `Outbox::add_calls`.
 struct AddCalls(Vec<NewCall>);
 
 impl Operation for AddCalls {
-    type Output = ();
+    type Output = u64;
     const NAME: &'static str = "add_calls";
     fn load(&self) -> Load {
         Load {
@@ -49,7 +51,7 @@ impl Operation for AddCalls {
             ..Load::default()
         }
     }
-    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<()> {
+    fn run(&self, change: &mut Change<'_>) -> rusqlite::Result<u64> {
         let mut there: HashMap<&str, HashSet<QueueId>> = HashMap::new();
         for call in &self.0 {
             if !there.contains_key(call.webhook.as_str()) {
@@ -259,7 +261,7 @@ impl Outbox for SqliteStore {
         self.commit(FinishCalls(results)).await
     }
 
-    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<(), StoreError> {
+    async fn add_calls(&self, calls: Vec<NewCall>) -> Result<u64, StoreError> {
         self.commit(AddCalls(calls)).await
     }
 

@@ -1,10 +1,11 @@
 //! Two who each wait for what the other has: the database breaks one of them off, which does it again.
 
 use super::cluster::Cluster;
+use super::samples::{record, suspension};
 use crate::QueueId;
 use crate::conformance::message;
 use crate::message::{Attempt, Beginning, Claim, Outcome, RecipientResult};
-use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind, TokenAdded};
+use crate::operator::{ApiToken, SuspensionKind, TokenAdded};
 use crate::outbox::{CallOutcome, CallResult, NewCall, Outbox};
 use crate::parking::Parking;
 use crate::postgres::client::ONCE_MORE;
@@ -113,31 +114,6 @@ fn call() -> NewCall {
     }
 }
 
-fn suspension(name: &str) -> Suspension {
-    Suspension {
-        kind: SuspensionKind::Domain,
-        name: name.into(),
-        reason: String::new(),
-        who: "ann".into(),
-        since: Timestamp::now(),
-        until: None,
-    }
-}
-
-fn record() -> AuditRecord {
-    AuditRecord {
-        number: 0,
-        at: Timestamp::now(),
-        who: "ann".into(),
-        peer: "here".into(),
-        action: "look".into(),
-        target: "all".into(),
-        touched: 0,
-        before: None,
-        after: None,
-    }
-}
-
 fn token(name: &str) -> ApiToken {
     ApiToken {
         name: name.into(),
@@ -210,7 +186,11 @@ async fn transactions_of_every_kind_are_done_again() {
             store.retry(Filter::default(), now)
         ),
         stage.broken_off(suspensions, "suspensions", store.suspend(suspension("y.example"))),
-        stage.broken_off("SELECT FROM audit FOR UPDATE", "audit", store.audit(record())),
+        stage.broken_off(
+            "SELECT FROM audit FOR UPDATE",
+            "audit",
+            store.audit(record("all"))
+        ),
         stage.broken_off(
             "SELECT FROM directory_records FOR UPDATE",
             "directory",
@@ -309,7 +289,7 @@ async fn not_for_ever(stage: &Stage) {
         );
         client.batch_execute(&sql).await.unwrap();
         let before = stage.store.audited(None, 10).await.unwrap().len();
-        let audited = stage.store.audit(record()).await;
+        let audited = stage.store.audit(record("all")).await;
         assert_eq!(audited.is_ok(), comes, "broken off {times} times: {audited:?}");
         let stored = stage.store.audited(None, 10).await.unwrap().len() - before;
         assert_eq!(stored, usize::from(comes));

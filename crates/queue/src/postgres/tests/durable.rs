@@ -2,10 +2,11 @@
 //! a wait is written by what there is then.
 
 use super::cluster::Cluster;
+use super::samples::{record, suspension};
 use crate::QueueId;
 use crate::conformance::{attempts, delivered, due_now, ended, message};
 use crate::message::{Beginning, Body, NewMessage, Outcome, RecipientResult};
-use crate::operator::{ApiToken, AuditRecord, Suspension, SuspensionKind};
+use crate::operator::{ApiToken, SuspensionKind};
 use crate::outbox::{CallOutcome, CallResult, NewCall, Outbox};
 use crate::postgres::PostgresStore;
 use crate::store::{Filter, Store, Term};
@@ -101,15 +102,7 @@ pub(super) async fn operate(store: &Arc<PostgresStore>, client: &tokio_postgres:
     assert_eq!(store.hold(all()).await.unwrap(), 4);
     assert_eq!(store.unhold(all(), now).await.unwrap(), 4);
     assert_eq!(store.retry(all(), now).await.unwrap(), 4);
-    let suspension = Suspension {
-        kind: SuspensionKind::Domain,
-        name: "x.example".into(),
-        reason: String::new(),
-        who: "ann".into(),
-        since: now,
-        until: None,
-    };
-    assert!(store.suspend(suspension).await.unwrap());
+    assert!(store.suspend(suspension("x.example")).await.unwrap());
     let new = message(0, &["b@x.example"]);
     store.insert(new, Beginning::Parked(now)).await.unwrap();
     let resumed = store
@@ -136,18 +129,7 @@ pub(super) async fn operate(store: &Arc<PostgresStore>, client: &tokio_postgres:
 /// What operators do besides.
 pub(super) async fn administrate(store: &Arc<PostgresStore>) {
     let now = Timestamp::now();
-    let record = AuditRecord {
-        number: 0,
-        at: now,
-        who: "ann".into(),
-        peer: "here".into(),
-        action: "look".into(),
-        target: "all".into(),
-        touched: 0,
-        before: None,
-        after: None,
-    };
-    store.audit(record).await.unwrap();
+    store.audit(record("all")).await.unwrap();
     let token = ApiToken {
         name: "night".into(),
         hash: [0; 32],

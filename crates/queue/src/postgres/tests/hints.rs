@@ -1,9 +1,10 @@
 //! What servers tell each other: heard at once, missed without harm, and never said where it would cost.
 
 use super::cluster::Cluster;
+use super::samples::suspension;
 use crate::conformance::{due_now, ended, message};
 use crate::message::{Beginning, Outcome};
-use crate::operator::{Suspension, SuspensionKind};
+use crate::operator::SuspensionKind;
 use crate::postgres::PostgresStore;
 use crate::store::{Filter, Shared, Store, Term};
 use jiff::Timestamp;
@@ -68,17 +69,6 @@ impl Pair {
             Ok(seen) => *seen.unwrap(),
             Err(_) => panic!("nothing was heard of {what}"),
         }
-    }
-}
-
-fn suspension(name: &str) -> Suspension {
-    Suspension {
-        kind: SuspensionKind::Domain,
-        name: name.into(),
-        reason: String::new(),
-        who: "ann".into(),
-        since: Timestamp::now(),
-        until: None,
     }
 }
 

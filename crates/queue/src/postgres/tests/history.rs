@@ -1,7 +1,7 @@
 //! History in the database of a store: kept, found, bounded, and forgotten by age, a portion at a time.
 
 use super::cluster::Cluster;
-use crate::operator::AuditRecord;
+use super::samples::record;
 use crate::store::Store;
 use jiff::Timestamp;
 use smtp_history::{Addition, Archive, Old};
@@ -14,17 +14,6 @@ async fn of_the_audit_trail_the_last_hundred_thousand_records_are_kept() {
     let cluster = Cluster::start().await;
     let store = cluster.new_store().await;
     let client = cluster.client_of(&store).await;
-    let record = |target: &str| AuditRecord {
-        number: 0,
-        at: Timestamp::now(),
-        who: "ann".into(),
-        peer: "here".into(),
-        action: "look".into(),
-        target: target.into(),
-        touched: 0,
-        before: None,
-        after: None,
-    };
     for target in ["1", "2", "3"] {
         store.audit(record(target)).await.unwrap();
     }
