@@ -1,7 +1,7 @@
 //! Writing results. When the last recipient of a message is final, the message goes in the same change.
 
 use super::claim::{attempt, columns};
-use super::client::{Client, query, run};
+use super::client::{Client, query};
 use super::columns::MessageColumns;
 use super::error::Error;
 use super::filter::plain;
@@ -31,37 +31,44 @@ pub(super) struct Written {
 /// recipients is seen to be the last.
 const LOCK: &str = "SELECT key FROM messages WHERE key = ANY($1) ORDER BY key FOR UPDATE";
 
-// `state + 0`, here and below: else an index of all that is leased is walked through for each row.
-
-/// A message's only recipient, which is done, goes with it: there is no need to write that down first.
-const ONLY: &str = "DELETE FROM recipients AS r USING unnest($1::bigint[], $2::integer[], $3::bigint[], $4::smallint[]) AS given (message, idx, epoch, state)
-     WHERE r.message = given.message AND r.idx = given.idx AND r.epoch = given.epoch AND r.state + 0 = 1 AND given.state IN (4, 5, 6)
-         AND NOT EXISTS (SELECT 1 FROM recipients AS o WHERE o.message = r.message AND o.idx <> r.idx)
-     RETURNING r.message, r.idx, r.epoch";
-
 /// The results whose lease is still theirs. Without a state the lease is given back.
-const WRITE: &str = "UPDATE recipients AS r SET
-         state = coalesce(given.state, CASE WHEN r.attempts = 0 THEN 0 ELSE 2 END),
-         attempts = r.attempts + CASE WHEN given.state IS NULL THEN 0 ELSE 1 END,
-         due = coalesce(given.due, r.due),
-         owner = NULL,
-         delay_notified = r.delay_notified OR given.notified,
-         last_result = CASE WHEN given.state IS NULL THEN r.last_result ELSE given.result END,
-         parked = given.parked
-     FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::smallint[], $5::bigint[], $6::boolean[], $7::boolean[], $8::text[])
-          AS given (message, idx, epoch, state, due, notified, parked, result)
-     WHERE r.message = given.message AND r.idx = given.idx AND r.epoch = given.epoch AND r.state + 0 = 1
-     RETURNING r.message, r.idx, r.epoch";
+///
+/// A message's only recipient, which is done, goes with it: there is no need to write that down first, nor to look it up again. What it is told apart
+/// by is a list that is hashed: by a join the planner could compare each with each. And it is made before anything is updated: what has to wait for
+/// somebody else's change is looked at again, and a deletion cannot be.
+///
+/// `state + 0`: else an index of all that is leased is walked through for each row.
+const WRITE: &str = "WITH given AS MATERIALIZED (
+         SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::smallint[], $5::bigint[], $6::boolean[], $7::boolean[], $8::text[])
+              AS given (message, idx, epoch, state, due, notified, parked, result)),
+     gone AS (
+         DELETE FROM recipients AS r USING given
+         WHERE r.message = given.message AND r.idx = given.idx AND r.epoch = given.epoch AND r.state + 0 = 1 AND given.state IN (4, 5, 6)
+             AND NOT EXISTS (SELECT 1 FROM recipients AS o WHERE o.message = r.message AND o.idx <> r.idx)
+         RETURNING r.message, r.idx, r.epoch),
+     rest AS MATERIALIZED (SELECT * FROM given WHERE (message, idx) NOT IN (SELECT message, idx FROM gone)),
+     kept AS (
+         UPDATE recipients AS r SET
+             state = coalesce(rest.state, CASE WHEN r.attempts = 0 THEN 0 ELSE 2 END),
+             attempts = r.attempts + CASE WHEN rest.state IS NULL THEN 0 ELSE 1 END,
+             due = coalesce(rest.due, r.due),
+             owner = NULL,
+             delay_notified = r.delay_notified OR rest.notified,
+             last_result = CASE WHEN rest.state IS NULL THEN r.last_result ELSE rest.result END,
+             parked = rest.parked
+         FROM rest
+         WHERE r.message = rest.message AND r.idx = rest.idx AND r.epoch = rest.epoch AND r.state + 0 = 1
+         RETURNING r.message, r.idx, r.epoch)
+     SELECT message, idx, epoch FROM gone UNION ALL SELECT message, idx, epoch FROM kept";
 
-/// Messages that have no recipient left to be done.
-const DONE: &str = "DELETE FROM messages AS m WHERE m.key = ANY($1)
-         AND NOT EXISTS (SELECT 1 FROM recipients AS r WHERE r.message = m.key AND r.state NOT IN (4, 5, 6))
-     RETURNING m.id";
-
-/// What belonged to messages that are gone.
-const REST: &str = "WITH gone AS (SELECT key FROM unnest($1::bigint[]) AS given (key) WHERE NOT EXISTS (SELECT 1 FROM messages AS m WHERE m.key = given.key)),
-     addressed AS (DELETE FROM recipients AS r USING gone WHERE r.message = gone.key)
-     DELETE FROM bodies AS b USING gone WHERE b.message = gone.key";
+/// Messages that have no recipient left to be done go, with what belonged to them.
+const DONE: &str = "WITH done AS (
+         DELETE FROM messages AS m WHERE m.key = ANY($1)
+             AND NOT EXISTS (SELECT 1 FROM recipients AS r WHERE r.message = m.key AND r.state NOT IN (4, 5, 6))
+         RETURNING m.key, m.id),
+     addressed AS (DELETE FROM recipients AS r USING done WHERE r.message = done.key),
+     bodies AS (DELETE FROM bodies AS b USING done WHERE b.message = done.key)
+     SELECT id FROM done";
 
 /// Writes results and stores reports about them, all in one transaction and one round trip; see `Store::finish`.
 pub(super) struct Finish<'r> {
@@ -101,10 +108,8 @@ async fn finish(
     let mut statements = vec![
         (GUARD, lane.as_slice()),
         (LOCK, &keys),
-        (ONLY, &values[..4]),
         (WRITE, &values),
         (DONE, &keys),
-        (REST, &keys),
     ];
     if !reports.is_empty() {
         statements.push((&insert, &reports_values));
@@ -113,8 +118,8 @@ async fn finish(
         return Ok(None);
     };
     let of = |place: usize| rows.get(place).map_or(&[][..], Vec::as_slice);
-    let valid = of(2).iter().chain(of(3)).map(attempt).collect();
-    Ok(Some(written(results, &valid, of(4), outbox::Dropped::new())))
+    let valid = of(2).iter().map(attempt).collect();
+    Ok(Some(written(results, &valid, of(3), outbox::Dropped::new())))
 }
 
 /// The same when webhooks are told: of what comes too late they are not, so it is looked at first.
@@ -132,14 +137,11 @@ async fn finish_and_tell(
         return Ok(None);
     }
     query(&t, LOCK, &keys).await?;
-    let only = query(&t, ONLY, &values[..4]).await?;
-    let rest = query(&t, WRITE, &values).await?;
-    let valid: HashSet<Attempt> = only.iter().chain(&rest).map(attempt).collect();
+    let valid: HashSet<Attempt> = query(&t, WRITE, &values).await?.iter().map(attempt).collect();
     let told = results.iter().filter(|result| valid.contains(&result.attempt));
     let calls = Calls::of(told.flat_map(|result| &result.calls), now);
     let stored = query(&t, outbox::INSERT, &calls.values()).await?;
     let done = query(&t, DONE, &keys).await?;
-    run(&t, REST, &keys).await?;
     if !reports.is_empty() {
         let reported = MessageColumns::of(reports);
         query(&t, &insert::guarded(), &reported.values(&ticket)).await?;
@@ -230,12 +232,4 @@ impl Columns {
             &self.texts,
         ]
     }
-}
-
-/// Removes what belongs to messages that are gone.
-pub(super) async fn remove_rest(db: &Client, keys: &[i64]) -> Result<(), Error> {
-    if !keys.is_empty() {
-        run(db, REST, &[&keys]).await?;
-    }
-    Ok(())
 }

@@ -3,7 +3,6 @@
 use super::client::{Client, query, run};
 use super::error::Error;
 use super::filter::{Condition, plain};
-use super::finish::remove_rest;
 use super::row::{self, MESSAGE_COLUMNS, RECIPIENT_COLUMNS};
 use crate::id::QueueId;
 use crate::operator::Action;
@@ -69,7 +68,14 @@ async fn operate_once(
     touched.sort_unstable();
     touched.dedup();
     if let Action::Delete = action {
-        remove_rest(t, &touched).await?;
+        for table in ["recipients", "bodies"] {
+            run(
+                t,
+                &format!("DELETE FROM {table} WHERE message = ANY($1)"),
+                &[&touched],
+            )
+            .await?;
+        }
         return Ok(rows
             .iter()
             .map(|row| row::id(row, 1).unwrap_or(QueueId::from_bytes([0; 16])))

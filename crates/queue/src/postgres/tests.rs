@@ -12,6 +12,7 @@ mod history;
 mod large;
 mod left;
 mod manual;
+mod meanwhile;
 mod passed_over;
 mod prepared;
 mod pulse;
