@@ -92,6 +92,9 @@ fn proxied(server: &Server, text: &str) {
         let proxy = connect_from("127.0.0.9", server.smtps());
         let answer = in_time("a proxy's connection", || exchange(proxy, &header));
         // It is closed by then; an alert of TLS may come before.
-        assert!(answer.is_empty() || answer.starts_with('\u{15}'), "{text}: {answer:?}");
+        assert!(
+            answer.is_empty() || answer.starts_with('\u{15}'),
+            "{text}: {answer:?}"
+        );
     }
 }
