@@ -3,11 +3,12 @@
 use crate::net::probe;
 use crate::net::space::Space;
 use crate::tools::root;
+use blackbox::ports::free_port;
 use blackbox::tools::run;
 use blackbox::wait_for_secs;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -96,8 +97,7 @@ impl<'s> Prometheus<'s> {
             .arg(&file));
         let log = std::fs::File::create(folder.path().join("log")).expect("log");
         let (child, address) = within(space, || {
-            let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-            let address = free.expect("a port");
+            let address = free_port();
             let mut prometheus = Command::new("/usr/bin/prometheus");
             prometheus.arg("--config.file").arg(&file);
             prometheus
@@ -157,7 +157,16 @@ impl<'s> Prometheus<'s> {
 
     /// The labels of alerts that fire now.
     pub fn firing(&self) -> Vec<Value> {
-        let mut series = self.query("ALERTS{alertstate=\"firing\"}");
+        self.labels("ALERTS{alertstate=\"firing\"}")
+    }
+
+    /// The labels of alerts that fire now, or will if what they are about goes on.
+    pub fn coming(&self) -> Vec<Value> {
+        self.labels("ALERTS")
+    }
+
+    fn labels(&self, query: &str) -> Vec<Value> {
+        let mut series = self.query(query);
         series.iter_mut().map(|one| one["metric"].take()).collect()
     }
 

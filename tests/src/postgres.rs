@@ -18,7 +18,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// How a database is set up.
 const SETTINGS: &str = "listen_addresses = '127.0.0.1'\nmax_connections = 60\nlog_min_messages = log\nlog_line_prefix = '%m %a '\n\
@@ -163,12 +162,15 @@ impl Postgres {
         wait_for("TLS", || self.sql("SHOW ssl") == "on");
     }
 
-    /// Who may connect how, and who is who by which certificate.
+    /// Who may connect how, and who is who by which certificate; whoever is there already stays. Superusers must be let in over its sockets.
     pub fn rules(&self, rules: &str, names: &str) {
+        // Of who connects now: that is when it was read that counts for everybody who comes.
+        let read_at = || self.ask("postgres", "SELECT pg_conf_load_time()");
+        let before = read_at();
         std::fs::write(self.data.join("pg_hba.conf"), rules).expect("pg_hba.conf");
         std::fs::write(self.data.join("pg_ident.conf"), format!("{names}\n")).expect("pg_ident.conf");
         self.server.signal(Signal::SIGHUP).expect("SIGHUP");
-        std::thread::sleep(Duration::from_millis(500));
+        wait_for("the rules to be read", || read_at() != before);
     }
 
     /// Everybody may connect, as at first.

@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -32,6 +33,8 @@ pub struct Server {
     setup: Setup,
     folder: Arc<tempfile::TempDir>,
     log: Log,
+    /// What reads the log, to its end.
+    reader: Option<JoinHandle<()>>,
     pub smtp: SocketAddr,
     pub http: SocketAddr,
 }
@@ -67,13 +70,14 @@ impl Server {
     }
 
     fn begin_in(setup: Setup, folder: Arc<tempfile::TempDir>) -> Server {
-        let (child, log) = spawn(&setup, folder.path());
+        let (child, log, reader) = spawn(&setup, folder.path());
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut server = Server {
             child,
             setup,
             folder,
             log,
+            reader: Some(reader),
             smtp: nowhere,
             http: nowhere,
         };
@@ -131,23 +135,31 @@ impl Server {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         self.exited(90)
     }
-    /// kill -9.
+    /// kill -9. Its log is read to the end.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
+        self.read_to_the_end();
     }
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("pid"));
         nix::sys::signal::kill(pid, signal).expect("signal");
     }
-    /// Waits for its end.
+    /// Waits for its end. Its log is read to the end, too.
     pub fn exited(&mut self, seconds: u64) -> ExitStatus {
         let mut status = None;
         wait_for_secs("the server to end", seconds, || {
             status = self.child.try_wait().expect("wait");
             status.is_some()
         });
+        self.read_to_the_end();
         status.expect("status")
+    }
+    fn read_to_the_end(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            wait_for_secs("the end of the log", 30, || reader.is_finished());
+            reader.join().expect("the log's reader");
+        }
     }
     /// Starts it again on the same folder, after its end. The ports differ.
     pub fn restart(mut self) -> Server {
@@ -213,7 +225,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(setup: &Setup, folder: &Path) -> (Child, Log) {
+fn spawn(setup: &Setup, folder: &Path) -> (Child, Log, JoinHandle<()>) {
     let mut command = prepare(setup, folder);
     let stderr = std::fs::File::create(folder.join("stderr")).expect("stderr");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
@@ -221,7 +233,7 @@ fn spawn(setup: &Setup, folder: &Path) -> (Child, Log) {
     let stdout = child.stdout.take().expect("stdout");
     let log: Log = Arc::default();
     let lines = log.clone();
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if let Ok(value) = serde_json::from_str::<Value>(&line) {
                 note_event(&value);
@@ -229,7 +241,7 @@ fn spawn(setup: &Setup, folder: &Path) -> (Child, Log) {
             }
         }
     });
-    (child, log)
+    (child, log, reader)
 }
 
 /// Leaves the event's name where `cargo xtask test` looks which events the whole run has seen.

@@ -64,6 +64,8 @@ pub enum Act {
     Say(String),
     /// These octets, then what an honest server does not do: nothing more.
     Raw(Vec<u8>),
+    /// These octets, then what an honest server does.
+    Inject(Vec<u8>),
     /// These octets, then the connection closes.
     RawClose(Vec<u8>),
     /// Closes.

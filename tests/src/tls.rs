@@ -1,6 +1,6 @@
-//! A client under TLS whose every word is ours: `openssl s_client`.
+//! A client under TLS whose every word is ours: `openssl s_client`; and one that has words of somebody else's behind its STARTTLS.
 
-use crate::tools::s_client;
+use crate::tools::{program, run, s_client};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Stdio};
@@ -58,4 +58,42 @@ impl Drop for Tls {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A client behind whose STARTTLS somebody puts octets, in the same packet, in clear. It prints the reply to STARTTLS. If that is 220 it goes on
+/// under TLS: it says EHLO, NOOP and QUIT, and prints whatever the server says then until it closes.
+const INJECTED: &str = r#"
+import socket, ssl, sys
+port, injected = int(sys.argv[1]), sys.argv[2].encode()
+s = socket.create_connection(("127.0.0.1", port), timeout=30)
+def reply(lines):
+    while (line := lines.readline()) and line[3:4] == b"-":
+        pass
+    return line.decode()
+lines = s.makefile("rb")
+reply(lines)
+s.sendall(b"EHLO client.test\r\n")
+reply(lines)
+s.sendall(b"STARTTLS\r\n" + injected)
+first = reply(lines)
+print(first, end="")
+if first.startswith("220"):
+    s = ssl._create_unverified_context().wrap_socket(s)
+    lines = s.makefile("rb")
+    for command in [b"EHLO client.test\r\n", b"NOOP\r\n", b"QUIT\r\n"]:
+        s.sendall(command)
+        print(reply(lines), end="")
+while line := reply(lines):
+    print(line, end="")
+"#;
+
+/// The codes of all replies that a client gets behind whose STARTTLS somebody puts these octets: to STARTTLS, and, if it is told to go on, under TLS
+/// to EHLO, NOOP and QUIT. More are replies to what was put there.
+pub fn codes_behind_starttls(address: SocketAddr, injected: &str) -> Vec<u16> {
+    let mut python = program("/usr/bin/python3");
+    python.args(["-c", INJECTED, &address.port().to_string(), injected]);
+    let said = run(&mut python).stdout;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let code = |line: &str| line[..3].parse().unwrap_or_else(|_| panic!("no reply: {said}"));
+    said.lines().map(code).collect()
 }

@@ -1,7 +1,8 @@
 //! The drain, by command and by API: who asks, what holds it up, by name and age, and the end.
 
+use crate::shared_queue_outage::Slow;
 use blackbox::server::Server;
-use blackbox::sink::{Act, Moment, Sink};
+use blackbox::sink::Sink;
 use blackbox::wait_for;
 use blackbox::wire::Wire;
 use serde_json::{Value, json};
@@ -35,13 +36,8 @@ fn drain(server: &Server, args: &[&str]) -> Child {
 
 #[test]
 fn what_holds_a_drain_up_is_named_until_it_ends() {
-    let sink = Sink::scripted(|_, moment| match moment {
-        Moment::EndOfData(_) => {
-            std::thread::sleep(std::time::Duration::from_secs(4));
-            Act::Default
-        }
-        _ => Act::Default,
-    });
+    let slow = Slow::start();
+    let sink = &slow.sink;
     let mut server = Server::with(&sink.relay_config());
     assert_eq!(status(&server)["phase"], "running");
     let ready_and_drain =
@@ -88,6 +84,7 @@ fn what_holds_a_drain_up_is_named_until_it_ends() {
         "{held:?}"
     );
     // Each lets go; then the server ends by itself, and the command with it.
+    slow.speak();
     assert_eq!(busy.say("RSET").code, 250);
     assert_eq!(busy.say("NOOP").code, 421);
     assert!(server.exited(30).success());

@@ -4,8 +4,8 @@ use blackbox::postfix::Postfix;
 use blackbox::server::Server;
 use blackbox::sink::Sink;
 use blackbox::tools::maildir;
-use blackbox::wait_for_secs;
 use blackbox::wire::Wire;
+use blackbox::{wait_for, wait_for_secs};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -186,11 +186,11 @@ fn postfix_takes_what_we_relay() {
             String::from_utf8_lossy(copy)
         );
     }
+    wait_for("a line for each", || server.events("delivery").len() >= 20);
+    let attempts = server.events("delivery");
     assert!(
-        server
-            .events("delivery")
-            .iter()
-            .all(|line| line["status"] == "sent")
+        attempts.len() == 20 && attempts.iter().all(|line| line["status"] == "sent"),
+        "{attempts:?}"
     );
 }
 

@@ -121,11 +121,12 @@ fn what_waits_for_its_rate_holds_up_nobody_and_goes_when_the_rate_is_another() {
         "{busy:?} of 3 s, {slept} times to sleep"
     );
     assert_eq!(sink.count(), 1);
+    wait_for("a line for each", || server.events("delivery").len() > OTHERS);
+    let attempts = server.events("delivery");
+    assert_eq!(attempts.len(), OTHERS + 1);
     assert!(
-        server
-            .events("delivery")
-            .iter()
-            .all(|line| line["status"] == "sent")
+        attempts.iter().all(|line| line["status"] == "sent"),
+        "{attempts:?}"
     );
     // Another rate is in force at once, for what waits in hand; what went back to the store an operator makes due.
     reload(&mut server, &config(&sink, &other, "none"));

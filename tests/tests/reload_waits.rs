@@ -49,11 +49,12 @@ fn a_new_password_is_in_force_with_all_else_before_it_is_recorded() {
     wire.expect("MAIL FROM:<a@x.test>", 250);
     wire.expect("RCPT TO:<b@two.test>", 250);
     assert_eq!(count(&server, "audit_failed"), 0, "it came before");
-    // What the trail lacks is told; it holds up nobody.
+    // What the trail lacks is told; it holds up nobody. A signal is heard at once, a file is looked at every few seconds.
     server.write_config(&format!(
         "{}{fast}",
         config("a password that is another", "three.test")
     ));
+    server.signal(Signal::SIGHUP);
     wait_for("the next reload", || count(&server, "config_reloaded") == 2);
     assert_eq!(count(&server, "audit_failed"), 0, "it came before");
     let failed = server.wait_event("audit_failed", |_| true);

@@ -204,6 +204,7 @@ fn what_a_leaving_server_had_others_deliver_at_once() {
     assert!(one.stop().success());
     sink.wait(40);
     other.wait_empty();
+    wait_for("the lines of all", || other.events("delivery").len() >= 40);
     let delivered = other.events("delivery");
     assert!(ids.iter().all(|id| {
         delivered

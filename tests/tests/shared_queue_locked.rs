@@ -47,6 +47,7 @@ fn whoever_keeps_a_table_is_waited_for_by_the_pool_and_no_more() {
         end: &|| drop(keeper.take()),
         // Statements are waited for for 20 s; then others come in their place.
         lasts: Duration::from_secs(28),
+        enough: &|| true,
         heard: Heard::AtEnd,
     };
     stand(&server, &sink, &fault);

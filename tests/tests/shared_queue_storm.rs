@@ -19,7 +19,7 @@ const IN_HAND: usize = 100;
 /// When the database is killed.
 const CRASH: usize = 4;
 /// A result is written so soon, also on a busy machine, as long as the database is there.
-const WRITTEN: Duration = Duration::from_secs(2);
+const WRITTEN: Duration = Duration::from_secs(6);
 
 /// A server that was killed.
 struct Killed {

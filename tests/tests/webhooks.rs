@@ -2,6 +2,7 @@
 
 mod faults;
 
+use blackbox::ports::free_port;
 use blackbox::receiver::Receiver;
 use blackbox::server::{Server, Setup, refusal};
 use blackbox::sink::{Act, Moment, Sink};
@@ -20,6 +21,11 @@ const OLD_SECRET: &str = "whsec_b2xkIHNlY3JldCBvZiB0aGlydHktdHdvIG9jdGV0cw==";
 pub(crate) fn receiver(secret: &str, port: &str, manner: &[&str]) -> Receiver {
     let packages = peer("webhooks");
     Receiver::start("webhook.py", &[&[secret, port], manner].concat(), Some(&packages))
+}
+
+/// One in whose place another will be: on a port that nobody is given meanwhile.
+fn replaceable(manner: &str) -> Receiver {
+    receiver(SECRET, &free_port().port().to_string(), &[manner])
 }
 
 /// On the port of one that is gone.
@@ -225,7 +231,7 @@ fn mail_that_is_not_even_tried_is_told_of() {
 #[test]
 fn an_operator_sees_what_waits_and_has_it_told_now() {
     let sink = Sink::start();
-    let busy = receiver(SECRET, "0", &["ask:3000"]);
+    let busy = replaceable("ask:3000");
     let hooked = sink.relay_config() + &webhook("crm", &busy.url, "events = [\"delivered\"]");
     let mut server = start(&hooked);
     assert_eq!(server.json(&["webhooks"])[0]["state"], "untried");

@@ -221,6 +221,7 @@ fn is_part(path: &std::path::Path) -> bool {
 #[test]
 fn both_versions_of_kustomize_make_the_same() {
     let (old, new) = (all(Release::Helm3), all(Release::Helm4));
+    assert_eq!(old.len(), new.len());
     for (old, new) in old.iter().zip(&new) {
         assert_eq!(old.objects, new.objects, "{}", old.name);
     }

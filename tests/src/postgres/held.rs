@@ -2,9 +2,10 @@
 
 use super::Postgres;
 use crate::wait_for_secs;
+use real_postgres::Version;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A connection that is taken until this is dropped.
 pub struct Held(Child);
@@ -19,21 +20,28 @@ impl Drop for Held {
 impl Postgres {
     /// Takes a connection as an ordinary role and keeps it until it is dropped; `None` when there is none to be had.
     pub fn hold_connection(&self, role: &str) -> Option<Held> {
-        let mut psql = Command::new("/usr/bin/psql");
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("held {}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut psql = Command::new(Version::Debian.program("psql").expect("psql"));
         psql.arg("-h").arg(self.server.sockets());
         psql.args(["-p", &self.port.to_string(), "-qX", "-U", role, &self.name]);
         // It waits for what it is to do, and ends with that.
-        let mut child = psql
+        let child = psql
+            .env("PGAPPNAME", &name)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("psql");
-        std::thread::sleep(Duration::from_millis(150));
-        match child.try_wait().expect("psql") {
-            Some(_) => None,
-            None => Some(Held(child)),
-        }
+        let mut held = Held(child);
+        // The database has let it in, or it has ended: however long that takes.
+        let there = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'");
+        let (mut ended, what) = (false, "psql to be let in, or to end");
+        wait_for_secs(what, 30, || {
+            ended = held.0.try_wait().expect("psql").is_some();
+            ended || self.sql(&there) == "1"
+        });
+        (!ended).then_some(held)
     }
 
     /// Does something over a connection that is kept until it is dropped. Whether it is done is to be waited for.

@@ -155,6 +155,7 @@ impl<'a> Conversation<'a> {
                 self.stream.write_all(&octets)?;
                 hang(self.shared)
             }
+            Act::Inject(octets) => self.stream.write_all(&octets),
             Act::RawClose(octets) => {
                 self.stream.write_all(&octets)?;
                 Err(ErrorKind::Other.into())

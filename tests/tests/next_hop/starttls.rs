@@ -5,8 +5,10 @@ use blackbox::postfix::Postfix;
 use blackbox::server::Setup;
 use blackbox::sink::{Act, Moment, Sink};
 use blackbox::tools::certificates;
+use blackbox::wait_for;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 /// A CA and a certificate for `localhost`, as Postfix's settings.
 fn certificate(folder: &Path) -> String {
@@ -27,8 +29,10 @@ fn starttls_is_used_where_it_is_offered() {
          virtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\nvirtual_gid_maps = static:65534\n"
     ));
     let relay = |tls: &str, more: &str| {
+        // A real Postfix takes the time that it takes.
+        let patient = FAST.replace("final_timeout = 2", "final_timeout = 30");
         let config = format!(
-            "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://localhost:{}\"\ntls = \"{tls}\"\n{FAST}{more}",
+            "[relay]\nnetworks = [\"127.0.0.0/8\"]\nsmarthost = \"smtp://localhost:{}\"\ntls = \"{tls}\"\n{patient}{more}",
             postfix.address.port()
         );
         Setup::new(config).start()
@@ -95,12 +99,19 @@ fn a_broken_starttls_falls_back_only_when_it_may() {
 
 #[test]
 fn replies_injected_before_tls_are_not_read() {
-    // In clear, behind the 220, a man in the middle puts replies for after the handshake.
-    let injects = |_: usize, moment: &Moment| match moment {
-        moment if command(moment, "STARTTLS") => {
-            Act::Raw(b"220 go ahead\r\n250-sink.test\r\n250 8BITMIME\r\n250 2.1.0 ok\r\n".to_vec())
+    // In clear, behind the 220, a man in the middle puts replies for after the handshake; then he listens.
+    let (tricked, heard) = (Mutex::new(BTreeSet::new()), Arc::new(Mutex::new(Vec::new())));
+    let hears = heard.clone();
+    let injects = move |connection: usize, moment: &Moment| {
+        let mut tricked = tricked.lock().expect("connections");
+        if tricked.contains(&connection) {
+            hears.lock().expect("heard").push(moment.clone());
         }
-        _ => Act::Default,
+        if !command(moment, "STARTTLS") {
+            return Act::Default;
+        }
+        tricked.insert(connection);
+        Act::Inject(b"220 go ahead\r\n250-sink.test\r\n250 8BITMIME\r\n250 2.1.0 ok\r\n".to_vec())
     };
     let sink = Sink::on("127.0.0.1:0", &["STARTTLS"], injects);
     let server = Setup::new(format!("{}tls = \"required\"\n{FAST}", sink.relay_config())).start();
@@ -110,6 +121,7 @@ fn replies_injected_before_tls_are_not_read() {
         deferred["text"].as_str().expect("text").contains("out of turn"),
         "{deferred}"
     );
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(sink.count(), 0);
+    wait_for("the connection to end", || sink.open() == 0);
+    let heard = heard.lock().expect("heard").clone();
+    assert!(heard.is_empty() && sink.count() == 0, "{heard:?}");
 }

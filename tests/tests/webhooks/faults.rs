@@ -1,6 +1,6 @@
 //! Receivers that hang, refuse, misbehave or are away, and servers that are killed: mail goes on, and what is owed is told.
 
-use super::{OLD_SECRET, SECRET, ids, in_place_of, receiver, send, start, webhook};
+use super::{OLD_SECRET, SECRET, ids, in_place_of, receiver, replaceable, send, start, webhook};
 use blackbox::server::Setup;
 use blackbox::sink::Sink;
 use blackbox::tools::{program, run};
@@ -40,7 +40,7 @@ fn what_was_not_taken_is_told_again() {
 #[test]
 fn a_killed_server_tells_it_all_the_same() {
     let sink = Sink::start();
-    let first = receiver(SECRET, "0", &["hold"]);
+    let first = replaceable("hold");
     let mut server = start(&(sink.relay_config() + &webhook("all", &first.url, "")));
     let sent: BTreeSet<String> = (0..20).map(|_| send(&server, &["b@y.test"])).collect();
     sink.wait(20);
@@ -73,7 +73,7 @@ fn a_killed_server_tells_it_all_the_same() {
 #[test]
 fn a_receiver_that_hangs_does_not_hold_up_mail() {
     let sink = Sink::start();
-    let hung = receiver(SECRET, "0", &["hold"]);
+    let hung = replaceable("hold");
     let server = start(&(sink.relay_config() + &webhook("slow", &hung.url, "")));
     let mut wire = Wire::hello(server.smtp);
     for _ in 0..300 {

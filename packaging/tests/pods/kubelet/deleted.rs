@@ -8,6 +8,10 @@ use serde_json::json;
 use std::thread;
 use std::time::Duration;
 
+/// Seconds that a preStop takes, within which a probe has to fail and the pod's output is read, beside fourteen other plays. The longest of
+/// them takes no less.
+const PRE_STOP: u64 = 12;
+
 /// preStop, then SIGTERM, and time to end; until then it is asked whether it is ready, and no longer whether it lives.
 pub(super) fn ends_in_order(ground: &Ground) {
     let answers = &ground.answers;
@@ -16,9 +20,9 @@ pub(super) fn ends_in_order(ground: &Ground) {
     }
     let slowly = HEARS.replace("exit 3", "busybox sleep 1; echo done; exit 3");
     let pod = ground.start("order", &slowly, |pod| {
-        pod["terminationGracePeriodSeconds"] = json!(20);
+        pod["terminationGracePeriodSeconds"] = json!(40);
         let container = &mut pod["containers"][0];
-        container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": 3 } } });
+        container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": PRE_STOP } } });
         container["livenessProbe"] = ground.probe("/order/live", 1);
         container["readinessProbe"] = ground.probe("/order/ready", 1);
     });
@@ -47,7 +51,7 @@ pub(super) fn ends_in_order(ground: &Ground) {
     ];
     assert_eq!(pod.timeline().events(), expected, "{}", pod.timeline());
     let pre_stop = between(&pod, &Happened::Deleted, &Happened::PreStopped);
-    assert!(pre_stop >= Duration::from_secs(3), "{}", pod.timeline());
+    assert!(pre_stop >= Duration::from_secs(PRE_STOP), "{}", pod.timeline());
 }
 
 /// Deletes a pod that does not hear SIGTERM.

@@ -9,9 +9,11 @@ use smtp_observe::{Level, LogSettings, Observer};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
@@ -40,29 +42,37 @@ async fn what_was_left_behind_waits_for_no_lock() {
     let hold = "BEGIN; LOCK TABLE messages";
     holder.batch_execute(hold).await.unwrap();
     for _ in 0..10 {
-        let asked = store.list(Filter::default(), None, 1);
-        assert!(timeout(Duration::from_millis(100), asked).await.is_err());
+        let asked = lists(&store);
+        until_waiting(&client, 1).await;
+        asked.abort();
+        until_waiting(&client, 0).await;
     }
-    // One that was asked just now may be on its way.
-    until_waiting(&client, 0).await;
     holder.batch_execute("COMMIT").await.unwrap();
     assert!(store.list(Filter::default(), None, 1).await.unwrap().is_empty());
+}
+
+/// Somebody who asks, until he is told not to.
+fn lists(store: &Arc<PostgresStore>) -> JoinHandle<()> {
+    let store = store.clone();
+    tokio::spawn(async move { drop(store.list(Filter::default(), None, 1).await) })
 }
 
 /// How a request to cancel something begins, behind its length.
 const CANCEL: [u8; 4] = 80_877_102_i32.to_be_bytes();
 
-/// Poolers behind one address, of which each request to cancel comes to one that knows nothing of what is meant: it hangs up, as PgBouncer does.
-async fn poolers(listener: TcpListener, database: PathBuf) {
+/// Poolers behind one address, of which each request to cancel comes to one that knows nothing of what is meant: it is counted, and hung up
+/// on, as PgBouncer does.
+async fn poolers(listener: TcpListener, database: PathBuf, asked: Arc<AtomicUsize>) {
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(pass_on(client, database.clone()));
+        tokio::spawn(pass_on(client, database.clone(), asked.clone()));
     }
 }
 
-async fn pass_on(mut client: TcpStream, database: PathBuf) -> io::Result<()> {
+async fn pass_on(mut client: TcpStream, database: PathBuf, asked: Arc<AtomicUsize>) -> io::Result<()> {
     let mut first = [0; 8];
     client.read_exact(&mut first).await?;
     if first.ends_with(&CANCEL) {
+        asked.fetch_add(1, Ordering::SeqCst);
         return Ok(());
     }
     let mut server = UnixStream::connect(database).await?;
@@ -100,7 +110,8 @@ async fn who_asks_the_wrong_pooler_for_an_end_says_so() {
     cluster.sql("postgres", patient).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let poolers = tokio::spawn(poolers(listener, cluster.socket()));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let poolers = tokio::spawn(poolers(listener, cluster.socket(), asked.clone()));
     let mut settings = cluster.settings("queue");
     settings.database.url = format!("postgresql://postgres@127.0.0.1:{port}/queue?sslmode=disable");
     let (lines, level) = (Lines::default(), Level::Info);
@@ -108,12 +119,20 @@ async fn who_asks_the_wrong_pooler_for_an_end_says_so() {
     let (store, _) = PostgresStore::open(settings, observer.clone(), Patience::NONE)
         .await
         .unwrap();
+    let store = Arc::new(store);
     let (client, holder) = (cluster.client("queue").await, cluster.client("queue").await);
     holder.batch_execute("BEGIN; LOCK TABLE messages").await.unwrap();
-    for _ in 0..2 {
-        let asked = store.list(Filter::default(), None, 1);
-        assert!(timeout(Duration::from_millis(100), asked).await.is_err());
-    }
+    let both = [lists(&store), lists(&store)];
+    until_waiting(&client, 2).await;
+    both.iter().for_each(JoinHandle::abort);
+    let requests = async {
+        while asked.load(Ordering::SeqCst) < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), requests)
+        .await
+        .expect("requests");
     let told = async {
         while lines.failures().is_empty() {
             sleep(Duration::from_millis(50)).await;
