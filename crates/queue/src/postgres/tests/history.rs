@@ -3,7 +3,6 @@
 use super::cluster::Cluster;
 use super::samples::record;
 use crate::store::Store;
-use jiff::Timestamp;
 use smtp_history::{Addition, Archive, Old};
 use ulid::Ulid;
 

@@ -45,7 +45,7 @@ async fn results_are_written_to_leases_that_are_just_renewed() {
     assert_eq!(finished.removed, [claims[0].message.id]);
     let left = store.list(Filter::default(), None, 9).await.unwrap();
     assert_eq!(
-        left.iter().map(|one| one.id).collect::<Vec<_>>(),
+        left.iter().map(|one| one.message.id).collect::<Vec<_>>(),
         [claims[1].message.id]
     );
 }
