@@ -5,6 +5,7 @@ mod charts {
     mod configuration;
     mod judged;
     mod manifests;
+    mod names;
     mod notes;
     mod policies;
     mod refusals;

@@ -6,6 +6,7 @@ mod documents {
     mod cluster;
     mod commands;
     mod helm;
+    mod in_order;
     mod kubectl;
     mod links;
     mod options;

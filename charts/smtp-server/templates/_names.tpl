@@ -1,4 +1,4 @@
-{{/* Names and labels. */}}
+{{/* Names and labels. Quoted wherever they stand alone: a release may be called `on`, or 2026, and is a text all the same. */}}
 
 {{/* The chart's name, or what is given in its place: the label `app`. */}}
 {{- define "smtp-server.name" -}}
@@ -21,8 +21,8 @@
 
 {{/* What selects the server's pods, of this release only. Immutable in a cluster: nothing may be added or taken away. */}}
 {{- define "smtp-server.selector" -}}
-app: {{ include "smtp-server.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app: {{ include "smtp-server.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of every object. */}}
@@ -58,8 +58,8 @@ The more special label or annotation wins over the common one.
 {{- define "smtp-server.metadata" -}}
 {{- $labels := mergeOverwrite (dict) (fromYaml (include "smtp-server.labels" .root)) (.labels | default dict) -}}
 {{- $annotations := mergeOverwrite (dict) .root.Values.commonAnnotations (.annotations | default dict) -}}
-name: {{ .name | default (printf "%s%s" (include "smtp-server.fullname" .root) (.suffix | default "")) }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | default (printf "%s%s" (include "smtp-server.fullname" .root) (.suffix | default "")) | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- toYaml $labels | nindent 2 }}
 {{- with $annotations }}

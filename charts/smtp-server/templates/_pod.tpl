@@ -16,7 +16,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "smtp-server.serviceAccountName" . }}
+  serviceAccountName: {{ include "smtp-server.serviceAccountName" . | quote }}
   automountServiceAccountToken: false
   # Kubernetes would set SMTP_… variables for a Service called smtp.
   enableServiceLinks: false
@@ -90,9 +90,9 @@ spec:
     - name: SMTP_DB_PATH
       value: /data/smtp.db
     {{- if $secret }}
-    {{- with .Values.secrets.adminPasswordKey }}
+    {{- if eq (include "smtp-server.hasAdminPassword" .) "true" }}
     - name: SMTP_ADMIN_PASSWORD_FILE
-      value: /run/secrets/smtp/{{ . }}
+      value: /run/secrets/smtp/{{ .Values.secrets.adminPasswordKey }}
     {{- end }}
     {{- if eq (include "smtp-server.hasDkim" .) "true" }}
     - name: SMTP_DKIM_PRIVATE_KEY_FILE
@@ -117,7 +117,7 @@ spec:
     {{- end }}
     {{- if .Values.scaleAware.enabled }}
     - name: SMTP_KUBERNETES__STATEFULSET
-      value: {{ include "smtp-server.fullname" . }}
+      value: {{ include "smtp-server.fullname" . | quote }}
     # Not the host name: on a node's network that is the node's.
     - name: SMTP_KUBERNETES__POD
       valueFrom:
@@ -228,19 +228,19 @@ spec:
   {{- with $tlsSecret }}
   - name: tls
     secret:
-      secretName: {{ . }}
+      secretName: {{ . | quote }}
       defaultMode: 288
   {{- end }}
   {{- with $secret }}
   - name: secrets
     secret:
-      secretName: {{ . }}
+      secretName: {{ . | quote }}
       defaultMode: 288
   {{- end }}
   {{- if and $postgresql .Values.database.existingSecret }}
   - name: database
     secret:
-      secretName: {{ .Values.database.existingSecret }}
+      secretName: {{ .Values.database.existingSecret | quote }}
       defaultMode: 288
       items:
       - key: {{ .Values.database.urlKey }}
@@ -249,7 +249,7 @@ spec:
   {{- if and $postgresql .Values.database.caSecret }}
   - name: database-ca
     secret:
-      secretName: {{ .Values.database.caSecret }}
+      secretName: {{ .Values.database.caSecret | quote }}
       defaultMode: 288
       items:
       - key: {{ .Values.database.caKey }}
@@ -292,14 +292,25 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* Whether the Secret has a DKIM key, as far as the chart can know. */}}
-{{- define "smtp-server.hasDkim" -}}
-{{- $key := .Values.secrets.dkimPrivateKeyKey -}}
-{{- if not $key -}}false
-{{- else if .Values.externalSecrets.enabled -}}{{ or (hasKey .Values.externalSecrets.data $key) (gt (len .Values.externalSecrets.dataFrom) 0) }}
-{{- else if .Values.secrets.create -}}{{ ne .Values.secrets.values.dkimPrivateKey "" }}
-{{- else -}}true
+{{/*
+Whether the Secret has what a variable would name, as far as the chart can know: a file that is named and not there ends the server
+(78). (dict "root" $ "key" "NAME" "given" "what secrets.values has for it")
+*/}}
+{{- define "smtp-server.hasKey" -}}
+{{- $external := .root.Values.externalSecrets -}}
+{{- if not .key -}}false
+{{- else if $external.enabled -}}{{ or (hasKey $external.data .key) (gt (len $external.dataFrom) 0) }}
+{{- else if .root.Values.secrets.create -}}{{ ne .given "" }}
+{{- else -}}{{ ne .root.Values.secrets.existingSecret "" }}
 {{- end -}}
+{{- end }}
+
+{{- define "smtp-server.hasAdminPassword" -}}
+{{- include "smtp-server.hasKey" (dict "root" . "key" .Values.secrets.adminPasswordKey "given" .Values.secrets.values.adminPassword) -}}
+{{- end }}
+
+{{- define "smtp-server.hasDkim" -}}
+{{- include "smtp-server.hasKey" (dict "root" . "key" .Values.secrets.dkimPrivateKeyKey "given" .Values.secrets.values.dkimPrivateKey) -}}
 {{- end }}
 
 {{/* The container's resources. What is not said of ephemeral storage goes by what the mode keeps there. */}}

@@ -18,7 +18,7 @@ pub fn look(set: &Set, found: &mut Vec<String>) {
                 }
             } else if what == "persistentvolumeclaims" || what == "requests.storage" {
                 claims(set, quota, (what, allowed), found);
-            } else {
+            } else if !is_of_a_device(what) {
                 objects(set, quota, (what, allowed), found);
             }
         }
@@ -55,7 +55,13 @@ fn most(set: &Set, workload: Workload) -> u64 {
 /// `requests.cpu` as `requests` and `cpu`, when containers are asked for it.
 fn of_containers(what: &str) -> Option<(&str, &str)> {
     let (which, resource) = what.split_once('.')?;
-    (["requests", "limits"].contains(&which) && resource != "storage").then_some((which, resource))
+    let asked = ["cpu", "memory", "ephemeral-storage"].contains(&resource);
+    (["requests", "limits"].contains(&which) && asked).then_some((which, resource))
+}
+
+/// `requests.nvidia.com/gpu`: refuses only pods that ask for it, and none of these does.
+fn is_of_a_device(what: &str) -> bool {
+    what.starts_with("requests.") && what.contains('/')
 }
 
 /// What one pod takes of a quota; nothing if one of its containers does not say.
@@ -63,9 +69,14 @@ fn of_a_pod(pod: Workload, what: &str) -> Option<u128> {
     let Some((which, resource)) = of_containers(what) else {
         return Some(1000);
     };
-    let containers = pod.containers();
-    let each = containers.map(|one| quantity(&one["resources"][which][resource]));
-    each.sum()
+    let asks = |one: &Value| quantity(&one["resources"][which][resource]);
+    let (beside, before): (Vec<&Value>, Vec<&Value>) = list(&pod.pod()["initContainers"])
+        .iter()
+        .partition(|one| one["restartPolicy"] == "Always");
+    let together: u128 = pod.containers().chain(beside).map(asks).sum::<Option<u128>>()?;
+    // These run one at a time, before the others.
+    let largest = before.into_iter().map(asks).collect::<Option<Vec<u128>>>()?;
+    Some(largest.into_iter().fold(together, u128::max))
 }
 
 /// Room for the largest number of pods, beside those that end: tests and Jobs.
@@ -92,8 +103,17 @@ fn pods(
             .any(|server| std::ptr::eq(server.object, pod.object))
     };
     let others = set.all_pods().into_iter().filter(|pod| !is_server(pod));
-    let others: u128 = others.map(|pod| of_a_pod(pod, what).unwrap_or(0)).sum();
-    let room = allowed.saturating_sub(others) / one.max(1);
+    let mut taken = 0;
+    for pod in others {
+        match of_a_pod(pod, what) {
+            Some(one) => taken += one,
+            None => found.push(finds(
+                quota,
+                format!("{what}: refuses {}, which names none", pod.name()),
+            )),
+        }
+    }
+    let room = allowed.saturating_sub(taken) / one.max(1);
     if room < u128::from(most) {
         let name = workload.name();
         found.push(finds(

@@ -146,6 +146,39 @@ fn the_server_is_asked_indeed() {
     assert!(text.contains("dns.servers"), "{text}");
 }
 
+/// A file that a variable names and that is not there ends the server: so none is named that nobody writes.
+#[test]
+fn the_password_is_named_where_it_is() {
+    const NAME: &str = "SMTP_ADMIN_PASSWORD";
+    let written = json!({"create": true, "values": {"adminPassword": "correct horse battery"}});
+    let read = |key: &str| json!({"enabled": true, "data": {(key): {"key": "mail/smtp"}}});
+    for (profile, secrets, external, named) in [
+        ("development", json!({"create": true}), json!({}), false),
+        ("testing", json!({"create": true}), json!({}), false),
+        ("development", written, json!({}), true),
+        ("testing", json!({}), read("ACCOUNT_BILLING"), false),
+        ("testing", json!({}), read(NAME), true),
+        ("production", json!({}), read(NAME), true),
+        ("testing", json!({"existingSecret": ""}), json!({}), false),
+        ("testing", json!({}), json!({}), true),
+    ] {
+        let values = json!({
+            "profile": profile,
+            "config": {"server": {"hostname": "mail.example.com"}},
+            "secrets": secrets,
+            "externalSecrets": external,
+        });
+        let objects = packaging::render::released("smtp-server", "mail", &values);
+        let (_, pod) = rendered(&objects);
+        let mut variables = pod["containers"][0]["env"].as_array().expect("variables").iter();
+        let file = format!("{NAME}_FILE");
+        assert_eq!(variables.any(|one| one["name"] == *file), named, "{values}");
+        let mut nobody = packaging::semantic::findings(&objects);
+        nobody.retain(|text| text.contains("has no key"));
+        assert_eq!(nobody, Vec::<String>::new(), "{values}");
+    }
+}
+
 /// Numbers stay numbers, whole ones whole; text is any text.
 #[test]
 fn values_are_exact_toml() {

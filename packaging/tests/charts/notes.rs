@@ -83,6 +83,10 @@ fn notes_tell_what_to_publish() {
     assert!(notes("smarthost").contains("Here mail leaves by smtp.provider.example:465"));
     assert!(notes("postgresql").contains("exec deployment/smtp-server -- smtp-server status"));
     assert!(notes("proxy-protocol").contains("are refused"));
+    // Where no Service has the console's port: on the node's loopback.
+    assert!(single.contains("port-forward service/smtp-server 8080:http "));
+    assert!(notes("node-port").contains("port-forward service/smtp-server 8080:admin "));
+    assert!(notes("edge").contains("port-forward smtp-server-0 8080:8081 "));
     // Every command of the server's in them is one.
     for values in ci() {
         for line in notes(&name(&values)).lines() {

@@ -90,6 +90,35 @@ fn all_that_is_wrong_is_said() {
     }
 }
 
+/// A quota of what no container of ours asks for keeps nobody out; claims are counted where there are some.
+#[test]
+fn quotas_of_other_things_are_taken() {
+    let folder = folder();
+    let file = folder.path().join("values.yaml");
+    for (mode, hard) in [
+        (
+            "embedded",
+            json!({"requests.nvidia.com/gpu": "4", "limits.ephemeral-storage": "10Gi"}),
+        ),
+        ("embedded", json!({"requests.storage": "20Gi"})),
+        ("postgresql", json!({"requests.storage": "1Gi"})),
+    ] {
+        let values = json!({
+            "mode": mode,
+            "config": {"server": {"hostname": "mail.example.com"}},
+            "replicaCount": 2,
+            "persistence": {"size": "10Gi"},
+            "resourceQuota": {"enabled": true, "hard": hard},
+        });
+        std::fs::write(&file, values.to_string()).expect("written");
+        for release in Release::ALL {
+            let output = try_template(release, &root().join(CHART), &file, &[]);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{release:?} {mode} {hard}: {text}");
+        }
+    }
+}
+
 /// Only the smtp listener relays for trusted networks; what the others do with a client of these is a test of reception's
 /// (`submission_needs_authentication_first`). So nobody is asked whose addresses arrive there.
 #[test]
@@ -198,6 +227,10 @@ fn unknown_values_are_refused() {
         "probes.liveness.initialDelaySeconds=10",
         "image.pullPolicy=Sometimes",
         "replicaCount=0",
+        // Not what a Service may be called.
+        "fullnameOverride=mail.relay",
+        "fullnameOverride=2nd-relay",
+        "nameOverride=mail.relay",
     ];
     let calls: Vec<_> = wrong
         .iter()

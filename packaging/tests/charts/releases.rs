@@ -50,7 +50,7 @@ fn selectors(place: &str, value: &Value, found: &mut Vec<(String, Value)>) {
 }
 
 /// What of one release's objects reaches to the other's.
-fn reaches(one: &[Value], other: &[Value], of_other: &str) -> Vec<String> {
+pub(super) fn reaches(one: &[Value], other: &[Value], of_other: &str) -> Vec<String> {
     let mut found = Vec::new();
     let id = |object: &Value| format!("{}/{}", object["kind"], object["metadata"]["name"]).replace('"', "");
     let names: BTreeSet<String> = other.iter().map(id).collect();

@@ -3,7 +3,7 @@
 use crate::charts::rendering::{CHART, copied_chart, folder, template_of};
 use blackbox::server::binary;
 use blackbox::tools::run;
-use packaging::render::{find, kustomize, objects};
+use packaging::render::{file, find, kustomize, objects};
 use packaging::semantic::Workload;
 use packaging::semantic::network::{End, Policies, Protocol, Way};
 use packaging::tools::{Release, python, root};
@@ -130,20 +130,21 @@ fn the_package_is_the_chart() {
     }
 }
 
+/// What moves a queue to PostgreSQL, and what lets it in to a database where everything else is denied.
+const JOB: &str = "k8s/jobs/migrate-queue.yaml";
+const INGRESS: &str = "k8s/jobs/migrate-ingress.yaml";
+
 /// The Job that moves a queue to PostgreSQL, which UPGRADING.md and docs/kubernetes.md send people to.
 #[test]
 fn the_job_that_moves_a_queue_is_one() {
-    const FILE: &str = "k8s/jobs/migrate-queue.yaml";
-    for page in [
-        CHART.to_owned() + "/UPGRADING.md",
-        "docs/kubernetes.md".to_owned(),
-    ] {
-        let text = std::fs::read_to_string(root().join(&page)).expect("the page");
-        assert!(text.contains(FILE), "{page}");
+    for page in [&*format!("{CHART}/UPGRADING.md"), "docs/kubernetes.md"] {
+        let text = std::fs::read_to_string(root().join(page)).expect("the page");
+        assert!(text.contains(JOB) && text.contains(INGRESS), "{page}");
     }
-    let mut all = packaging::render::file(FILE);
-    let policies = all.split_off(1);
-    let job = all.remove(0);
+    let mut policies = file(JOB);
+    let job = policies.remove(0);
+    // The files deny what they do not allow.
+    policies.extend(file(INGRESS));
     let folder = folder();
     let file = folder.path().join("job.yaml");
     std::fs::write(&file, job.to_string()).expect("written");
@@ -207,6 +208,58 @@ fn reaches_its_database(job: &Value, policies: &[Value]) {
     let pod = json!({"kind": "Pod", "metadata": {"name": "db", "namespace": "mail", "labels": {"app": "postgresql"}}});
     let from_it = End::Pod("mail".into(), job.labels());
     assert!(policies.let_through(Workload { object: &pod }, Way::In, &from_it, Protocol::Tcp, 5432));
+}
+
+/// What UPGRADING.md has applied beside a release of the chart, by whether its `networkPolicy.denyNamespace` is set.
+fn told_to_apply(denies: bool) -> Vec<Value> {
+    let page = std::fs::read_to_string(root().join(CHART).join("UPGRADING.md")).expect("the page");
+    let lines = page.lines().filter_map(|line| line.split_once(" apply -f "));
+    let wanted = lines.filter(|(_, rest)| denies || !rest.contains("denyNamespace"));
+    let files: Vec<&str> = wanted
+        .filter_map(|(_, rest)| rest.split_whitespace().next())
+        .collect();
+    assert_eq!(files.contains(&INGRESS), denies, "{files:?}");
+    assert!(files.contains(&JOB), "{files:?}");
+    files.into_iter().flat_map(file).collect()
+}
+
+/// A policy about the database's pods would shut them for everybody else where nothing denies by default: so the way in for the Job is
+/// opened only where something does. Before and after, the server gets there.
+#[test]
+fn the_move_shuts_nobody_out_of_the_database() {
+    let pod = json!({"kind": "Pod", "metadata": {"name": "db", "namespace": "mail", "labels": {"app": "postgresql"}}});
+    let database = Workload { object: &pod };
+    for denies in [false, true] {
+        let set = format!("networkPolicy.denyNamespace={denies}");
+        let chart = template_of(
+            Release::Helm4,
+            &root().join(CHART),
+            &values("postgresql"),
+            &["--set", &set],
+        );
+        let server = Workload {
+            object: find(&chart, "Deployment", "smtp-server"),
+        };
+        let applied = told_to_apply(denies);
+        let job = Workload {
+            object: find(&applied, "Job", "smtp-server-migrate-0"),
+        };
+        let with = [&chart[..], &applied].concat();
+        for (when, objects) in [("meanwhile", &with), ("afterwards", &chart)] {
+            let policies = Policies::of(objects);
+            let gets_there = |pods: Workload| {
+                let from = End::Pod("mail".into(), pods.labels());
+                let to = End::Pod("mail".into(), database.labels());
+                policies.let_through(pods, Way::Out, &to, Protocol::Tcp, 5432)
+                    && policies.let_through(database, Way::In, &from, Protocol::Tcp, 5432)
+            };
+            assert!(gets_there(server), "{set}: the server, {when}");
+            assert!(gets_there(job) || when == "afterwards", "{set}: the Job");
+            let other = End::pod("shop", &[("app", "shop")]);
+            let open = policies.let_through(database, Way::In, &other, Protocol::Tcp, 5432);
+            assert_eq!(open, !denies, "{set}: others' pods, {when}");
+        }
+    }
 }
 
 /// The claim is one that the StatefulSet made.

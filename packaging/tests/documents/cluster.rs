@@ -1,13 +1,14 @@
 //! What a cluster has when everything of the files, or of the chart, is applied: which names a command may use.
 
-use packaging::render::{customized, file, kustomize, objects, released};
+use packaging::render::{chart, customized, file, kustomize, objects, released};
 use packaging::semantic::{Set, labels, list, name_of, namespace_of, selects};
 use packaging::tools::Release;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Kinds by the words that kubectl takes for them, and whether they are in a namespace.
-static KINDS: [(&str, &[&str], bool); 27] = [
+static KINDS: [(&str, &[&str], bool); 29] = [
     ("Pod", &["pod", "pods", "po"], true),
     ("Deployment", &["deployment", "deployments", "deploy"], true),
     ("StatefulSet", &["statefulset", "statefulsets", "sts"], true),
@@ -48,7 +49,9 @@ static KINDS: [(&str, &[&str], bool); 27] = [
     ("ExternalSecret", &["externalsecret", "externalsecrets"], true),
     ("ScaledObject", &["scaledobject", "scaledobjects"], true),
     ("PodMonitor", &["podmonitor", "podmonitors"], true),
+    ("ServiceMonitor", &["servicemonitor", "servicemonitors"], true),
     ("PrometheusRule", &["prometheusrule", "prometheusrules"], true),
+    ("TCPRoute", &["tcproute", "tcproutes"], true),
     ("EndpointSlice", &["endpointslice", "endpointslices"], true),
     ("Event", &["event", "events"], true),
     ("", &["all"], true),
@@ -92,6 +95,7 @@ impl Cluster {
     /// All overlays, and the components that bring objects.
     pub(crate) fn of_files() -> Cluster {
         let mut all = file("k8s/jobs/migrate-queue.yaml");
+        all.extend(file("k8s/jobs/migrate-ingress.yaml"));
         for overlay in ["dev", "edge", "embedded", "postgresql", "smarthost"] {
             all.extend(objects(&kustomize(
                 Release::Helm4,
@@ -114,6 +118,15 @@ impl Cluster {
             let components: Vec<&str> = components.iter().map(String::as_str).collect();
             all.extend(objects(&customized(Release::Helm4, overlay, &components)));
         }
+        // In place of the PodMonitor.
+        all.extend(file("k8s/monitoring/servicemonitor.yaml"));
+        Cluster { objects: all }
+    }
+
+    /// What Helm makes of the chart with one of its values files for CI.
+    pub(crate) fn of_values(file: &Path) -> Cluster {
+        let mut all = objects(&chart(Release::Helm4, Some(file), "1.37.0", &[]));
+        all.push(json!({"kind": "Namespace", "metadata": {"name": "mail"}}));
         Cluster { objects: all }
     }
 

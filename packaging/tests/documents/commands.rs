@@ -9,6 +9,7 @@ use super::shell::{Words, commands, in_backticks, in_comments, of_blocks};
 use super::tree::{files, quoted, text};
 use packaging::tools::{Release, root};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// Where a line stands, whether it is to be typed as it is, and its words.
 struct Shown {
@@ -38,10 +39,29 @@ fn shown() -> Vec<Shown> {
             add(&file, false, in_backticks(&page()));
         }
     }
-    for values in ["embedded", "postgresql", "development", "monitoring", "smarthost"] {
-        add("NOTES.txt", true, notes(values));
+    for values in NOTED {
+        add(&of_notes(values), true, notes(values));
     }
     found
+}
+
+/// Values files with which the notes are read, each for what it makes: `edge` has no port of the console on its Service.
+const NOTED: [&str; 6] = [
+    "embedded",
+    "postgresql",
+    "development",
+    "monitoring",
+    "smarthost",
+    "edge",
+];
+
+fn values_file(values: &str) -> PathBuf {
+    root().join(format!("charts/smtp-server/ci/{values}-values.yaml"))
+}
+
+/// The place that notes have in what is found.
+fn of_notes(values: &str) -> String {
+    format!("NOTES.txt, {values}")
 }
 
 /// The commands of what Helm prints after an installation.
@@ -50,7 +70,7 @@ fn notes(values: &str) -> Vec<Words> {
     let chart = root().join("charts/smtp-server");
     helm.args(["install", "smtp-server"]).arg(&chart);
     helm.args(["--namespace", "mail", "--dry-run=client", "--values"]);
-    let output = blackbox::tools::run(helm.arg(chart.join(format!("ci/{values}-values.yaml"))));
+    let output = blackbox::tools::run(helm.arg(values_file(values)));
     let said = String::from_utf8(output.stdout).expect("UTF-8");
     let (_, notes) = said.split_once("\nNOTES:\n").expect("notes");
     let lines = notes.lines().map(str::trim_start);
@@ -61,6 +81,7 @@ fn notes(values: &str) -> Vec<Words> {
 #[test]
 fn commands_for_a_cluster_name_what_there_is() {
     let (manifests, chart) = (Cluster::of_files(), Cluster::of_the_chart());
+    let noted = NOTED.map(|values| (of_notes(values), Cluster::of_values(&values_file(values))));
     let schema = helm::schema();
     let mut known = Known::new();
     let (mut wrong, mut seen) = (BTreeSet::new(), [0, 0]);
@@ -75,8 +96,11 @@ fn commands_for_a_cluster_name_what_there_is() {
             continue;
         }
         seen[usize::from(program == Program::Helm)] += 1;
-        let of_the_chart = place.starts_with("charts/") || place == "NOTES.txt";
-        let cluster = if of_the_chart { &chart } else { &manifests };
+        let cluster = match noted.iter().find(|(notes, _)| *notes == place) {
+            Some((_, its)) => its,
+            None if place.starts_with("charts/") => &chart,
+            None => &manifests,
+        };
         let found = match (known.read(program, &words[1..]), program) {
             // `kubectl apply -k`, in a sentence.
             (Err(text), _) if !whole && text.ends_with("wants a value") => Vec::new(),

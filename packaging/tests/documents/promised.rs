@@ -74,7 +74,7 @@ const PROMISED: [(&str, &str, &[&str]); 16] = [
 ];
 
 /// A page's section of that name, with what is below it.
-fn section<'p>(page: &'p str, heading: &str) -> Option<&'p str> {
+pub(super) fn section<'p>(page: &'p str, heading: &str) -> Option<&'p str> {
     let (level, rest) = ["##", "###"].into_iter().find_map(|level| {
         let (_, rest) = page.split_once(&format!("\n{level} {heading}\n"))?;
         Some((level, rest))

@@ -7,6 +7,11 @@ pub(crate) type Words = Vec<String>;
 
 /// The commands of a page's blocks (`bash`, `sh`; of `console` what is behind a prompt), each with the commands within its `$(…)`.
 pub(crate) fn of_blocks(page: &str) -> Vec<Words> {
+    by_block(page).concat()
+}
+
+/// The same, block by block.
+pub(crate) fn by_block(page: &str) -> Vec<Vec<Words>> {
     let mut block: Option<(bool, String)> = None;
     let mut found = Vec::new();
     for line in page.lines() {
@@ -16,7 +21,7 @@ pub(crate) fn of_blocks(page: &str) -> Vec<Words> {
                 block = Some((language.trim() == "console", String::new()));
             }
             (Some((_, text)), Some(_)) => {
-                found.extend(commands(text));
+                found.push(commands(text));
                 block = None;
             }
             (Some((console, text)), None) => {

@@ -92,9 +92,12 @@ fn pods_are_restricted_and_references_lead_somewhere() {
     }
 }
 
-/// The Job that moves a queue, which is in no overlay.
+/// The Job that moves a queue, and the policy beside it, which are in no overlay.
 fn job() -> String {
-    std::fs::read_to_string(packaging::tools::root().join("k8s/jobs/migrate-queue.yaml")).expect("the Job")
+    let text = |file: &str| {
+        std::fs::read_to_string(packaging::tools::root().join("k8s/jobs").join(file)).expect("a file")
+    };
+    text("migrate-queue.yaml") + "---\n" + &text("migrate-ingress.yaml")
 }
 
 /// What a StatefulSet made for its first pod.
