@@ -36,5 +36,5 @@ async fn a_message_is_taken_by_one_statement_and_ended_by_one_transaction() {
     // In two or three round trips: whoever adds a statement adds to what each message costs a database that is busy.
     assert_eq!((beginning("BEGIN"), beginning("COMMIT")), (1, 1), "{asked:#?}");
     assert_eq!(beginning("SET LOCAL"), 4, "{asked:#?}");
-    assert_eq!(asked.len(), 13, "{asked:#?}");
+    assert_eq!(asked.len(), 11, "{asked:#?}");
 }
