@@ -64,12 +64,26 @@ fn is_of_a_device(what: &str) -> bool {
     what.starts_with("requests.") && what.contains('/')
 }
 
-/// What one pod takes of a quota; nothing if one of its containers does not say.
-fn of_a_pod(pod: Workload, what: &str) -> Option<u128> {
+/// What a LimitRange gives a container that does not say.
+fn by_default(set: &Set, which: &str, resource: &str) -> Option<u128> {
+    let keys: &[&str] = match which {
+        "limits" => &["default"],
+        _ => &["defaultRequest", "default"],
+    };
+    set.of_kind("LimitRange")
+        .flat_map(|range| list(&range["spec"]["limits"]))
+        .filter(|limit| limit["type"] == "Container")
+        .find_map(|limit| keys.iter().find_map(|key| quantity(&limit[*key][resource])))
+}
+
+/// What one pod takes of a quota; nothing if one of its containers does not say, and nobody says it for it.
+fn of_a_pod(set: &Set, pod: Workload, what: &str) -> Option<u128> {
     let Some((which, resource)) = of_containers(what) else {
         return Some(1000);
     };
-    let asks = |one: &Value| quantity(&one["resources"][which][resource]);
+    let asks = |one: &Value| {
+        quantity(&one["resources"][which][resource]).or_else(|| by_default(set, which, resource))
+    };
     let (beside, before): (Vec<&Value>, Vec<&Value>) = list(&pod.pod()["initContainers"])
         .iter()
         .partition(|one| one["restartPolicy"] == "Always");
@@ -88,7 +102,7 @@ fn pods(
     found: &mut Vec<String>,
 ) {
     let most = most(set, workload);
-    let Some(one) = of_a_pod(workload, what) else {
+    let Some(one) = of_a_pod(set, workload, what) else {
         let name = workload.name();
         found.push(finds(
             quota,
@@ -105,7 +119,7 @@ fn pods(
     let others = set.all_pods().into_iter().filter(|pod| !is_server(pod));
     let mut taken = 0;
     for pod in others {
-        match of_a_pod(pod, what) {
+        match of_a_pod(set, pod, what) {
             Some(one) => taken += one,
             None => found.push(finds(
                 quota,
