@@ -319,7 +319,7 @@ fn a_crowd_shares_statements(database: &Postgres, server: &Server) {
             format!("SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '{query}'");
         database.sql(&sql).parse().expect("a number")
     };
-    let [stored, ended] = ["%INSERT INTO messages%", "DELETE FROM messages%"].map(calls);
+    let [stored, ended] = ["%INSERT INTO messages%", "%DELETE FROM messages%"].map(calls);
     assert!(
         (1..=CROWD / 2).contains(&stored) && (1..=CROWD / 2).contains(&ended),
         "{CROWD} messages were stored by {stored} statements, and ended by {ended}"
