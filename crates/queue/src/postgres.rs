@@ -6,6 +6,7 @@
 //! | `address`, `tls`, `connect` | where the database is, and how it is reached |
 //! | `link`, `client`, `param`, `left`, `cancel`, `pause` | connections, statements, what is bound to them, and an end to waiting, also of statements that nobody waits for |
 //! | `schema` | the schema and its migrations |
+//! | `turns` | how much one of many servers asks of the database at once |
 //! | `servers`, `pulse`, `calm` | the servers that share the queue, what each does again and again, and when nobody is taken for dead |
 //! | `hints`, `pace` | what servers tell each other, so that nobody need wait for the next look; and how soon it is followed |
 //! | `lane` | certainty about each change, and why nothing can be lost |
@@ -57,6 +58,7 @@ mod schema;
 mod servers;
 mod store;
 mod tls;
+mod turns;
 mod wait;
 mod writer;
 
@@ -83,6 +85,7 @@ use std::fs::File;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use turns::Turns;
 use uuid::Uuid;
 use writer::{Shop, Writer};
 
@@ -96,6 +99,7 @@ pub struct PostgresStore {
     results: tokio::sync::Mutex<Results>,
     spool: Spool,
     shared: watch::Sender<Shared>,
+    turns: Arc<Turns>,
     due: Due,
     /// What this server does again and again: it says that it is there, and hears what others say.
     tasks: Vec<JoinHandle<()>>,

@@ -7,6 +7,7 @@ use super::client::{Client, query, run};
 use super::clock::Clock;
 use super::error::Error;
 use super::link::Link;
+use super::turns::Turns;
 use crate::store::StoreError;
 use jiff::Timestamp;
 use smtp_history::{Addition, Archive, MOST_STEPS, Old, Record};
@@ -25,6 +26,7 @@ const COLUMNS: &str = "h.id, h.ended, h.sender, h.account, h.message_id, h.steps
 pub struct PostgresHistory {
     link: Arc<Link>,
     clock: Clock,
+    turns: Arc<Turns>,
     runtime: Handle,
 }
 
@@ -34,6 +36,7 @@ impl PostgresStore {
         Arc::new(PostgresHistory {
             link: self.link.clone(),
             clock: self.shop.clock.clone(),
+            turns: self.turns.clone(),
             runtime: Handle::current(),
         })
     }
@@ -61,7 +64,10 @@ impl Archive for PostgresHistory {
     }
 
     fn add(&self, additions: &[Addition]) -> Result<(), String> {
-        self.block(async |client| add(client, additions).await)
+        self.block(async |client| {
+            let _turn = self.turns.take().await;
+            add(client, additions).await
+        })
     }
 
     fn forget(&self, old: &Old) -> Result<u64, String> {

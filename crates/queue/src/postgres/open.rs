@@ -13,6 +13,7 @@ use super::pulse::{self, LOOK, Pulse};
 use super::results::Results;
 use super::schema::{self, Migration};
 use super::servers::{self, Me};
+use super::turns::Turns;
 use super::wait::{self, Patience};
 use super::writer::{LANES, Shop, Writer};
 use crate::spool::{Folders, Spool};
@@ -117,6 +118,7 @@ impl PostgresStore {
             link: link.clone(),
             shop,
             spool: spool.clone(),
+            turns: Arc::new(Turns::new(shared.subscribe())),
             shared,
             due: Due::default(),
             _lock: lock,

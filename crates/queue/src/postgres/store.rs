@@ -37,6 +37,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        let _turn = self.turns.take().await;
         let asked = Steady::now();
         let client = self.client().await?;
         let calm = self.shop.calm.is_known();
@@ -75,6 +76,7 @@ impl Store for PostgresStore {
         let (start, count) = (Instant::now(), results.len());
         let told = results.iter().any(|result| !result.calls.is_empty());
         let mut lane = self.results.lock().await;
+        let _turn = self.turns.take().await;
         let written = lane.write(results, inserts, self.now()).await?;
         drop(lane);
         self.shop.observer.emit(Event::Committed {
