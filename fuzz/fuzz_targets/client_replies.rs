@@ -55,7 +55,11 @@ fn listen(client: &mut Client, input: &mut BytesMut, options: u8, auth: u8) -> b
                 assert!(input.is_empty());
                 client.tls_started();
             }
-            Ok(ClientStep::SendContent { .. }) => client.content_sent(),
+            Ok(ClientStep::SendContent { .. }) => {
+                client.content_sent();
+                let may = client.may_begin_ahead();
+                assert!(auth & 32 == 0 || client.begin_ahead(message(options)) <= may);
+            }
             Ok(ClientStep::Finished(outcome)) => {
                 assert_eq!(outcome.recipients.len(), RECIPIENTS);
                 assert!(

@@ -14,6 +14,7 @@ pub mod dkim;
 pub mod dns;
 pub mod dovecot;
 pub mod haproxy;
+pub mod hop;
 pub mod injection;
 pub mod load;
 pub mod mounted;

@@ -5,6 +5,7 @@ mod admin_password;
 mod admin_port;
 mod api;
 mod auth;
+mod begun_ahead;
 mod clients;
 mod clocks;
 mod configuration;

@@ -5,6 +5,7 @@
 //! `BELOW` against what `docs/performance.md` promises; it is no test.
 
 mod auth;
+mod distant;
 mod dkim;
 mod load;
 mod logins;
@@ -55,9 +56,10 @@ pub(crate) enum Bound {
 type Measure = fn(&mut Bench) -> Result<(), String>;
 
 /// By name, in the order in which they are run.
-pub(crate) const BENCHMARKS: [(&str, Measure); 20] = [
+pub(crate) const BENCHMARKS: [(&str, Measure); 21] = [
     ("accept", speed::accept),
     ("relay", speed::relay),
+    ("distant", distant::distant),
     ("postgres", postgres::speed),
     ("postgres-alone", postgres::alone),
     ("postgres-memory", postgres::memory),

@@ -86,6 +86,19 @@ pub enum ProxyProtocol {
     V2,
 }
 
+/// To whom a message is begun together with the end of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessagePipelining {
+    /// To nobody.
+    Never,
+    /// To the smarthost and the next hops of routes.
+    #[default]
+    Named,
+    /// To every server that announces PIPELINING.
+    Always,
+}
+
+words!(MessagePipelining { Never = "never", Named = "named", Always = "always" });
 words!(ProxyProtocol { Off = "off", V2 = "v2" });
 words!(TlsVersion { Tls12 = "1.2", Tls13 = "1.3" });
 words!(Profile { Development = "development", Production = "production", Testing = "testing" });

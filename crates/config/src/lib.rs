@@ -35,8 +35,8 @@ pub use descriptor::{Descriptor, Reload};
 pub use diff::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use kinds::{
-    Fraction, HopProtocol, HttpUrl, LocalDelivery, LogFormat, LogLevel, Login, NextHop, Profile,
-    ProxyProtocol, Rate, Secret, TlsPolicy, TlsVersion, header_pairs, system_hostname,
+    Fraction, HopProtocol, HttpUrl, LocalDelivery, LogFormat, LogLevel, Login, MessagePipelining, NextHop,
+    Profile, ProxyProtocol, Rate, Secret, TlsPolicy, TlsVersion, header_pairs, system_hostname,
 };
 pub use lists::{
     Account, Alias, CertificateFiles, DkimKeyFile, Domain, LISTS, ListDescriptor, ListKey, Quota, QuotaKind,

@@ -6,7 +6,8 @@
 
 use crate::descriptor::{Descriptor, Reload, settings};
 use crate::kinds::{
-    Fraction, HttpUrl, LogFormat, LogLevel, Profile, ProxyProtocol, Rate, Secret, TlsPolicy, TlsVersion,
+    Fraction, HttpUrl, LogFormat, LogLevel, MessagePipelining, Profile, ProxyProtocol, Rate, Secret,
+    TlsPolicy, TlsVersion,
 };
 use crate::kinds::{loopback_addresses, loopback_networks, system_hostname, wildcard_address};
 use crate::lists::{Account, AdminToken, Alias, CertificateFiles, DkimKeyFile, Domain, Route, Webhook};
@@ -334,6 +335,10 @@ delivery: Delivery {
     max_in_hand: usize = 10_000, Restart, range: (100, 1_000_000);
     /// How long an idle connection is kept for the next message.
     idle_timeout: Duration = Duration::from_secs(5), Live, range: (0, 300);
+    /// To whom MAIL, RCPT and DATA of the next message leave together with the end of the one before (RFC 2920 section 3.1), so that a message
+    /// costs one round trip in place of two: to `named` next hops, which are the smarthost and those of routes, `always`, or `never`. Only to servers that
+    /// announce PIPELINING, while more waits than they have connections for.
+    message_pipelining: MessagePipelining = MessagePipelining::Named, Live;
 }
 
 /// What a pod with SQLite does when it is scaled away: at the drain it asks the API server whether it comes back, and when it does not, it tries all

@@ -74,6 +74,29 @@ pub(crate) trait Gate: Sync {
     fn may_commit(&self) -> bool;
 }
 
+/// Who has the message that comes next on a connection: its commands may leave together with the end of this one's content.
+pub(crate) trait Following: Send {
+    /// The next message, if it may be begun before the reply to this one. From then on it is the one that is sent next, or the connection is closed.
+    fn begin(&mut self) -> Option<Outgoing>;
+    /// Ends when the next message waits for the reply to this one no longer.
+    fn waits(&mut self) -> impl Future<Output = ()> + Send;
+    /// Then it goes another way.
+    fn let_go(&mut self);
+}
+
+/// Nothing follows.
+pub(crate) struct Nothing;
+
+impl Following for Nothing {
+    fn begin(&mut self) -> Option<Outgoing> {
+        None
+    }
+    fn waits(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+    fn let_go(&mut self) {}
+}
+
 /// Why a connection or a message did not get through.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -105,6 +128,10 @@ pub(crate) struct Connection {
     closed: bool,
     /// Of the message that was sent last, and with the first those of the opening.
     phases: Phases,
+    /// The next message was begun with the end of this one.
+    ahead: bool,
+    /// A message that was begun so got no answer.
+    lost_ahead: bool,
 }
 
 impl Connection {
@@ -121,6 +148,8 @@ impl Connection {
             opened: Instant::now(),
             uses: 0,
             closed: false,
+            ahead: false,
+            lost_ahead: false,
         })
     }
 
@@ -130,6 +159,7 @@ impl Connection {
         message: Outgoing,
         body: &Body,
         gate: &dyn Gate,
+        following: &mut impl Following,
     ) -> Result<Outcome, Failure> {
         let count = message.recipients.len();
         self.uses = self.uses.saturating_add(1);
@@ -142,14 +172,22 @@ impl Connection {
             Err(reply) if reply.code == CLOSING => return Err(Failure::Connection(reply)),
             Err(reply) => return Ok(same_for_all(count, Phase::Mail, reply)),
         }
-        let step = self.wire.advance().await?;
+        let step = match std::mem::take(&mut self.ahead) {
+            true => self.begun_ahead().await?,
+            false => self.wire.advance().await?,
+        };
         self.phases.envelope = lap.time();
         match step {
             ClientStep::Finished(outcome) => hung_up(outcome),
-            ClientStep::SendContent { chunked } => self.content(count, chunked, body, gate).await,
+            ClientStep::SendContent { chunked } => self.content(count, chunked, body, gate, following).await,
             ClientStep::Refused { reply, .. } => Err(Failure::Connection(reply)),
             other => Err(self.wire.unexpected(&other)),
         }
+    }
+
+    /// Whether a message got no answer that was begun before the reply to the one before: the server may not bear that.
+    pub(crate) fn lost_ahead(&self) -> bool {
+        self.lost_ahead
     }
 
     /// How long each phase of the last message took.

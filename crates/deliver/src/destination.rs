@@ -25,6 +25,9 @@ pub(crate) const START: usize = 2;
 /// Messages in a row that a next hop breaks off, before it counts as failed.
 const STUMBLES: u32 = 3;
 
+/// For how long no message is begun ahead after one got no answer.
+const NONE_AHEAD: Duration = Duration::from_secs(300);
+
 /// Something that waits for a next hop.
 pub(crate) trait Load {
     /// How many recipients it stands for.
@@ -54,6 +57,8 @@ pub(crate) struct Destination<J> {
     failures: u32,
     stumbles: u32,
     health: Health,
+    /// No job is begun with the end of the one before until then.
+    none_ahead_until: Option<Instant>,
     /// When and why it could not be talked to the last time.
     last_failure: Option<(Instant, Arc<Reply>)>,
 }
@@ -72,6 +77,7 @@ impl<J: Load> Destination<J> {
             failures: 0,
             stumbles: 0,
             health: Health::Up,
+            none_ahead_until: None,
             last_failure: None,
         }
     }
@@ -258,6 +264,19 @@ impl<J: Load> Destination<J> {
         self.recipients = self.recipients.saturating_sub(job.recipients());
         self.working += job.recipients();
         Some(job)
+    }
+
+    /// The next job for a lane that still waits for the reply to the one before; only if no other lane could have it now, and it fits.
+    pub(crate) fn take_ahead(&mut self, now: Instant, fits: impl FnOnce(&J) -> bool) -> Option<J> {
+        let may = self.none_ahead_until.is_none_or(|until| until <= now)
+            && self.lanes.all_are_busy()
+            && self.waiting.front().is_some_and(fits);
+        if may { self.take(now) } else { None }
+    }
+
+    /// A job that was begun ahead got no answer.
+    pub(crate) fn lost_ahead(&mut self, now: Instant) {
+        self.none_ahead_until = Some(now + NONE_AHEAD);
     }
 
     /// A lane is done with a job of so many recipients, whatever became of them.

@@ -10,6 +10,7 @@
 //! queues, and a lane takes its next job from there itself. A destination may fill at most as much of the window
 //! as is left free, so that there is always room for the others; one that hangs gets a share (`hanging`).
 
+mod ahead;
 mod attempt;
 mod body;
 mod calls;

@@ -3,7 +3,7 @@
 //! Promises: every recipient has one outcome; nothing is resolved by MX, queued or tried again here; a password goes over TLS or
 //! loopback only.
 
-use crate::connection::{Announce, Connection, ContentLimits, Failure, Gate, Settings};
+use crate::connection::{Announce, Connection, ContentLimits, Failure, Gate, Nothing, Settings};
 use crate::resolve::Endpoint;
 use crate::tls::Tls;
 use bytes::Bytes;
@@ -63,7 +63,7 @@ impl NamedServer<'_> {
                 recipients: recipients.to_vec(),
                 ..message
             };
-            match connection.send(part, &body, &Open).await {
+            match connection.send(part, &body, &Open, &mut Nothing).await {
                 Ok(outcome) | Err(Failure::AfterDot(outcome)) => answers.extend(outcome.recipients),
                 Err(failure) => {
                     let reply = reply_of(failure);

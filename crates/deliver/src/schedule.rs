@@ -128,6 +128,7 @@ mod tests {
             hang_after: Duration::from_secs(10),
             max_in_hand: 10_000,
             idle_timeout: Duration::from_secs(5),
+            message_pipelining: Default::default(),
         }
     }
 

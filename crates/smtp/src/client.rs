@@ -36,8 +36,10 @@ use transaction::Transaction;
 /// that we do not read while we block on writing commands (RFC 2920 3.1).
 const WINDOW: usize = 100;
 
+const UNUSABLE: Reply = Reply::new(421, Enhanced(4, 4, 2), "The connection takes no more messages");
+
 /// One message to be sent to some recipients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// Reverse path.
     pub sender: Option<Address>,
@@ -82,6 +84,8 @@ pub struct Client {
     /// Replies the server owes us, in order.
     due: VecDeque<Due>,
     transaction: Option<Transaction>,
+    /// The one after it, whose commands left with the end of its content.
+    next: Option<Transaction>,
     /// The caller is sending content.
     in_content: bool,
     after_final_dot: bool,
@@ -95,6 +99,8 @@ pub struct Client {
     ended: bool,
     /// Transactions begun since EHLO.
     transactions: usize,
+    /// The transaction in progress was begun with the end of the one before, and nobody has gone on with it.
+    ahead: bool,
 }
 
 impl Client {
@@ -109,6 +115,7 @@ impl Client {
             auth: Auth::None,
             due: VecDeque::from([Due::Greeting]),
             transaction: None,
+            next: None,
             in_content: false,
             after_final_dot: false,
             ready: false,
@@ -116,6 +123,7 @@ impl Client {
             early_input: false,
             ended: false,
             transactions: 0,
+            ahead: false,
         }
     }
 
@@ -219,8 +227,49 @@ impl Client {
     ///
     /// One recipient with a non-ASCII address makes the whole message need SMTPUTF8: the caller
     /// may split.
+    ///
+    /// After [`Client::begin_ahead`] it goes on with that message. Any other gets the 421: the connection is in the middle
+    /// of a transaction, and can only be closed.
     pub fn begin(&mut self, message: Outgoing) -> Result<(), Reply> {
+        if std::mem::take(&mut self.ahead) && !self.ended {
+            if self
+                .transaction
+                .as_ref()
+                .is_some_and(|begun| begun.is_of(&message))
+            {
+                self.write_commands();
+                return Ok(());
+            }
+            return Err(UNUSABLE);
+        }
         self.begin_transaction(message, false)
+    }
+
+    /// Whether [`Client::begin_ahead`] may be called once the content of the message in progress is written: the server lets us go
+    /// ahead, and takes one more message.
+    pub fn may_begin_ahead(&self) -> bool {
+        let takes_more = self
+            .capabilities
+            .mail_max
+            .is_none_or(|most| self.transactions < most);
+        self.capabilities.pipelining && !self.ended && self.next.is_none() && takes_more
+    }
+
+    /// Starts the next transaction before the reply to the content of this one: its commands are to leave together with the end of the
+    /// content (RFC 2920 3.1 has MAIL and RCPT follow it in one group, and DATA end the group). Only after
+    /// [`Client::content_sent`] and where [`Client::may_begin_ahead`]; gives whether it was done.
+    ///
+    /// When the transaction in progress is finished, [`Client::begin`] goes on with this one. Nothing of it has an outcome before that: where
+    /// the connection ends, it was not begun.
+    pub fn begin_ahead(&mut self, message: Outgoing) -> bool {
+        let fits = !message.recipients.is_empty() && envelope::check(&message, &self.capabilities).is_ok();
+        if !self.after_final_dot || !self.may_begin_ahead() || !fits {
+            return false;
+        }
+        self.transactions += 1;
+        self.next = Some(Transaction::new(message, false));
+        self.write_commands();
+        true
     }
 
     /// Asks whether the server takes mail for the recipients: like [`Client::begin`], but it ends before DATA. What becomes
@@ -230,7 +279,6 @@ impl Client {
     }
 
     fn begin_transaction(&mut self, message: Outgoing, probe: bool) -> Result<(), Reply> {
-        const UNUSABLE: Reply = Reply::new(421, Enhanced(4, 4, 2), "The connection takes no more messages");
         const NOBODY: Reply = Reply::new(554, Enhanced(5, 5, 1), "No recipients");
         if !self.is_usable() {
             return Err(UNUSABLE);
@@ -267,6 +315,7 @@ impl Client {
     /// `reply` at the current phase. The client cannot be used any longer.
     pub fn abort(&mut self, reply: &Reply) -> Option<Outcome> {
         self.ended = true;
+        self.next = None;
         let phase = self.phase();
         let mut transaction = self.transaction.take()?;
         transaction.decide_rest(phase, reply);
@@ -295,7 +344,8 @@ impl Client {
     /// Writes the transaction's commands as far as the server lets us go ahead.
     fn write_commands(&mut self) {
         let window = if self.capabilities.pipelining { WINDOW } else { 1 };
-        let Some(transaction) = &mut self.transaction else {
+        // Where there is a next one, all of the one before is written.
+        let Some(transaction) = self.next.as_mut().or(self.transaction.as_mut()) else {
             return;
         };
         while self.due.len() < window

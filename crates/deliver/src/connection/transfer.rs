@@ -2,16 +2,19 @@
 
 use super::opening::Lap;
 use super::pace::Pace;
-use super::{BLOCK, Connection, Failure, Gate, same_for_all};
+use super::{BLOCK, Connection, Failure, Following, Gate, same_for_all};
 use smtp::DotStuffer;
 use smtp::client::{ClientStep, Outcome, Phase};
 use smtp_queue::Body;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 /// How long a server that stopped reading a message may take to say why.
 const EARLY_REPLY: Duration = Duration::from_secs(5);
+/// How long a server may take for the envelope of a message that was begun ahead. Then it is tried without that.
+const AHEAD_REPLY: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Writes the content and waits for the reply to it.
@@ -21,6 +24,7 @@ impl Connection {
         chunked: bool,
         body: &Body,
         gate: &dyn Gate,
+        following: &mut impl Following,
     ) -> Result<Outcome, Failure> {
         let lap = Lap::start();
         let mut block = std::mem::take(self.wire.client.output());
@@ -67,7 +71,18 @@ impl Connection {
         if !gate.may_commit() {
             return Err(Failure::Gate);
         }
-        self.finish(count, &mut block, pace, lap).await
+        self.wire.client.content_sent();
+        if self.wire.client.may_begin_ahead()
+            && let Some(next) = following.begin()
+        {
+            self.ahead = self.wire.client.begin_ahead(next);
+            if self.ahead {
+                block.append(self.wire.client.output());
+            } else {
+                following.let_go();
+            }
+        }
+        self.finish(count, &mut block, pace, lap, following).await
     }
 
     /// Writes the last block and waits for the reply to the message.
@@ -77,11 +92,12 @@ impl Connection {
         block: &mut Vec<u8>,
         mut pace: Pace,
         mut lap: Lap,
+        following: &mut impl Following,
     ) -> Result<Outcome, Failure> {
         let written = self.wire.write_block(block, &mut pace).await;
         self.phases.content = lap.time();
-        self.wire.client.content_sent();
         let step = match written {
+            Ok(()) if self.ahead => self.advance_with(following).await,
             Ok(()) => self.wire.advance().await,
             Err(failure) => timeout(EARLY_REPLY, self.wire.advance())
                 .await
@@ -96,6 +112,31 @@ impl Connection {
             }
             Err(failure) => Err(self.after_dot(failure, count)),
         }
+    }
+
+    /// Waits for the reply; the message that was begun ahead waits with it, but not for ever.
+    async fn advance_with(&mut self, following: &mut impl Following) -> Result<ClientStep, Failure> {
+        let mut reply = pin!(self.wire.advance());
+        tokio::select! {
+            biased;
+            step = &mut reply => return step,
+            () = following.waits() => following.let_go(),
+        }
+        let step = reply.await;
+        // It is in the middle of that message's transaction.
+        self.closed = true;
+        step
+    }
+
+    /// Goes on with a message that was begun ahead. Its commands left with what was answered already, so a server that is silent
+    /// now has most probably lost them.
+    pub(super) async fn begun_ahead(&mut self) -> Result<ClientStep, Failure> {
+        let step = match timeout(AHEAD_REPLY, self.wire.advance()).await {
+            Ok(step) => step,
+            Err(_) => Err(self.wire.timed_out(self.wire.client.phase())),
+        };
+        self.lost_ahead = step.is_err();
+        step
     }
 
     /// The server hung up in the middle of a message: what it may have said before. It cannot have

@@ -232,7 +232,7 @@ impl Wire {
         Failure::Connection(Reply::with(451, Enhanced(4, 4, 2), text))
     }
 
-    fn timed_out(&self, phase: Phase) -> Failure {
+    pub(super) fn timed_out(&self, phase: Phase) -> Failure {
         let text = format!("{} did not answer in time at {}", self.relay, phase.name());
         Failure::Connection(Reply::with(451, Enhanced(4, 4, 2), text))
     }

@@ -84,6 +84,11 @@ impl Lanes {
         self.parked.is_empty()
     }
 
+    /// Whether none waits for work, and no more may be started.
+    pub(super) fn all_are_busy(&self) -> bool {
+        self.parked.is_empty() && self.count >= self.allowed
+    }
+
     /// One has a connection.
     pub(crate) fn connected(&mut self) {
         self.connected += 1;

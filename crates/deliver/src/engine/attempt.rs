@@ -1,8 +1,9 @@
 //! One attempt at a job: on the connection that is open, or on new ones, until a server has taken or refused it.
 
+use super::ahead::Ahead;
 use super::intake::suspended;
 use super::job::{AFTER_A_DOT, Job};
-use super::lane::Lane;
+use super::lane::{LIFE, Lane};
 use super::settle::{Attempted, Replies, Success};
 use crate::connection::{Connection, Failure};
 use crate::destination::Failed;
@@ -87,12 +88,23 @@ impl Lane {
         if job.recipients.len() > limit {
             self.guard.gives_back(job.split_off(limit));
         }
-        match connection.send(outgoing(&job), body, &job).await {
+        let mut ahead = Ahead {
+            limit: if connection.is_open(LIFE) { limit } else { 0 },
+            engine: &self.engine,
+            hop: &self.hop,
+            guard: &mut self.guard,
+            stop: &mut self.stop,
+            job: &mut self.ahead,
+        };
+        match connection.send(outgoing(&job), body, &job, &mut ahead).await {
             Ok(outcome) => {
                 self.succeeded(job, started, &outcome).await;
                 Tried::Done
             }
             Err(Failure::Connection(reply) | Failure::Tls(reply) | Failure::Login(reply)) => {
+                if connection.lost_ahead() {
+                    self.guard.entry.state.lock().lost_ahead(Instant::now());
+                }
                 self.hang_up();
                 Tried::NotYet(job, reply)
             }
@@ -197,6 +209,9 @@ impl Lane {
     /// No server can be talked to: the next hop is left alone for a while, and what waits for it is deferred.
     pub(super) async fn take_down(&mut self, reply: Reply, job: Option<Job>, started: Instant) {
         self.ended = true;
+        if let Some(next) = self.ahead.take() {
+            self.guard.gives_back_ahead(next);
+        }
         let config = self.engine.parts.load_full().config.clone();
         let reason = Arc::new(reply);
         let failed = {
@@ -247,7 +262,7 @@ impl Lane {
     }
 }
 
-fn outgoing(job: &Job) -> Outgoing {
+pub(super) fn outgoing(job: &Job) -> Outgoing {
     let message = &job.message;
     let options = &message.options;
     Outgoing {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep_until;
 
 /// Longest life of a connection.
-const LIFE: Duration = Duration::from_secs(300);
+pub(super) const LIFE: Duration = Duration::from_secs(300);
 /// Jobs a lane may do while lanes of other next hops that answer wait for a place.
 const JOBS_UNDER_PRESSURE: u32 = 20;
 
@@ -34,6 +34,7 @@ pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
         wake: Arc::new(Notify::new()),
         moves: Arc::default(),
         resolving: Duration::ZERO,
+        ahead: None,
         in_transaction: false,
         ended: false,
     };
@@ -43,7 +44,9 @@ pub(super) async fn run(mut guard: LaneGuard, hop: Arc<Hop>) {
         lane.serve(job).await;
         lane.guard.rests();
         jobs = jobs.saturating_add(1);
-        if lane.ended || engine.place_is_wanted(&entry, jobs >= JOBS_UNDER_PRESSURE, began) {
+        if lane.ended
+            || lane.ahead.is_none() && engine.place_is_wanted(&entry, jobs >= JOBS_UNDER_PRESSURE, began)
+        {
             break;
         }
     }
@@ -61,7 +64,9 @@ pub(super) struct Lane {
     pub(super) moves: Arc<AtomicU64>,
     /// How long it took to find the servers of its connection.
     pub(super) resolving: Duration,
-    stop: watch::Receiver<Stop>,
+    /// The next job, begun with the end of the one before.
+    pub(super) ahead: Option<Job>,
+    pub(super) stop: watch::Receiver<Stop>,
     /// The connection is in the middle of something: it cannot say QUIT.
     in_transaction: bool,
     pub(super) ended: bool,
@@ -72,6 +77,9 @@ impl Lane {
     async fn next_job(&mut self) -> Option<Job> {
         if !self.engine.may_begin(&mut self.stop).await {
             return None;
+        }
+        if let Some(job) = self.ahead.take() {
+            return Some(job);
         }
         let idle = self.engine.parts.load().config.delivery.idle_timeout;
         let deadline = tokio::time::Instant::now() + idle;
@@ -158,6 +166,7 @@ impl Lane {
     async fn close(mut self) {
         if let Some(connection) = self.connection.take()
             && !self.in_transaction
+            && self.ahead.is_none()
         {
             self.guard.disconnected();
             connection.quit().await;

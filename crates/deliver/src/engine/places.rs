@@ -177,6 +177,8 @@ pub(super) struct LaneGuard {
     leaves: bool,
     /// Recipients of its job.
     working: usize,
+    /// Those of the next one, which was taken already.
+    ahead: usize,
     /// What a drain sees of it.
     pub(super) token: Arc<Token>,
 }
@@ -191,6 +193,7 @@ impl LaneGuard {
             ran: false,
             leaves: false,
             working: 0,
+            ahead: 0,
         }
     }
 
@@ -205,10 +208,22 @@ impl LaneGuard {
         self.leaves
     }
 
-    /// The lane has a job of so many recipients, taken from its destination.
+    /// The lane has a job of so many recipients, taken from its destination now or ahead.
     pub(super) fn works(&mut self, recipients: usize) {
         self.working = recipients;
+        self.ahead = 0;
         self.token.works(recipients);
+    }
+
+    /// The lane has taken its next job, of so many recipients, before it is done with this one.
+    pub(super) fn works_ahead(&mut self, recipients: usize) {
+        self.ahead = recipients;
+    }
+
+    /// The lane cannot do the next job after all.
+    pub(super) fn gives_back_ahead(&mut self, job: Job) {
+        self.entry.state.lock().rest(std::mem::take(&mut self.ahead));
+        self.back_to_the_queue(job);
     }
 
     /// The lane is done with its job.
@@ -221,10 +236,12 @@ impl LaneGuard {
     pub(super) fn gives_back(&mut self, job: Job) {
         let recipients = job.recipients.len();
         self.working = self.working.saturating_sub(recipients);
-        let mut state = self.entry.state.lock();
-        state.rest(recipients);
-        let lane = state.give_back(job);
-        drop(state);
+        self.entry.state.lock().rest(recipients);
+        self.back_to_the_queue(job);
+    }
+
+    fn back_to_the_queue(&self, job: Job) {
+        let lane = self.entry.state.lock().give_back(job);
         if let Some(lane) = lane {
             lane.notify_one();
         }
@@ -248,6 +265,7 @@ impl LaneGuard {
 impl Drop for LaneGuard {
     fn drop(&mut self) {
         self.rests();
+        self.entry.state.lock().rest(self.ahead);
         self.disconnected();
         let engine = &self.engine;
         if matches!(self.entry.key, Key::Hop(_)) {

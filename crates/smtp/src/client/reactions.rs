@@ -63,6 +63,7 @@ impl Client {
         let phase = self.phase();
         self.ended = true;
         self.due.clear();
+        self.next = None;
         match &mut self.transaction {
             Some(transaction) => {
                 transaction.decide_rest(phase, &reply);
@@ -115,10 +116,16 @@ impl Client {
             Due::FinalOf(index) => {
                 transaction.open = false;
                 transaction.decide(index, Phase::Final, reply);
+                // The replies that are still due may be the next transaction's.
+                return match transaction.any_undecided() {
+                    true => None,
+                    false => self.finish(),
+                };
             }
             Due::Final | Due::FinalOfNothing => {
                 transaction.open = false;
                 transaction.decide_rest(Phase::Final, &reply);
+                return self.finish();
             }
             _ => {}
         }
@@ -160,6 +167,8 @@ impl Client {
         self.in_content = false;
         self.after_final_dot = false;
         self.reset_needed = transaction.open;
+        self.transaction = self.next.take();
+        self.ahead = self.transaction.is_some();
         Some(ClientStep::Finished(transaction.into_outcome()))
     }
 }

@@ -1,6 +1,7 @@
 //! Conversations as transcripts, played by [`play`]: `S:` is what the server says, `C:` what the client
 //! must have said, `=` the step that must come, `!` what the caller does.
 
+mod ahead;
 mod auth;
 mod awkward;
 mod envelope;
@@ -105,6 +106,9 @@ impl Stage {
         match action.split_once(' ').unwrap_or((action, "")) {
             ("begin", words) => self.client.begin(message(words)).unwrap(),
             ("probe", words) => self.client.probe(message(words)).unwrap(),
+            ("begin_other", words) => assert_eq!(self.client.begin(message(words)).unwrap_err().code, 421),
+            ("ahead", words) => assert!(self.client.begin_ahead(message(words)), "{action}"),
+            ("no_ahead", words) => assert!(!self.client.begin_ahead(message(words)), "{action}"),
             ("content", _) => {
                 assert_eq!(
                     (self.client.phase(), self.client.after_final_dot()),

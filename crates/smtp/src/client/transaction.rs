@@ -46,6 +46,11 @@ impl Transaction {
         }
     }
 
+    /// Whether it is this message's.
+    pub(super) fn is_of(&self, message: &Outgoing) -> bool {
+        self.message == *message
+    }
+
     /// Appends the next command; `None` when none is left that makes sense, or BDAT is next.
     pub(super) fn write_next(&mut self, server: &Capabilities, out: &mut Vec<u8>) -> Option<Due> {
         if !self.any_undecided() {

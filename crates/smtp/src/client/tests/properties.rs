@@ -28,7 +28,10 @@ fn run(wire: &[u8], lmtp: bool, piece: usize) -> (Vec<u8>, Vec<String>) {
                 ) => {
                     let _ = client.begin(message("a@x.test b@y.test c@y.test"));
                 }
-                Ok(ClientStep::SendContent { .. }) => client.content_sent(),
+                Ok(ClientStep::SendContent { .. }) => {
+                    client.content_sent();
+                    let _ = client.begin_ahead(message("a@x.test b@y.test c@y.test"));
+                }
                 Ok(ClientStep::Finished(outcome)) => {
                     assert_eq!(outcome.recipients.len(), 2);
                     seen.push(of(&outcome));
