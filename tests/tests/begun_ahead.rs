@@ -179,6 +179,41 @@ fn each_message_has_its_own_replies() {
     }
 }
 
+/// What an operator suspends meanwhile is not begun, and the books are right afterwards.
+#[test]
+fn what_is_suspended_meanwhile_is_not_begun() {
+    let hop = Hop::listen();
+    let server = Server::with(&config(hop.address(), 1, "idle_timeout = 60\n"));
+    send(&server, &["1@y.test", "2@z.test", "3@y.test", "4@y.test"]);
+    let mut client = hop.accept();
+    server.done(&["queue", "suspend", "--domain", "z.test"]);
+    client.greet(PIPELINING);
+    assert_eq!(client.envelope(), "1@y.test");
+    client.go_ahead();
+    client.content();
+    assert!(client.is_silent());
+    client.say("250 taken");
+    assert_eq!(client.envelope(), "3@y.test");
+    client.go_ahead();
+    client.content();
+    assert_eq!(client.envelope(), "4@y.test");
+    client.say("250 taken");
+    client.go_ahead();
+    client.content();
+    client.say("250 taken");
+    wait_for("three to be sent", || server.events("delivery").len() == 3);
+    wait_for("nothing to be on its way", || {
+        let next_hop = server.json(&["destinations"]).remove(0);
+        next_hop["sending"] == 0 && next_hop["waiting"] == 0
+    });
+    server.done(&["queue", "resume", "--domain", "z.test"]);
+    assert_eq!(client.envelope(), "2@z.test");
+    client.go_ahead();
+    client.content();
+    client.say("250 taken");
+    server.wait_empty();
+}
+
 /// The message behind one whose reply does not come goes over another connection.
 #[test]
 fn a_message_does_not_wait_long_for_anothers_reply() {
@@ -208,8 +243,7 @@ fn a_message_does_not_wait_long_for_anothers_reply() {
         "not when the reply is given up"
     );
     // What comes now is the first one's reply. The connection is in the middle of a transaction that nobody goes on with.
-    slow.say("250 taken at last");
-    slow.go_ahead();
+    slow.say("250 taken at last\r\n250 ok\r\n250 ok\r\n354 go");
     assert!(slow.is_closed());
     server.wait_empty();
     assert!(
@@ -231,9 +265,11 @@ fn a_server_that_stops_gives_back_what_it_has_begun() {
     client.content();
     assert_eq!(client.envelope(), "2@y.test");
     server.signal(Signal::SIGTERM);
-    std::thread::sleep(Duration::from_secs(1));
-    client.say("250 taken");
-    client.go_ahead();
+    wait_for("it to stop", || !server.events("stopping").is_empty());
+    // The drain begins a moment after that is said.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(client.is_silent());
+    client.say("250 taken\r\n250 ok\r\n250 ok\r\n354 go");
     assert!(client.is_closed());
     assert!(server.exited(30).success());
     let server = server.restart();
@@ -307,6 +343,55 @@ fn a_server_that_hangs_up_on_it_is_not_asked_again() {
     );
 }
 
+/// One that gets to see only a part of what stands behind the dot refuses nobody for good.
+#[test]
+fn a_server_that_loses_a_part_of_it_makes_nothing_bounce() {
+    let hop = Hop::listen();
+    let (server, mut client) = waiting(&hop, 2, "");
+    client.greet(PIPELINING);
+    client.envelope();
+    client.go_ahead();
+    client.content();
+    client.envelope();
+    client.say("250 taken\r\n500 what?\r\n503 what?\r\n503 what?");
+    let mut client = hop.accept();
+    client.greet(PIPELINING);
+    assert_eq!(client.envelope(), "2@y.test");
+    client.go_ahead();
+    client.content();
+    client.say("250 taken");
+    server.wait_empty();
+    assert!(
+        server
+            .events("delivery")
+            .iter()
+            .all(|event| event["status"] == "sent")
+    );
+}
+
+/// A break before the reply leaves the first in doubt; the others are not begun behind one another any more.
+#[test]
+fn a_server_that_breaks_before_its_reply_is_not_asked_again() {
+    let hop = Hop::listen();
+    let (server, mut client) = waiting(&hop, 4, "");
+    client.greet(PIPELINING);
+    client.envelope();
+    client.go_ahead();
+    client.content();
+    client.envelope();
+    drop(client);
+    let mut client = hop.accept();
+    client.greet(PIPELINING);
+    for number in 2..=4 {
+        assert_eq!(client.envelope(), format!("{number}@y.test"));
+        client.go_ahead();
+        client.content();
+        assert!(client.is_silent());
+        client.say("250 taken");
+    }
+    wait_for("all results", || server.events("delivery").len() == 4);
+}
+
 /// Fifty messages over one connection to a real server, which are begun ahead, and arrive once each.
 #[test]
 fn postfix_bears_it() {
@@ -337,7 +422,7 @@ fn postfix_bears_it() {
     got.dedup();
     assert_eq!((sink.messages().len(), got.len()), (50, 50));
     assert!(
-        tap.ends_with_a_beginning() >= 40,
+        tap.ends_with_a_beginning() >= 10,
         "{}",
         tap.ends_with_a_beginning()
     );
@@ -354,7 +439,7 @@ fn dovecot_bears_it_by_lmtp() {
     let mailbox = dovecot.mailbox("ann");
     wait_for_secs("the mailbox", 30, || maildir(&mailbox).len() == 50);
     assert!(
-        tap.ends_with_a_beginning() >= 40,
+        tap.ends_with_a_beginning() >= 10,
         "{}",
         tap.ends_with_a_beginning()
     );

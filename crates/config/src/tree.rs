@@ -336,7 +336,7 @@ delivery: Delivery {
     /// How long an idle connection is kept for the next message.
     idle_timeout: Duration = Duration::from_secs(5), Live, range: (0, 300);
     /// To whom MAIL, RCPT and DATA of the next message leave together with the end of the one before (RFC 2920 section 3.1), so that a message
-    /// costs one round trip in place of two: to `named` next hops, which are the smarthost and those of routes, `always`, or `never`. Only to servers that
+    /// costs one round trip in place of two: to `named` next hops, which are the smarthost, those of routes and address literals, `always`, or `never`. Only to servers that
     /// announce PIPELINING, while more waits than they have connections for.
     message_pipelining: MessagePipelining = MessagePipelining::Named, Live;
 }

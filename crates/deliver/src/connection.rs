@@ -185,6 +185,11 @@ impl Connection {
         }
     }
 
+    /// Whether the server waits for a message that was begun with the end of the one before.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.ahead
+    }
+
     /// Whether a message got no answer that was begun before the reply to the one before: the server may not bear that.
     pub(crate) fn lost_ahead(&self) -> bool {
         self.lost_ahead
@@ -229,7 +234,8 @@ impl Connection {
 
     /// Says QUIT and closes.
     pub(crate) async fn quit(mut self) {
-        if !self.closed {
+        // With a message begun it is in the middle of a transaction.
+        if !self.closed && !self.ahead {
             self.wire.client.quit();
             // Whatever the answer is, the connection ends here.
             let _ = timeout(Phase::Quit.timeout(), self.wire.advance()).await;

@@ -25,7 +25,7 @@ pub(crate) const START: usize = 2;
 /// Messages in a row that a next hop breaks off, before it counts as failed.
 const STUMBLES: u32 = 3;
 
-/// For how long no message is begun ahead after one got no answer.
+/// For how long no message is begun ahead after one got no answer, or waited for long.
 const NONE_AHEAD: Duration = Duration::from_secs(300);
 
 /// Something that waits for a next hop.
@@ -274,8 +274,8 @@ impl<J: Load> Destination<J> {
         if may { self.take(now) } else { None }
     }
 
-    /// A job that was begun ahead got no answer.
-    pub(crate) fn lost_ahead(&mut self, now: Instant) {
+    /// A job that was begun ahead got no answer, or waited for long: for a while none is.
+    pub(crate) fn begin_none_ahead(&mut self, now: Instant) {
         self.none_ahead_until = Some(now + NONE_AHEAD);
     }
 

@@ -252,7 +252,8 @@ impl Client {
             .capabilities
             .mail_max
             .is_none_or(|most| self.transactions < most);
-        self.capabilities.pipelining && !self.ended && self.next.is_none() && takes_more
+        let has_room = self.due.len() < WINDOW;
+        self.capabilities.pipelining && !self.ended && self.next.is_none() && takes_more && has_room
     }
 
     /// Starts the next transaction before the reply to the content of this one: its commands are to leave together with the end of the

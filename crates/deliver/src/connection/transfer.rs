@@ -3,8 +3,8 @@
 use super::opening::Lap;
 use super::pace::Pace;
 use super::{BLOCK, Connection, Failure, Following, Gate, same_for_all};
-use smtp::DotStuffer;
 use smtp::client::{ClientStep, Outcome, Phase};
+use smtp::{DotStuffer, Reply};
 use smtp_queue::Body;
 use std::pin::pin;
 use std::time::Duration;
@@ -94,15 +94,33 @@ impl Connection {
         mut lap: Lap,
         following: &mut impl Following,
     ) -> Result<Outcome, Failure> {
-        let written = self.wire.write_block(block, &mut pace).await;
-        self.phases.content = lap.time();
-        let step = match written {
-            Ok(()) if self.ahead => self.advance_with(following).await,
-            Ok(()) => self.wire.advance().await,
-            Err(failure) => timeout(EARLY_REPLY, self.wire.advance())
-                .await
-                .unwrap_or(Err(failure)),
+        let wire = &mut self.wire;
+        let mut content = None;
+        let mut whole = pin!(async {
+            let written = wire.write_block(block, &mut pace).await;
+            content = Some(lap.time());
+            match written {
+                Ok(()) => (wire.advance().await, false),
+                Err(failure) => {
+                    let said = timeout(EARLY_REPLY, wire.advance()).await;
+                    (said.unwrap_or(Err(failure)), true)
+                }
+            }
+        });
+        let mut let_go = false;
+        let (step, broken) = tokio::select! {
+            biased;
+            ended = &mut whole => ended,
+            () = following.waits(), if self.ahead => {
+                following.let_go();
+                let_go = true;
+                whole.await
+            }
         };
+        self.phases.content = content.unwrap_or_default();
+        // After it was let go the connection is in the middle of that message's transaction.
+        self.closed |= let_go || broken;
+        self.lost_ahead |= self.ahead && step.is_err();
         self.phases.reply = lap.time();
         match step {
             Ok(ClientStep::Finished(outcome)) => Ok(outcome),
@@ -114,24 +132,13 @@ impl Connection {
         }
     }
 
-    /// Waits for the reply; the message that was begun ahead waits with it, but not for ever.
-    async fn advance_with(&mut self, following: &mut impl Following) -> Result<ClientStep, Failure> {
-        let mut reply = pin!(self.wire.advance());
-        tokio::select! {
-            biased;
-            step = &mut reply => return step,
-            () = following.waits() => following.let_go(),
-        }
-        let step = reply.await;
-        // It is in the middle of that message's transaction.
-        self.closed = true;
-        step
-    }
-
     /// Goes on with a message that was begun ahead. Its commands left with what was answered already, so a server that is silent
     /// now has most probably lost them.
     pub(super) async fn begun_ahead(&mut self) -> Result<ClientStep, Failure> {
         let step = match timeout(AHEAD_REPLY, self.wire.advance()).await {
+            Ok(Ok(ClientStep::Finished(outcome))) if is_out_of_step(&outcome) => {
+                Err(self.wire.unexpected(&ClientStep::Finished(outcome)))
+            }
             Ok(step) => step,
             Err(_) => Err(self.wire.timed_out(self.wire.client.phase())),
         };
@@ -163,6 +170,12 @@ impl Connection {
         let outcome = self.wire.client.abort(&reply);
         Failure::AfterDot(outcome.unwrap_or_else(|| same_for_all(count, Phase::Final, reply)))
     }
+}
+
+/// Whether a server answers MAIL as what it does not understand or expect: it may have lost a part of what stood before it.
+fn is_out_of_step(outcome: &Outcome) -> bool {
+    let says_so = |(phase, reply): &(Phase, Reply)| *phase == Phase::Mail && matches!(reply.code, 500..=504);
+    outcome.recipients.iter().all(says_so)
 }
 
 fn encode(encoder: &mut Option<DotStuffer>, chunk: &[u8], block: &mut Vec<u8>) {

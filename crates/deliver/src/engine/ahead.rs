@@ -2,7 +2,8 @@
 //! message costs one round trip in place of two (RFC 2920 3.1).
 //!
 //! Only where nobody loses by it: more waits than the lanes can take, its content is at hand, and nobody waits for the lane's place. It is not
-//! bound to the reply of the one before for longer than [`PATIENCE`]: then another lane may have it, and the connection is closed after that reply.
+//! bound to the reply of the one before for longer than [`PATIENCE`]: then another lane may have it, the connection is closed after that
+//! reply, and for a while nothing is begun so for this next hop.
 
 use super::attempt::outgoing;
 use super::job::Job;
@@ -55,11 +56,12 @@ impl Following for Ahead<'_> {
         let entry = self.guard.entry.clone();
         let fits = |job: &Job| job.body().is_some() && job.recipients.len() <= self.limit;
         let mut job = entry.state.lock().take_ahead(Instant::now(), fits)?;
+        self.engine.turn_if_paced(&entry);
         self.guard.works_ahead(job.recipients.len());
         job.drop_lost();
         self.engine.park(&mut job, &entry.name);
         if job.recipients.is_empty() {
-            entry.state.lock().not_sent();
+            self.guard.rests_ahead();
             return None;
         }
         let next = outgoing(&job);
@@ -75,8 +77,16 @@ impl Following for Ahead<'_> {
     }
 
     fn let_go(&mut self) {
-        if let Some(job) = self.job.take() {
-            self.guard.gives_back_ahead(job);
+        match self.job.take() {
+            // Dropped it goes to the store, where another server finds it.
+            Some(_) if self.engine.is_stopping() => self.guard.rests_ahead(),
+            Some(job) => {
+                // A next hop whose replies take so long would cost a connection for each message.
+                self.guard.entry.state.lock().begin_none_ahead(Instant::now());
+                self.guard.gives_back_ahead(job);
+                self.engine.turn(&self.guard.entry);
+            }
+            None => {}
         }
     }
 }

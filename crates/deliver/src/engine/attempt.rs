@@ -102,13 +102,12 @@ impl Lane {
                 Tried::Done
             }
             Err(Failure::Connection(reply) | Failure::Tls(reply) | Failure::Login(reply)) => {
-                if connection.lost_ahead() {
-                    self.guard.entry.state.lock().lost_ahead(Instant::now());
-                }
+                self.note_lost_ahead();
                 self.hang_up();
                 Tried::NotYet(job, reply)
             }
             Err(Failure::AfterDot(outcome)) => {
+                self.note_lost_ahead();
                 self.lost_after_dot(job, started, outcome).await;
                 Tried::Done
             }
@@ -252,6 +251,20 @@ impl Lane {
                     tokio::task::consume_budget().await;
                 }
             }
+        }
+    }
+
+    /// A server that breaks off where something was begun ahead may not bear that.
+    fn note_lost_ahead(&self) {
+        if self.connection.as_ref().is_some_and(Connection::lost_ahead) {
+            self.guard.entry.state.lock().begin_none_ahead(Instant::now());
+        }
+    }
+
+    /// Hangs up on a server that waits for what was begun, when that is not sent.
+    pub(super) fn leave_begun(&mut self) {
+        if self.connection.as_ref().is_some_and(Connection::has_begun) {
+            self.hang_up();
         }
     }
 

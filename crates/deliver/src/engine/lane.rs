@@ -145,9 +145,11 @@ impl Lane {
         job.drop_lost();
         self.engine.park(&mut job, &self.guard.entry.name);
         if job.recipients.is_empty() {
+            self.leave_begun();
             return self.guard.entry.state.lock().not_sent();
         }
         let Some(body) = self.engine.content_of(&mut job).await else {
+            self.leave_begun();
             return self.guard.entry.state.lock().not_sent();
         };
         if let Some(connection) = self.connection.take_if(|connection| !connection.is_open(LIFE)) {
@@ -164,9 +166,10 @@ impl Lane {
     }
 
     async fn close(mut self) {
+        // Before the drain is told that this lane has ended: what is given back is written then.
+        drop(self.ahead.take());
         if let Some(connection) = self.connection.take()
             && !self.in_transaction
-            && self.ahead.is_none()
         {
             self.guard.disconnected();
             connection.quit().await;

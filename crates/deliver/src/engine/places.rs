@@ -208,10 +208,9 @@ impl LaneGuard {
         self.leaves
     }
 
-    /// The lane has a job of so many recipients, taken from its destination now or ahead.
+    /// The lane has a job of so many recipients, taken from its destination now, or ahead, when it had maybe more.
     pub(super) fn works(&mut self, recipients: usize) {
-        self.working = recipients;
-        self.ahead = 0;
+        self.working = recipients.max(std::mem::take(&mut self.ahead));
         self.token.works(recipients);
     }
 
@@ -220,9 +219,19 @@ impl LaneGuard {
         self.ahead = recipients;
     }
 
-    /// The lane cannot do the next job after all.
+    /// The lane has no next job after all: another may go in its place.
+    pub(super) fn rests_ahead(&mut self) {
+        let recipients = std::mem::take(&mut self.ahead);
+        if recipients > 0 {
+            let mut state = self.entry.state.lock();
+            state.rest(recipients);
+            state.not_sent();
+        }
+    }
+
+    /// The lane cannot do the next job after all: it goes back to the front of the queue.
     pub(super) fn gives_back_ahead(&mut self, job: Job) {
-        self.entry.state.lock().rest(std::mem::take(&mut self.ahead));
+        self.rests_ahead();
         self.back_to_the_queue(job);
     }
 
@@ -265,7 +274,7 @@ impl LaneGuard {
 impl Drop for LaneGuard {
     fn drop(&mut self) {
         self.rests();
-        self.entry.state.lock().rest(self.ahead);
+        self.rests_ahead();
         self.disconnected();
         let engine = &self.engine;
         if matches!(self.entry.key, Key::Hop(_)) {

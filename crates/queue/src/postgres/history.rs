@@ -64,10 +64,9 @@ impl Archive for PostgresHistory {
     }
 
     fn add(&self, additions: &[Addition]) -> Result<(), String> {
-        self.block(async |client| {
-            let _turn = self.turns.take().await;
-            add(client, additions).await
-        })
+        let open = !self.link.pool.is_closed();
+        let _turn = open.then(|| self.runtime.block_on(self.turns.take()));
+        self.block(async |client| add(client, additions).await)
     }
 
     fn forget(&self, old: &Old) -> Result<u64, String> {

@@ -3,14 +3,14 @@
 //! Claims, results and histories are large statements that nobody waits for. One server alone runs as many of them beside each other as it
 //! has: [`AT_ONCE`]. Were each of many servers to do so, the database's processes would only take turns on its cores, each with the others' memory
 //! in its caches, and rows that one has claimed would look due to the others for longer. So all servers together have no more of them under way than
-//! one would, and at least one each.
+//! one could, and at least one each. Not where they take longer than [`PATIENCE`]: then they go on beside each other.
 
 use crate::store::Shared;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
-/// Statements that a server has under way at most: a claim, results, histories, and one more of any.
+/// Statements that servers have under way together, while each may have one.
 const AT_ONCE: u32 = 4;
 /// After so long a statement does not wait any more for the server's others: it may be them that hang.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ impl Turns {
 
     /// Waits for the server's other statements, if there are other servers. What is given is to be kept until the statement is done.
     pub(super) async fn take(&self) -> Option<SemaphorePermit<'_>> {
-        // Of four servers each may have one under way: it takes all places.
+        // Of three servers or more each may have one under way: another does not fit beside it.
         let weight = u32::try_from(self.shared.borrow().servers).unwrap_or(AT_ONCE);
         let turn = self.places.acquire_many(weight.clamp(1, AT_ONCE));
         timeout(PATIENCE, turn).await.ok()?.ok()
