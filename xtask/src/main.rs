@@ -30,7 +30,7 @@ cargo xtask <chore>
                            runs only the tests whose names contain it
   bench [NAME]... [--rounds N]
                            measure beside Postfix; NAME is one of
-                           accept, relay, postgres, postgres-alone,
+                           accept, relay, distant, postgres, postgres-alone,
                            postgres-memory, claims, together, history, traces,
                            webhooks, durable, auth, logins, flood, dkim,
                            handshakes, tls, idle, large, backlog

@@ -94,27 +94,31 @@ impl Connection {
         mut lap: Lap,
         following: &mut impl Following,
     ) -> Result<Outcome, Failure> {
-        let wire = &mut self.wire;
-        let mut content = None;
-        let mut whole = pin!(async {
-            let written = wire.write_block(block, &mut pace).await;
-            content = Some(lap.time());
-            match written {
-                Ok(()) => (wire.advance().await, false),
-                Err(failure) => {
-                    let said = timeout(EARLY_REPLY, wire.advance()).await;
-                    (said.unwrap_or(Err(failure)), true)
+        let (wire, begun, mut content) = (&mut self.wire, self.ahead, None);
+        let (step, broken, let_go) = {
+            let mut whole = pin!(async {
+                let written = wire.write_block(block, &mut pace).await;
+                content = Some(lap.time());
+                match written {
+                    Ok(()) => (wire.advance().await, false),
+                    Err(failure) => {
+                        let said = timeout(EARLY_REPLY, wire.advance()).await;
+                        (said.unwrap_or(Err(failure)), true)
+                    }
                 }
-            }
-        });
-        let mut let_go = false;
-        let (step, broken) = tokio::select! {
-            biased;
-            ended = &mut whole => ended,
-            () = following.waits(), if self.ahead => {
-                following.let_go();
-                let_go = true;
-                whole.await
+            });
+            let ended = tokio::select! {
+                biased;
+                ended = &mut whole => Some(ended),
+                () = following.waits(), if begun => None,
+            };
+            match ended {
+                Some((step, broken)) => (step, broken, false),
+                None => {
+                    following.let_go();
+                    let (step, broken) = whole.await;
+                    (step, broken, true)
+                }
             }
         };
         self.phases.content = content.unwrap_or_default();
