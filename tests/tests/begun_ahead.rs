@@ -12,6 +12,7 @@ use blackbox::wire::Wire;
 use blackbox::{wait_for, wait_for_secs};
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 const PIPELINING: &[&str] = &["PIPELINING", "SIZE 100000000", "8BITMIME"];
@@ -59,8 +60,8 @@ fn take_all_begun_ahead(client: &mut Client, messages: usize) {
 }
 
 /// Nothing of the next one comes before this one is answered.
-fn take_all_one_by_one(client: &mut Client, messages: usize) {
-    for number in 1..=messages {
+fn take_all_one_by_one(client: &mut Client, numbers: RangeInclusive<usize>) {
+    for number in numbers {
         assert_eq!(client.envelope(), format!("{number}@y.test"));
         client.go_ahead();
         client.content();
@@ -87,7 +88,7 @@ fn the_next_message_does_not_wait_for_the_reply() {
     wait_for("the reload", || server.metric("smtp_config_generation") > 1.0);
     let mut client = send_numbered(&server, &hop, 3);
     client.greet(PIPELINING);
-    take_all_one_by_one(&mut client, 3);
+    take_all_one_by_one(&mut client, 1..=3);
     server.wait_empty();
 }
 
@@ -127,7 +128,7 @@ fn servers_that_an_mx_names_are_spared_by_default() {
         client.greet(PIPELINING);
         match always {
             true => take_all_begun_ahead(&mut client, 3),
-            false => take_all_one_by_one(&mut client, 3),
+            false => take_all_one_by_one(&mut client, 1..=3),
         }
         server.wait_empty();
     }
@@ -327,13 +328,7 @@ fn a_server_that_hangs_up_on_it_is_not_asked_again() {
     drop(client);
     let mut client = hop.accept();
     client.greet(PIPELINING);
-    for number in 2..=5 {
-        assert_eq!(client.envelope(), format!("{number}@y.test"));
-        client.go_ahead();
-        client.content();
-        assert!(client.is_silent());
-        client.say("250 taken");
-    }
+    take_all_one_by_one(&mut client, 2..=5);
     server.wait_empty();
     assert!(
         server
@@ -382,13 +377,7 @@ fn a_server_that_breaks_before_its_reply_is_not_asked_again() {
     drop(client);
     let mut client = hop.accept();
     client.greet(PIPELINING);
-    for number in 2..=4 {
-        assert_eq!(client.envelope(), format!("{number}@y.test"));
-        client.go_ahead();
-        client.content();
-        assert!(client.is_silent());
-        client.say("250 taken");
-    }
+    take_all_one_by_one(&mut client, 2..=4);
     wait_for("all results", || server.events("delivery").len() == 4);
 }
 

@@ -71,7 +71,8 @@ impl Following for Ahead<'_> {
 
     async fn waits(&mut self) {
         tokio::select! {
-            () = sleep(PATIENCE) => {}
+            // A next hop whose replies take so long would cost a connection for each message.
+            () = sleep(PATIENCE) => self.guard.entry.state.lock().begin_none_ahead(Instant::now()),
             _ = self.stop.changed() => {}
         }
     }
@@ -81,8 +82,6 @@ impl Following for Ahead<'_> {
             // Dropped it goes to the store, where another server finds it.
             Some(_) if self.engine.is_stopping() => self.guard.rests_ahead(),
             Some(job) => {
-                // A next hop whose replies take so long would cost a connection for each message.
-                self.guard.entry.state.lock().begin_none_ahead(Instant::now());
                 self.guard.gives_back_ahead(job);
                 self.engine.turn(&self.guard.entry);
             }
